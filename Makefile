@@ -1,0 +1,40 @@
+# The tasks of the house. `make` prints them.
+# Everything runs from .venv; `make setup` makes it.
+
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test check fmt bench coverage soak docs
+
+help:  ## print this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup:  ## make .venv and install the project with its tools
+	python3 -m venv .venv
+	$(BIN)/pip install -e '.[dev]'
+
+test:  ## run the tests
+	$(BIN)/pytest
+
+check:  ## format, lint, types, layers: what CI checks before the tests
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt:  ## format, and mend what ruff can mend by itself
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench:  ## run the benchmarks; prints floors, goals and what was measured, with the machine
+	$(BIN)/python -m benchmarks
+
+coverage:  ## branch coverage of the pure core; below 100 % it fails
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage report
+
+soak:  ## run the tests that take minutes
+	$(BIN)/pytest -m soak --timeout 1800
+
+docs:  ## write the generated files in docs/ and the recorded scenarios anew; review the diff
+	$(BIN)/pytest --record

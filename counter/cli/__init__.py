@@ -1,0 +1,10 @@
+"""The command line. The rule: nothing is imported here, so that `counter inc` stays instant."""
+
+
+def main() -> None:
+    """Run the command in `sys.argv` and exit with its code."""
+    import sys
+
+    from counter.cli.app import run
+
+    sys.exit(run(sys.argv[1:]))

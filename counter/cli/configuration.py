@@ -1,0 +1,37 @@
+"""`counter config`: every setting, its value, and where the value comes from."""
+
+from typing import Any
+
+from counter.cli import options
+from counter.cli.screens import DONE, note, on_terminal, out, out_json
+from counter.cli.settings import KNOWN, Settings, nearest, shown_value
+from tracker.text import printable
+
+
+def config(json: options.Json = False) -> int:
+    """Print each setting, its value, and where it comes from."""
+    settings = Settings()
+    found = {name: settings.lookup(name) for name in KNOWN}
+    for stranger in settings.strangers():
+        name = stranger.removeprefix("COUNTER_")
+        note(f"note: {printable(stranger, 60)} is no setting ({nearest(name)})")
+    if json:
+        rows_by_name = {
+            name: {"value": _plain(name, value), "source": where}
+            for name, (value, where) in found.items()
+        }
+        out_json(rows_by_name)
+        return DONE
+    rows = [(name, shown_value(name, value), where) for name, (value, where) in found.items()]
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    for name, value, where in rows:
+        line = f"{name:{widths[0]}}  {value:{widths[1]}}  {where}"
+        out(f"{line:<{widths[0] + widths[1] + 14}}  {KNOWN[name].help}" if on_terminal() else line)
+    return DONE
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Return numbers and truths as they are, and the rest as it would be written."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    return shown_value(name, value)

@@ -1,0 +1,211 @@
+"""`counter tracker` and `counter node`: settings in, a daemon runs until it is told to stop.
+
+The rule: nothing is decided here but where its settings come from.
+"""
+
+import os
+import random
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from counter.cli import options
+from counter.cli.screens import USAGE, CommandError
+from counter.cli.settings import Settings
+from tracker.config import TRACKER_PORT, parse_endpoint
+from tracker.errors import ConfigError
+from tracker.machine import Endpoint
+
+HOST = "127.0.0.1"
+_ADJECTIVES = (
+    "amber", "bold", "brisk", "calm", "clear", "deft", "eager", "early", "fair", "gentle", "glad",
+    "keen", "kind", "lively", "merry", "mild", "nimble", "proud", "quick", "quiet", "rapid",
+    "ready", "silver", "steady", "swift", "tidy", "warm", "wise",
+)  # fmt: skip
+_NOUNS = (
+    "badger", "beaver", "crane", "falcon", "finch", "fox", "gecko", "hare", "heron", "ibis",
+    "lark", "lemur", "lynx", "marten", "mole", "newt", "otter", "owl", "plover", "raven", "robin",
+    "seal", "stoat", "swan", "tern", "toad", "vole", "wren",
+)  # fmt: skip
+
+Listen = Annotated[
+    str | None,
+    typer.Option("--listen", metavar="HOST:PORT", help="Where to listen. [env: COUNTER_LISTEN]"),
+]
+Data = Annotated[
+    str | None,
+    typer.Option("--data", metavar="DIR", help="Where to keep what must last. [env: COUNTER_DATA]"),
+]
+Insecure = Annotated[
+    bool,
+    typer.Option("--insecure", help="Allow listening beyond this machine, unprotected."),
+]
+
+ForgetAfter = Annotated[
+    str | None,
+    typer.Option(
+        "--forget-after",
+        metavar="TIME",
+        help="Give up dead and stopped members after this long. [default: never]",
+    ),
+]
+
+
+def tracker(
+    ctx: typer.Context,
+    listen: Listen = None,
+    interval: Annotated[
+        str | None,
+        typer.Option(
+            "--interval",
+            metavar="TIME",
+            help="Time between heartbeats. [env: COUNTER_INTERVAL] [default: 1s]",
+        ),
+    ] = None,
+    suspect_after: Annotated[
+        str | None,
+        typer.Option("--suspect-after", metavar="TIME", help="Silence that makes a suspect."),
+    ] = None,
+    dead_after: Annotated[
+        str | None,
+        typer.Option(
+            "--dead-after", metavar="TIME", help="Time from suspect to dead. [default: 10s]"
+        ),
+    ] = None,
+    forget_after: ForgetAfter = None,
+    data: Data = None,
+    cluster: options.Cluster = None,
+    insecure: Insecure = False,
+    json: Annotated[bool, typer.Option("--json", help="Log as JSON lines.")] = False,
+) -> int:
+    """Run a tracker: it knows who belongs to the cluster, and tells everybody every second."""
+    from tracker import server
+    from tracker.config import TrackerConfig
+
+    settings = Settings()
+    interval_s: float = settings.get("interval", interval)
+    suspect_after_s: float | None = settings.get("suspect-after", suspect_after)
+    try:
+        config = TrackerConfig(
+            interval_s=interval_s,
+            suspect_after_s=suspect_after_s or max(3.0, 3 * interval_s),
+            dead_after_s=settings.get("dead-after", dead_after),
+            forget_after_s=settings.get("forget-after", forget_after),
+        )
+    except ConfigError as error:
+        raise CommandError(str(error), code=USAGE) from error
+    endpoint = listen_endpoint(settings, listen) or (HOST, TRACKER_PORT)
+    given = settings.get("data", data)
+    own = f"tracker-{endpoint[0].replace(':', '.')}-{endpoint[1]}"
+    return server.run(
+        server.TrackerSettings(
+            listen=endpoint,
+            data=Path(given) if given else state_directory() / own,
+            config=config,
+            json=json,
+            insecure=settings.get("insecure", insecure or None),
+            cluster=settings.get("cluster", cluster),
+        )
+    )
+
+
+def node(
+    ctx: typer.Context,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name", metavar="NAME", help="Its name; made up if missing. [env: COUNTER_NAME]"
+        ),
+    ] = None,
+    listen: Listen = None,
+    tracker: options.Tracker = None,
+    data: Data = None,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Keep counts in memory only. [env: COUNTER_MEMORY]")
+    ] = False,
+    chatter: options.Chatter = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            metavar="local|lan|wan",
+            help="How far apart its peers are. [env: COUNTER_PRESET] [default: lan]",
+        ),
+    ] = None,
+    cluster: options.Cluster = None,
+    insecure: Insecure = False,
+) -> int:
+    """Run a node: it counts by itself, and passes questions on."""
+    from dataclasses import replace
+
+    from counter import node as service
+    from counter.config import PRESETS
+
+    settings = Settings()
+    own_name: str = settings.get("name", name) or made_up_name()
+    gossip = PRESETS[settings.get("preset", preset)]
+    peers: int | None = settings.get("chatter", whole(chatter, "chatter"))
+    if peers is not None:
+        gossip = replace(gossip, chatter=peers)
+    endpoint = listen_endpoint(settings, listen)
+    return service.run(
+        service.NodeSettings(
+            name=own_name,
+            # Without a wish the node itself looks for the first free port from 7401 up.
+            listen=endpoint or (HOST, 0),
+            trackers=settings.get("tracker", tracker),
+            data=_data_directory(settings, own_name, data, memory),
+            insecure=settings.get("insecure", insecure or None),
+            cluster=settings.get("cluster", cluster),
+            verbose=ctx.obj or 0,
+            gossip=gossip,
+            port_search=endpoint is None,
+        )
+    )
+
+
+def _data_directory(settings: Settings, name: str, data: str | None, memory: bool) -> Path | None:
+    """Return where a node's counts are kept, None for --memory; the nearer source wins."""
+    if data is not None and memory:
+        raise CommandError("--data and --memory exclude each other", code=USAGE)
+    if memory or (data is None and settings.get("memory")):
+        return None
+    given = settings.get("data", data)
+    return Path(given) if given else state_directory() / name
+
+
+def listen_endpoint(settings: Settings, flag: str | None) -> Endpoint | None:
+    """Return where to listen, None if nobody said; port 0 asks for a free one."""
+    written, source = settings.lookup("listen", flag)
+    if written is None:
+        return None
+    try:
+        return parse_endpoint(written, port_min=0)
+    except ConfigError as error:
+        where = "--listen" if source == "flag" else source
+        raise CommandError(f"{where}: {error}", code=USAGE) from error
+
+
+def whole(written: str | None, name: str) -> Any:
+    """Return the number a flag holds, None for none; raises CommandError."""
+    if written is None:
+        return None
+    digits = written[1:] if written[:1] == "-" else written
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
+        from tracker.text import printable
+
+        raise CommandError(f'--{name}: "{printable(written, 40)}" is no whole number', code=USAGE)
+    return int(written)
+
+
+def state_directory() -> Path:
+    """Return the directory under which daemons keep what must last."""
+    base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return Path(base) / "counter"
+
+
+def made_up_name() -> str:
+    """Return a readable name that is very likely new."""
+    draw = random.SystemRandom()
+    return f"{draw.choice(_ADJECTIVES)}-{draw.choice(_NOUNS)}-{draw.randrange(10, 100)}"

@@ -1,0 +1,114 @@
+"""Which node a command talks to: the one that was named, or one the tracker knows.
+
+The rule: trying another node is for requests that certainly never left; once connected, a
+command stays with its node.
+"""
+
+import os
+from typing import Any
+
+from counter.cli.screens import CommandError
+from counter.cli.settings import Settings
+from counter.client import light
+from counter.client.blocking import Connection, now
+from tracker.config import parse_endpoint, shown_endpoint
+from tracker.errors import UnreachableError
+from tracker.machine import Endpoint
+from tracker.text import printable
+
+DEADLINE_S = 5.0
+CANDIDATES_TRIED_MAX = 4
+NO_TRACKER = (
+    "start one:  counter tracker          elsewhere:  --tracker HOST:PORT or COUNTER_TRACKER",
+    "or talk to a node without any tracker:  --node HOST:PORT",
+)
+
+Candidate = tuple[str, str, int, int, int]
+
+
+class Finder:
+    """The roads into one cluster: settings, deadline and what the flags say."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        tracker: str | None,
+        node: str | None,
+        pick: str | None,
+        cluster: str | None,
+        deadline: str | None,
+    ) -> None:
+        self.trackers: tuple[Endpoint, ...] = settings.get("tracker", tracker)
+        self.node: str | None = settings.get("node", node)
+        self.pick: str = settings.get("pick", pick)
+        self.cluster: str = settings.get("cluster", cluster)
+        self.deadline_s: float | None = settings.get("deadline", deadline)
+        self.until = now() + (self.deadline_s or DEADLINE_S)
+
+    def restart(self) -> None:
+        """Give the next request the whole deadline again."""
+        self.until = now() + (self.deadline_s or DEADLINE_S)
+
+    def open_tracker(self, **options: Any) -> Connection:
+        """Connect to the first tracker that answers; raises CommandError."""
+        try:
+            return Connection(
+                self.trackers, self.until, role="tracker", cluster=self.cluster, **options
+            )
+        except UnreachableError as error:
+            raise CommandError(str(error), *NO_TRACKER) from error
+
+    def open_node(self, **options: Any) -> Connection:
+        """Connect to the node that was named, or to one of the living; raises CommandError."""
+        endpoints = self.node_endpoints()
+        try:
+            return Connection(endpoints, self.until, cluster=self.cluster, **options)
+        except UnreachableError as error:
+            raise CommandError(
+                str(error), "who is up:  counter members          start one:  counter node"
+            ) from error
+
+    def node_endpoints(self) -> list[Endpoint]:
+        """Return the addresses worth trying, the best first."""
+        if self.node is not None and ":" in self.node:
+            return [parse_endpoint(self.node)]
+        name = self.node or ""
+        with self.open_tracker() as tracker:
+            found = tracker.request(light.Find(tracker.number(), name))
+            where = tracker.who
+        candidates: list[Candidate] = list(found.candidates)
+        if name:
+            return [(candidate[1], candidate[2]) for candidate in _named(candidates, name, where)]
+        living = [c for c in candidates if c[3] == light.ALIVE] or candidates
+        if not living:
+            raise CommandError(f"{where} knows no living node", "start one:  counter node")
+        return [(c[1], c[2]) for c in ordered(living, self.pick)][:CANDIDATES_TRIED_MAX]
+
+
+def _named(candidates: list[Candidate], name: str, where: str) -> list[Candidate]:
+    same = [candidate for candidate in candidates if candidate[0] == name]
+    if not same:
+        raise CommandError(
+            f'{where} knows no node "{printable(name, 64)}"', "who is there:  counter members"
+        )
+    return same
+
+
+def ordered(candidates: list[Candidate], pick: str) -> list[Candidate]:
+    """Return candidates in the order to try them; they come in random order.
+
+    Round robin needs no memory: each process begins one further than the process before.
+    """
+    if pick == "least-active":
+        return sorted(candidates, key=lambda candidate: (candidate[3], candidate[4]))
+    if pick == "round-robin":
+        by_name = sorted(candidates)
+        first = os.getpid() % len(by_name)
+        return by_name[first:] + by_name[:first]
+    return candidates
+
+
+def shown_node(connection: Connection) -> str:
+    """Return the name of the node, or its address while no name is known."""
+    return connection.name or shown_endpoint(connection.endpoint)

@@ -1,0 +1,354 @@
+"""`counter inc`: count on one node, exactly once.
+
+    counted   the acknowledgement came                                     exit 0
+    refused   the node said no, or nobody was reached: nothing changed     exit 1
+    unknown   sent, and no word since: the retry that is safe is printed   exit 3
+
+The rule: every increment has an identity from the start (a token, which makes the session),
+so that an unknown outcome always comes with a retry that is the same operation.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from typing import Annotated
+
+import typer
+
+from counter.cli import options
+from counter.cli.finding import Finder, shown_node
+from counter.cli.screens import DONE, INCOMPLETE, USAGE, CommandError, on_terminal, out, out_json
+from counter.cli.settings import Settings
+from counter.client import light
+from counter.client.blocking import Connection
+from tracker import wire
+from tracker.config import shown_endpoint
+from tracker.errors import ConnectionLostError, DeadlineError, FrameError
+from tracker.text import printable
+
+TOKEN_CHARACTERS_MAX = 128
+PIPELINED_MAX = 256
+LINE_BYTES_MAX = 1_024
+READ_BYTES = 65_536
+# A node remembers about the last thousand operations of a session; a fresh session for each
+# block keeps a long input repeatable from its first line.
+BLOCK_OPERATIONS = 512
+
+_AMOUNT = re.compile(r"[+-]?[0-9]{1,40}")
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_ACKS = {None: light.ACK_DEFAULT, "memory": light.ACK_MEMORY, "disk": light.ACK_DISK}
+_USAGE = "usage: counter inc KEY [AMOUNT]"
+
+Line = tuple[int, str, int]
+
+
+def inc(
+    key: Annotated[str, typer.Argument(help="What to count; - reads lines.")],
+    amount: Annotated[
+        str, typer.Argument(metavar="[AMOUNT]", help="A whole number, negative allowed.")
+    ] = "1",
+    node: options.Node = None,
+    pick: options.Pick = None,
+    ack: Annotated[
+        str | None,
+        typer.Option(
+            "--ack",
+            metavar="memory|disk",
+            help="What the acknowledgement promises. [env: COUNTER_ACK]",
+        ),
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option("--id", metavar="TOKEN", help="The same id never counts twice."),
+    ] = None,
+    tracker: options.Tracker = None,
+    cluster: options.Cluster = None,
+    deadline: options.Deadline = None,
+    json: options.Json = False,
+) -> int:
+    """Add AMOUNT to KEY. With - for KEY, read `KEY [AMOUNT]` lines from standard input."""
+    number = parse_amount(amount)
+    token = _parse_token(token)
+    is_stream = key == "-"
+    if not is_stream:
+        check_key(key)
+    settings = Settings()
+    promise = _ACKS[settings.get("ack", ack)]
+    finder = Finder(
+        settings, tracker=tracker, node=node, pick=pick, cluster=cluster, deadline=deadline
+    )
+    with finder.open_node() as connection:
+        if is_stream:
+            return _InputRun(connection, finder, token, promise, json).run(read_lines(_chunks()))
+        counted = _count(connection, key, number, token, promise)
+    where = shown_node(connection)
+    if json:
+        out_json(
+            {
+                "key": key,
+                "amount": number,
+                "node": where,
+                "address": shown_endpoint(connection.endpoint),
+                "ack": "disk" if counted.on_disk else "memory",
+                "repeated": counted.repeated,
+                "id": token,
+            }
+        )
+    elif on_terminal():
+        again = "   (was counted before)" if counted.repeated else ""
+        out(f"{printable(key)} {number} on {where}{again}")
+    else:
+        out(str(number))
+    return DONE
+
+
+def parse_amount(written: str) -> int:
+    """Return an amount; raises CommandError for what is none."""
+    if _AMOUNT.fullmatch(written) is None:
+        raise CommandError(
+            f'"{printable(written, 60)}" is not a whole number   {_USAGE}', code=USAGE
+        )
+    number = int(written)
+    if abs(number) > wire.AMOUNT_MAX:
+        raise CommandError(
+            f"{printable(written, 60)} is too large; an amount is at most {wire.AMOUNT_MAX}"
+            " (2^53-1) either way",
+            code=USAGE,
+        )
+    return number
+
+
+def check_key(key: str) -> None:
+    """Refuse what is no key; raises CommandError."""
+    try:
+        wire.key(key)
+    except FrameError as error:
+        raise CommandError(str(error), code=USAGE) from error
+
+
+def new_token() -> str:
+    """Return 26 random characters that can be read aloud and typed."""
+    number = int.from_bytes(os.urandom(17), "big")
+    return "".join([_ALPHABET[number >> shift & 31] for shift in range(0, 130, 5)])
+
+
+def session_of(token: str, block: int = 0) -> bytes:
+    """Return the session a token stands for; the same token is the same operation."""
+    marked = f"{token}\0{block}" if block else token
+    return blake2b(marked.encode(), digest_size=16).digest()
+
+
+def _parse_token(token: str | None) -> str:
+    if token is None:
+        return new_token()
+    if not 1 <= len(token) <= TOKEN_CHARACTERS_MAX or printable(token) != token:
+        raise CommandError(
+            f"--id wants 1 to {TOKEN_CHARACTERS_MAX} printable characters", code=USAGE
+        )
+    return token
+
+
+def _count(
+    connection: Connection, key: str, number: int, token: str, promise: int
+) -> light.Counted:
+    message = light.Increment(session_of(token), 1, (key, number), promise)
+    try:
+        reply: light.Counted = connection.request(message)
+    except (ConnectionLostError, DeadlineError) as error:
+        retry = retry_command(key, number, token, shown_endpoint(connection.endpoint))
+        raise CommandError(
+            f"{error}; the increment MAY have been counted",
+            f"retrying is safe:  {retry}      (the same id never counts twice)",
+            code=INCOMPLETE,
+        ) from error
+    return reply
+
+
+def retry_command(key: str, number: int, token: str, node: str) -> str:
+    """Return the command that is the same operation, asked of the node that may know it."""
+    from shlex import quote
+
+    named = f"--id {quote(token)} --node {quote(node)}"
+    if key.startswith("-"):
+        return f"counter inc {named} -- {quote(key)} {number}"
+    return f"counter inc {quote(key)} {number} {named}"
+
+
+def increments(count: int) -> str:
+    """Return a number of increments in words."""
+    return f"{count} increment" + ("" if count == 1 else "s")
+
+
+# -- from standard input --------------------------------------------------------------------
+
+
+def _chunks() -> Iterator[bytes]:
+    """Yield standard input as it comes: a slow writer is counted line by line."""
+    descriptor = sys.stdin.fileno()
+    while data := os.read(descriptor, READ_BYTES):
+        yield data
+
+
+def read_lines(chunks: Iterable[bytes]) -> Iterator[list[Line | CommandError]]:
+    """Yield the increments of each chunk; a bad line is yielded as its error, and ends it."""
+    rest = b""
+    number = 0
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        batch: list[Line | CommandError] = []
+        for line in lines:
+            number += 1
+            if not _take_line(batch, number, line):
+                yield batch
+                return
+        if len(rest) > LINE_BYTES_MAX:
+            batch.append(_bad_line(number + 1, f"is longer than {LINE_BYTES_MAX} bytes"))
+            yield batch
+            return
+        yield batch
+    batch = []
+    _take_line(batch, number + 1, rest)
+    yield batch
+
+
+def _take_line(batch: list[Line | CommandError], number: int, line: bytes) -> bool:
+    """Append what a line says; False if it says nothing that can be counted."""
+    try:
+        parsed = parse_line(line)
+    except CommandError as error:
+        batch.append(_bad_line(number, str(error)))
+        return False
+    if parsed is not None:
+        batch.append((number, *parsed))
+    return True
+
+
+def _bad_line(number: int, text: str) -> CommandError:
+    return CommandError(f"line {number}: {text}", code=USAGE)
+
+
+def parse_line(line: bytes) -> tuple[str, int] | None:
+    """Return (key, amount) of `KEY [AMOUNT]`, None for a blank line; raises CommandError.
+
+    The last field is the amount, so that a key with blanks needs its amount written out.
+    """
+    try:
+        text = line.decode().strip(" \t\r")
+    except UnicodeDecodeError as error:
+        raise CommandError("is not UTF-8") from error
+    if not text:
+        return None
+    cut = max(text.rfind(" "), text.rfind("\t"))
+    key, number = text, 1
+    if cut > 0:
+        key, written = text[:cut].rstrip(" \t"), text[cut + 1 :]
+        if _AMOUNT.fullmatch(written) is None:
+            raise CommandError(f'"{printable(written, 60)}" is not a whole number')
+        number = parse_amount(written)
+    check_key(key)
+    return key, number
+
+
+class _InputRun:
+    """One run of `counter inc -`: increments in order, a bounded number of them on their way."""
+
+    def __init__(
+        self, connection: Connection, finder: Finder, token: str, promise: int, json: bool
+    ) -> None:
+        self.connection = connection
+        self.finder = finder
+        self.token = token
+        self.promise = promise
+        self.json = json
+        self.counted = 0
+        self.repeated = 0
+        self.sent = 0
+        self.lines: list[int] = []
+
+    def run(self, batches: Iterator[list[Line | CommandError]]) -> int:
+        """Count everything, then say how much it was."""
+        for batch in batches:
+            good = [line for line in batch if not isinstance(line, CommandError)]
+            for start in range(0, len(good), PIPELINED_MAX):
+                self._count(good[start : start + PIPELINED_MAX])
+            if len(good) < len(batch):
+                bad = batch[-1]
+                assert isinstance(bad, CommandError)
+                raise CommandError(str(bad), self._so_far(), code=USAGE)
+        where = shown_node(self.connection)
+        if self.json:
+            out_json(
+                {
+                    "counted": self.counted,
+                    "repeated": self.repeated,
+                    "node": where,
+                    "address": shown_endpoint(self.connection.endpoint),
+                    "id": self.token,
+                }
+            )
+        elif on_terminal():
+            out(f"{increments(self.counted)} on {where}")
+        else:
+            out(str(self.counted))
+        return DONE
+
+    def _count(self, lines: list[Line]) -> None:
+        """Send a group of lines and wait for every acknowledgement."""
+        messages = []
+        for _, key, number in lines:
+            block, place = divmod(self.sent, BLOCK_OPERATIONS)
+            session = session_of(self.token, block)
+            messages.append(light.Increment(session, place + 1, (key, number), self.promise))
+            self.sent += 1
+        self.finder.restart()
+        self.connection.until = self.finder.until
+        refused: tuple[int, str] | None = None
+        before = self.counted
+        acknowledged = 0
+        try:
+            self.connection.send(*messages)
+            for number, _, _ in lines:
+                reply = self.connection.reply()
+                acknowledged += 1
+                if reply.TAG == light.Counted.TAG:
+                    self.counted += 1
+                    self.repeated += reply.repeated
+                elif refused is None:
+                    refused = number, f"refused: {printable(reply.text, 400)}"
+                    before = self.counted
+        except (ConnectionLostError, DeadlineError) as error:
+            raise self._unknown(error, lines[acknowledged:]) from error
+        if refused is not None:
+            raise self._refused(*refused, before)
+
+    def _refused(self, line: int, text: str, before: int) -> CommandError:
+        after = self.counted - before
+        late = f", and {after} after it, already on their way" if after else ""
+        return CommandError(
+            f"line {line}: {text}",
+            f"{increments(before)} before it counted{late}",
+            self._again(),
+        )
+
+    def _unknown(self, error: Exception, lines: list[Line]) -> CommandError:
+        first, last = (lines[0][0], lines[-1][0]) if lines else (0, 0)
+        return CommandError(
+            f"{error}; lines {first} to {last} MAY have been counted",
+            self._so_far(),
+            self._again(),
+            code=INCOMPLETE,
+        )
+
+    def _so_far(self) -> str:
+        return f"{increments(self.counted)} before it counted"
+
+    def _again(self) -> str:
+        from shlex import quote
+
+        node = quote(shown_endpoint(self.connection.endpoint))
+        return (
+            f"retrying is safe: the same input into  counter inc - --id {quote(self.token)}"
+            f" --node {node}      (no line counts twice)"
+        )

@@ -1,0 +1,247 @@
+"""`counter members` and `counter forget`: who belongs to the cluster, and giving one up.
+
+The rule: forgetting says first what is lost by it, as far as any living node remembers.
+"""
+
+import sys
+import time
+from typing import Annotated, Any
+
+import typer
+
+from counter.cli import options
+from counter.cli.finding import Finder
+from counter.cli.queries import parse_pause
+from counter.cli.screens import (
+    DONE,
+    INTERRUPTED,
+    REFUSED,
+    USAGE,
+    CommandError,
+    note,
+    on_terminal,
+    out,
+    out_json,
+)
+from counter.cli.settings import Settings
+from counter.client.answers import grouped
+from counter.client.blocking import Connection, now
+from counter.messages import DOOR, Recall
+from tracker.config import parse_name, shown_endpoint
+from tracker.errors import ClusterError, ConfigError
+from tracker.members import ALIVE, GONE, STATUS_NAMES, Member
+from tracker.messages import Forget, Roster
+from tracker.text import printable
+
+RECALLS_MAX = 16
+RECALL_S = 1.0
+SHOWN_VALUES_MAX = 10
+
+Row = tuple[Member, float, int]
+
+
+def members(
+    watch: options.Watch = None,
+    tracker: options.Tracker = None,
+    node: options.Node = None,
+    cluster: options.Cluster = None,
+    deadline: options.Deadline = None,
+    json: options.Json = False,
+) -> int:
+    """List everybody the tracker knows; without a tracker, everybody --node knows."""
+    pause_s = parse_pause(watch)
+    finder = Finder(
+        Settings(), tracker=tracker, node=node, pick=None, cluster=cluster, deadline=deadline
+    )
+    if pause_s is None:
+        _show(*roster(finder), json, end=True)
+        return DONE
+    last: tuple[list[Row], Connection] | None = None
+    try:
+        while True:
+            began = now()
+            finder.restart()
+            last = roster(finder)
+            _show(*last, json, end=False)
+            if not json:
+                out("")
+            sys.stdout.flush()
+            time.sleep(max(0.0, began + pause_s - now()))
+    except KeyboardInterrupt:
+        if json and last is not None:
+            _show(*last, json, end=True)
+        return INTERRUPTED
+
+
+def roster(finder: Finder) -> tuple[list[Row], Connection]:
+    """Return everybody the first tracker knows, or the node that was named, and who said so."""
+    try:
+        connection = finder.open_tracker(codec=DOOR)
+    except CommandError:
+        if finder.node is None or ":" not in finder.node:
+            raise
+        finder.restart()
+        connection = finder.open_node(codec=DOOR)
+    rows: list[Row] = []
+    with connection:
+        for page in connection.stream(Roster(connection.number())):
+            rows.extend(page.rows)
+    # What is expected comes first, tombstones last; then by name, with n2 before n10.
+    rows.sort(key=lambda row: (row[0].status == GONE, len(row[0].name), row[0].name))
+    return rows, connection
+
+
+def _show(rows: list[Row], connection: Connection, json: bool, *, end: bool) -> None:
+    where = shown_endpoint(connection.endpoint)
+    if json:
+        is_tracker = connection.role == "tracker"
+        out_json(
+            {
+                "members": [_object(row) for row in rows],
+                "tracker": where if is_tracker else None,
+                "node": None if is_tracker else connection.name,
+                "end": end,
+            }
+        )
+        return
+    table = [_cells(row) for row in rows]
+    if on_terminal():
+        table.insert(0, ["name", "status", "address", "since", "activity", "counts", "note"])
+    widths = [max(len(cells[column]) for cells in table) for column in range(6)] if table else []
+    for cells in table:
+        padded = [f"{cell:{width}}" for cell, width in zip(cells, widths, strict=False)]
+        out("  ".join([*padded, cells[6]]).rstrip())
+    if on_terminal():
+        alive = sum(row[0].status == ALIVE for row in rows)
+        expected = sum(row[0].expected for row in rows)
+        out(f"{alive} alive of {expected} expected · told by {connection.who}")
+    elif connection.role == "node":
+        note(f"no tracker was reached; this is what {connection.who} knows")
+
+
+def _object(row: Row) -> dict[str, Any]:
+    member, since_s, activity = row
+    return {
+        "name": member.name,
+        "status": STATUS_NAMES[member.status],
+        "address": shown_endpoint(member.endpoint),
+        "since_s": round(since_s, 3) if since_s >= 0 else None,
+        "activity": activity if activity >= 0 else None,
+        "durable": member.durable,
+        "note": member.note,
+        "store": member.store.hex(),
+        "epoch": member.epoch,
+        "incarnation": member.incarnation,
+    }
+
+
+def _cells(row: Row) -> list[str]:
+    member, since_s, activity = row
+    return [
+        printable(member.name, 64),
+        STATUS_NAMES[member.status],
+        shown_endpoint(member.endpoint),
+        shown_age(since_s),
+        str(activity) if activity >= 0 else "-",
+        "durable" if member.durable else "memory",
+        printable(member.note, 200),
+    ]
+
+
+def shown_age(seconds: float) -> str:
+    """Return how long ago something was, roughly; `-` where that is not known."""
+    if seconds < 0:
+        return "-"
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def forget(
+    name: Annotated[str, typer.Argument(help="The member to give up.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    tracker: options.Tracker = None,
+    cluster: options.Cluster = None,
+    deadline: options.Deadline = None,
+    json: options.Json = False,
+) -> int:
+    """Give up a dead member's counts, after saying what is lost."""
+    try:
+        parse_name(name)
+    except ConfigError as error:
+        raise CommandError(str(error), code=USAGE) from error
+    finder = Finder(
+        Settings(), tracker=tracker, node=None, pick=None, cluster=cluster, deadline=deadline
+    )
+    finder.node = None
+    rows, source = roster(finder)
+    if source.role != "tracker":
+        raise CommandError("only a tracker can forget a member")
+    row = next((row for row in rows if row[0].name == name), None)
+    if row is None:
+        raise CommandError(f'{source.who} knows no member "{name}"', "all:  counter members")
+    if row[0].status == GONE:
+        note(f"{name} is gone already; nothing was changed")
+        return DONE
+    values = recalled(finder, rows, name)
+    note(loss(row, values))
+    if not yes and sys.stdin.isatty() and not _confirmed(name):
+        note("nothing was changed")
+        return REFUSED
+    finder.restart()
+    with finder.open_tracker(codec=DOOR) as connection:
+        reply = connection.request(Forget(connection.number(), name))
+    was = STATUS_NAMES[reply.status]
+    if json:
+        lost = [
+            {"key": key, "value": v, "age_s": round(age, 3)} for key, (v, age) in values.items()
+        ]
+        out_json({"name": name, "was": was, "lost": lost})
+    else:
+        out(f"{name} is gone (was {was}); queries no longer wait for it")
+    return DONE
+
+
+def recalled(finder: Finder, rows: list[Row], name: str) -> dict[str, tuple[int, float]]:
+    """Return key: (value, age in s), the youngest that any living node remembers of a member."""
+    values: dict[str, tuple[int, float]] = {}
+    living = [row[0] for row in rows if row[0].status == ALIVE and row[0].name != name]
+    for member in living[:RECALLS_MAX]:
+        try:
+            with Connection(
+                [member.endpoint], now() + RECALL_S, cluster=finder.cluster, codec=DOOR
+            ) as connection:
+                reply = connection.request(Recall(connection.number(), name))
+        except ClusterError as error:
+            note(f"note: {error}")
+            continue
+        for key, value, age_s in reply.rows:
+            if key not in values or age_s < values[key][1]:
+                values[key] = value, age_s
+    return values
+
+
+def loss(row: Row, values: dict[str, tuple[int, float]]) -> str:
+    """Return the sentences that say what giving this member up loses."""
+    member, since_s, _ = row
+    since = f" for {shown_age(since_s)}" if since_s >= 0 else ""
+    status = STATUS_NAMES[member.status]
+    lines = [f"{member.name} is {status}{since}, {shown_endpoint(member.endpoint)}"]
+    if not values:
+        lines.append("  no living node remembers what it counted; that is lost all the same")
+    else:
+        lines.append(
+            "  lost with it, as far as the living have seen (what nobody asked for is more):"
+        )
+    for key, (value, age_s) in list(values.items())[:SHOWN_VALUES_MAX]:
+        age = f"   {shown_age(age_s)} ago" if age_s >= 0 else ""
+        lines.append(f"    {printable(key)}  {grouped(value)}{age}")
+    if len(values) > SHOWN_VALUES_MAX:
+        lines.append(f"    … {len(values) - SHOWN_VALUES_MAX} more keys")
+    return "\n".join(lines)
+
+
+def _confirmed(name: str) -> bool:
+    note(f"give up its counts for good? type y to forget {name}:")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

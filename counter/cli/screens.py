@@ -1,0 +1,86 @@
+"""What a person sees: errors, exit codes, the two streams.
+
+The rule: results go to stdout, everything else to stderr, and a string from outside passes
+`printable` before it reaches either.
+"""
+
+import os
+import sys
+
+from tracker.errors import ClusterError, ConfigError
+
+DONE, REFUSED, USAGE, INCOMPLETE, DEFECT, INTERRUPTED = 0, 1, 2, 3, 70, 130
+
+
+class CommandError(ClusterError):
+    """A command cannot go on: what and why, lines on what to do, and the exit code."""
+
+    def __init__(self, text: str, *hints: str, code: int = REFUSED) -> None:
+        super().__init__(text)
+        self.hints = hints
+        self.code = code
+
+
+def out(text: str) -> None:
+    """Write one line of result."""
+    sys.stdout.write(text + "\n")
+
+
+def note(text: str) -> None:
+    """Write one line that is not a result."""
+    sys.stdout.flush()
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def out_json(value: object) -> None:
+    """Write one JSON object on a line of its own, at once: somebody may read along.
+
+    Pure ASCII: whatever a key or a name holds is escaped.
+    """
+    import json
+
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+def on_terminal() -> bool:
+    """Say whether a person reads stdout."""
+    try:
+        return sys.stdout.isatty()
+    except ValueError:
+        return False
+
+
+def show_error(error: ClusterError) -> int:
+    """Write an error's screen; returns the exit code."""
+    note(f"error: {error}")
+    for hint in getattr(error, "hints", ()):
+        if hint:
+            note(f"  {hint}")
+    if isinstance(error, CommandError):
+        return error.code
+    return USAGE if isinstance(error, ConfigError) else REFUSED
+
+
+def prepare_streams() -> None:
+    """Make stdout and stderr take any text, whatever the terminal's encoding."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def finish_stdout() -> None:
+    """Flush stdout; if its reader is gone, see to it that nobody complains at exit."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence_stdout()
+
+
+def silence_stdout() -> None:
+    """Send what is still buffered nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

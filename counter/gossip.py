@@ -1,0 +1,338 @@
+"""The node's machine: counts for its clients, answers its peers, asks for its clients.
+
+What comes in, and which part takes it::
+
+    Ask, Stop                      `relay`       a query of another node passes through
+    Reply                          `asker`       an answer to a query of this node
+    Increment                      `ledger`      counts, once, when it is safe
+    Query, Cancel                  `asker`       a client asks the cluster
+    Get, Recall, Roster            here          a client asks this node
+    Heartbeat, Registered, …       `membership`  a tracker speaks
+    Persisted, PersistFailed       `ledger`      the disk speaks
+
+The rule: this machine decides and nothing else. It reads no clock, opens no socket, rolls no
+dice of its own, and returns effects in the order in which they are to be carried out.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from random import Random
+from typing import Any, Final
+
+from counter.asker import Asker
+from counter.config import GossipConfig, NodeConfig
+from counter.crdt import Counters
+from counter.ledger import Ledger
+from counter.messages import (
+    DECREASED,
+    ROWS_PER_PAGE,
+    Ask,
+    Cancel,
+    Get,
+    Increment,
+    Query,
+    Recall,
+    Recalled,
+    Reply,
+    Stop,
+    Value,
+)
+from counter.relay import Relay
+from tracker.machine import (
+    Address,
+    Closed,
+    Effect,
+    Emit,
+    Endpoint,
+    Event,
+    Leave,
+    Link,
+    Opened,
+    Persist,
+    Persisted,
+    PersistFailed,
+    Send,
+    Unreachable,
+)
+from tracker.members import NOBODY, Member, position
+from tracker.membership import Membership
+from tracker.messages import (
+    LISTED_PER_PAGE,
+    Departed,
+    Heartbeat,
+    Listed,
+    Refused,
+    Registered,
+    Roster,
+)
+from tracker.pages import members_from_record, members_to_record
+
+ACTIVITY_S = 30
+ACTIVITY_SAMPLES_MAX = ACTIVITY_S + 2
+VIEW_SAVE_S = 0.5
+DEPART_S = 1.0
+
+UNTIMED: Final = frozenset({Increment, Get, Ask})
+"""Messages after which nothing is due sooner than the next beat to a tracker would be.
+
+Forgetting an ask is due `memory_s` after it came, or later, and may be a second late.
+"""
+
+
+class Gossip:
+    """One node. Made from what its storage recovered; runs under any driver."""
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        gossip: GossipConfig,
+        member: Member,
+        trackers: tuple[Endpoint, ...],
+        rng: Random,
+    ) -> None:
+        self.config = config
+        self.gossip = gossip
+        # Epoch 0 until `resume`: what an earlier epoch left must not look older than nothing.
+        self.ledger = Ledger(config, Counters(member.store, 0), durable=member.durable)
+        self.membership = Membership(
+            trackers,
+            member,
+            NOBODY,
+            rng,
+            config.interval_s,
+            config.reconnect_min_s,
+            config.reconnect_max_s,
+        )
+        self.asker = Asker(gossip, member, rng)
+        self.relay = Relay(
+            gossip, position(member.name), member.store, member.epoch, self._share_of, rng
+        )
+        self.unexpected = 0
+        self.lag_s = 0.0
+        self._saved_view = self._followed = self.membership.view
+        self._save_at: float | None = None
+        self._activity: deque[tuple[float, int]] = deque(maxlen=ACTIVITY_SAMPLES_MAX)
+        self._depart_by: float | None = None
+        self._handlers: dict[type, Callable[[Any, Any, float], list[Effect]]] = {
+            Ask: self._ask,
+            Reply: self._reply,
+            Stop: lambda sender, stop, now: self.relay.stop(stop),
+            Increment: lambda link, message, now: self.ledger.increment(link, message),
+            Query: self._query,
+            Cancel: lambda link, message, now: self.asker.cancel(link, message.request, now),
+            Get: self._get,
+            Recall: self._recall,
+            Roster: self._roster,
+            Heartbeat: self._membership,
+            Registered: self._membership,
+            Departed: self._membership,
+            Refused: self._membership,
+        }
+
+    # -- recovery -----------------------------------------------------------------------------
+
+    def restore(self, kind: str, record: bytes) -> None:
+        """Take in what the storage kept: the members known, the counts. Before `start`."""
+        if kind == "members":
+            self.membership.view = NOBODY.merged(members_from_record(record))
+            self._saved_view = self._followed = self.membership.view
+        else:
+            self.ledger.restore(kind, record)
+
+    def resume(self, token: int) -> None:
+        """Begin a new boot epoch: everything was restored, up to this token."""
+        self.ledger.resume(token, self.membership.member.epoch)
+
+    def dump(self) -> list[bytes]:
+        """Return records that hold every count, for a snapshot."""
+        return list(self.ledger.dump())
+
+    # -- the machine --------------------------------------------------------------------------
+
+    def start(self, now: float) -> list[Effect]:
+        """Begin: look for the trackers."""
+        self._activity.append((now, self.ledger.operations))
+        return self.membership.start(now)
+
+    def receive(self, sender: Address, message: Any, now: float) -> list[Effect]:
+        """Take a datagram of a peer, a request of a client or the word of a tracker."""
+        handler = self._handlers.get(message.__class__)
+        if handler is None:
+            return self._out_of_place(sender, message)
+        return handler(sender, message, now)
+
+    def submit(self, event: Event, now: float) -> list[Effect]:
+        """Take the life of a stream, the word of the disk, or the wish to leave."""
+        match event:
+            case Persisted():
+                return self.ledger.persisted(event)
+            case PersistFailed():
+                return self.ledger.persist_failed(event)
+            case Opened() | Unreachable():
+                return self._after_membership(self.membership.submit(event, now), now)
+            case Closed(link):
+                if self.membership.owns(link):
+                    return self._after_membership(self.membership.submit(event, now), now)
+                return self.asker.closed(link, now)
+            case Leave():
+                return self._leave(now)
+        # Accepted: a client is known by what it asks.
+        return []
+
+    def tick(self, now: float) -> list[Effect]:
+        """Do what is due."""
+        due = self.deadline()
+        self.lag_s = max(0.0, now - due) if due is not None else 0.0
+        self._count_activity(now)
+        effects = self._after_membership(self.membership.tick(now), now)
+        self.relay.tick(now)
+        effects += self._release(now)
+        effects += self.asker.tick(
+            now,
+            self.lag_s,
+            view_is_current=self._view_is_current(now),
+            view_is_hopeless=self._view_is_hopeless(),
+        )
+        if self._save_at is not None and now >= self._save_at:
+            effects += self._save_view()
+        if self._depart_by is not None and now >= self._depart_by:
+            self._depart_by = None
+            effects.append(Emit("departed", {"announced": False}))
+        return effects
+
+    def deadline(self) -> float | None:
+        """Say when `tick` is wanted next."""
+        times = (
+            self.membership.deadline(),
+            self.asker.deadline(),
+            self.relay.deadline(),
+            self._save_at,
+            self._depart_by,
+        )
+        return min([time for time in times if time is not None], default=None)
+
+    # -- peers --------------------------------------------------------------------------------
+
+    def _ask(self, sender: Address, ask: Ask, now: float) -> list[Effect]:
+        if self.asker.is_own(ask.query):
+            return []
+        return self.relay.ask(ask, self.membership.view, now)
+
+    def _reply(self, sender: Any, reply: Reply, now: float) -> list[Effect]:
+        return self.asker.hear(reply, sender, now, view_is_current=self._view_is_current(now))
+
+    def _share_of(self, key: str) -> tuple[int, int]:
+        counters = self.ledger.counters
+        return counters.value(key), DECREASED if counters.own.has_decreased(key) else 0
+
+    # -- clients ------------------------------------------------------------------------------
+
+    def _query(self, link: Link, request: Query, now: float) -> list[Effect]:
+        if self.membership.heard_at is None:
+            return self.asker.hold(link, request, now)
+        return self._begin(link, request, now)
+
+    def _begin(self, link: Link, request: Query, now: float) -> list[Effect]:
+        self.ledger.operations += 1
+        value, flags = self._share_of(request.key)
+        own = (value, bool(flags & DECREASED))
+        return self.asker.ask(
+            link,
+            request,
+            own,
+            self.membership.view,
+            now,
+            view_is_current=self._view_is_current(now),
+            view_is_hopeless=self._view_is_hopeless(),
+        )
+
+    def _release(self, now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        heard = self.membership.heard_at is not None
+        for link, request in self.asker.released(now, view_is_known=heard):
+            if heard or self.membership.view.expected:
+                effects += self._begin(link, request, now)
+            else:
+                text = (
+                    f"{self.config.name} has heard no tracker yet: "
+                    "who belongs to the cluster is not known"
+                )
+                effects.append(Send(link, Refused(request.request, "no-view", text)))
+        return effects
+
+    def _get(self, link: Link, get: Get, now: float) -> list[Effect]:
+        self.ledger.operations += 1
+        value = self.ledger.counters.value(get.key)
+        return [Send(link, Value(get.request, value, self.ledger.durable))]
+
+    def _recall(self, link: Link, recall: Recall, now: float) -> list[Effect]:
+        member = self.membership.view.get(recall.name)
+        known = [] if member is None else self.asker.last_values.of(member.store[:8])
+        rows = tuple([(key, last.value, now - last.at) for key, last in known[:ROWS_PER_PAGE]])
+        return [Send(link, Recalled(recall.request, rows, len(known) - len(rows)))]
+
+    def _roster(self, link: Link, roster: Roster, now: float) -> list[Effect]:
+        rows = [(m, -1.0, -1) for m in sorted(self.membership.view, key=lambda m: m.name)]
+        pages = [rows[i : i + LISTED_PER_PAGE] for i in range(0, len(rows), LISTED_PER_PAGE)]
+        last = pages.pop() if pages else []
+        effects: list[Effect] = [
+            Send(link, Listed(roster.request, False, tuple(page))) for page in pages
+        ]
+        return [*effects, Send(link, Listed(roster.request, True, tuple(last)))]
+
+    def _out_of_place(self, sender: Address, message: Any) -> list[Effect]:
+        self.unexpected += 1
+        if isinstance(sender, tuple):
+            return []
+        text = f"a node has no answer to {type(message).__name__}"
+        return [Send(sender, Refused(0, "unexpected", text))]
+
+    # -- membership ---------------------------------------------------------------------------
+
+    def _membership(self, link: Link, message: Any, now: float) -> list[Effect]:
+        if not self.membership.owns(link):
+            return self._out_of_place(link, message)
+        effects = self.membership.receive(link, message, now)
+        is_done = isinstance(message, Departed) and self.membership.is_departed
+        if is_done and self._depart_by is not None:
+            self._depart_by = None
+            effects.append(Emit("departed", {"announced": True}))
+        return self._after_membership(effects, now)
+
+    def _after_membership(self, effects: list[Effect], now: float) -> list[Effect]:
+        view = self.membership.view
+        if view is not self._followed:
+            self._followed = view
+            self.asker.follow(view)
+            if self._save_at is None:
+                self._save_at = now + VIEW_SAVE_S
+        return effects + self._release(now)
+
+    def _save_view(self) -> list[Effect]:
+        self._save_at = None
+        self._saved_view = self.membership.view
+        if not self.ledger.durable:
+            return []
+        self.ledger.token += 1
+        return [Persist(self.ledger.token, "members", members_to_record(self._saved_view))]
+
+    def _view_is_current(self, now: float) -> bool:
+        return self.membership.is_current(now, self.gossip.view_fresh_s)
+
+    def _view_is_hopeless(self) -> bool:
+        return self.membership.heard_at is None and self.membership.is_cut_off
+
+    def _count_activity(self, now: float) -> None:
+        if now - self._activity[-1][0] >= 1.0:
+            self._activity.append((now, self.ledger.operations))
+            while now - self._activity[0][0] > ACTIVITY_S:
+                self._activity.popleft()
+            self.membership.activity = self.ledger.operations - self._activity[0][1]
+
+    def _leave(self, now: float) -> list[Effect]:
+        self.ledger.is_leaving = True
+        effects = self._save_view() if self._saved_view is not self.membership.view else []
+        if not self.membership.is_registered:
+            return [*effects, Emit("departed", {"announced": False})]
+        self._depart_by = now + DEPART_S
+        return effects + self.membership.depart(self.ledger.holds_counts, now)

@@ -1,0 +1,45 @@
+"""The last value each member was heard to hold of each key: what fills the gap of the silent.
+
+The rule: it is memory, never truth. It only ever feeds `filled` and what an operator is told
+before giving a member up, always with its age, and it is bounded: the pair unheard for
+longest goes first.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class LastValue:
+    """What was heard, and when (seconds on the node's monotonic clock)."""
+
+    value: int
+    at: float
+    has_decreased: bool
+
+
+class LastValues:
+    """Last known values by (store, key)."""
+
+    def __init__(self, values_max: int) -> None:
+        self.values_max = values_max
+        self._values: OrderedDict[tuple[bytes, str], LastValue] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def note(self, store: bytes, key: str, value: LastValue) -> None:
+        """Remember what a store (its first 8 bytes) holds of a key."""
+        self._values[store, key] = value
+        self._values.move_to_end((store, key))
+        if len(self._values) > self.values_max:
+            self._values.popitem(last=False)
+
+    def get(self, store: bytes, key: str) -> LastValue | None:
+        """Return what was last heard, None if nothing was."""
+        return self._values.get((store, key))
+
+    def of(self, store: bytes) -> list[tuple[str, LastValue]]:
+        """Return every key last heard of a store, the youngest first."""
+        rows = [(key, value) for (owner, key), value in self._values.items() if owner == store]
+        return sorted(rows, key=lambda row: (-row[1].at, row[0]))

@@ -1,0 +1,275 @@
+"""Increments at one node: checked, made safe, counted once, then acknowledged.
+
+What an increment goes through::
+
+    refused   too large, too old, another content under its id, disk full: nothing changed
+    known     counted before under the same id: acknowledged again, not counted again
+    counted   memory store: counted and acknowledged in one step
+    waiting   durable store: a record is on its way to the disk; `Persisted` counts it and
+              acknowledges it, `PersistFailed` refuses it
+
+The rule: with a durable store nothing is counted, and so nothing is read by anybody, before
+it is on disk, unless the client asked for an acknowledgement from memory.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from counter.config import NodeConfig
+from counter.crdt import Counters, Row, Share
+from counter.messages import ACK_DISK, ACK_MEMORY, Counted, Increment
+from counter.sessions import Known, Sessions
+from tracker import wire
+from tracker.machine import Effect, Link, Persist, Persisted, PersistFailed, Send
+from tracker.messages import Refused
+from tracker.wire import SHARE_MAX
+
+ROWS_PER_RECORD = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """An increment whose record is on its way to the disk."""
+
+    token: int
+    link: Link
+    message: Increment
+    counts_later: bool
+    magnitude: int
+
+
+class Ledger:
+    """The counters of one node and the operations that made them."""
+
+    def __init__(self, config: NodeConfig, counters: Counters, *, durable: bool) -> None:
+        self.config = config
+        self.counters = counters
+        self.sessions = Sessions(config.sessions_max, config.operations_max)
+        self.durable = durable
+        self.token = 0
+        self.operations = 0
+        self.is_leaving = False
+        self._waiting: deque[_Waiting] = deque()
+        self._underway: dict[tuple[bytes, int], _Waiting] = {}
+        self._followers: dict[int, list[tuple[Link, int]]] = {}
+        # Bounded by inflight_max: after such a failure the store takes no more writes.
+        self._doubtful: dict[tuple[bytes, int], str] = {}
+        # A record of something counted in memory was not written: of what was counted, nobody
+        # can promise any more that it is on disk.
+        self._has_gap = False
+        self._reserved = 0
+
+    @property
+    def holds_counts(self) -> bool:
+        """Whether anything would be lost with this node."""
+        return bool(self.counters.own) or bool(self.counters.others) or bool(self._waiting)
+
+    # -- increments ---------------------------------------------------------------------------
+
+    def increment(self, link: Link, message: Increment) -> list[Effect]:
+        """Take one increment from a client; the effects hold its reply, now or later."""
+        pairs = message.pairs
+        known = self.sessions.look_up(message.session, message.sequence, pairs)
+        if known is not Known.NEW:
+            return self._known(link, message, known)
+        refusal = self._refusal(message)
+        if refusal is not None:
+            return [Send(link, Refused(message.sequence, *refusal))]
+        self.sessions.remember(message.session, message.sequence, pairs)
+        self.operations += 1
+        if not self.durable:
+            _add(self.counters.own, pairs)
+            return [Send(link, Counted(message.sequence, False, False))]
+        self.token += 1
+        persist = Persist(self.token, "counts", record_of(message))
+        counts_later = message.ack != ACK_MEMORY
+        magnitude = _magnitude(pairs) if counts_later else 0
+        waiting = _Waiting(self.token, link, message, counts_later, magnitude)
+        self._reserved += magnitude
+        self._waiting.append(waiting)
+        self._underway[message.session, message.sequence] = waiting
+        if counts_later:
+            return [persist]
+        _add(self.counters.own, pairs)
+        return [persist, Send(link, Counted(message.sequence, False, False))]
+
+    def _known(self, link: Link, message: Increment, known: Known) -> list[Effect]:
+        sequence = message.sequence
+        if known is Known.SAME:
+            waiting = self._underway.get((message.session, sequence))
+            if waiting is None:
+                return [Send(link, Counted(sequence, self.durable and not self._has_gap, True))]
+            if message.ack == ACK_MEMORY and not waiting.counts_later:
+                return [Send(link, Counted(sequence, False, True))]
+            self._followers.setdefault(waiting.token, []).append((link, sequence))
+            return []
+        if known is Known.OTHER:
+            text = "another increment was counted under this id"
+            return [Send(link, Refused(sequence, "other-content", text))]
+        text = "this id is so far behind that nobody can tell whether it was counted"
+        return [Send(link, Refused(sequence, "too-old", text))]
+
+    def _refusal(self, message: Increment) -> tuple[str, str] | None:
+        doubt = self._doubtful.get((message.session, message.sequence))
+        if doubt is not None:
+            # It may be on disk: "not counted" could turn out a lie after the next start.
+            return "unknown", doubt
+        if self.is_leaving:
+            return "leaving", "this node is stopping; count at another one"
+        if message.ack == ACK_DISK and not self.durable:
+            return "no-disk", "this node counts in memory only; pass --ack memory"
+        if len(self._waiting) >= self.config.inflight_max:
+            return "busy", "too many increments wait for the disk; come back in 100 ms"
+        own, pairs = self.counters.own, message.pairs
+        if len(own) + len(pairs) // 2 > self.config.counters_max:
+            new = {key for key in pairs[::2] if key not in own.positive}
+            if len(own) + len(new) > self.config.counters_max:
+                return "full", f"this node holds {len(own)} keys, its limit"
+        if self._leaves_range(pairs):
+            return "range", "the share of this node would leave the range of 2^62"
+        return None
+
+    def _leaves_range(self, pairs: tuple[Any, ...]) -> bool:
+        """Say whether a total would pass 2^62, with everything counted that waits for the disk.
+
+        The quick look holds what waits for any key against each key; only where that fails,
+        far from where counters live, the key's own part of it is added up.
+        """
+        takes = self.counters.own.takes
+        extra = self._reserved if len(pairs) == 2 else self._reserved + _magnitude(pairs)
+        if all(takes(pairs[i], pairs[i + 1], extra) for i in range(0, len(pairs), 2)):
+            return False
+        due = Share(0)
+        for entry in self._waiting:
+            if entry.counts_later:
+                _add(due, entry.message.pairs)
+        _add(due, pairs)
+        own = self.counters.own
+        return any(
+            own.positive.get(key, 0) + due.positive.get(key, 0) > SHARE_MAX
+            or own.negative.get(key, 0) + due.negative.get(key, 0) > SHARE_MAX
+            for key in pairs[::2]
+        )
+
+    # -- what the disk says -------------------------------------------------------------------
+
+    def persisted(self, event: Persisted) -> list[Effect]:
+        """Count and acknowledge everything up to the event's token."""
+        effects: list[Effect] = []
+        waiting = self._waiting
+        while waiting and waiting[0].token <= event.token:
+            entry = waiting.popleft()
+            self._settle(entry)
+            if entry.counts_later:
+                _add(self.counters.own, entry.message.pairs)
+                effects.append(Send(entry.link, Counted(entry.message.sequence, True, False)))
+            for link, sequence in self._followers.pop(entry.token, ()):
+                effects.append(Send(link, Counted(sequence, True, True)))
+        return effects
+
+    def persist_failed(self, event: PersistFailed) -> list[Effect]:
+        """Refuse the increment whose record was not written."""
+        effects: list[Effect] = []
+        waiting = self._waiting
+        while waiting and waiting[0].token <= event.token:
+            entry = waiting.popleft()
+            self._settle(entry)
+            session, sequence = entry.message.session, entry.message.sequence
+            replies = self._followers.pop(entry.token, [])
+            code = "unknown"
+            if entry.counts_later:
+                replies = [(entry.link, sequence), *replies]
+                self.sessions.forget(session, sequence)
+                if event.definite:
+                    code = "disk"
+                else:
+                    self._doubtful[session, sequence] = event.reason
+            else:
+                self._has_gap = True
+            effects += [Send(link, Refused(number, code, event.reason)) for link, number in replies]
+        return effects
+
+    def _settle(self, entry: _Waiting) -> None:
+        self._reserved -= entry.magnitude
+        self._underway.pop((entry.message.session, entry.message.sequence), None)
+
+    # -- after a restart ----------------------------------------------------------------------
+
+    def restore(self, kind: str, record: bytes) -> None:
+        """Take in one record of `dump` (kind `state`) or of the log (kind `counts`)."""
+        values = wire.unpacked(record)
+        if kind == "counts":
+            session, sequence, pairs = values
+            pairs = tuple(pairs)
+            if self.sessions.look_up(session, sequence, pairs) is Known.NEW:
+                self.sessions.remember(session, sequence, pairs)
+                _add(self.counters.own, pairs)
+        elif values[0] == "share":
+            _, store, epoch, rows = values
+            self.counters.merge(store, epoch, rows)
+        elif values[0] == "sessions":
+            for session, sequence, content in values[1]:
+                kept = tuple(content) if type(content) is list else content
+                self.sessions.restore(session, sequence, kept)
+
+    def resume(self, token: int, epoch: int) -> None:
+        """Begin to count in a new boot epoch, after everything was restored."""
+        self.token = token
+        self.counters.own.epoch = epoch
+
+    def dump(self) -> Iterator[bytes]:
+        """Yield records that hold everything up to the last `Persist`, for a snapshot.
+
+        What waits for the disk is counted in: a store writes a snapshot only after every
+        record before it was written, and gives it up when one of them failed.
+        """
+        for store, share in [
+            (self.counters.store, self.counters.own),
+            *self.counters.others.items(),
+        ]:
+            rows = share.rows() if share is not self.counters.own else self._rows_with_waiting()
+            for page in _pages(rows):
+                yield wire.packed(["share", store, share.epoch, page])
+        for page in _pages(self.sessions.rows()):
+            yield wire.packed(["sessions", page])
+
+    def _rows_with_waiting(self) -> Iterator[Row]:
+        own, waiting = self.counters.own, Share(0)
+        for entry in self._waiting:
+            if entry.counts_later:
+                _add(waiting, entry.message.pairs)
+        if not waiting:
+            yield from own.rows()
+            return
+        for key in {**own.positive, **waiting.positive}:
+            positive = own.positive.get(key, 0) + waiting.positive.get(key, 0)
+            negative = own.negative.get(key, 0) + waiting.negative.get(key, 0)
+            yield key, positive, negative
+
+
+def record_of(message: Increment) -> bytes:
+    """Return the log record of an increment: its identity, and what it adds."""
+    return wire.packed((message.session, message.sequence, message.pairs))
+
+
+def _add(share: Share, pairs: tuple[Any, ...]) -> None:
+    add = share.add
+    for index in range(0, len(pairs), 2):
+        add(pairs[index], pairs[index + 1])
+
+
+def _magnitude(pairs: tuple[Any, ...]) -> int:
+    return sum([abs(amount) for amount in pairs[1::2]])
+
+
+def _pages(rows: Iterator[Any]) -> Iterator[list[Any]]:
+    page: list[Any] = []
+    for row in rows:
+        page.append(row)
+        if len(page) == ROWS_PER_RECORD:
+            yield page
+            page = []
+    if page:
+        yield page

@@ -1,0 +1,243 @@
+"""The live view of one query: a panel on a terminal, one line a second on a pipe.
+
+The rule: `panel` is a pure function of the answer, the history and the width, so that every
+picture can be made again, in a test as in the docs. What is certain stands first (the sum
+seen); what is filled in from memory is labelled as that.
+"""
+
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from counter.client.answers import Outcome, coverage, grouped, sentence, shortfall, shown_ms
+from counter.messages import Answer
+from tracker.text import printable
+
+FRAMES_PER_S = 10
+FRAMES_MAX = 512
+PLAIN_LINE_S = 1.0
+WIDTH_MAX = 100
+WIDE = 60
+NARROW = 32
+TOP_SHOWN_MAX = 5
+SPARK_CELLS_MAX = 24
+SHARE_CELLS = 10
+SVG_ID = "gossip-counter-live"
+
+_SPARKS = "▁▂▃▄▅▆▇█"
+
+
+class Screen:
+    """What a query's partial answers are shown on."""
+
+    def frame(self, answer: Answer) -> None:
+        """Show one partial answer, unless the last one was a moment ago."""
+
+    def last(self, outcome: Outcome) -> None:
+        """Show the end: why it ended, and who is missing."""
+
+
+class PlainScreen(Screen):
+    """One line a second, for pipes and for terminals that cannot move a cursor."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def frame(self, answer: Answer) -> None:
+        """Print a line if the last one is a second old."""
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + PLAIN_LINE_S
+            sys.stdout.write(plain_line(answer) + "\n")
+            sys.stdout.flush()
+
+    def last(self, outcome: Outcome) -> None:
+        """Print the last line."""
+        sys.stdout.write(sentence(outcome) + "\n")
+        sys.stdout.flush()
+
+
+class PanelScreen(Screen):
+    """The panel, redrawn in place."""
+
+    def __init__(self, key: str, console: Console) -> None:
+        self._key = key
+        self._console = console
+        self._history: deque[int] = deque(maxlen=FRAMES_MAX)
+        self._next = 0.0
+        self._live = Live(console=console, auto_refresh=False)
+
+    def start(self) -> None:
+        """Take the terminal."""
+        self._live.start()
+
+    def stop(self) -> None:
+        """Give the terminal back; the last frame stays on it."""
+        self._live.stop()
+
+    def frame(self, answer: Answer) -> None:
+        """Draw a frame if the last one is a tenth of a second old."""
+        self._history.append(answer.answered)
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + 1 / FRAMES_PER_S
+            self._draw(answer)
+
+    def last(self, outcome: Outcome) -> None:
+        """Draw the last frame, and under it why the query ended."""
+        self._history.append(outcome.answer.answered)
+        self._draw(outcome.answer)
+        self.stop()
+        self._console.print(verdict(outcome))
+
+    def _draw(self, answer: Answer) -> None:
+        picture = panel(self._key, answer, tuple(self._history), self._console.width)
+        self._live.update(picture, refresh=True)
+
+
+@contextmanager
+def shown(key: str) -> Iterator[Screen]:
+    """Open the screen that fits stdout."""
+    console = Console(highlight=False)
+    if not console.is_terminal or console.is_dumb_terminal:
+        yield PlainScreen()
+        return
+    screen = PanelScreen(key, console)
+    screen.start()
+    try:
+        yield screen
+    except BaseException:
+        screen.stop()
+        raise
+
+
+def plain_line(answer: Answer) -> str:
+    """Return one partial answer as a line."""
+    return (
+        f"{grouped(answer.value)}  {answer.answered}/{answer.members} nodes"
+        f"  {100 * coverage(answer):.1f} %  {shown_ms(answer.elapsed_ms)}"
+    )
+
+
+def verdict(outcome: Outcome) -> Text:
+    """Return the line under the last frame."""
+    answer = outcome.answer
+    if answer.complete:
+        return Text(f"complete: {sentence(outcome)}", style="green")
+    hint = " (`--missing` names them)" if answer.missing else ""
+    style = "green" if outcome.is_success else "yellow"
+    return Text(f"{shortfall(outcome)}{hint}", style=style)
+
+
+def panel(key: str, answer: Answer, history: Sequence[int], width: int) -> RenderableType:
+    """Return the picture of one answer; `history` is how many had answered at each frame."""
+    width = min(width, WIDTH_MAX)
+    if width < NARROW:
+        # A number cut at its end is a wrong number: fold instead of drawing a frame.
+        return Text(plain_line(answer), overflow="fold")
+    is_wide = width >= WIDE
+    parts: list[RenderableType] = [_facts(answer, history, width)]
+    if answer.top:
+        parts.append(_shares(answer, is_wide))
+    title = Text(f"{printable(key, 40)} · asked {printable(answer.origin, 24)}", no_wrap=True)
+    return Panel(Group(*parts), title=title, width=width, padding=(0, 1))
+
+
+def _facts(answer: Answer, history: Sequence[int], width: int) -> Table:
+    is_wide = width >= WIDE
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(justify="right", style="dim", no_wrap=True, min_width=8)
+    grid.add_column(no_wrap=True, overflow="ellipsis")
+    plural = "" if answer.answered == 1 else "s"
+    grid.add_row(
+        "seen", _number(answer.value, f"exact, from {answer.answered} node{plural}", is_wide)
+    )
+    if answer.missing:
+        silent = f"{answer.missing} silent node{'' if answer.missing == 1 else 's'}"
+        text = f"{silent} at their last known value"
+        grid.add_row("filled", _number(answer.filled, text, is_wide))
+    grid.add_row("coverage", _bar(answer, width))
+    per_node = answer.messages / max(1, answer.answered)
+    repeated = answer.duplicates / max(1, answer.messages)
+    gossip = f"hop {answer.hops} · age {shown_ms(answer.elapsed_ms)}"
+    if is_wide:
+        gossip += f" · {per_node:.1f} messages/node · {100 * repeated:.0f} % duplicate"
+    grid.add_row("gossip", Text(gossip))
+    if spark := sparkline(history, SPARK_CELLS_MAX if is_wide else 12):
+        grid.add_row("growth", Text(spark, style="cyan"))
+    return grid
+
+
+def _number(value: int, text: str, is_wide: bool) -> Text:
+    result = Text(grouped(value), style="bold")
+    if is_wide:
+        result.pad_right(max(1, 17 - len(result)))
+        result.append(text, style="not bold dim")
+    return result
+
+
+def _bar(answer: Answer, width: int) -> Table:
+    share = coverage(answer)
+    text = f"{answer.answered}/{answer.members}  {100 * share:.1f} %"
+    cells = max(4, min(40, width - 17 - len(text)))
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column()
+    grid.add_column(no_wrap=True)
+    bar = ProgressBar(total=1.0, completed=share, width=cells, finished_style="green")
+    grid.add_row(bar, Text(text))
+    return grid
+
+
+def _shares(answer: Answer, is_wide: bool) -> Table:
+    """Return the largest shares, and the sum of the rest."""
+    table = Table(box=None, padding=(0, 1), pad_edge=False, expand=True, header_style="dim")
+    table.add_column("node", no_wrap=True, overflow="ellipsis", ratio=2, min_width=6)
+    table.add_column("value", justify="right", no_wrap=True)
+    if is_wide:
+        table.add_column("share", no_wrap=True, ratio=2)
+        table.add_column("hop", justify="right", no_wrap=True)
+    table.add_column("answered", justify="right", no_wrap=True)
+    top = answer.top[:TOP_SHOWN_MAX]
+    largest = max([abs(row[1]) for row in top], default=0) or 1
+    for name, value, hops, after_ms in top:
+        share = f" {100 * value / answer.value:.1f} %" if answer.value else ""
+        bar = "█" * max(0, round(SHARE_CELLS * value / largest))
+        middle = [Text(bar, style="cyan").append(share, style="default"), Text(str(hops))]
+        cells = [Text(printable(name, 64)), Text(grouped(value))]
+        table.add_row(*cells, *(middle if is_wide else []), Text(shown_ms(after_ms)))
+    rest = answer.answered - len(top)
+    if rest > 0:
+        others = grouped(answer.value - sum(row[1] for row in top))
+        table.add_row(Text(f"… {rest} more", style="dim"), Text(others, style="dim"))
+    return table
+
+
+def sparkline(history: Sequence[int], cells_max: int) -> str:
+    """Return how many new answers each of the last frames brought, as a row of bars."""
+    fresh = [max(0, b - a) for a, b in zip((0, *history), history, strict=False)][-cells_max:]
+    largest = max(fresh, default=0)
+    if largest == 0:
+        return ""
+    return "".join([_SPARKS[round((len(_SPARKS) - 1) * count / largest)] for count in fresh])
+
+
+def picture_svg(outcome: Outcome, history: Sequence[int], command: str) -> str:
+    """Return the last frame as an SVG image, the same on every machine."""
+    with open("/dev/null", "w") as nowhere:
+        console = Console(
+            record=True, width=80, file=nowhere, force_terminal=True, color_system="truecolor",
+            legacy_windows=False, highlight=False, _environ={},
+        )  # fmt: skip
+        console.print(Text(f"$ {command}"))
+        console.print(panel(outcome.key, outcome.answer, history, 80))
+        console.print(verdict(outcome))
+    return console.export_svg(title="gossip-counter", unique_id=SVG_ID)

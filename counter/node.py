@@ -1,0 +1,280 @@
+"""A running node: its machine on real sockets, with its storage.
+
+The rule: one port number for everything. Streams (clients) and datagrams (gossip) share it,
+so that one address says where a node is.
+"""
+
+import asyncio
+import random
+import secrets
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from counter import __version__
+from counter.config import LAN, GossipConfig, NodeConfig
+from counter.gossip import UNTIMED, Gossip
+from counter.messages import DOOR, GOSSIP
+from counter.storage.base import Storage
+from counter.storage.durable import DurableStorage
+from counter.storage.memory import MemoryStorage
+from tracker.config import shown_endpoint
+from tracker.driver import Driver
+from tracker.errors import ConfigError
+from tracker.files import shown_path
+from tracker.logs import text_line
+from tracker.machine import Emit, Endpoint, Leave, Persisted, PersistFailed
+from tracker.members import Member
+from tracker.server import listening, resolved, run_daemon
+from tracker.transport.base import DatagramHandler, Datagrams
+from tracker.transport.tcp import TcpStreams, bind_tcp
+from tracker.transport.udp import RECEIVE_BUFFER_BYTES, UdpDatagrams, bind_udp
+
+FIRST_PORT = 7401
+PORTS_MAX = 64
+LEAVE_S = 1.5
+MakeDatagrams = Callable[[socket.socket, DatagramHandler], Datagrams]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeSettings:
+    """What one node is started with. `data` None keeps everything in memory."""
+
+    name: str
+    listen: Endpoint
+    trackers: tuple[Endpoint, ...]
+    data: Path | None = None
+    insecure: bool = False
+    cluster: str = "default"
+    verbose: int = 0
+    gossip: GossipConfig = LAN
+    port_search: bool = False
+
+
+class Node:
+    """One node at work in the running event loop."""
+
+    def __init__(
+        self,
+        settings: NodeSettings,
+        on_emit: Callable[[Emit], None],
+        make_datagrams: MakeDatagrams = UdpDatagrams,
+    ) -> None:
+        """Open the storage, bind the port. Raises ConfigError and StorageError."""
+        self.settings = settings
+        self.departed = asyncio.Event()
+        self._on_emit = on_emit
+        self._make_datagrams = make_datagrams
+        trackers = tuple(resolved(tracker, "reach the tracker") for tracker in settings.trackers)
+        self._tcp, self._udp = bound(settings)
+        self.endpoint: Endpoint = self._tcp.getsockname()[:2]
+        try:
+            self.storage: Storage = (
+                DurableStorage(settings.data, settings.name, cluster=settings.cluster)
+                if settings.data is not None
+                else MemoryStorage()
+            )
+        except BaseException:
+            self._close_sockets()
+            raise
+        identity = self.storage.identity
+        self.member = Member(
+            name=settings.name,
+            store=identity.store,
+            reign=0,
+            epoch=identity.epoch,
+            incarnation=0,
+            host=advertised(self.endpoint[0], trackers),
+            port=self.endpoint[1],
+            durable=identity.durable,
+        )
+        self.machine = Gossip(
+            NodeConfig(name=settings.name, cluster=settings.cluster),
+            settings.gossip,
+            self.member,
+            trackers,
+            random.Random(secrets.randbits(128)),
+        )
+        self.driver = Driver(self.machine, DOOR, GOSSIP, self._emitted, UNTIMED)
+        self._streams = TcpStreams(
+            self.driver, role="node", name=settings.name, cluster=settings.cluster
+        )
+        self._datagrams: Datagrams | None = None
+
+    async def start(self) -> None:
+        """Recover what was kept, then begin to listen. Raises StorageError."""
+        try:
+            for kind, record in self.storage.recover():
+                self.machine.restore(kind, record)
+            self.machine.resume(self.storage.token)
+        except BaseException:
+            self._close_sockets()
+            await self.storage.close()
+            raise
+        self.storage.start(self._settle)
+        self._datagrams = self._make_datagrams(self._udp, self.driver)
+        await self._streams.listen(self._tcp)
+        self.driver.start(self._streams, self._datagrams, self.storage)
+
+    async def stop(self) -> None:
+        """Leave the cluster, write what is left, give the port back."""
+        self.driver.submit(Leave())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_S):
+                await self.departed.wait()
+        await self.abandon()
+
+    async def abandon(self) -> None:
+        """End without a word to anybody, as a crash would; only what was queued is written."""
+        if self._datagrams is not None:
+            self._datagrams.close()
+        await self.storage.close()
+        self.driver.close()
+        self._streams.close()
+        await self._streams.wait_closed()
+        self._close_sockets()
+
+    @property
+    def keys(self) -> int:
+        """How many keys this node holds."""
+        return len(self.machine.ledger.counters.own)
+
+    @property
+    def receive_buffer_bytes(self) -> int:
+        """The datagram receive buffer that the kernel gave."""
+        return self._udp.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+
+    def _settle(self, event: Persisted | PersistFailed) -> None:
+        self.driver.settle(event)
+        if self.storage.wants_snapshot:
+            self.storage.snapshot(self.machine.dump())
+
+    def _emitted(self, emit: Emit) -> None:
+        if emit.event == "departed":
+            self.departed.set()
+        self._on_emit(emit)
+
+    def _close_sockets(self) -> None:
+        self._tcp.close()
+        self._udp.close()
+
+
+def bound(settings: NodeSettings) -> tuple[socket.socket, socket.socket]:
+    """Return a stream and a datagram socket on one port number. Raises ConfigError.
+
+    With port 0 the first free number from 7401 up is taken, then whatever the system gives.
+    """
+    host, port = settings.listen
+    searched = range(FIRST_PORT, FIRST_PORT + PORTS_MAX) if settings.port_search else ()
+    for candidate in [*searched, *([port] if port else [0] * PORTS_MAX)]:
+        if port and candidate != port:
+            continue
+        try:
+            tcp = listening((host, candidate), insecure=settings.insecure, bind=bind_tcp)
+        except ConfigError:
+            if candidate and not port:
+                continue
+            raise
+        try:
+            return tcp, bind_udp(tcp.getsockname()[:2])
+        except OSError as error:
+            taken = tcp.getsockname()[1]
+            tcp.close()
+            if port:
+                raise ConfigError(
+                    f"port {taken} is in use for datagrams            "
+                    "pass --listen HOST:0 to pick a free one"
+                ) from error
+    raise ConfigError("no free port was found")
+
+
+def advertised(host: str, trackers: tuple[Endpoint, ...]) -> str:
+    """Return the address that others reach this node at.
+
+    A node that listens everywhere is reached at the address its way to the tracker begins at.
+    """
+    if host not in ("0.0.0.0", "::") or not trackers:
+        return "127.0.0.1" if host == "0.0.0.0" else "::1" if host == "::" else host
+    family = socket.AF_INET6 if ":" in trackers[0][0] else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(trackers[0])
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
+
+
+def run(settings: NodeSettings) -> int:
+    """Run a node until it is told to stop. Raises ClusterError for what fails at start."""
+
+    async def serve(stop: anyio.Event) -> int:
+        refused: list[str] = []
+
+        def on_emit(emit: Emit) -> None:
+            if emit.event == "joined":
+                _say(joined_line(emit, settings))
+            elif emit.event == "registration-refused":
+                refused.append(str(emit.details["text"]))
+                _complain(text_line(emit.event, emit.details))
+                if not node.machine.membership.is_registered:
+                    stop.set()
+            elif emit.event not in ("departed", "view") or settings.verbose:
+                _complain(text_line(emit.event, emit.details))
+
+        node = Node(settings, on_emit)
+        await node.start()
+        _say(first_line(settings, node))
+        await stop.wait()
+        if settings.data is None and node.keys:
+            _complain(f"this node kept its counts in memory: {node.keys} keys end with it")
+        await node.stop()
+        if refused and not node.machine.membership.heard_at:
+            raise ConfigError(refused[0])
+        return 0
+
+    return run_daemon(serve)
+
+
+def first_line(settings: NodeSettings, node: Node) -> str:
+    """Return what a node says first: what it is, where, where its data is."""
+    if settings.data is None:
+        kept = "in memory only (--memory): counts end with this process"
+    else:
+        kept = f"data {shown_path(settings.data)} ({node.keys} keys)"
+    line = f"counter node {settings.name} {__version__}  {shown_endpoint(node.endpoint)}   {kept}"
+    if node.receive_buffer_bytes < RECEIVE_BUFFER_BYTES:
+        line += (
+            f"\nnote: the system gives a receive buffer of {node.receive_buffer_bytes} bytes only;"
+            " large queries may need repair (raise net.core.rmem_max)"
+        )
+    return line
+
+
+def joined_line(emit: Emit, settings: NodeSettings) -> str:
+    """Return what a node says when a tracker took it in, and the commands to type next."""
+    details = emit.details
+    members = details["members"]
+    plural = "" if members == 1 else "s"
+    tracker = settings.trackers[0] if settings.trackers else ("", 7400)
+    option = "" if tracker[1] == 7400 else f" --tracker {shown_endpoint(tracker)}"
+    return (
+        f"joined tracker {details['tracker']} in {details['ms']:.0f} ms · {members} member{plural}\n"
+        f"next:  counter inc views 5{option}   ·   counter query views --live{option}"
+    )
+
+
+def _say(text: str) -> None:
+    with suppress(BrokenPipeError):
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+
+def _complain(text: str) -> None:
+    with suppress(BrokenPipeError):
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()

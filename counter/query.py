@@ -1,0 +1,455 @@
+"""One query at its origin: what was heard, who is pending, when to repair, when to stop.
+
+The life of a query::
+
+    started -> first wave: the whole ring is split over `chatter` peers
+            -> answers arrive, each origin counted once
+            -> nobody pending:            complete (or aged, if aging cut arcs off)
+            -> silence past the expected time: repair waves, a plain ask to each pending member
+            -> every pending member asked often enough for silence to be proof: converged
+            -> the asker's own condition:  satisfied; its deadline: deadline; its wish: cancelled
+
+The rule: `complete` is said only when every member expected by the view has answered and the
+view is current. The number of asks that proves silence follows what the repairs of this very
+query brought (adaptive K): with p the share of members that a further ask still finds,
+K = ceil(ln(epsilon / n) / ln p), so that a living member is missed in at most epsilon of the
+queries. Repair by the one who wants the answer, end to end: Saltzer, Reed and Clark 1984.
+"""
+
+from dataclasses import dataclass, field
+from math import ceil, log
+from random import Random
+
+from counter.arcs import least_age
+from counter.config import AGE_MAX, GossipConfig
+from counter.messages import (
+    DECREASED,
+    LEAF,
+    RING,
+    UNTIL_SHARE,
+    UNTIL_STABLE,
+    Ask,
+    Query,
+    Reply,
+)
+from counter.selection import split
+from tracker.machine import Endpoint, Send
+from tracker.members import ALIVE, Member, View, position
+
+COMPLETE, SATISFIED, CONVERGED = "complete", "satisfied", "converged"
+AGED, DEADLINE, CANCELLED = "aged", "deadline", "cancelled"
+
+PRIOR_WEIGHT = 4
+UNLISTED_MAX = 1_024
+_FEW_ANSWERS = 8
+
+
+@dataclass(slots=True)
+class Hops:
+    """The time of one hop, in seconds: mean and mean deviation over the samples of a query.
+
+    What earlier queries measured weighs as much as `weight` samples; 0 for a mere guess.
+    Answers come in sorted by their slowness, so a moving average would end at the slowest.
+    """
+
+    mean_s: float
+    deviation_s: float
+    weight: int = 0
+
+    def measure(self, hop_s: float) -> None:
+        """Take in one sample."""
+        if not self.weight:
+            self.mean_s, self.deviation_s = hop_s, hop_s / 4
+        self.weight += 1
+        self.deviation_s += (abs(hop_s - self.mean_s) - self.deviation_s) / self.weight
+        self.mean_s += (hop_s - self.mean_s) / self.weight
+
+    def prior(self) -> "Hops":
+        """Return what the next query begins with."""
+        return Hops(self.mean_s, self.deviation_s, min(self.weight, PRIOR_WEIGHT))
+
+
+@dataclass(slots=True)
+class Pending:
+    """A member that has not answered: how often repair has asked it."""
+
+    member: Member
+    asks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One answer. `store` is the first 8 bytes of the store id, `at_s` since the start."""
+
+    name: str
+    store: bytes
+    epoch: int
+    value: int
+    hops: int
+    at_s: float
+    has_decreased: bool
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the query cost, as its origin can tell: an answer proves the ask before it."""
+
+    replies: int = 0
+    duplicates: int = 0
+    strangers: int = 0
+    unlisted: int = 0
+    unrepaired: int = 0
+    repairs: int = 0
+
+
+@dataclass(slots=True)
+class OwnQuery:
+    """A query this node asks for somebody."""
+
+    id: bytes
+    request: Query
+    home: Endpoint
+    own_position: int
+    view: View
+    started: float
+    config: GossipConfig
+    hops: Hops
+    rng: Random
+    deadline: float = 0.0
+    chatter: int = 0
+    visits: int = 0
+    age_max: int = 0
+    depth: int = 0
+    pending: dict[int, Pending] = field(default_factory=dict)
+    answers: dict[bytes, Heard] = field(default_factory=dict)
+    cut: dict[int, Member] = field(default_factory=dict)
+    gone: frozenset[int] | None = None
+    firsts: list[int] = field(default_factory=lambda: [0])
+    waves: int = 0
+    next_wave: float = 0.0
+    changed_at: float = 0.0
+    heard_at: float = 0.0
+    asks_max: int = 0
+    value: int = 0
+    hops_seen: int = 0
+    tally: Tally = field(default_factory=Tally)
+    wave_replies: tuple[int, int] = (0, 0)
+    children: list[Endpoint] = field(default_factory=list)
+
+    # -- asking -------------------------------------------------------------------------------
+
+    def start(self, own: Heard) -> list[Send]:
+        """Count the own share, split the ring and return the first asks."""
+        request, config = self.request, self.config
+        members = max(1, self.view.expected)
+        self.chatter = request.chatter or config.chatter
+        self.visits = request.visits or (5 if self.chatter <= 2 else 1)
+        least = least_age(members, self.chatter, self.visits)
+        self.age_max = request.age_max or min(AGE_MAX, least + 2)
+        budget_s = request.deadline_ms / 1000 if request.deadline_ms else config.budget_s
+        self.deadline = self.started + budget_s
+        self.depth = min(least, self.age_max)
+        self.asks_max = config.repair_asks_max
+        self.heard_at = self.changed_at = self.started
+        self.answers[own.store] = own
+        self.value = own.value
+        self.pending = {
+            pos: Pending(member)
+            for pos, member in zip(self.view.positions, self.view.ring, strict=True)
+            if pos != self.own_position
+        }
+        self._plan_first_repair()
+        # No age is below 1, so nothing is cut off yet.
+        parts, _ = split(
+            self.view,
+            0,
+            RING,
+            (self.own_position,),
+            (),
+            self.chatter,
+            self.visits,
+            self.age_max,
+            self.rng,
+        )
+        asks = []
+        for part in parts:
+            flags = LEAF if part.is_leaf else 0
+            arc = (part.low, part.high, part.skip, part.late)
+            ask = self._ask(self.started, part.turn, *arc, flags)
+            asks.append(Send(part.head.endpoint, ask))
+            self.children.append(part.head.endpoint)
+        return asks
+
+    def _ask(
+        self,
+        now: float,
+        age: int,
+        low: int,
+        high: int,
+        skip: tuple[int, ...],
+        late: tuple[int, ...],
+        flags: int,
+    ) -> Ask:
+        left_ms = int((self.deadline - now) * 1000)
+        return Ask(
+            self.id,
+            self.rng.getrandbits(32),
+            self.request.key,
+            self.home,
+            self.chatter,
+            self.visits,
+            age,
+            self.age_max,
+            max(1, left_ms),
+            low,
+            high,
+            skip,
+            late,
+            flags,
+        )
+
+    # -- hearing ------------------------------------------------------------------------------
+
+    def hear(self, reply: Reply, sender: Endpoint, now: float) -> bool:
+        """Take one answer; returns whether it was a first one.
+
+        An answer in another's name is not counted: its store must be the member's, and so must
+        the address it came from, unless the view's knowledge of the member is the older one.
+        Whoever the view does not know yet was asked by an owner that does: only who was asked
+        knows the query's id, so it is counted, once.
+        """
+        tally = self.tally
+        tally.replies += 1
+        if reply.store in self.answers:
+            tally.duplicates += 1
+            return False
+        pending = self.pending.get(reply.position)
+        name = self._name_of(reply, sender)
+        if name is None:
+            tally.strangers += 1
+            return False
+        elapsed = now - self.started
+        heard = Heard(
+            name,
+            reply.store,
+            reply.epoch,
+            reply.value,
+            reply.age,
+            elapsed,
+            bool(reply.flags & DECREASED),
+        )
+        self.answers[reply.store] = heard
+        self.value += reply.value
+        self.heard_at = now
+        self.hops_seen = max(self.hops_seen, reply.age)
+        if reply.value:
+            self.changed_at = now
+        asks = pending.asks if pending is not None else 0
+        if asks:
+            self.firsts[asks] += 1
+        else:
+            tally.unrepaired += 1
+        if not asks and (self.visits == 1 or reply.age == 1):
+            # The later rounds of several visits leave at once, though their age is higher.
+            self.hops.measure(elapsed / (reply.age + 1))
+        if self.waves == 0:
+            self._plan_first_repair()
+        self.pending.pop(reply.position, None)
+        self.cut.pop(reply.position, None)
+        if reply.cut:
+            self._cut_arc(reply.cut)
+        return True
+
+    def _name_of(self, reply: Reply, sender: Endpoint) -> str | None:
+        """Return who answers; None for one who is not whom he says, or not expected to answer."""
+        pos = reply.position
+        pending = self.pending.get(pos)
+        member = pending.member if pending is not None else self.cut.get(pos)
+        if member is not None:
+            return member.name if _is_his(member, reply, sender) else None
+        if self.gone is None:
+            self.gone = frozenset([position(m.name) for m in self.view if not m.expected])
+        is_known = pos == self.own_position or pos in self.gone or self.view.at(pos) is not None
+        if is_known or self.tally.unlisted >= UNLISTED_MAX:
+            return None
+        self.tally.unlisted += 1
+        return f"?{pos:016x}"
+
+    def _cut_arc(self, cut: tuple[int, ...]) -> None:
+        low, last, asked = cut[0], cut[1], cut[2:]
+        for pos in [p for p in self.pending if low <= p <= last and p not in asked]:
+            pending = self.pending.pop(pos)
+            self.cut[pos] = pending.member
+
+    def follow(self, view: View) -> None:
+        """Take in a newer view: leavers are no longer pending, joiners are."""
+        self.view = view
+        self.gone = None
+        expected = dict(zip(view.positions, view.ring, strict=True))
+        for waiting in (self.pending, self.cut):
+            for pos in [p for p in waiting if p not in expected]:
+                del waiting[pos]
+        for pos, member in expected.items():
+            if pos == self.own_position or member.store[:8] in self.answers:
+                continue
+            if pos in self.cut:
+                self.cut[pos] = member
+            elif pos in self.pending:
+                self.pending[pos].member = member
+            else:
+                self.pending[pos] = Pending(member)
+
+    # -- repairing ----------------------------------------------------------------------------
+
+    def repair_s(self) -> float:
+        """Return the time between two repair waves: three hops, as measured."""
+        hops = self.hops
+        return max(
+            self.config.repair_floor_s,
+            3 * hops.mean_s,
+            2 * hops.mean_s + 4 * hops.deviation_s,
+        )
+
+    def _plan_first_repair(self) -> None:
+        """Aim at the time the deepest answer is due, or a settle time after the last one.
+
+        While nobody has answered, the hop is a guess that may be far too short: three times
+        as long is waited before everybody is blamed.
+        """
+        expected_s = (self.depth + 1) * (self.hops.mean_s + 2 * self.hops.deviation_s)
+        if len(self.answers) == 1:
+            expected_s *= 3
+        settle_s = max(self.config.settle_floor_s, self.hops.mean_s / 2)
+        self.next_wave = settle_s + max(self.started + expected_s, self.heard_at)
+
+    def asks_wanted(self) -> int:
+        """Return K: how many asks make a member's silence a proof."""
+        again = sum(self.firsts[2:]) + 2
+        before = sum(self.firsts[1 : max(1, self.waves)]) + 20
+        chance = min(0.99, again / before)
+        members = max(2, self.view.expected)
+        wanted = ceil(log(self.config.stop_epsilon / members) / log(chance))
+        return min(self.config.waves_max, max(self.config.waves_min, wanted))
+
+    def excuse(self, now: float, lag_s: float) -> None:
+        """Wait once more before anybody is blamed, if this node's own loop comes late by a wave.
+
+        A loop that lags has not read what arrived meanwhile (Lifeguard, Dadgar et al. 2017).
+        """
+        pause = self.repair_s()
+        if lag_s > pause and now >= self.next_wave:
+            self.next_wave = now + pause
+
+    def wave(self, now: float) -> list[Send]:
+        """Return the repair asks due now: each pending member whose last ask is overdue."""
+        if now < self.next_wave:
+            return []
+        self._pace()
+        wanted = self.asks_wanted()
+        due = [p for p in self.pending.values() if p.asks < wanted]
+        due.sort(key=lambda p: (p.asks, p.member.status != ALIVE))
+        self.next_wave = now + self.repair_s()
+        if not due:
+            return []
+        self.waves += 1
+        asks = []
+        for pending in due[: self.asks_max]:
+            pending.asks += 1
+            while len(self.firsts) <= pending.asks:
+                self.firsts.append(0)
+            ask = self._ask(now, 1, 1, 1, (), (), LEAF)
+            asks.append(Send(pending.member.endpoint, ask))
+        self.tally.repairs += len(asks)
+        return asks
+
+    def _pace(self) -> None:
+        """Halve the waves when half of what the last one brought was heard before."""
+        replies, duplicates = self.wave_replies
+        fresh = self.tally.replies - replies
+        if fresh >= _FEW_ANSWERS and 2 * (self.tally.duplicates - duplicates) >= fresh:
+            self.asks_max = max(16, self.asks_max // 2)
+        self.wave_replies = (self.tally.replies, self.tally.duplicates)
+
+    # -- stopping -----------------------------------------------------------------------------
+
+    def verdict(
+        self, now: float, *, view_is_current: bool, view_is_hopeless: bool = False
+    ) -> str | None:
+        """Return why the query ends now, None while it goes on.
+
+        With a view that is not current the answer of all who are known is not complete; it is
+        waited for a tracker's word, unless no tracker can be reached (`view_is_hopeless`).
+        """
+        if not self.pending and view_is_current:
+            return AGED if self.cut else COMPLETE
+        if not self.pending and view_is_hopeless:
+            return AGED if self.cut else CONVERGED
+        if self._is_satisfied(now):
+            return SATISFIED
+        if now >= self.deadline:
+            return DEADLINE
+        if self._silence_is_proof(now):
+            return AGED if self.cut else CONVERGED
+        return None
+
+    def _silence_is_proof(self, now: float) -> bool:
+        # When the next wave is due, the asks of the last one are overdue.
+        if not self.pending or self.waves < self.config.waves_min or now < self.next_wave:
+            return False
+        wanted = self.asks_wanted()
+        return all(p.asks >= wanted for p in self.pending.values())
+
+    def _is_satisfied(self, now: float) -> bool:
+        request = self.request
+        if request.until == UNTIL_SHARE:
+            return 1000 * len(self.answers) >= request.until_value * self.members
+        if request.until == UNTIL_STABLE:
+            return now >= self.changed_at + request.until_value / 1000
+        return False
+
+    def next_deadline(self) -> float:
+        """Say when `wave` or `verdict` is wanted next."""
+        due = min(self.deadline, self.next_wave)
+        if self.request.until == UNTIL_STABLE:
+            due = min(due, self.changed_at + self.request.until_value / 1000)
+        return due
+
+    # -- telling ------------------------------------------------------------------------------
+
+    @property
+    def members(self) -> int:
+        """How many are known to be asked for: coverage is judged against these."""
+        return len(self.answers) + len(self.pending) + len(self.cut)
+
+    @property
+    def messages(self) -> int:
+        """Messages the query cost, as far as its origin can tell.
+
+        Replies, the ask behind each answer that came without repair, and all repair asks. A
+        lost ask of somebody else is seen by nobody.
+        """
+        return self.tally.replies + self.tally.unrepaired + self.tally.repairs
+
+    def sample_ask(self) -> Ask:
+        """Return an ask as this query sends them, to measure its size."""
+        return self._ask(self.started, 1, 1, RING - 1, (self.own_position, 1), (), 0)
+
+    def silent(self) -> list[tuple[Member, str]]:
+        """Return who has not answered, and why that may be, by name."""
+        rows = [(p.member, _why_silent(p.member)) for p in self.pending.values()]
+        rows += [(member, "cut off by age") for member in self.cut.values()]
+        return sorted(rows, key=lambda row: row[0].name)
+
+    def heard(self) -> list[Heard]:
+        """Return the answers, the largest share first."""
+        return sorted(self.answers.values(), key=lambda h: (-h.value, h.name))
+
+
+def _is_his(member: Member, reply: Reply, sender: Endpoint) -> bool:
+    if member.store[:8] != reply.store:
+        return False
+    return sender == member.endpoint or reply.epoch > member.epoch
+
+
+def _why_silent(member: Member) -> str:
+    return "no answer" if member.status == ALIVE else "no answer, and not alive"

@@ -1,0 +1,124 @@
+"""Which unvisited peers get a query next, and which node a client counts at.
+
+The rule: the chunks of one split are disjoint and cover the arc without a gap, so that every
+position has exactly one owner; the head of a chunk is drawn at random among its members that
+are believed to live, and the suspect are asked as leaves.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp
+from random import Random
+
+from counter.arcs import chunks
+from counter.messages import LATE_MAX, SKIP_MAX
+from tracker.members import ALIVE, Member, View
+
+LEAVES_MAX = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One chunk: who is asked, in which round, and for which arc. A leaf has no arc."""
+
+    head: Member
+    turn: int
+    low: int
+    high: int
+    skip: tuple[int, ...]
+    late: tuple[int, ...]
+    is_leaf: bool
+
+
+def split(
+    view: View,
+    low: int,
+    high: int,
+    skip: tuple[int, ...],
+    late: tuple[int, ...],
+    chatter: int,
+    visits: int,
+    hops_left: int,
+    rng: Random,
+) -> tuple[list[Part], int]:
+    """Cut the arc [low, high) for the next hop; returns the parts and the members cut off.
+
+    `hops_left` 0 asks nobody and reports every member of the arc as cut off.
+    """
+    begin, end = view.span(low, high)
+    positions, ring = view.positions, view.ring
+    if skip:
+        places = [i for i in range(begin, end) if positions[i] not in skip]
+    else:
+        places = list(range(begin, end))
+    if not places:
+        return [], 0
+    if hops_left <= 0:
+        return [], len(places)
+    sizes = chunks(len(places), chatter, visits, hops_left)
+    if visits > 1:
+        rng.shuffle(sizes)
+    parts: list[Part] = []
+    first = 0
+    for turn, size in sizes:
+        inside = places[first : first + size]
+        chunk_low = positions[inside[0]] if first else low
+        first += size
+        chunk_high = positions[places[first]] if first < len(places) else high
+        inner_skip = [s for s in skip if chunk_low <= s < chunk_high] if skip else []
+        part = _chunk(view, inside, turn, chunk_low, chunk_high, inner_skip, late, rng)
+        if part is not None:
+            parts.append(part)
+        else:
+            # Nobody here is believed to live: each is asked, none is relied upon. What is
+            # beyond the limit is left to the origin's repair.
+            room = max(0, LEAVES_MAX - len(parts))
+            parts += [Part(ring[i], turn, 1, 1, (), (), True) for i in inside[:room]]
+    return parts, 0
+
+
+def _chunk(
+    view: View,
+    inside: list[int],
+    turn: int,
+    low: int,
+    high: int,
+    skip: list[int],
+    late: tuple[int, ...],
+    rng: Random,
+) -> Part | None:
+    """Return the part [low, high), in which the members `inside` are to be asked.
+
+    None if none of them is believed to live.
+    """
+    ring, positions = view.ring, view.positions
+    healthy = [i for i in inside if ring[i].status == ALIVE and not (late and positions[i] in late)]
+    if not healthy:
+        return None
+    head = healthy[int(rng.random() * len(healthy))]
+    inner_late: tuple[int, ...] = ()
+    if len(healthy) < len(inside):
+        fit = set(healthy)
+        inner_late = tuple([positions[i] for i in inside if i not in fit][:LATE_MAX])
+    inner_skip = (*skip, positions[head])[-SKIP_MAX:]
+    return Part(ring[head], turn, low, high, inner_skip, inner_late, False)
+
+
+def least_active(activities: Sequence[int], rng: Random) -> int:
+    """Draw an index, the less active the likelier: a reverse softmax over the activity.
+
+    Activities are scaled by their mean, so that only their proportion counts, and the least
+    of them is subtracted before the exponential, so that nothing over- or underflows: one
+    candidate, equal and hugely different activities all work. Raises ValueError for none.
+    """
+    if not activities:
+        raise ValueError("there is nobody to choose from")
+    least = min(activities)
+    mean = max(1.0, sum(activities) / len(activities))
+    weights = [exp(-min(700.0, (activity - least) / mean)) for activity in activities]
+    drawn = rng.random() * sum(weights)
+    for index, weight in enumerate(weights):
+        drawn -= weight
+        if drawn < 0:
+            return index
+    return len(weights) - 1

@@ -1,0 +1,1 @@
+"""Where a node keeps its identity and its counts: one interface, several stores."""

@@ -1,0 +1,64 @@
+"""The storage interface: what the driver asks of a store, and what a store promises.
+
+The rule: a store knows nothing of counters. It keeps opaque records in order and says when
+they are safe; the machine alone knows what they mean. Records of kind `counts` are a log,
+replayed in order, each exactly once; a record of kind `members` replaces the one before.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from tracker.machine import Persist, Persisted, PersistFailed
+
+COUNTS = "counts"
+MEMBERS = "members"
+STATE = "state"
+
+Done = Callable[[Persisted | PersistFailed], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this store is: 16 random bytes for life, and how often it was opened (from 1)."""
+
+    store: bytes
+    epoch: int
+    durable: bool
+
+
+class Storage(Protocol):
+    """A place for records. Every method raises StorageError for what the disk refuses."""
+
+    identity: Identity
+
+    def recover(self) -> Iterator[tuple[str, bytes]]:
+        """Yield (kind, record) of what was kept: `members` at most once, then the records of
+        the last snapshot as `state`, then the log after it as `counts`, in order.
+
+        Called once, before anything else. A torn tail is cut; damage elsewhere raises
+        DamagedError, naming file and offset.
+        """
+
+    @property
+    def token(self) -> int:
+        """The highest token recovered or written; 0 in a new store. The next Persist has +1."""
+
+    def start(self, done: Done) -> None:
+        """Begin to take writes; `done` is called on the event loop, in the order of tokens."""
+
+    def write(self, record: Persist) -> None:
+        """Queue one record. Never blocks; what becomes of it is told to `done`."""
+
+    @property
+    def wants_snapshot(self) -> bool:
+        """Whether the log has grown so long that a snapshot would pay."""
+
+    def snapshot(self, state: Iterable[bytes]) -> None:
+        """Replace the log by these records, which hold everything up to the last `write`.
+
+        Takes the records at once, writes them in the background; on failure the log stays.
+        """
+
+    async def close(self) -> None:
+        """Finish what was queued, then release the directory."""

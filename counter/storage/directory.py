@@ -1,0 +1,187 @@
+"""The data directory of one node: who it belongs to, and that one process at a time uses it.
+
+    lock        held with flock for as long as the process lives; holds its pid
+    identity    store id, boot epoch, node name, cluster
+    members     the last view of the cluster, as the machine wrote it
+
+The rule: the boot epoch is raised, and on disk, before anything else is read or written; two
+lives of a node never share one (FAULTS: F4, F6).
+"""
+
+import fcntl
+import json
+import os
+import struct
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from counter.storage.log import Log, remove_strays
+from tracker.errors import DamagedError, LockedError, StorageError
+from tracker.files import (
+    Disk,
+    read_checked,
+    reason_of,
+    shown_path,
+    translated,
+    write_atomically,
+)
+from tracker.text import printable
+
+IDENTITY_MAGIC: Final = b"GOSSIDE\n"
+MEMBERS_MAGIC: Final = b"GOSSMEM\n"
+STORE_BYTES: Final = 16
+
+_TOKEN = struct.Struct(">Q")
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """What the file `identity` says."""
+
+    store: bytes
+    epoch: int
+    name: str
+    cluster: str
+
+
+def read_owner(directory: Path) -> Owner | None:
+    """Return whose data this is, without a lock; None for a directory never used."""
+    path = directory / "identity"
+    body = read_checked(path, IDENTITY_MAGIC)
+    if body is None:
+        return None
+    try:
+        fields = json.loads(body)
+        return Owner(
+            bytes.fromhex(fields["store"]),
+            int(fields["epoch"]),
+            str(fields["name"]),
+            str(fields["cluster"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedError(f"{shown_path(path)} is damaged at byte 14: not an identity") from error
+
+
+class Directory:
+    """An open data directory. Raises StorageError where it cannot be used."""
+
+    def __init__(self, path: Path, name: str, cluster: str, disk: Disk) -> None:
+        """Make the directory if need be, lock it, and begin a new boot epoch."""
+        self.path = path
+        self.members_token = 0
+        self._disk = disk
+        self._make()
+        self._lock = self._locked()
+        try:
+            with translated("clean up in", path):
+                remove_strays(path)
+            self.owner = self._taken(name, cluster)
+            self._write_owner()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let other processes in."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def read_members(self) -> bytes | None:
+        """Return the last members record, or None."""
+        body = read_checked(self.path / "members", MEMBERS_MAGIC)
+        if body is None:
+            return None
+        if len(body) < _TOKEN.size:
+            raise DamagedError(f"{shown_path(self.path / 'members')} is damaged at byte 14")
+        self.members_token = _TOKEN.unpack_from(body)[0]
+        return body[_TOKEN.size :]
+
+    def write_members(self, token: int, record: bytes) -> None:
+        """Replace the members record."""
+        body = _TOKEN.pack(token) + record
+        write_atomically(self.path / "members", body, MEMBERS_MAGIC, disk=self._disk)
+
+    def _make(self) -> None:
+        path = self.path
+        if path.is_dir():
+            return
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._disk.sync_directory(path.parent)
+        except FileExistsError as error:
+            raise StorageError(
+                f"cannot use {shown_path(path)} for data: it is a file, not a directory"
+            ) from error
+        except OSError as error:
+            raise StorageError(
+                f"cannot make the data directory {shown_path(path)}: {reason_of(error)}"
+            ) from error
+
+    def _locked(self) -> int:
+        path = self.path / "lock"
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise StorageError(
+                f"cannot use {shown_path(self.path)} for data: {self._refusal(error)}"
+            ) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except BlockingIOError as error:
+            holder = os.pread(descriptor, 32, 0).strip()
+            os.close(descriptor)
+            who = f"process {holder.decode()}" if holder.isdigit() else "another process"
+            raise LockedError(f"{shown_path(self.path)} is used by {who}") from error
+        except OSError as error:
+            os.close(descriptor)
+            raise StorageError(f"cannot lock {shown_path(path)}: {reason_of(error)}") from error
+        return descriptor
+
+    def _refusal(self, error: OSError) -> str:
+        if isinstance(error, PermissionError):
+            user = self.path.stat().st_uid
+            if user != os.geteuid():
+                return f"it belongs to another user (uid {user})"
+        return reason_of(error)
+
+    def _taken(self, name: str, cluster: str) -> Owner:
+        owner = read_owner(self.path)
+        if owner is None:
+            return self._founded(name, cluster)
+        for what, found, wanted in (
+            ("node", owner.name, name),
+            ("cluster", owner.cluster, cluster),
+        ):
+            if found != wanted:
+                raise StorageError(
+                    f"{shown_path(self.path)} holds the counts of {what} {printable(found)},"
+                    f" not of {printable(wanted)}; use another directory"
+                )
+        return replace(owner, epoch=owner.epoch + 1)
+
+    def _founded(self, name: str, cluster: str) -> Owner:
+        store = os.urandom(STORE_BYTES)
+        log = Log(self.path, store, self._disk)
+        if log.is_started:
+            raise DamagedError(
+                f"{shown_path(self.path / 'identity')} is missing, though there are counts"
+                " beside it: it cannot be told whose they are"
+            )
+        # The first segment comes before the identity: from now on a missing log is damage.
+        log.create()
+        return Owner(store, 1, name, cluster)
+
+    def _write_owner(self) -> None:
+        owner = self.owner
+        fields = {
+            "store": owner.store.hex(),
+            "epoch": owner.epoch,
+            "name": owner.name,
+            "cluster": owner.cluster,
+        }
+        body = json.dumps(fields).encode()
+        write_atomically(self.path / "identity", body, IDENTITY_MAGIC, disk=self._disk)

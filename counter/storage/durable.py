@@ -1,0 +1,353 @@
+"""The durable store: group commit, in one worker thread, back to back.
+
+What the event loop queues while a commit runs becomes the next commit: one write and one sync
+for all of it. The rule: one job at a time, and what became of it is told, in the order of
+tokens, before the next one begins; so a snapshot can know whether all that it holds was kept.
+
+    state of the store        a write is             a snapshot is
+    open                      queued                 wanted, begun, worked on step by step
+    no room on the disk       tried, refused         tried again when the log has grown
+    lost (a sync failed)      refused                not taken
+    closing, closed           refused                finished, not taken
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from counter.storage.base import COUNTS, MEMBERS, STATE, Done, Identity
+from counter.storage.directory import Directory
+from counter.storage.frames import RECORD_BYTES_MAX, RECORD_HEAD_BYTES
+from counter.storage.log import Log
+from tracker.errors import StorageError, StorageLostError
+from tracker.files import DISK, Disk
+from tracker.machine import Persist, Persisted, PersistFailed
+
+QUEUE_RECORDS_MAX: Final = 200_000
+QUEUE_BYTES_MAX: Final = 256 * 2**20
+COMMIT_BYTES_MAX: Final = 8 * 2**20
+
+
+@dataclass(slots=True)
+class _Refused:
+    """A run of tokens that never reached the queue, kept so that their refusal waits its turn."""
+
+    first: int
+    last: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A snapshot that waits until everything up to `token` is told."""
+
+    token: int
+    failures: int
+    state: Sequence[bytes]
+
+
+_Entry = Persist | _Refused
+_Outcome = dict[str, StorageError | None]
+"""What failed, by the kind of record. STATE is in it once the snapshot is over, well or not."""
+
+
+class DurableStorage:
+    """Records in a directory, safe from SIGKILL and power cuts once `done` says so."""
+
+    def __init__(
+        self,
+        directory: Path | str,
+        name: str,
+        *,
+        cluster: str = "default",
+        records_max: int = QUEUE_RECORDS_MAX,
+        disk: Disk = DISK,
+    ) -> None:
+        """Lock the directory, made if missing, and raise its boot epoch.
+
+        `records_max` bounds the records that wait for the disk. Raises StorageError,
+        LockedError (naming the pid) and DamagedError.
+        """
+        self._directory = Directory(Path(directory), name, cluster, disk)
+        owner = self._directory.owner
+        self.identity = Identity(owner.store, owner.epoch, durable=True)
+        self._log = Log(self._directory.path, owner.store, disk)
+        self._records_max = records_max
+        self._token = 0
+        self._is_recovered = False
+        self._queue: deque[_Entry] = deque()
+        self._queued_records = 0
+        self._queued_bytes = 0
+        self._failures = 0
+        self._refusal = ""
+        self._lost = ""
+        self.snapshot_error = ""
+        self._wanted: _Wanted | None = None
+        self._steps: Generator[None, None, None] | None = None
+        self._is_step_due = False
+        self._is_working = False
+        self._is_woken = False
+        self._worker: ThreadPoolExecutor | None = None
+        self._done: Done | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._idle = asyncio.Event()
+
+    @property
+    def token(self) -> int:
+        """The highest token recovered or written."""
+        return self._token
+
+    def recover(self) -> Iterator[tuple[str, bytes]]:
+        """Yield what was kept; see the interface."""
+        members = self._directory.read_members()
+        if members is not None:
+            yield MEMBERS, members
+        yield from self._log.recover()
+        self._token = max(self._directory.members_token, self._log.token)
+        self._is_recovered = True
+
+    def start(self, done: Done) -> None:
+        """Begin to take writes; call it on the event loop, after `recover` was read to its end."""
+        if not self._is_recovered:
+            raise RuntimeError("start before everything was recovered")
+        self._done = done
+        self._loop = asyncio.get_running_loop()
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="storage")
+
+    def write(self, record: Persist) -> None:
+        """Queue one record, or its refusal: `busy`, too large, lost, closed."""
+        if record.kind not in (COUNTS, MEMBERS):
+            raise ValueError(f"no such kind of record: {record.kind}")
+        size = len(record.record)
+        reason = self._refusal or self._no_room_for(size)
+        self._token = record.token
+        if reason:
+            self._refuse(record.token, reason)
+        else:
+            self._queue.append(record)
+            self._queued_records += 1
+            self._queued_bytes += size
+        self._wake()
+
+    @property
+    def wants_snapshot(self) -> bool:
+        """Whether the log has grown so long that a snapshot would pay."""
+        return (
+            self._steps is None
+            and self._wanted is None
+            and not self._refusal
+            and self._log.wants_snapshot
+        )
+
+    def snapshot(self, state: Iterable[bytes]) -> None:
+        """Replace the log by `state`, in the background; on failure the log stays.
+
+        One at a time: while one is under way, another is not taken.
+        """
+        if self._steps is None and self._wanted is None and not self._refusal:
+            self._wanted = _Wanted(self._token, self._failures, tuple(state))
+            self._wake()
+
+    async def close(self) -> None:
+        """Finish what was queued and the snapshot under way, then release the directory."""
+        self._refusal = self._refusal or "this node is stopping"
+        worker = self._worker
+        try:
+            if worker is not None:
+                self._wake()
+                await self._idle.wait()
+        finally:
+            # Only when this was cancelled is there a job left to wait for.
+            if worker is not None:
+                worker.shutdown(wait=True, cancel_futures=True)
+            self._worker = None
+            if self._steps is not None:
+                self._steps.close()
+            self._log.close()
+            self._directory.close()
+
+    # -- the queue --------------------------------------------------------------------------
+
+    def _no_room_for(self, size: int) -> str:
+        if size > RECORD_BYTES_MAX:
+            return f"a record of {size} bytes is too large ({RECORD_BYTES_MAX} at most)"
+        is_full = self._queued_records >= self._records_max
+        if is_full or self._queued_bytes + size > QUEUE_BYTES_MAX:
+            return "busy: the disk is behind; try again later"
+        return ""
+
+    def _refuse(self, token: int, reason: str) -> None:
+        last = self._queue[-1] if self._queue else None
+        if isinstance(last, _Refused) and last.last == token - 1 and last.reason == reason:
+            last.last = token
+        else:
+            self._queue.append(_Refused(token, token, reason))
+
+    def _wake(self) -> None:
+        if self._loop is None:
+            raise RuntimeError("not started")
+        if not self._is_woken and not self._is_working:
+            # At the loop's next turn, so that all writes of this turn are one commit.
+            self._is_woken = True
+            self._idle.clear()
+            self._loop.call_soon(self._work)
+
+    def _work(self) -> None:
+        """Begin the next job: a commit, or a step of the snapshot, in turn when both wait."""
+        self._is_woken = False
+        if self._is_working:
+            return
+        if self._worker is None:
+            self._tell(self._batch(), _all_failed(StorageError(self._refusal)))
+            return
+        self._begin_snapshot()
+        if self._queue and not (self._steps is not None and self._is_step_due):
+            batch = self._batch()
+            self._run(partial(self._commit, batch), partial(self._committed, batch))
+        elif self._steps is not None:
+            self._run(partial(self._step, self._steps), self._stepped)
+        else:
+            self._idle.set()
+
+    def _run(self, job: Callable[[], _Outcome], then: Callable[[_Outcome], None]) -> None:
+        assert self._loop is not None
+        self._is_working = True
+
+        def finish(finished: asyncio.Future[_Outcome]) -> None:
+            self._is_working = False
+            error = None if finished.cancelled() else finished.exception()
+            if finished.cancelled():
+                then(_all_failed(StorageError(self._refusal)))
+            elif error is None:
+                then(finished.result())
+            else:
+                # A mistake in this program: nobody knows what is on disk, and all must hear it.
+                then(_all_failed(StorageLostError(f"the store broke: {error!r}")))
+            self._work()
+            if error is not None:
+                raise error
+
+        self._loop.run_in_executor(self._worker, job).add_done_callback(finish)
+
+    def _batch(self) -> list[_Entry]:
+        """Take what one commit holds; stops where the wanted snapshot ends."""
+        batch: list[_Entry] = []
+        size = 0
+        stop = self._wanted.token if self._wanted is not None else self._token
+        while self._queue and size < COMMIT_BYTES_MAX:
+            entry = self._queue[0]
+            if isinstance(entry, _Refused):
+                if entry.first > stop:
+                    break
+            elif entry.token > stop:
+                break
+            else:
+                size += len(entry.record) + RECORD_HEAD_BYTES
+                self._queued_records -= 1
+                self._queued_bytes -= len(entry.record)
+            batch.append(self._queue.popleft())
+        return batch
+
+    # -- commits ----------------------------------------------------------------------------
+
+    def _commit(self, batch: list[_Entry]) -> _Outcome:
+        """Write the log's records, and the last members record; runs in the worker."""
+        if self._lost:
+            return _all_failed(StorageError(self._lost))
+        failed: _Outcome = {}
+        records = [entry for entry in batch if isinstance(entry, Persist)]
+        counts = [(record.token, record.record) for record in records if record.kind == COUNTS]
+        members = [record for record in records if record.kind == MEMBERS]
+        if counts:
+            try:
+                self._log.append(counts)
+            except StorageError as error:
+                failed[COUNTS] = error
+        if members:
+            try:
+                self._directory.write_members(members[-1].token, members[-1].record)
+            except StorageError as error:
+                failed[MEMBERS] = error
+        return failed
+
+    def _committed(self, batch: list[_Entry], failed: _Outcome) -> None:
+        error = failed.get(COUNTS)
+        if isinstance(error, StorageLostError) and not self._lost:
+            self._lost = self._refusal = f"refused: an earlier write was lost: {error}"
+        self._is_step_due = True
+        self._tell(batch, failed)
+
+    def _tell(self, batch: list[_Entry], failed: _Outcome) -> None:
+        """Say what became of each token, in order; one word for a run that is safe."""
+        assert self._done is not None
+        safe: int | None = None
+        for result in _results(batch, failed):
+            if isinstance(result, int):
+                safe = result
+                continue
+            if safe is not None:
+                self._done(Persisted(safe))
+                safe = None
+            self._failures += 1
+            self._done(result)
+        if safe is not None:
+            self._done(Persisted(safe))
+
+    # -- snapshots --------------------------------------------------------------------------
+
+    def _begin_snapshot(self) -> None:
+        wanted = self._wanted
+        if wanted is None or (self._queue and _first_token(self._queue[0]) <= wanted.token):
+            return
+        self._wanted = None
+        if self._lost:
+            return
+        if wanted.failures != self._failures:
+            # Its state holds something that was refused since: it must not come back.
+            self._log.postpone_snapshot()
+            return
+        self._steps = self._log.snapshot(wanted.token, wanted.state)
+        self._is_step_due = True
+
+    def _step(self, steps: Generator[None, None, None]) -> _Outcome:
+        """Work on the snapshot for a moment; runs in the worker."""
+        try:
+            next(steps)
+        except StopIteration:
+            return {STATE: None}
+        except StorageError as error:
+            return {STATE: error}
+        return {}
+
+    def _stepped(self, outcome: _Outcome) -> None:
+        self._is_step_due = False
+        if STATE in outcome:
+            self._steps = None
+            self.snapshot_error = str(outcome[STATE] or "")
+
+
+def _all_failed(error: StorageError) -> _Outcome:
+    return {COUNTS: error, MEMBERS: error, STATE: error}
+
+
+def _first_token(entry: _Entry) -> int:
+    return entry.first if isinstance(entry, _Refused) else entry.token
+
+
+def _results(batch: list[_Entry], failed: _Outcome) -> Iterator[int | PersistFailed]:
+    """Yield, in order, each token that is safe and each failure."""
+    for entry in batch:
+        if isinstance(entry, _Refused):
+            for token in range(entry.first, entry.last + 1):
+                yield PersistFailed(token, entry.reason, definite=True)
+        else:
+            error = failed.get(entry.kind)
+            if error is None:
+                yield entry.token
+            else:
+                yield PersistFailed(entry.token, str(error), error.definite)

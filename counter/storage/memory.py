@@ -1,0 +1,63 @@
+"""A store that keeps nothing: for nodes that may forget, and for tests.
+
+The rule: it answers like a disk that is infinitely fast, later and in order, so that a machine
+cannot tell the two apart except by `identity.durable`.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterable, Iterator
+
+from counter.storage.base import Done, Identity
+from tracker.machine import Persist, Persisted
+
+
+class MemoryStorage:
+    """A new store each time: whoever restarts with it is somebody else."""
+
+    def __init__(self) -> None:
+        """Make up an identity."""
+        self.identity = Identity(os.urandom(16), 1, durable=False)
+        self._token = 0
+        self._told = 0
+        self._done: Done | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def token(self) -> int:
+        """The highest token written."""
+        return self._token
+
+    def recover(self) -> Iterator[tuple[str, bytes]]:
+        """Yield nothing."""
+        return iter(())
+
+    def start(self, done: Done) -> None:
+        """Begin to take writes."""
+        self._done = done
+        self._loop = asyncio.get_running_loop()
+
+    def write(self, record: Persist) -> None:
+        """Call it written, at the loop's next turn; one call for all writes of this turn."""
+        if self._loop is None:
+            raise RuntimeError("write before start")
+        if self._token == self._told:
+            self._loop.call_soon(self._tell)
+        self._token = record.token
+
+    @property
+    def wants_snapshot(self) -> bool:
+        """Never: there is no log."""
+        return False
+
+    def snapshot(self, state: Iterable[bytes]) -> None:
+        """Do nothing: there is no log to replace."""
+
+    async def close(self) -> None:
+        """Tell about what was written last."""
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._done is not None and self._told < self._token:
+            self._told = self._token
+            self._done(Persisted(self._token))

@@ -1,0 +1,195 @@
+"""A whole cluster on real sockets in one process: a tracker and many nodes.
+
+The rule: the nodes are the nodes people run, the same machine, driver and transports. What a
+load test adds stands around them: a delay or a loss put on each datagram, and counters.
+"""
+
+import asyncio
+import random
+import resource
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+
+from counter.config import LOCAL, GossipConfig
+from counter.node import Node, NodeSettings
+from tracker.config import TrackerConfig
+from tracker.errors import ConfigError
+from tracker.machine import Emit, Endpoint
+from tracker.server import Tracker, TrackerSettings
+from tracker.transport.base import DatagramHandler
+from tracker.transport.udp import UdpDatagrams
+
+FILES_PER_NODE = 5
+FILES_BESIDE = 512
+NODES_MAX = 20_000
+NODES_AT_ONCE = 100
+TRACKER = TrackerConfig(publish_gap_s=0.05)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faults:
+    """What is done to each datagram: a delay in s, a chance to be lost."""
+
+    latency_s: float = 0.0
+    loss: float = 0.0
+
+
+class FaultyDatagrams(UdpDatagrams):
+    """A UDP socket whose datagrams leave late, or never."""
+
+    def __init__(
+        self, sock: socket.socket, handler: DatagramHandler, faults: Faults, dice: random.Random
+    ) -> None:
+        super().__init__(sock, handler)
+        self._faults = faults
+        self._dice = dice
+
+    def send(self, to: Endpoint, body: bytes) -> bool:
+        """Send one body after the delay, unless it is lost."""
+        faults = self._faults
+        if faults.loss and self._dice.random() < faults.loss:
+            return True
+        if faults.latency_s:
+            self._loop.call_later(faults.latency_s, super().send, to, body)
+            return True
+        return super().send(to, body)
+
+
+class Cluster:
+    """A tracker and `count` nodes, named n1, n2, …; use as an async context manager."""
+
+    def __init__(
+        self,
+        count: int,
+        *,
+        seed: int = 0,
+        faults: Faults | None = None,
+        gossip: GossipConfig = LOCAL,
+        on_up: Callable[[int], None] = lambda up: None,
+    ) -> None:
+        if not 1 <= count <= NODES_MAX:
+            raise ConfigError(f"{count} nodes: one process runs 1 to {NODES_MAX}")
+        self.count = count
+        self.nodes: list[Node] = []
+        self.crashed: set[str] = set()
+        self._faults = faults or Faults()
+        self._gossip = gossip
+        self._dice = random.Random(f"{seed}/datagrams")
+        self._on_up = on_up
+        self._tracker: Tracker | None = None
+
+    async def __aenter__(self) -> "Cluster":
+        raise_file_limit(self.count)
+        try:
+            await self._start()
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._stop()
+
+    @property
+    def tracker_endpoint(self) -> Endpoint:
+        """Where the tracker listens."""
+        assert self._tracker is not None
+        return self._tracker.endpoint
+
+    @property
+    def live(self) -> list[Node]:
+        """The nodes that have not been crashed."""
+        return [node for node in self.nodes if node.settings.name not in self.crashed]
+
+    @property
+    def datagrams(self) -> int:
+        """Gossip messages sent by all the nodes so far."""
+        return sum([node.driver.traffic.datagrams_out for node in self.nodes])
+
+    @property
+    def datagram_bytes(self) -> int:
+        """Their bytes, without headers."""
+        return sum([node.driver.traffic.datagram_bytes_out for node in self.nodes])
+
+    async def crash(self, names: list[str]) -> None:
+        """End nodes without a word."""
+        for node in self.nodes:
+            if node.settings.name in names:
+                self.crashed.add(node.settings.name)
+                await node.abandon()
+
+    async def _start(self) -> None:
+        settings = TrackerSettings(listen=("127.0.0.1", 0), config=TRACKER)
+        self._tracker = Tracker(settings, _ignore)
+        await self._tracker.start()
+        for number in range(1, self.count + 1):
+            node = Node(
+                NodeSettings(
+                    name=f"n{number}",
+                    listen=("127.0.0.1", 0),
+                    trackers=(self._tracker.endpoint,),
+                    gossip=self._gossip,
+                ),
+                _ignore,
+                self._make_datagrams,
+            )
+            self.nodes.append(node)
+            await node.start()
+            if number % NODES_AT_ONCE == 0:
+                await self._registered()
+        # No event says that the slowest node has heard of the newest; its view does.
+        while (up := self._up()) < self.count:
+            self._on_up(up)
+            await asyncio.sleep(0.02)
+        self._on_up(self.count)
+
+    async def _registered(self) -> None:
+        """Wait for those begun so far: all at once would keep each other from connecting."""
+        while not all(node.machine.membership.is_registered for node in self.nodes[-NODES_AT_ONCE:]):
+            await asyncio.sleep(0.001)
+
+    def _up(self) -> int:
+        views = [node.machine.membership.view for node in self.nodes]
+        return sum([len(view.members) == self.count for view in views])
+
+    def _make_datagrams(self, sock: socket.socket, handler: DatagramHandler) -> UdpDatagrams:
+        if self._faults == Faults():
+            return UdpDatagrams(sock, handler)
+        return FaultyDatagrams(sock, handler, self._faults, self._dice)
+
+    async def _stop(self) -> None:
+        for node in self.live:
+            with suppress(OSError):
+                await node.abandon()
+        if self._tracker is not None:
+            await self._tracker.stop()
+
+
+def raise_file_limit(nodes: int) -> None:
+    """Allow this process the files so many nodes need. Raises ConfigError with what would fit."""
+    needed = nodes * FILES_PER_NODE + FILES_BESIDE
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= needed:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, max(needed, hard)))
+    except (ValueError, OSError):
+        if hard < needed:
+            fits = max(0, (hard - FILES_BESIDE) // FILES_PER_NODE)
+            raise ConfigError(
+                f"{nodes} nodes need {needed} open files, the limit is {hard}: "
+                f"{fits} nodes would fit (ulimit -n)"
+            ) from None
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def _ignore(emit: Emit) -> None:
+    """A load test counts for itself; what its nodes would say to a person is dropped."""

@@ -1,0 +1,327 @@
+"""What a load test reports: its summary, the log in `logs/`, and the table for a person.
+
+The rule: the summary holds every number once; the table is made from the summary alone, so
+that a person and a script never read different things.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from loadtest.checker import Row
+from loadtest.latency import Histogram
+from tracker.errors import ConfigError
+from tracker.text import printable
+
+BAR_CELLS = 20
+LOGS_PER_SEED_MAX = 10_000
+CHATTER_DEFAULT = 10
+LATENCY_MS_DEFAULT = 10
+
+Summary = dict[str, Any]
+
+
+# -- what is collected while it runs --------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Situation:
+    """What was asked of the load test; loss and crash are shares, latency is in ms."""
+
+    nodes: int
+    mode: str
+    seed: int
+    chatter: int
+    latency_ms: float
+    loss: float = 0.0
+    crash: float = 0.0
+
+
+@dataclass(kw_only=True)
+class Writes:
+    """Increments, by outcome; `lost` and `doubled` are known at the end."""
+
+    acked: int = 0
+    unknown: int = 0
+    lost: int = 0
+    doubled: int = 0
+    elapsed_s: float = 0.0
+    latency_us: Histogram = field(default_factory=Histogram)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the part of the summary."""
+        per_s = self.acked / self.elapsed_s if self.elapsed_s > 0.0 else 0.0
+        return {
+            "acked": self.acked,
+            "unknown": self.unknown,
+            "lost": self.lost,
+            "doubled": self.doubled,
+            "per_s": round(per_s),
+            "latency_us": _rounded(self.latency_us, 1),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryRecord:
+    """One query as the load test saw it: a line of the log.
+
+    `coverage` is answers over members that were really up. `t50_ms` … `t100_ms`: when that
+    share of them had answered, None where it never did. `stop_ms`: when the query ended by
+    itself. `drain_ms`: when its last message had been dealt with, anywhere.
+    """
+
+    key: str
+    origin: str
+    reason: str
+    value: int
+    coverage: float
+    stop_ms: float
+    t50_ms: float | None = None
+    t90_ms: float | None = None
+    t99_ms: float | None = None
+    t100_ms: float | None = None
+    drain_ms: float | None = None
+    messages: int = 0
+    bytes: int = 0
+    duplicates: int = 0
+    hops: int = 0
+    node_messages_max: int = 0
+    fault: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the line of the log."""
+        return {"query": asdict(self)}
+
+
+_TIMES = ("t50_ms", "t90_ms", "t99_ms", "t100_ms", "stop_ms", "drain_ms")
+
+
+@dataclass(kw_only=True)
+class Queries:
+    """All queries of a run, summed up."""
+
+    nodes: int
+    reasons: dict[str, int] = field(default_factory=dict)
+    coverage_min: float = 1.0
+    messages: int = 0
+    bytes: int = 0
+    duplicates: int = 0
+    hops_max: int = 0
+    node_messages_max: int = 0
+    times: dict[str, Histogram] = field(
+        default_factory=lambda: {name: Histogram() for name in _TIMES}
+    )
+
+    @property
+    def count(self) -> int:
+        """How many queries have ended."""
+        return sum(self.reasons.values())
+
+    def add(self, record: QueryRecord) -> None:
+        """Add one query that has ended."""
+        self.reasons[record.reason] = self.reasons.get(record.reason, 0) + 1
+        self.coverage_min = min(self.coverage_min, record.coverage)
+        self.messages += record.messages
+        self.bytes += record.bytes
+        self.duplicates += record.duplicates
+        self.hops_max = max(self.hops_max, record.hops)
+        self.node_messages_max = max(self.node_messages_max, record.node_messages_max)
+        for name, histogram in self.times.items():
+            sample = getattr(record, name)
+            if sample is not None:
+                histogram.record(sample)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the part of the summary."""
+        visits = max(1, self.count * self.nodes)
+        times = {name: _rounded(histogram, 2) for name, histogram in self.times.items()}
+        drain = times.pop("drain_ms")
+        return {
+            "count": self.count,
+            "reasons": dict(sorted(self.reasons.items())),
+            "coverage_min": self.coverage_min if self.count else None,
+            **times,
+            "messages_per_node": round(self.messages / visits, 3),
+            "bytes_per_node": round(self.bytes / visits, 1),
+            "duplicates_share": round(self.duplicates / max(1, self.messages), 4),
+            "hops_max": self.hops_max,
+            "node_messages_max": self.node_messages_max,
+            "drain_ms": drain,
+        }
+
+
+def summary(
+    situation: Situation,
+    writes: Writes,
+    queries: Queries,
+    checks: Sequence[Row],
+    *,
+    boot_s: float,
+    cpu_s: float,
+    rss_mb: float,
+) -> Summary:
+    """Return the JSON object of `loadtest --json`."""
+    return {
+        **asdict(situation),
+        "boot_s": round(boot_s, 3),
+        "writes": writes.as_dict(),
+        "queries": queries.as_dict(),
+        "checks": list(checks),
+        "cpu_s": round(cpu_s, 2),
+        "rss_mb": round(rss_mb),
+    }
+
+
+def _rounded(histogram: Histogram, digits: int) -> dict[str, float | None]:
+    found = histogram.percentiles()
+    return {name: None if v is None else round(v, digits) for name, v in found.items()}
+
+
+# -- the log --------------------------------------------------------------------------------
+
+
+class RunLog:
+    """JSON lines of one run: a header, a line per query, and the summary as the last line.
+
+    Never overwrites: a second run of the same seed gets a number. Use as a context manager.
+    """
+
+    def __init__(self, directory: Path, situation: Situation) -> None:
+        stem = f"loadtest-{situation.mode}-{situation.nodes}-{situation.seed}"
+        self.path, self._file = _new_file(directory, stem)
+        self.write({"header": asdict(situation)})
+
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Append one line; whatever came from outside is escaped, as in all JSON here."""
+        self._file.write(json_line(record) + "\n")
+        self._file.flush()
+
+
+def json_line(record: dict[str, Any]) -> str:
+    """Return one object as one line of ASCII."""
+    return json.dumps(record, allow_nan=False, separators=(", ", ": "))
+
+
+def _new_file(directory: Path, stem: str) -> tuple[Path, TextIO]:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for number in range(1, LOGS_PER_SEED_MAX):
+            path = directory / (f"{stem}.jsonl" if number == 1 else f"{stem}-{number}.jsonl")
+            try:
+                return path, path.open("x", encoding="ascii")
+            except FileExistsError:
+                continue
+    except OSError as error:
+        reason = printable(error.strerror or "unknown reason")
+        where = printable(str(directory))
+        raise ConfigError(f"cannot write a log into {where}: {reason}") from error
+    raise ConfigError(f"{LOGS_PER_SEED_MAX} logs named {stem} exist; remove some")
+
+
+# -- the table ------------------------------------------------------------------------------
+
+
+def table(result: Summary, *, log: Path | None = None, repeat: str | None = None) -> list[str]:
+    """Return the lines a person reads, made from the summary.
+
+    `repeat` is the command that makes the same run again, where the summary does not tell all.
+    """
+    writes, queries = result["writes"], result["queries"]
+    checks = [check["ok"] for check in result["checks"]]
+    lines = [
+        f"nodes    {bar(1.0)} {grouped(result['nodes'])}/{grouped(result['nodes'])} up"
+        f"      {result['boot_s']:.1f} s",
+        f"writes   {bar(1.0)} {grouped(writes['acked'])} counted"
+        f"    {grouped(writes['per_s'])} /s   {_outcomes(writes)}",
+        f"queries  {bar(1.0)} {grouped(queries['count'])}/{grouped(queries['count'])}",
+        f"{'':11}{'p50':>8}{'p90':>8}{'p99':>8}{'max':>8}",
+        f"query (ms) {_cells(queries['stop_ms'], 1)}      {_reasons(queries['reasons'])}",
+        f"inc   (µs) {_cells(writes['latency_us'], 0)}",
+        f"messages      {queries['messages_per_node']:.1f} per node and query"
+        f"      duplicates {_percent(queries['duplicates_share'])}",
+    ]
+    lines += [_check_line(check, is_first=not n) for n, check in enumerate(result["checks"])]
+    if not checks:
+        lines.append("checks   none were made")
+    lines.append(_repeat_line(repeat or repeat_command(result), log))
+    return lines
+
+
+def bar(share: float, cells: int = BAR_CELLS) -> str:
+    """Return a bar of `cells` cells, filled by `share`."""
+    filled = round(min(1.0, max(0.0, share)) * cells)
+    return "━" * filled + "─" * (cells - filled)
+
+
+def grouped(number: float) -> str:
+    """Return a whole number with a space between its thousands."""
+    return f"{round(number):,}".replace(",", " ")
+
+
+def repeat_command(result: Summary) -> str:
+    """Return the command line that makes the same run again."""
+    words = ["loadtest", "--nodes", str(result["nodes"])]
+    if result["mode"] != "sockets":
+        words.append(f"--{result['mode']}")
+    if result["chatter"] != CHATTER_DEFAULT:
+        words += ["--chatter", str(result["chatter"])]
+    if result["latency_ms"] != LATENCY_MS_DEFAULT:
+        words += ["--latency", f"{result['latency_ms']:g}ms"]
+    if result["loss"]:
+        words += ["--loss", f"{100 * result['loss']:g}%"]
+    if result["crash"]:
+        words += ["--crash", f"{100 * result['crash']:g}%"]
+    return " ".join([*words, "--seed", str(result["seed"])])
+
+
+def _outcomes(writes: dict[str, Any]) -> str:
+    unknown = f"{grouped(writes['unknown'])} unknown  " if writes["unknown"] else ""
+    lost, doubled = grouped(writes["lost"]), grouped(writes["doubled"])
+    return f"{unknown}{lost} lost  {doubled} doubled"
+
+
+def _cells(percentiles: dict[str, float | None], digits: int) -> str:
+    cells: Iterable[float | None] = percentiles.values()
+    shown = ["-" if v is None else f"{v:,.{digits}f}".replace(",", " ") for v in cells]
+    return "".join(f"{cell:>8}" for cell in shown)
+
+
+def _reasons(reasons: dict[str, int]) -> str:
+    return "  ".join(f"{printable(name, 16)} {grouped(n)}" for name, n in reasons.items())
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+_SENTENCES = {
+    "exact total": "every acknowledged increment is in the final total",
+    "reads within bounds": "no read was below what was acknowledged, or above what was sent",
+}
+
+
+def _check_line(check: Row, *, is_first: bool) -> str:
+    expected, found = grouped(check["expected"]), grouped(check["found"])
+    name = _SENTENCES.get(check["name"], printable(check["name"], 80))
+    sign = "=" if check["expected"] == check["found"] else "≠"
+    mark = "✓" if check["ok"] else "✗"
+    return f"{'checks' if is_first else '':<8} {mark} {name} ({expected} {sign} {found})"
+
+
+def _repeat_line(command: str, log: Path | None) -> str:
+    repeat = f"repeat: {command}"
+    return repeat if log is None else f"log {printable(str(log))}      {repeat}"

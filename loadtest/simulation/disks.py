@@ -1,0 +1,146 @@
+"""The simulated disk of one machine: what was synced survives a crash, and only that.
+
+The rule: a record is kept when its fsync has ended, not when it was written. One fsync runs
+at a time; whatever is written meanwhile goes into the next (group commit). A crash loses the
+rest, but for a prefix of it that `survival` may let through: a record that was written
+without having been acknowledged is what a real disk may hold, too.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import log
+from random import Random
+
+from counter.storage.base import MEMBERS, Identity
+from loadtest.simulation.agenda import Agenda, SimulationError
+from tracker.errors import ConfigError
+from tracker.machine import Persist, Persisted, PersistFailed
+
+QUEUE_MAX = 1_000_000
+
+Done = Callable[[Persisted | PersistFailed], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiskConfig:
+    """How fast and how faithful a disk is. Times in seconds."""
+
+    fsync_s: float = 0.001
+    """Least time of an fsync; 0 or more."""
+    jitter_s: float = 0.001
+    """Mean of what comes on top, exponentially distributed; 0 or more."""
+    survival: float = 0.0
+    """Chance of each record in turn to survive a crash though its fsync had not ended."""
+    durable: bool = True
+    """False for a machine that keeps everything in memory: a crash is a new store."""
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense, in plain words."""
+        if not (self.fsync_s >= 0.0 and self.jitter_s >= 0.0):
+            raise ConfigError("the times of an fsync need to be 0 or more")
+        if not 0.0 <= self.survival <= 1.0:
+            raise ConfigError(f"survival is {self.survival:g}, needs 0 to 1")
+
+
+class Disk:
+    """The records of one machine, over all of its lives.
+
+    `open` begins a life and counts the epoch; then `recover` and `token` tell what was kept.
+    """
+
+    def __init__(self, config: DiskConfig, random: Random, agenda: Agenda) -> None:
+        self.config = config
+        self.failure: tuple[str, bool] | None = None
+        self._random = random
+        self._agenda = agenda
+        self._done: Done | None = None
+        self._store = random.randbytes(16)
+        self._epoch = 0
+        self._kept: list[Persist] = []
+        self._queue: list[Persist] = []
+        self._syncing: list[Persist] | None = None
+
+    @property
+    def identity(self) -> Identity:
+        """Who this store is; the epoch is 0 before it was ever opened."""
+        return Identity(self._store, self._epoch, self.config.durable)
+
+    @property
+    def token(self) -> int:
+        """The highest token kept; 0 in a new store."""
+        return self._kept[-1].token if self._kept else 0
+
+    def open(self) -> Identity:
+        """Begin a life of the machine: one epoch further."""
+        self._epoch += 1
+        return self.identity
+
+    def recover(self) -> Iterator[tuple[str, bytes]]:
+        """Yield (kind, record) of what was kept: the last `members` first, then the rest."""
+        members = [record for record in self._kept if record.kind == MEMBERS]
+        yield from ((record.kind, record.record) for record in members[-1:])
+        for record in self._kept:
+            if record.kind != MEMBERS:
+                yield record.kind, record.record
+
+    def connect(self, done: Done) -> None:
+        """Tell `done` from now on what became of the records that are written."""
+        self._done = done
+
+    def write(self, record: Persist) -> None:
+        """Queue a record for the next fsync."""
+        if len(self._queue) >= QUEUE_MAX:
+            raise SimulationError(f"{QUEUE_MAX} records wait for one disk")
+        self._queue.append(record)
+        if self._syncing is None:
+            self._sync()
+
+    def fail(self, reason: str, *, definite: bool = True) -> None:
+        """Let every write from now on fail, until `mend`."""
+        self.failure = (reason, definite)
+
+    def mend(self) -> None:
+        """Let writes succeed again."""
+        self.failure = None
+
+    def crash(self) -> None:
+        """Lose what was not synced; the machine hears no more of it."""
+        unsynced = [*(self._syncing or ()), *self._queue]
+        self._queue, self._syncing, self._done = [], None, None
+        if not self.config.durable:
+            self.wipe()
+            return
+        for record in unsynced:
+            if self._random.random() >= self.config.survival:
+                break
+            self._kept.append(record)
+
+    def wipe(self) -> None:
+        """Lose everything: the next life is a new store."""
+        self._store = self._random.randbytes(16)
+        self._epoch = 0
+        self._kept.clear()
+
+    def _sync(self) -> None:
+        batch, self._queue = self._queue, []
+        self._syncing = batch
+        config = self.config
+        delay = config.fsync_s - config.jitter_s * log(1.0 - self._random.random())
+        self._agenda.at(self._agenda.now + delay, self._synced, batch)
+
+    def _synced(self, batch: list[Persist]) -> None:
+        if batch is not self._syncing:
+            return
+        self._syncing = None
+        done = self._done
+        if self.failure is None:
+            self._kept.extend(batch)
+            events: list[Persisted | PersistFailed] = [Persisted(batch[-1].token)]
+        else:
+            reason, definite = self.failure
+            events = [PersistFailed(record.token, reason, definite) for record in batch]
+        if self._queue:
+            self._sync()
+        if done is not None:
+            for event in events:
+                done(event)

@@ -1,0 +1,142 @@
+"""The seeded network: how long a message takes, whether it arrives, who is cut off.
+
+The rule: every draw comes from the one generator handed in, and is made in the order in
+which messages are sent. Whether a path is cut is decided when a message is sent: what is
+under way arrives.
+
+A hop takes `base_s` and an exponentially distributed rest with mean `jitter_s`. Loss and
+duplication are independent for each datagram. A stream loses nothing; each loss costs it a
+retransmission instead.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import log
+from random import Random
+
+from tracker.errors import ConfigError
+from tracker.machine import Endpoint
+
+PARTITIONS_MAX = 1_000
+RETRANSMISSIONS_MAX = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """How good the network is. Times in seconds, shares from 0 to 1."""
+
+    base_s: float = 0.008
+    """Least time of a hop; 1 µs or more, at zero the virtual clock could stand still."""
+    jitter_s: float = 0.002
+    """Mean of what comes on top; 0 or more."""
+    loss: float = 0.0
+    """Share of datagrams that vanish; below 1."""
+    duplication: float = 0.0
+    """Share of datagrams that arrive twice; below 1."""
+    retransmit_s: float = 0.2
+    """What one loss costs a stream; Linux's least retransmission time."""
+    connect_timeout_s: float = 2.0
+    """How long an unanswered `Open` waits until it is `Unreachable`."""
+    stall_max_s: float = 5.0
+    """How long a stream holds back data on a cut path until it is `Closed` at both sides."""
+    backlog_max: int = 10_000
+    """Datagrams a receive buffer holds for a slow or paused machine."""
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense, in plain words."""
+        if not self.base_s >= 1e-6:
+            raise ConfigError(f"base is {self.base_s:g} s, needs at least 1 µs")
+        for what in ("loss", "duplication"):
+            share = getattr(self, what)
+            if not 0.0 <= share < 1.0:
+                raise ConfigError(f"{what} is {share:g}, needs 0 or more, less than 1")
+        for what in ("jitter_s", "retransmit_s", "connect_timeout_s", "stall_max_s"):
+            if not getattr(self, what) >= 0.0:
+                raise ConfigError(f"{what} is {getattr(self, what):g}, needs 0 or more")
+        if self.backlog_max < 1:
+            raise ConfigError(f"backlog_max is {self.backlog_max}, needs at least 1")
+
+
+class Partition:
+    """Messages from `sources` to `targets` do not pass; without targets, to no one outside.
+
+    "No one outside" means the machines: a client is cut off only where it is named.
+    """
+
+    __slots__ = ("_sources", "_targets", "is_one_way")
+
+    def __init__(
+        self, sources: Iterable[Endpoint], targets: Iterable[Endpoint] | None, *, one_way: bool
+    ) -> None:
+        self._sources = frozenset(sources)
+        self._targets = None if targets is None else frozenset(targets)
+        self.is_one_way = one_way
+
+    def stops(self, source: Endpoint, target: Endpoint, clients: set[Endpoint]) -> bool:
+        """Say whether a message from `source` to `target` is stopped here."""
+        if self._crosses(source, target, clients):
+            return True
+        return not self.is_one_way and self._crosses(target, source, clients)
+
+    def _crosses(self, inside: Endpoint, outside: Endpoint, clients: set[Endpoint]) -> bool:
+        if inside not in self._sources:
+            return False
+        if self._targets is not None:
+            return outside in self._targets
+        return outside not in self._sources and outside not in clients
+
+
+class Network:
+    """Draws the fate of each message."""
+
+    def __init__(self, config: NetworkConfig, random: Random) -> None:
+        self.config = config
+        self.clients: set[Endpoint] = set()
+        self._random = random
+        self.partitions: list[Partition] = []
+
+    def cut(self, partition: Partition) -> None:
+        """Put a partition in place."""
+        if len(self.partitions) >= PARTITIONS_MAX:
+            raise ConfigError(f"more than {PARTITIONS_MAX} partitions at once")
+        self.partitions.append(partition)
+
+    def heal(self, partition: Partition | None = None) -> None:
+        """Take one partition away, or all of them."""
+        if partition is None:
+            self.partitions.clear()
+        elif partition in self.partitions:
+            self.partitions.remove(partition)
+
+    def is_cut(self, source: Endpoint, target: Endpoint) -> bool:
+        """Say whether messages from `source` to `target` pass at this moment."""
+        partitions = self.partitions
+        if not partitions:
+            return False
+        return any(p.stops(source, target, self.clients) for p in partitions)
+
+    def hop_s(self) -> float:
+        """Draw the time of one hop."""
+        config = self.config
+        return config.base_s - config.jitter_s * log(1.0 - self._random.random())
+
+    def datagram_delays(self) -> tuple[float, ...]:
+        """Draw when the copies of one datagram arrive: none, one or two delays in seconds."""
+        config = self.config
+        if config.loss and self._random.random() < config.loss:
+            return ()
+        if config.duplication and self._random.random() < config.duplication:
+            return self.hop_s(), self.hop_s()
+        # The same as `hop_s`, without the call: this is the simulator's innermost loop.
+        return (config.base_s - config.jitter_s * log(1.0 - self._random.random()),)
+
+    def stream_hop_s(self) -> float:
+        """Draw the time of one hop of a stream, retransmissions included."""
+        delay = self.hop_s()
+        loss = self.config.loss
+        if loss:
+            for _ in range(RETRANSMISSIONS_MAX):
+                if self._random.random() >= loss:
+                    break
+                delay += self.config.retransmit_s
+        return delay

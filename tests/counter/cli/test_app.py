@@ -1,0 +1,176 @@
+"""The command line as a whole: what is imported, how it ends, what reaches a person."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import counter as package
+from counter.cli.app import COMMANDS, rewritten
+from counter.messages import Counted, Get, Increment, Value
+
+IMPORTS = """
+import sys; sys.path.insert(0, {root!r})
+from counter.cli.app import run
+code = run(sys.argv[1:])
+heavy = ["anyio", "asyncio", "rich", "counter.live", "counter.messages",
+         "counter.node", "tracker.messages", "json", "tomllib"]
+print(code, *[name for name in heavy if name in sys.modules])
+"""
+ROOT = str(Path(__file__).parents[3])
+
+
+def script(message):
+    if isinstance(message, Increment):
+        return [Counted(message.sequence, True, False)]
+    assert isinstance(message, Get)
+    return [Value(message.request, 7, True)]
+
+
+@pytest.mark.slow
+def test_counting_imports_nothing_that_takes_time(serve):
+    command = [sys.executable, "-c", IMPORTS.format(root=ROOT)]
+    command += ["inc", "k", "5", "--node", serve(script).address]
+
+    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    assert out == "5\n0\n"
+
+
+def test_the_version_is_the_package_s(counter):
+    assert counter("--version").out == f"counter {package.__version__}\n"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself_and_each_of_its_options(counter, name):
+    ran = counter(name, "--help")
+
+    assert ran.code == 0
+    assert f"Usage: counter {name}" in ran.out
+    for line in ran.out.partition("Options:")[2].splitlines():
+        if line.startswith("  -"):
+            assert line.split("  ")[1:], line
+
+
+def test_the_help_names_every_command(counter):
+    out = counter("--help").out
+
+    assert [name for name in COMMANDS if f"\n  {name} " not in out] == []
+
+
+@pytest.mark.parametrize("name", ["inc", "query", "members"])
+def test_the_help_names_the_variables_that_matter(counter, name):
+    out = counter(name, "--help").out
+
+    assert "COUNTER_TRACKER" in out
+    assert "COUNTER_NODE" in out
+
+
+@pytest.mark.parametrize(
+    "arguments", [["bogus"], ["--bogus"], ["get"], ["query", "k", "--watch=x"]]
+)
+def test_what_makes_no_sense_is_a_usage_error(counter, arguments):
+    ran = counter(*arguments)
+
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("error: ")
+
+
+def test_an_unknown_command_with_escapes_in_it_is_printed_harmlessly(counter):
+    assert "\x1b" not in counter("\x1b[2J").err
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verbosity"),
+    [
+        (["query", "k", "--watch"], ["query", "k", "--watch=1s"], 0),
+        (["query", "k", "--watch=2s", "-vv"], ["query", "k", "--watch=2s"], 2),
+        (["-v", "inc", "k", "--verbose"], ["inc", "k"], 2),
+        (["inc", "--", "-v", "--watch"], ["inc", "--", "-v", "--watch"], 0),
+    ],
+)
+def test_verbosity_may_stand_anywhere_and_watch_alone(before, after, verbosity):
+    assert rewritten(before) == (after, verbosity)
+
+
+def test_a_traceback_is_shown_only_to_those_who_ask(counter, nobody):
+    short = counter("get", "k", "--node", nobody, "--deadline", "20ms").err
+    long = counter("-vv", "get", "k", "--node", nobody, "--deadline", "20ms").err
+
+    assert "Traceback" not in short
+    assert "Traceback" in long
+
+
+def test_get_prints_the_bare_share(counter, serve):
+    assert counter("get", "k", "--node", serve(script).address).out == "7\n"
+
+
+def test_get_as_json_says_whose_share_it_is(counter, serve):
+    ran = counter("get", "k", "--json", "--node", serve(script).address)
+
+    found = json.loads(ran.out)
+    assert (found["key"], found["value"], found["node"]) == ("k", 7, "n1")
+
+
+@pytest.mark.slow
+def test_a_terminal_gets_the_human_form(start, serve):
+    ours, theirs = pty.openpty()
+    process = start("inc", "k", "5", "--node", serve(script).address, stdout=theirs)
+    process.wait(20)
+    shown = os.read(ours, 1000)
+    os.close(ours)
+    os.close(theirs)
+
+    assert shown == b"k 5 on n1\r\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [["config"], ["get", "k"], ["--help"]], ids=str)
+def test_a_reader_who_has_gone_is_no_error(start, serve, arguments):
+    ours, theirs = os.pipe()
+    os.close(ours)
+    more = ["--node", serve(script).address] if arguments[0] == "get" else []
+    process = start(*arguments, *more, stdout=theirs)
+    os.close(theirs)
+    _, err = process.communicate(timeout=20)
+
+    assert (process.returncode, err) == (0, b"")
+
+
+# -- config ---------------------------------------------------------------------------------
+
+
+def test_config_says_where_each_value_comes_from(counter, monkeypatch):
+    Path("counter.toml").write_text("chatter = 3")
+    monkeypatch.setenv("COUNTER_NODE", "n1")
+
+    found = json.loads(counter("config", "--json").out)
+
+    assert found["chatter"] == {"value": 3, "source": "./counter.toml"}
+    assert found["node"] == {"value": "n1", "source": "COUNTER_NODE"}
+    assert found["tracker"] == {"value": "127.0.0.1:7400", "source": "default"}
+
+
+def test_config_points_at_a_variable_that_is_no_setting(counter, monkeypatch):
+    monkeypatch.setenv("COUNTER_TRAKER", "h:1")
+
+    ran = counter("config")
+
+    assert "COUNTER_TRAKER is no setting (did you mean tracker?)" in ran.err
+    assert ran.code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [["config"], ["inc", "k"], ["query", "k"], ["members"]], ids=str
+)
+def test_a_bad_file_stops_every_command(counter, arguments):
+    Path("counter.toml").write_text("chatter = 0")
+
+    ran = counter(*arguments)
+
+    assert (ran.code, ran.out) == (2, "")
+    assert "chatter is 0, needs 1 to 64" in ran.err

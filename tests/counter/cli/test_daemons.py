@@ -1,0 +1,67 @@
+"""What `counter node` and `counter tracker` are started with."""
+
+from pathlib import Path
+
+import pytest
+
+from counter.cli.daemons import listen_endpoint, made_up_name, state_directory, whole
+from counter.cli.screens import CommandError
+from counter.cli.settings import Settings
+from tracker.config import parse_name
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["node", "--listen", ":70000"], ["node", "--listen", "127.0.0.1:70000"],
+        ["node", "--listen", "127.0.0.1"], ["node", "--name", "n" * 65], ["node", "--name", "../x"],
+        ["node", "--name", "🦦"], ["node", "--tracker", "nowhere"], ["node", "--chatter", "0"],
+        ["node", "--data", "d", "--memory"], ["node", "--preset", "moon"],
+        ["tracker", "--listen", "127.0.0.1:-1"], ["tracker", "--interval", "0s"],
+        ["tracker", "--interval", "1"], ["tracker", "--forget-after", "1s"],
+        ["tracker", "--suspect-after", "1s"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_nonsense_is_refused_before_anything_is_made(counter, arguments):
+    ran = counter(*arguments)
+
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("error: ")
+    assert not Path("state").exists()
+
+
+def test_a_made_up_name_is_a_name_that_can_be_said():
+    names = {made_up_name() for _ in range(20)}
+
+    assert [name for name in names if parse_name(name) != name] == []
+    assert len(names) > 10
+
+
+def test_data_is_kept_under_the_user_s_state_directory(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert state_directory() == tmp_path / "counter"
+
+    monkeypatch.delenv("XDG_STATE_HOME")
+    assert state_directory() == Path("~/.local/state/counter").expanduser()
+
+
+def test_port_zero_may_be_asked_for():
+    assert listen_endpoint(Settings({}), "127.0.0.1:0") == ("127.0.0.1", 0)
+    assert listen_endpoint(Settings({}), None) is None
+
+
+def test_a_senseless_address_is_refused_by_where_it_stands():
+    with pytest.raises(CommandError, match="COUNTER_LISTEN"):
+        listen_endpoint(Settings({"COUNTER_LISTEN": "7401"}), None)
+
+
+@pytest.mark.parametrize(("written", "number"), [(None, None), ("7", 7), ("-7", -7)])
+def test_a_flag_that_holds_a_number_is_read_as_one(written, number):
+    assert whole(written, "chatter") == number
+
+
+@pytest.mark.parametrize("written", ["", "-", "1e3", "٣", "9" * 30])
+def test_a_flag_that_holds_no_number_is_refused(written):
+    with pytest.raises(CommandError, match="--chatter"):
+        whole(written, "chatter")

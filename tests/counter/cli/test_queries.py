@@ -1,0 +1,259 @@
+"""`counter query`, against nodes that answer as a test wants."""
+
+import json
+import signal
+import subprocess
+
+import pytest
+
+from counter.cli.queries import parse_pause
+from counter.cli.screens import CommandError
+from counter.messages import UNTIL_SHARE, UNTIL_STABLE, Answered, Cancel, Missing, Query
+from tracker.members import DEAD
+from tracker.messages import Refused
+
+ROW = ("n3", DEAD, 7, 2.5, "no answer")
+
+
+@pytest.fixture
+def answering(serve, make_answer):
+    """Start a node that gives this answer, with these pages before it."""
+
+    def start(*pages, **changes):
+        def script(message):
+            if not isinstance(message, Query):
+                return []
+            number = message.request
+            return [
+                *[type(page)(number, page.rows) for page in pages],
+                make_answer(request=number, end=True, **changes),
+            ]
+
+        return serve(script)
+
+    return start
+
+
+def asked(server) -> Query:
+    return next(message for message in server.heard if isinstance(message, Query))
+
+
+def test_prints_the_bare_value_into_a_pipe(counter, answering):
+    ran = counter("query", "views", "--node", answering().address)
+
+    assert (ran.code, ran.out, ran.err) == (0, "37\n", "")
+
+
+def test_prints_the_object_of_the_contract_as_json(counter, answering):
+    ran = counter("query", "views", "--json", "--node", answering().address)
+
+    found = json.loads(ran.out)
+    assert (found["key"], found["value"], found["complete"], found["end"]) == (
+        "views", 37, True, True,
+    )  # fmt: skip
+
+
+def test_a_value_of_any_size_is_printed_exactly(counter, answering):
+    server = answering(value=2**80, low=None, filled=2**80)
+
+    assert counter("query", "k", "--node", server.address).out == f"{2**80}\n"
+
+
+@pytest.mark.parametrize("reason", ["deadline", "aged", "converged"])
+def test_an_incomplete_answer_says_so_on_stderr_and_by_its_code(counter, answering, reason):
+    server = answering(
+        Missing(0, (ROW,)), complete=False, reason=reason, answered=3, missing=1
+    )  # fmt: skip
+
+    ran = counter("query", "k", "--node", server.address)
+
+    assert (ran.code, ran.out) == (3, "37\n")
+    assert ran.err.startswith(f"incomplete: 3/4 nodes; {reason}")
+    assert "n3 silent" in ran.err
+
+
+def test_names_the_missing_when_asked(counter, answering):
+    server = answering(
+        Missing(0, (ROW,)), complete=False, reason="converged", answered=3, missing=1
+    )  # fmt: skip
+
+    ran = counter("query", "k", "--missing", "--node", server.address)
+
+    assert "missing n3   dead   last known 7, 2.5 s ago   no answer" in ran.err
+
+
+def test_an_answer_that_met_the_wish_is_a_success(counter, answering):
+    server = answering(complete=False, reason="satisfied", answered=3, missing=1)
+
+    assert counter("query", "k", "--until", "75%", "--node", server.address).code == 0
+
+
+def test_shows_the_share_of_each_node_when_asked(counter, answering):
+    server = answering(Answered(0, (("n1", 30, 0, 0.0), ("n2", 7, 1, 3.2))))
+
+    ran = counter("query", "k", "--per-node", "--json", "--node", server.address)
+
+    assert asked(server).rows
+    assert [row["name"] for row in json.loads(ran.out)["nodes"]] == ["n1", "n2"]
+
+
+def test_every_wish_travels_with_the_query(counter, answering):
+    server = answering()
+
+    counter(
+        "query", "k", "--chatter", "3", "--max-age", "7", "--max-visits", "5",
+        "--until", "95%", "--deadline", "2s", "--node", server.address,
+    )  # fmt: skip
+
+    query = asked(server)
+    assert (query.chatter, query.age_max, query.visits) == (3, 7, 5)
+    assert (query.until, query.until_value, query.deadline_ms) == (UNTIL_SHARE, 950, 2000)
+
+
+def test_without_a_wish_the_defaults_are_the_node_s(counter, answering):
+    server = answering()
+
+    counter("query", "k", "--node", server.address, "--until", "stable:200ms")
+
+    query = asked(server)
+    assert (query.chatter, query.age_max, query.visits, query.deadline_ms) == (0, 0, 0, 0)
+    assert (query.until, query.until_value) == (UNTIL_STABLE, 200)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--chatter", "0"], ["--chatter", "1000000"], ["--chatter", "-1"], ["--chatter", "x"],
+        ["--max-age", "1000000000"], ["--max-visits", "0"], ["--deadline", "-1s"],
+        ["--deadline", "0s"], ["--until", "half"], ["--watch=0s"], ["--watch=soon"], ["--bogus"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_nonsense_is_refused_before_anybody_is_asked(counter, answering, arguments):
+    server = answering()
+
+    ran = counter("query", "k", "--node", server.address, *arguments)
+
+    assert (ran.code, ran.out) == (2, "")
+    assert server.streams == 0
+
+
+def test_a_refused_query_says_why(counter, serve):
+    text = "n1 has heard no tracker yet and knows nobody"
+    server = serve(lambda message: [Refused(message.request, "no-view", text)])
+
+    ran = counter("query", "k", "--node", server.address)
+
+    assert (ran.code, ran.out, ran.err) == (1, "", f"error: {text}\n")
+
+
+def test_a_lost_origin_leaves_the_last_value(counter, serve, make_answer, close):
+    def script(message):
+        return [make_answer(request=message.request, end=False, value=21, complete=False), close]
+
+    ran = counter("query", "k", "--node", serve(script).address, "--json")
+
+    found = json.loads(ran.out)
+    assert ran.code == 3
+    assert (found["value"], found["reason"], found["end"]) == (21, "origin-lost", True)
+    assert "closed the connection" in found["why"]
+
+
+def test_an_origin_lost_before_any_answer_prints_no_number(counter, serve, close):
+    ran = counter("query", "k", "--node", serve(lambda message: [close]).address)
+
+    assert (ran.code, ran.out) == (3, "")
+    assert "origin-lost" in ran.err
+
+
+def test_live_as_json_is_one_object_per_partial(counter, serve, make_answer):
+    def script(message):
+        frames = [make_answer(request=message.request, end=False, value=n) for n in (5, 20)]
+        return [*frames, make_answer(request=message.request)]
+
+    ran = counter("query", "k", "--live", "--json", "--node", serve(script).address)
+
+    frames = [json.loads(line) for line in ran.out.splitlines()]
+    assert [(frame["value"], frame["end"]) for frame in frames] == [
+        (5, False), (20, False), (37, True),
+    ]  # fmt: skip
+
+
+def test_live_on_a_pipe_is_a_line_a_second_and_the_end(counter, serve, make_answer):
+    def script(message):
+        frames = [make_answer(request=message.request, end=False, answered=n) for n in (1, 2, 3)]
+        return [*frames, make_answer(request=message.request)]
+
+    ran = counter("query", "k", "--live", "--node", serve(script).address)
+
+    assert ran.out.splitlines() == [
+        "37  1/4 nodes  25.0 %  8 ms",
+        "37   4/4 nodes · 8 ms · 2 hops · 8 messages",
+    ]
+
+
+# -- Ctrl-C -----------------------------------------------------------------------------------
+
+
+def interrupted(process) -> list[dict]:
+    first = process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert err == b""
+    return [json.loads(line) for line in (first + out).splitlines()]
+
+
+@pytest.mark.slow
+def test_ctrl_c_cancels_the_query_and_prints_the_last_word(start, serve, make_answer):
+    def script(message):
+        if isinstance(message, Cancel):
+            last = {"reason": "cancelled", "complete": False, "value": 30}
+            return [make_answer(request=message.request, **last)]
+        return [make_answer(request=message.request, end=False, value=21)]
+
+    server = serve(script)
+    process = start("query", "k", "--live", "--json", "--node", server.address)
+
+    frames = interrupted(process)
+
+    assert process.returncode == 130
+    assert [(f["value"], f["reason"], f["end"]) for f in frames] == [
+        (21, "complete", False), (30, "cancelled", True),
+    ]  # fmt: skip
+    assert isinstance(server.heard[-1], Cancel)
+
+
+@pytest.mark.slow
+def test_ctrl_c_does_not_wait_for_a_node_that_says_nothing(start, serve, make_answer):
+    def script(message):
+        if isinstance(message, Cancel):
+            return []
+        return [make_answer(request=message.request, end=False, value=21)]
+
+    process = start("query", "k", "--live", "--json", "--node", serve(script).address)
+
+    frames = interrupted(process)
+
+    assert process.returncode == 130
+    assert (frames[-1]["value"], frames[-1]["reason"]) == (21, "cancelled")
+
+
+@pytest.mark.slow
+def test_watching_repeats_until_ctrl_c_and_then_ends_the_lines(start, answering):
+    process = start(
+        "query", "k", "--watch=10ms", "--json", "--node", answering().address,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+    frames = [json.loads(process.stdout.readline()) for _ in range(3)]
+
+    frames += interrupted(process)
+
+    assert process.returncode == 130
+    assert [frame["end"] for frame in frames[:3]] == [False, False, False]
+    assert (frames[-1]["end"], frames[-1]["value"]) == (True, 37)
+
+
+@pytest.mark.parametrize("written", ["0s", "5", "-1s", "25h"])
+def test_a_senseless_pause_is_refused(written):
+    with pytest.raises(CommandError, match="--watch"):
+        parse_pause(written)

@@ -1,0 +1,566 @@
+"""The node's machine, with a real membership and the words of a tracker fed by hand."""
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from counter.config import LAN, NodeConfig
+from counter.gossip import ACTIVITY_S, UNTIMED, VIEW_SAVE_S, Gossip
+from counter.messages import (
+    ACK_DEFAULT,
+    ACK_DISK,
+    ACK_MEMORY,
+    DECREASED,
+    RING,
+    ROWS_PER_PAGE,
+    UNTIL_ALL,
+    Answer,
+    Ask,
+    Cancel,
+    Counted,
+    Get,
+    Increment,
+    Query,
+    Recall,
+    Recalled,
+    Reply,
+    Stop,
+    Value,
+)
+from tracker.machine import (
+    Accepted,
+    Closed,
+    Emit,
+    Leave,
+    Open,
+    Opened,
+    Persist,
+    Persisted,
+    PersistFailed,
+    Send,
+    Unreachable,
+)
+from tracker.members import DEAD, Member, View, position
+from tracker.messages import (
+    LISTED_PER_PAGE,
+    Beat,
+    Departed,
+    Departing,
+    Find,
+    Heartbeat,
+    Listed,
+    Refused,
+    Registered,
+    Roster,
+    news_to_wire,
+)
+from tracker.pages import members_from_record, members_to_record
+
+TRACKER, SECOND = ("127.0.0.1", 7400), ("127.0.0.1", 7500)
+TRACKER_LINK, SECOND_LINK, CLIENT = 1, 2, 50
+EPOCH = b"t" * 8
+
+
+def make_member(index, **changes):
+    store = index.to_bytes(8, "big") * 2
+    return replace(Member(f"n{index}", store, 0, 1, 0, "127.0.0.1", 1000 + index), **changes)
+
+
+def make_gossip(*, durable=True, trackers=(TRACKER,), epoch=1, config=LAN):
+    member = make_member(0, durable=durable, epoch=epoch)
+    return Gossip(NodeConfig(name="n0"), config, member, trackers, Random(1))
+
+
+def make_query(number=1, **changes):
+    return replace(Query(number, "k", 0, 0, 0, 1_000, UNTIL_ALL, 0, 0, False), **changes)
+
+
+def make_ask(**changes):
+    ask = Ask(b"q" * 16, 1, "k", ("127.0.0.1", 9), 3, 1, 1, 9, 5_000, 0, RING, (), (), 0)
+    return replace(ask, **changes)
+
+
+def make_heartbeat(*members, version=1, since=0):
+    return Heartbeat(EPOCH, version, since, news_to_wire(members))
+
+
+def join(gossip, link=TRACKER_LINK, tracker=TRACKER, now=0.0):
+    """Let a tracker take the node in; no heartbeat has come yet."""
+    gossip.submit(Opened(link, tracker), now)
+    gossip.receive(link, Registered(EPOCH, 0, 0, 0), now)
+
+
+def started(count=3, **wishes):
+    """Return a node that joined, and knows `count` members, itself among them."""
+    gossip = make_gossip(**wishes)
+    gossip.resume(0)
+    gossip.start(0.0)
+    join(gossip)
+    members = [gossip.membership.member, *[make_member(i) for i in range(1, count)]]
+    gossip.receive(TRACKER_LINK, make_heartbeat(*members), 0.0)
+    return gossip
+
+
+def restored(*records, **wishes):
+    gossip = make_gossip(epoch=2, **wishes)
+    for kind, record in records:
+        gossip.restore(kind, record)
+    gossip.resume(9)
+    gossip.start(0.0)
+    return gossip
+
+
+def increment(sequence=1, pairs=("k", 5), ack=ACK_DEFAULT):
+    return Increment(b"a" * 16, sequence, pairs, ack)
+
+
+def messages(effects, to=CLIENT):
+    return [e.message for e in effects if isinstance(e, Send) and e.to == to]
+
+
+def emitted(effects):
+    return [(e.event, e.details) for e in effects if isinstance(e, Emit)]
+
+
+def heard_from(gossip, effects, index, now, value=1):
+    asks = [e.message for e in effects if isinstance(e, Send) and isinstance(e.message, Ask)]
+    member = make_member(index)
+    reply = Reply(asks[0].query, position(member.name), member.store[:8], 1, value, 1, 0, (), ())
+    return gossip.receive(member.endpoint, reply, now)
+
+
+# -- counting -------------------------------------------------------------------------------
+
+
+def test_a_client_s_increment_is_counted_when_it_is_on_disk_and_then_read():
+    gossip = started()
+
+    persist = gossip.receive(CLIENT, increment(), 1.0)
+    assert messages(gossip.receive(CLIENT, Get(7, "k"), 1.0)) == [Value(7, 0, True)]
+
+    effects = gossip.submit(Persisted(persist[0].token), 1.0)
+    assert messages(effects) == [Counted(1, True, False)]
+    assert messages(gossip.receive(CLIENT, Get(8, "k"), 1.0)) == [Value(8, 5, True)]
+
+
+def test_what_the_disk_refuses_is_refused():
+    gossip = started()
+    (persist,) = gossip.receive(CLIENT, increment(), 1.0)
+
+    effects = gossip.submit(PersistFailed(persist.token, "disk full", True), 1.0)
+
+    assert messages(effects) == [Refused(1, "disk", "disk full")]
+
+
+def test_counts_survive_a_restart_with_a_snapshot_of_an_earlier_epoch():
+    before = started()
+    (persist,) = before.receive(CLIENT, increment(), 1.0)
+    before.submit(Persisted(persist.token), 1.0)
+
+    after = restored(*[("state", record) for record in before.dump()])
+
+    assert messages(after.receive(CLIENT, Get(1, "k"), 1.0)) == [Value(1, 5, True)]
+    again = after.receive(CLIENT, increment(), 1.0)
+    assert messages(again) == [Counted(1, True, True)]
+
+
+def test_counts_survive_a_restart_from_the_log():
+    before = started()
+    (persist,) = before.receive(CLIENT, increment(), 1.0)
+
+    after = restored(("counts", persist.record))
+
+    assert messages(after.receive(CLIENT, Get(1, "k"), 1.0)) == [Value(1, 5, True)]
+    assert after.receive(CLIENT, increment(2), 1.0)[0].token == 10
+
+
+@pytest.mark.parametrize("message", [increment(), Get(1, "k"), make_ask(budget_ms=1)], ids=repr)
+def test_an_untimed_message_makes_nothing_due_before_the_next_beat_would_be(message):
+    gossip = started()
+    idle = gossip.deadline()
+    assert type(message) in UNTIMED
+
+    gossip.receive(CLIENT, message, 0.1)
+
+    assert gossip.deadline() >= min(idle, 0.1 + LAN.memory_s)
+
+
+# -- peers ----------------------------------------------------------------------------------
+
+
+def test_a_peer_s_ask_is_answered_at_its_origin_and_passed_on():
+    gossip = started(8)
+    gossip.receive(CLIENT, increment(1, ("k", -5), ACK_MEMORY), 1.0)
+
+    answer, *onward = gossip.receive(("127.0.0.1", 1001), make_ask(), 1.0)
+
+    assert answer.to == ("127.0.0.1", 9)
+    assert (answer.message.value, answer.message.flags) == (-5, DECREASED)
+    assert len(onward) == 3
+    assert len(gossip.receive(("127.0.0.1", 1001), Stop(b"q" * 16), 1.0)) == 3
+
+
+def test_an_own_query_that_comes_back_is_not_answered():
+    gossip = started(8)
+    asks = gossip.receive(CLIENT, make_query(), 1.0)
+    query = asks[0].message.query
+
+    assert gossip.receive(("127.0.0.1", 1001), make_ask(query=query), 1.0) == []
+
+
+def test_a_query_of_a_peer_is_forgotten_in_time():
+    gossip = started()
+    gossip.receive(("127.0.0.1", 1001), make_ask(budget_ms=1), 0.0)
+    assert len(gossip.relay) == 1
+
+    gossip.tick(LAN.memory_s + 0.001)
+
+    assert len(gossip.relay) == 0
+
+
+# -- queries --------------------------------------------------------------------------------
+
+
+def test_a_query_asks_the_members_and_its_answer_is_their_sum():
+    gossip = started(3)
+    gossip.receive(CLIENT, increment(ack=ACK_MEMORY), 1.0)
+    asks = gossip.receive(CLIENT, make_query(), 1.0)
+    assert {a.to for a in asks} == {make_member(1).endpoint, make_member(2).endpoint}
+    assert heard_from(gossip, asks, 1, 1.01, value=30) == []
+
+    (answer,) = messages(heard_from(gossip, asks, 2, 1.02, value=200))
+
+    assert (answer.value, answer.complete, answer.reason) == (235, True, "complete")
+
+
+def test_a_query_before_the_first_heartbeat_waits_for_it():
+    gossip = make_gossip()
+    gossip.start(0.0)
+    join(gossip)
+    assert gossip.receive(CLIENT, make_query(), 0.1) == []
+
+    own = gossip.membership.member
+    effects = gossip.receive(TRACKER_LINK, make_heartbeat(own), 0.2)
+
+    (answer,) = messages(effects)
+    assert (answer.reason, answer.members) == ("complete", 1)
+
+
+def test_with_no_tracker_and_nobody_known_a_query_is_refused_with_the_reason():
+    gossip = make_gossip()
+    gossip.start(0.0)
+    gossip.receive(CLIENT, make_query(), 0.1)
+
+    assert messages(gossip.tick(0.59)) == []
+    (refused,) = messages(gossip.tick(0.6))
+
+    assert (refused.request, refused.code) == (1, "no-view")
+    assert "n0 has heard no tracker yet" in refused.text
+
+
+def test_with_a_saved_view_and_no_tracker_a_query_is_asked_but_not_called_complete():
+    record = members_to_record([make_member(0), make_member(1)])
+    gossip = restored(("members", record))
+    gossip.submit(Unreachable(TRACKER, "refused"), 0.0)
+    gossip.receive(CLIENT, make_query(), 0.1)
+
+    asks = gossip.tick(0.6)
+    assert make_member(1).endpoint in [e.to for e in asks if isinstance(e, Send)]
+    heard_from(gossip, asks, 1, 0.61)
+    gossip.submit(Unreachable(TRACKER, "refused"), 0.62)
+    (answer,) = messages(gossip.tick(0.7))
+
+    assert (answer.reason, answer.complete, answer.answered) == ("converged", False, 2)
+
+
+def test_with_a_tracker_that_fell_silent_it_waits_for_a_word_until_the_deadline():
+    gossip = started(2)
+    asks = gossip.receive(CLIENT, make_query(), 3.5)
+
+    assert messages(heard_from(gossip, asks, 1, 3.51)) == []
+    gossip.receive(TRACKER_LINK, make_heartbeat(version=1, since=1), 3.6)
+    (answer,) = messages(gossip.tick(3.6))
+
+    assert answer.reason == "complete"
+
+
+def test_with_every_tracker_gone_after_it_was_heard_queries_go_on():
+    gossip = started(2)
+    gossip.submit(Closed(TRACKER_LINK, "killed"), 1.0)
+    asks = gossip.receive(CLIENT, make_query(), 20.0)
+
+    (answer,) = messages(heard_from(gossip, asks, 1, 20.01))
+
+    assert answer.reason == "complete"
+
+
+def test_a_member_that_joins_is_waited_for_by_queries_under_way():
+    gossip = started(2)
+    asks = gossip.receive(CLIENT, make_query(), 0.1)
+    gossip.receive(TRACKER_LINK, make_heartbeat(make_member(2), version=2, since=1), 0.1)
+    assert messages(heard_from(gossip, asks, 1, 0.11)) == []
+
+    (answer,) = messages(heard_from(gossip, asks, 2, 0.12))
+
+    assert (answer.members, answer.reason) == (3, "complete")
+
+
+def test_a_client_cancels_its_query():
+    gossip = started(3)
+    gossip.receive(CLIENT, make_query(4), 0.1)
+
+    *_, answer = messages(gossip.receive(CLIENT, Cancel(4), 0.2))
+
+    assert (answer.request, answer.reason) == (4, "cancelled")
+
+
+def test_a_client_that_goes_away_cancels_its_queries():
+    gossip = started(3)
+    gossip.receive(CLIENT, make_query(), 0.1)
+
+    effects = gossip.submit(Closed(CLIENT, "reset"), 0.2)
+
+    assert len(gossip.asker) == 0
+    assert sum(isinstance(e.message, Stop) for e in effects) == 2
+
+
+def test_a_client_that_comes_changes_nothing():
+    assert started().submit(Accepted(CLIENT, ("127.0.0.1", 1)), 0.1) == []
+
+
+def test_a_loop_that_comes_late_knows_by_how_much():
+    gossip = started()
+    due = gossip.deadline()
+
+    gossip.tick(due + 0.25)
+    assert gossip.lag_s == pytest.approx(0.25)
+
+    gossip.tick(gossip.deadline() - 0.1)
+    assert gossip.lag_s == 0.0
+
+
+def test_without_anything_due_there_is_no_lag():
+    gossip = make_gossip(trackers=())
+    gossip.start(0.0)
+    assert gossip.deadline() is None
+
+    assert gossip.tick(5.0) == []
+    assert gossip.lag_s == 0.0
+
+
+# -- what clients ask this node -------------------------------------------------------------
+
+
+def test_last_values_of_a_member_are_recalled_youngest_first_with_their_age():
+    gossip = started(2)
+    for number, key in enumerate(["a", "b"]):
+        asks = gossip.receive(CLIENT, make_query(number, key=key), 1.0 + number)
+        heard_from(gossip, asks, 1, 1.0 + number, value=number)
+
+    (recalled,) = messages(gossip.receive(CLIENT, Recall(9, "n1"), 5.0))
+
+    assert recalled == Recalled(9, (("b", 1, 3.0), ("a", 0, 4.0)), 0)
+
+
+def test_more_last_values_than_fit_are_counted():
+    gossip = started(2)
+    for number in range(ROWS_PER_PAGE + 3):
+        asks = gossip.receive(CLIENT, make_query(number, key=f"k{number}"), 1.0)
+        heard_from(gossip, asks, 1, 1.0)
+
+    (recalled,) = messages(gossip.receive(CLIENT, Recall(9, "n1"), 1.0))
+
+    assert (len(recalled.rows), recalled.more) == (ROWS_PER_PAGE, 3)
+
+
+def test_of_an_unknown_member_nothing_is_recalled():
+    effects = started().receive(CLIENT, Recall(9, "nobody"), 1.0)
+
+    assert messages(effects) == [Recalled(9, (), 0)]
+
+
+def test_a_roster_comes_in_pages_by_name_and_the_last_says_so():
+    gossip = make_gossip(trackers=())
+    gossip.membership.view = View().merged([make_member(i) for i in range(LISTED_PER_PAGE + 1)])
+
+    pages = messages(gossip.receive(CLIENT, Roster(3), 0.0))
+
+    assert [(len(p.rows), p.end) for p in pages] == [(LISTED_PER_PAGE, False), (1, True)]
+    names = [member.name for page in pages for member, *_ in page.rows]
+    assert names == sorted(names)
+
+
+def test_a_roster_of_nobody_is_one_empty_page():
+    gossip = make_gossip(trackers=())
+
+    assert messages(gossip.receive(CLIENT, Roster(3), 0.0)) == [Listed(3, True, ())]
+
+
+# -- messages out of place ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "message",
+    [Find(1, ""), make_heartbeat(), Registered(EPOCH, 0, 0, 0), Departed(0), Refused(0, "x", "y")],
+    ids=lambda message: type(message).__name__,
+)
+def test_a_message_out_of_place_is_refused_and_counted(message):
+    gossip = started(2)
+    view = gossip.membership.view
+
+    (refused,) = messages(gossip.receive(CLIENT, message, 1.0))
+
+    assert refused.code == "unexpected"
+    assert type(message).__name__ in refused.text
+    assert (gossip.unexpected, gossip.membership.view) == (1, view)
+
+
+def test_a_datagram_out_of_place_is_counted_and_not_answered():
+    gossip = started(2)
+
+    assert gossip.receive(("127.0.0.1", 1001), make_heartbeat(), 1.0) == []
+    assert gossip.unexpected == 1
+
+
+def test_an_answer_to_no_query_is_dropped_and_counted():
+    gossip = started(2)
+    reply = Reply(b"?" * 16, position("n1"), make_member(1).store[:8], 1, 5, 1, 0, (), ())
+
+    assert gossip.receive(make_member(1).endpoint, reply, 1.0) == []
+    assert gossip.asker.strangers == 1
+
+
+# -- membership -----------------------------------------------------------------------------
+
+
+def test_it_begins_with_a_stream_to_each_tracker():
+    assert make_gossip(trackers=(TRACKER, SECOND)).start(0.0) == [Open(TRACKER), Open(SECOND)]
+
+
+def test_a_new_view_is_saved_a_moment_later_in_one_record():
+    gossip = started(2)
+    news = make_heartbeat(make_member(5), version=2, since=1)
+    gossip.receive(TRACKER_LINK, news, 0.1)
+    assert [e for e in gossip.tick(0.49) if isinstance(e, Persist)] == []
+
+    (persist,) = [e for e in gossip.tick(VIEW_SAVE_S) if isinstance(e, Persist)]
+
+    assert persist.kind == "members"
+    assert {m.name for m in members_from_record(persist.record)} == {"n0", "n1", "n5"}
+    assert [e for e in gossip.tick(5.0) if isinstance(e, Persist)] == []
+
+
+def test_records_of_views_and_of_counts_share_one_row_of_tokens():
+    gossip = started(2)
+    (first,) = gossip.receive(CLIENT, increment(1), 0.1)
+    (view,) = [e for e in gossip.tick(VIEW_SAVE_S) if isinstance(e, Persist)]
+    (second,) = gossip.receive(CLIENT, increment(2), 0.6)
+
+    assert [first.token, view.token, second.token] == [1, 2, 3]
+    assert [m.sequence for m in messages(gossip.submit(Persisted(3), 0.7))] == [1, 2]
+
+
+def test_a_memory_node_saves_no_view():
+    gossip = started(2, durable=False)
+
+    assert [e for e in gossip.tick(VIEW_SAVE_S) if isinstance(e, Persist)] == []
+
+
+def test_beats_tell_how_much_was_done_in_the_last_half_minute():
+    gossip = started(1)
+    told = []
+    for second in range(1, ACTIVITY_S + 20):
+        if second < 10:
+            gossip.receive(CLIENT, Get(1, "k"), second - 0.5)
+        beats = messages(gossip.tick(float(second)), TRACKER_LINK)
+        told += [m.activity for m in beats if isinstance(m, Beat)]
+        gossip.receive(TRACKER_LINK, make_heartbeat(version=1, since=1), float(second))
+
+    assert max(told) == 9
+    assert told[8] == 9
+    assert told[-1] == 0
+
+
+# -- leaving --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("holds", [True, False], ids=["with counts", "without counts"])
+def test_a_node_that_leaves_says_whether_it_holds_counts_and_departs_when_that_is_noted(holds):
+    gossip = started(2)
+    if holds:
+        gossip.receive(CLIENT, increment(), 0.1)
+
+    effects = gossip.submit(Leave(), 0.2)
+
+    assert Departing(holds) in messages(effects, TRACKER_LINK)
+    assert [e.kind for e in effects if isinstance(e, Persist)] == ["members"]
+    assert emitted(effects) == []
+    done = gossip.receive(TRACKER_LINK, Departed(0), 0.3)
+    assert emitted(done) == [("departed", {"announced": True})]
+    assert emitted(gossip.tick(9.0)) == []
+
+
+def test_a_node_that_leaves_refuses_increments():
+    gossip = started(2)
+    gossip.submit(Leave(), 0.2)
+
+    (refused,) = messages(gossip.receive(CLIENT, increment(), 0.3))
+
+    assert refused.code == "leaving"
+
+
+def test_with_two_trackers_it_departs_when_both_have_noted_it():
+    gossip = make_gossip(trackers=(TRACKER, SECOND))
+    gossip.start(0.0)
+    join(gossip)
+    join(gossip, SECOND_LINK, SECOND)
+    gossip.submit(Leave(), 0.2)
+
+    assert emitted(gossip.receive(TRACKER_LINK, Departed(0), 0.3)) == []
+    done = gossip.receive(SECOND_LINK, Departed(0), 0.4)
+
+    assert emitted(done) == [("departed", {"announced": True})]
+
+
+def test_a_tracker_that_says_nothing_to_a_leaver_is_waited_for_a_second():
+    gossip = started(2)
+    gossip.submit(Leave(), 0.2)
+
+    assert emitted(gossip.tick(1.19)) == []
+    assert emitted(gossip.tick(1.2)) == [("departed", {"announced": False})]
+
+
+def test_without_a_tracker_it_departs_at_once_and_saves_nothing_new():
+    gossip = restored(("members", members_to_record([make_member(0), make_member(1)])))
+
+    assert gossip.submit(Leave(), 0.2) == [Emit("departed", {"announced": False})]
+
+
+def test_a_word_of_departure_that_nobody_waits_for_changes_nothing():
+    gossip = started(2)
+
+    assert emitted(gossip.receive(TRACKER_LINK, Departed(0), 0.3)) == []
+
+
+def test_an_acknowledgement_from_disk_needs_one():
+    gossip = started(2, durable=False)
+
+    (refused,) = messages(gossip.receive(CLIENT, increment(ack=ACK_DISK), 0.1))
+
+    assert refused.code == "no-disk"
+
+
+def test_who_is_dead_is_asked_all_the_same_and_named_when_silent():
+    gossip = started(2)
+    gossip.receive(TRACKER_LINK, make_heartbeat(make_member(1, status=DEAD), version=2, since=1), 0)
+    gossip.receive(CLIENT, make_query(), 0.1)
+    effects, now = [], 0.1
+    while not [m for m in messages(effects) if isinstance(m, Answer)]:
+        now = max(now, gossip.deadline())
+        gossip.receive(TRACKER_LINK, make_heartbeat(version=2, since=2), now)
+        effects += gossip.tick(now)
+
+    missing, answer = messages(effects)
+    assert missing.rows == (("n1", DEAD, None, -1.0, "no answer, and not alive"),)
+    assert (answer.reason, answer.answered, answer.members) == ("converged", 1, 2)

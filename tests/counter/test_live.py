@@ -1,0 +1,151 @@
+"""The live view, drawn from made-up answers."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from counter.client.answers import Outcome
+from counter.live import panel, picture_svg, plain_line, sparkline, verdict
+from tracker.members import DEAD
+
+TOP = (
+    ("n418", 41_220, 1, 12.0),
+    ("n007", 31_004, 2, 31.4),
+    ("n733", 9_857, 3, 44.9),
+)
+HISTORY = (0, 40, 210, 480, 730, 880, 940, 960, 963)
+
+
+@pytest.fixture
+def large(make_answer):
+    """Return the answer of CONTRACT's picture."""
+    return make_answer(
+        value=1_204_881, filled=1_251_102, filled_age_s=41.0, answered=963, members=1000,
+        missing=37, hops=3, elapsed_ms=212.0, messages=2_022, complete=False, reason="converged",
+        top=TOP,
+    )  # fmt: skip
+
+
+def drawn(answer, width=80, key="views", history=HISTORY) -> str:
+    console = Console(record=True, width=width, file=io.StringIO(), _environ={})
+    console.print(panel(key, answer, history, width))
+    return console.export_text()
+
+
+def test_the_picture_says_what_was_seen_first_and_what_is_filled_in(large):
+    lines = drawn(large).splitlines()
+
+    assert "views · asked n1" in lines[0]
+    assert "seen 1 204 881" in lines[1]
+    assert "exact, from 963 nodes" in lines[1]
+    assert "filled 1 251 102" in lines[2]
+    assert "37 silent nodes at their last known value" in lines[2]
+    assert "963/1000  96.3 %" in lines[3]
+    assert "hop 3 · age 212 ms · 2.1 messages/node · 0 % duplicate" in lines[4]
+    assert "growth" in lines[5]
+
+
+def test_the_largest_shares_are_listed_and_the_rest_summed_up(large):
+    picture = drawn(large)
+
+    assert "n418" in picture
+    assert "41 220" in picture
+    assert "3.4 %" in picture
+    assert "… 960 more" in picture
+    assert "1 122 800" in picture
+
+
+@pytest.mark.parametrize("width", [10, 20, 40, 59, 60, 80, 200])
+def test_the_picture_fits_the_terminal(large, width):
+    assert max(len(line) for line in drawn(large, width).splitlines()) <= width
+
+
+def test_forty_columns_are_enough_for_what_matters(large):
+    picture = drawn(large, 40)
+
+    for part in ("1 204 881", "1 251 102", "963/1000", "96.3 %", "hop 3", "n418"):
+        assert part in picture
+
+
+@pytest.mark.parametrize("width", range(32, 60, 7))
+def test_no_number_is_cut_in_a_narrow_terminal(large, width):
+    assert "1 204 881" in drawn(large, width)
+    assert "963/1000" in drawn(large, width)
+
+
+def test_the_narrowest_terminal_gets_every_digit_on_as_many_lines_as_it_takes(large):
+    assert drawn(large, 10).replace("\n", " ").split()[:4] == ["1", "204", "881", "963/1000"]
+
+
+def test_nothing_is_called_filled_when_nobody_is_silent(make_answer):
+    assert "filled" not in drawn(make_answer())
+
+
+def test_an_answer_nobody_gave_yet_can_be_drawn(make_answer):
+    empty = make_answer(value=0, answered=0, members=0, messages=0, complete=False)
+
+    assert "0/0" in drawn(empty, history=())
+
+
+def test_negative_totals_can_be_drawn(make_answer):
+    top = (("n1", -5, 0, 1.0), ("n2", 3, 1, 2.0))
+
+    assert "-2" in drawn(make_answer(value=-2, top=top))
+
+
+def test_strings_from_outside_are_harmless(make_answer):
+    picture = drawn(
+        make_answer(origin="[/nope]\x1b[2J", top=(("\u202e[red]", 1, 1, 1.0),)), key="[b]"
+    )
+
+    assert "\x1b" not in picture
+    assert "\u202e" not in picture
+    assert "[b]" in picture
+    assert "[/nope]" in picture
+
+
+def test_the_same_answer_makes_the_same_picture(large):
+    assert drawn(large) == drawn(large)
+
+
+@pytest.mark.parametrize(
+    ("history", "bars"),
+    [
+        ((), ""),
+        ((0, 0), ""),
+        ((8, 8, 16), "█▁█"),
+        ((1, 3, 7, 15), "▂▃▅█"),
+        ((5, 3, 3), "█▁▁"),
+    ],
+)
+def test_growth_is_what_each_frame_brought(history, bars):
+    assert sparkline(history, 24) == bars
+
+
+def test_growth_shows_the_last_frames_only():
+    assert len(sparkline(tuple(range(100)), 24)) == 24
+
+
+def test_the_last_line_says_why_it_ended_and_who_is_missing(large):
+    rows = [(f"n{n}", DEAD, None, -1.0, "") for n in (3, 8, 9)]
+
+    assert verdict(Outcome("views", large, rows)).plain == (
+        "converged; n3, n8 +35 silent (`--missing` names them)"
+    )
+
+
+def test_the_last_line_of_a_complete_answer_says_that(make_answer):
+    assert verdict(Outcome("views", make_answer())).plain.startswith("complete: 37   4/4 nodes")
+
+
+def test_on_a_pipe_a_partial_answer_is_one_plain_line(large):
+    assert plain_line(large) == "1 204 881  963/1000 nodes  96.3 %  212 ms"
+
+
+@pytest.mark.slow
+def test_the_picture_in_the_docs_is_the_one_that_is_drawn(large, recorded):
+    rows = [("n733", DEAD, 11_002, 41.0, "no answer"), ("n902", DEAD, 9, 3.0, "no answer")]
+    outcome = Outcome("views", large, rows)
+
+    recorded("docs/live.svg", picture_svg(outcome, HISTORY, "counter query views --live"))

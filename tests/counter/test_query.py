@@ -1,0 +1,520 @@
+"""One query at its origin: who is counted, when it repairs, why it ends."""
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from counter.config import AGE_MAX, LAN
+from counter.messages import (
+    DECREASED,
+    LEAF,
+    RING,
+    UNTIL_ALL,
+    UNTIL_SHARE,
+    UNTIL_STABLE,
+    Query,
+    Reply,
+)
+from counter.query import PRIOR_WEIGHT, UNLISTED_MAX, Heard, Hops, OwnQuery
+from tracker.members import DEAD, GONE, Member, View, position
+
+ID = b"q" * 16
+START = 10.0
+
+
+def make_member(index, **changes):
+    store = index.to_bytes(8, "big") * 2
+    return replace(Member(f"n{index}", store, 0, 1, 0, "127.0.0.1", 1000 + index), **changes)
+
+
+def make_view(count=5):
+    return View().merged([make_member(i) for i in range(count)])
+
+
+def begun(count=5, *, config=LAN, view=None, **wishes):
+    """Return a query of n0, whose share is 100, and its first asks."""
+    no_wishes = {"chatter": 0, "visits": 0, "age_max": 0, "deadline_ms": 2_000}
+    until = {"until": UNTIL_ALL, "until_value": 0}
+    request = Query(1, "k", **(no_wishes | until | wishes), partial_ms=0, rows=False)
+    own = make_member(0)
+    view = make_view(count) if view is None else view
+    where = (own.endpoint, position(own.name), view, START, config)
+    query = OwnQuery(ID, request, *where, Hops(0.010, 0.0025), Random(1))
+    return query, query.start(Heard(own.name, own.store[:8], 1, 100, 0, 0.0, False))
+
+
+def make_reply(index, value=1, **changes):
+    member = make_member(index)
+    reply = Reply(ID, position(member.name), member.store[:8], 1, value, 1, 0, (), ())
+    return replace(reply, **changes)
+
+
+def hear(query, index, now=START + 0.02, value=1, **changes):
+    return query.hear(make_reply(index, value, **changes), make_member(index).endpoint, now)
+
+
+def verdict(query, now=START + 0.02, current=True, hopeless=False):
+    return query.verdict(now, view_is_current=current, view_is_hopeless=hopeless)
+
+
+def waves_until_the_end(query):
+    """Let every wave pass in silence; returns (asks in each wave, why it ended)."""
+    asks, why = [], None
+    while why is None:
+        now = query.next_deadline()
+        why = verdict(query, now)
+        if why is None:
+            asks.append(len(query.wave(now)))
+    return asks, why
+
+
+# -- asking ---------------------------------------------------------------------------------
+
+
+def test_the_settings_fill_what_the_asker_left_open():
+    query, asks = begun(30)
+
+    assert (query.chatter, query.visits, query.age_max) == (10, 1, 2 + 2)
+    assert len(asks) == 10
+    assert {s.message.budget_ms for s in asks} == {2_000}
+    assert {s.message.age for s in asks} == {1}
+
+
+def test_little_chatter_means_more_visits():
+    assert begun(30, chatter=2)[0].visits == 5
+    assert begun(30, chatter=3)[0].visits == 1
+    assert begun(30, chatter=2, visits=1)[0].visits == 1
+
+
+def test_without_a_deadline_the_budget_of_the_settings_holds():
+    assert begun(5, deadline_ms=0)[0].deadline == START + LAN.budget_s
+
+
+def test_the_max_age_stays_within_what_can_be_written():
+    query, _ = begun(400, chatter=1, visits=1)
+
+    assert query.age_max == AGE_MAX
+
+
+def test_alone_it_is_complete_before_anybody_is_asked():
+    query, asks = begun(1)
+
+    assert asks == []
+    assert verdict(query, START) == "complete"
+    assert query.value == 100
+
+
+def test_a_node_that_knows_nobody_answers_for_itself():
+    query, asks = begun(view=View())
+
+    assert (asks, verdict(query, START), query.members) == ([], "complete", 1)
+
+
+# -- hearing --------------------------------------------------------------------------------
+
+
+def test_each_answer_counts_once():
+    query, _ = begun(3)
+
+    assert hear(query, 1, value=7)
+    assert not hear(query, 1, value=7)
+
+    assert query.value == 107
+    assert query.tally.duplicates == 1
+
+
+def test_it_is_complete_only_when_nobody_is_pending_and_the_view_is_current():
+    query, _ = begun(3)
+    hear(query, 1)
+    assert verdict(query) is None
+
+    hear(query, 2)
+
+    assert verdict(query) == "complete"
+    assert verdict(query, current=False) is None
+    assert verdict(query, current=False, hopeless=True) == "converged"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sender"),
+    [
+        ({"store": b"wrong---"}, 1001),
+        ({"position": position("n2")}, 1001),
+        ({"position": position("n0")}, 1001),
+        ({}, 1002),
+    ],
+    ids=["another store", "another's position", "the origin's position", "another's address"],
+)
+def test_an_answer_in_another_s_name_is_dropped_and_counted(changes, sender):
+    query, _ = begun(3)
+
+    assert not query.hear(make_reply(1, **changes), ("127.0.0.1", sender), START)
+
+    assert (query.value, query.tally.strangers) == (100, 1)
+
+
+def test_who_started_again_at_a_new_address_is_known_by_its_store_and_epoch():
+    query, _ = begun(3)
+
+    assert query.hear(make_reply(1, epoch=2), ("127.0.0.1", 7), START)
+
+
+def test_a_restart_during_the_query_keeps_the_first_answer():
+    query, _ = begun(3)
+    hear(query, 1, value=7)
+
+    assert not hear(query, 1, value=50, epoch=2)
+    assert query.value == 107
+
+
+def test_who_is_not_in_the_view_was_asked_by_one_who_knows_it_and_counts_once():
+    query, _ = begun(3)
+
+    assert hear(query, 9, value=5)
+    assert not hear(query, 9, value=5)
+
+    assert (query.value, query.members) == (105, 4)
+    query.follow(make_view(10))
+    assert position("n9") not in query.pending
+
+
+def test_who_has_left_is_not_counted_for_one_who_is_not_known_yet():
+    view = make_view(4).merged([make_member(3, status=GONE)])
+    query, _ = begun(view=view)
+
+    assert not hear(query, 3)
+    assert query.tally.strangers == 1
+
+
+def test_answers_of_those_who_are_not_known_are_bounded():
+    query, _ = begun(2)
+
+    counted = sum(hear(query, 10 + i) for i in range(UNLISTED_MAX + 5))
+
+    assert counted == UNLISTED_MAX
+
+
+def test_whether_a_key_decreased_is_kept_with_each_answer():
+    query, _ = begun(3)
+    hear(query, 1, flags=DECREASED)
+    hear(query, 2, value=9)
+
+    assert [(h.name, h.has_decreased) for h in query.heard()] == [
+        ("n0", False),
+        ("n2", False),
+        ("n1", True),
+    ]
+
+
+def test_a_cut_arc_is_not_waited_for_but_still_heard():
+    query, _ = begun(6)
+    far = [pos for pos in query.pending if pos != position("n1")]
+    hear(query, 1, cut=(0, RING - 1, position("n1"), far[0]))
+    assert set(query.cut) == set(far[1:])
+
+    index = next(i for i in range(6) if position(f"n{i}") == far[1])
+    assert hear(query, index)
+
+    assert set(query.cut) == set(far[2:])
+    assert query.members == 6
+
+
+def test_with_arcs_cut_off_it_ends_as_aged_with_or_without_a_tracker():
+    query, _ = begun(3)
+    hear(query, 1, cut=(0, RING - 1))
+
+    assert verdict(query) == "aged"
+    assert verdict(query, current=False, hopeless=True) == "aged"
+    assert query.silent() == [(make_member(2), "cut off by age")]
+
+
+def test_a_hop_is_measured_from_first_answers_by_their_age():
+    query, _ = begun(30)
+
+    hear(query, 1, START + 0.030, age=2)
+
+    assert query.hops.mean_s == pytest.approx(0.010)
+    assert query.hops.weight == 1
+
+
+def test_with_several_visits_only_the_first_round_measures_a_hop():
+    query, _ = begun(30, visits=3)
+
+    hear(query, 1, START + 0.4, age=2)
+    hear(query, 2, START + 0.04, age=1)
+
+    assert query.hops.weight == 1
+    assert query.hops.mean_s == pytest.approx(0.020)
+
+
+def test_a_guess_gives_way_to_the_first_sample_and_a_prior_does_not():
+    guess, prior = Hops(0.010, 0.002), Hops(0.010, 0.002, 3)
+
+    guess.measure(0.050)
+    prior.measure(0.050)
+
+    assert guess.mean_s == pytest.approx(0.050)
+    assert prior.mean_s == pytest.approx(0.020)
+
+
+def test_what_earlier_queries_measured_weighs_little():
+    hops = Hops(0.010, 0.002, 500)
+
+    assert hops.prior() == Hops(0.010, 0.002, PRIOR_WEIGHT)
+
+
+# -- following the view ---------------------------------------------------------------------
+
+
+def test_a_leaver_leaves_pending_at_once_and_a_joiner_is_waited_for():
+    query, _ = begun(3)
+
+    query.follow(make_view(4).merged([make_member(2, status=GONE)]))
+
+    assert set(query.pending) == {position("n1"), position("n3")}
+
+
+def test_news_about_who_is_pending_or_cut_off_is_taken_in():
+    query, _ = begun(4)
+    hear(query, 1, cut=(position("n3"), position("n3")))
+
+    query.follow(make_view(4).merged([make_member(i, status=DEAD) for i in (1, 2, 3)]))
+
+    assert set(query.cut) == {position("n3")}
+    assert [(m.name, m.status) for m, _ in query.silent()] == [("n2", DEAD), ("n3", DEAD)]
+    assert [why for _, why in query.silent()] == ["no answer, and not alive", "cut off by age"]
+
+
+def test_who_moved_is_repaired_at_its_new_address():
+    query, _ = begun(2)
+    query.follow(View().merged([make_member(0), make_member(1, epoch=2, port=77)]))
+
+    (ask,) = query.wave(query.next_deadline())
+
+    assert ask.to == ("127.0.0.1", 77)
+
+
+# -- repairing ------------------------------------------------------------------------------
+
+
+def test_before_the_first_answer_the_guess_of_a_hop_is_trusted_three_times_less():
+    query, _ = begun(30)
+    assert query.next_wave == pytest.approx(START + 3 * (2 + 1) * (0.010 + 2 * 0.0025) + 0.005)
+
+    hear(query, 1, START + 0.020)
+
+    assert query.next_wave == pytest.approx(START + (2 + 1) * 0.010 + 0.005)
+
+
+def test_a_late_answer_puts_the_first_repair_off_by_a_settle_time():
+    query, _ = begun(3)
+    hear(query, 1, START + 1.0, age=99)
+
+    assert query.next_wave == pytest.approx(START + 1.0 + LAN.settle_floor_s, abs=0.001)
+
+
+def test_a_repair_is_a_plain_ask_to_each_pending_member_with_the_budget_that_is_left():
+    query, _ = begun(4)
+    hear(query, 1, START + 0.02)
+    assert query.wave(query.next_wave - 0.001) == []
+
+    asks = query.wave(START + 0.5)
+
+    assert {a.to for a in asks} == {make_member(2).endpoint, make_member(3).endpoint}
+    assert {(a.message.flags, a.message.budget_ms) for a in asks} == {(LEAF, 1_500)}
+
+
+def test_a_repair_wave_comes_every_three_hops_while_somebody_is_silent():
+    query, _ = begun(3)
+    hear(query, 1, START + 0.08)
+    first = query.next_wave
+
+    query.wave(first)
+
+    assert query.repair_s() == pytest.approx(3 * 0.04)
+    assert query.next_wave == pytest.approx(first + 3 * 0.04)
+
+
+def test_waves_never_follow_each_other_faster_than_the_floor():
+    query, _ = begun(30)
+    for index in range(1, 20):
+        hear(query, index, START + 0.0001)
+
+    assert query.repair_s() == LAN.repair_floor_s
+
+
+def test_a_hop_that_varies_much_slows_the_waves():
+    query, _ = begun(30)
+    for index in range(1, 20):
+        hear(query, index, START + (0.001 if index % 2 else 0.2))
+
+    hops = query.hops
+    assert query.repair_s() == pytest.approx(2 * hops.mean_s + 4 * hops.deviation_s)
+
+
+def test_a_wave_is_bounded_and_begins_with_who_was_asked_least_and_lives():
+    view = make_view(30).merged([make_member(i, status=DEAD) for i in range(1, 20)])
+    query, _ = begun(view=view, config=replace(LAN, repair_asks_max=12))
+
+    first = query.wave(query.next_wave)
+    second = query.wave(query.next_wave)
+
+    assert len(first) == len(second) == 12
+    living = {make_member(i).endpoint for i in range(20, 30)}
+    assert living <= {a.to for a in first}
+    assert not {a.to for a in first} & {a.to for a in second}
+
+
+def test_waves_are_halved_when_half_of_the_answers_were_heard_before():
+    query, _ = begun(600)
+    query.wave(query.next_wave)
+    for index in range(1, 6):
+        hear(query, index)
+        hear(query, index)
+
+    query.wave(query.next_wave)
+
+    assert query.asks_max == LAN.repair_asks_max // 2
+
+
+def test_a_few_answers_heard_before_do_not_halve_the_waves_and_there_is_a_floor():
+    query, _ = begun(600)
+    query.wave(query.next_wave)
+    for _ in range(7):
+        hear(query, 1)
+    query.wave(query.next_wave)
+    assert query.asks_max == LAN.repair_asks_max
+
+    for _ in range(20):
+        for _ in range(10):
+            hear(query, 1)
+        query.wave(query.next_wave)
+    assert query.asks_max == 16
+
+
+def test_a_loop_that_lags_waits_once_more_before_it_blames_anybody():
+    query, _ = begun(3)
+    now = query.next_wave + 1.0
+
+    query.excuse(now, lag_s=1.0)
+
+    assert query.wave(now) == []
+    assert query.next_wave == now + query.repair_s()
+    assert len(query.wave(query.next_wave)) == 2
+
+
+def test_a_loop_that_hardly_lags_or_has_nothing_due_waits_for_nothing():
+    query, _ = begun(3)
+    planned = query.next_wave
+
+    query.excuse(planned + 0.01, lag_s=0.01)
+    query.excuse(planned - 0.01, lag_s=1.0)
+
+    assert query.next_wave == planned
+
+
+# -- stopping -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("members", "firsts", "waves", "wanted"),
+    [
+        pytest.param(200, [0], 0, 5, id="no wave yet: p = 2/20"),
+        pytest.param(200, [0, 50], 1, 5, id="one wave tells nothing of a second ask"),
+        pytest.param(1000, [0, 30, 5, 2], 3, 7, id="p = 9/55"),
+        pytest.param(100, [0, 10, 10, 10], 3, 16, id="heavy loss: p = 22/40"),
+        pytest.param(100, [0, 1, 40, 40], 3, 30, id="at most 30"),
+        pytest.param(100, [0, 9_000, 0], 2, 2, id="at least 2"),
+    ],
+)
+def test_silence_is_proof_after_as_many_asks_as_the_formula_says(members, firsts, waves, wanted):
+    query, _ = begun(members)
+    query.firsts, query.waves = firsts, waves
+
+    assert query.asks_wanted() == wanted
+
+
+def test_it_converges_only_after_every_silent_member_was_asked_often_enough():
+    query, _ = begun(4)
+    hear(query, 1)
+
+    asks, why = waves_until_the_end(query)
+
+    assert why == "converged"
+    assert asks == [2] * query.asks_wanted()
+    assert [p.asks for p in query.pending.values()] == [len(asks)] * 2
+
+
+def test_a_wave_with_nobody_left_to_ask_is_none():
+    query, _ = begun(2)
+    hear(query, 1)
+
+    assert query.wave(query.next_wave) == []
+    assert query.waves == 0
+
+
+def test_with_members_cut_off_silence_ends_it_as_aged():
+    query, _ = begun(4)
+    hear(query, 1, cut=(position("n2"), position("n2")))
+
+    assert waves_until_the_end(query)[1] == "aged"
+
+
+def test_the_deadline_ends_it_in_the_middle_of_the_waves():
+    query, _ = begun(4, deadline_ms=100)
+
+    _, why = waves_until_the_end(query)
+
+    assert why == "deadline"
+    assert query.next_deadline() == START + 0.1
+
+
+@pytest.mark.parametrize(("answers", "why"), [(1, None), (2, "satisfied")])
+def test_it_is_satisfied_by_the_share_of_members_that_was_asked_for(answers, why):
+    query, _ = begun(4, until=UNTIL_SHARE, until_value=750)
+    for index in range(1, answers + 1):
+        hear(query, index)
+
+    assert verdict(query) == why
+
+
+def test_it_is_satisfied_when_the_value_was_stable_for_long_enough():
+    query, _ = begun(4, until=UNTIL_STABLE, until_value=30)
+    hear(query, 1, START + 0.02, value=5)
+    hear(query, 2, START + 0.04, value=0)
+
+    assert query.next_deadline() <= START + 0.05
+    assert verdict(query, START + 0.049) is None
+    assert verdict(query, START + 0.051) == "satisfied"
+
+
+def test_complete_comes_before_every_other_reason():
+    query, _ = begun(2, until=UNTIL_SHARE, until_value=1000)
+    hear(query, 1)
+
+    assert verdict(query, START + 99) == "complete"
+
+
+# -- telling --------------------------------------------------------------------------------
+
+
+def test_messages_are_replies_the_asks_behind_first_answers_and_all_repair_asks():
+    query, _ = begun(4)
+    hear(query, 1)
+    hear(query, 1)
+    query.wave(query.next_wave)
+    hear(query, 2)
+
+    assert query.messages == 3 + 1 + 2
+
+
+def test_an_answer_to_a_repair_ask_is_counted_by_how_often_it_was_asked():
+    query, _ = begun(4)
+    query.wave(query.next_wave)
+    hear(query, 1)
+    query.wave(query.next_wave)
+    hear(query, 2)
+
+    assert query.firsts == [0, 1, 1]
+    assert query.hops.weight == 0

@@ -1,0 +1,91 @@
+"""Views merge to the same result in any order: the law that lets several trackers disagree."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tracker.members import Member, View
+from tracker.messages import news_from_wire, news_to_wire
+from tracker.pages import members_from_record, members_to_record, pages_of
+
+pytestmark = pytest.mark.slow
+
+small = st.integers(0, 2)
+members = st.builds(
+    Member,
+    name=st.sampled_from(["n1", "n2", "n3"]),
+    store=st.sampled_from([b"a" * 16, b"b" * 16]),
+    reign=small,
+    epoch=small,
+    incarnation=small,
+    host=st.sampled_from(["10.0.0.1", "10.0.0.2"]),
+    port=st.integers(7401, 7402),
+    status=st.integers(0, 4),
+    durable=st.booleans(),
+    note=st.sampled_from(["", "lost"]),
+)
+news = st.lists(st.lists(members, max_size=4), max_size=6)
+
+
+def told(pages):
+    view = View()
+    for page in pages:
+        view = view.merged(page)
+    return view
+
+
+@given(news, st.integers())
+def test_views_merge_to_the_same_result_in_any_order(pages, seed):
+    shuffled = list(pages)
+    random.Random(seed).shuffle(shuffled)
+
+    view, other = told(pages), told(shuffled)
+
+    assert view.members == other.members
+    assert view.digest == other.digest
+
+
+@given(news, news)
+def test_views_that_tell_each_other_agree(pages, others):
+    view, other = told(pages), told(others)
+
+    assert view.merged(list(other)).members == other.merged(list(view)).members
+
+
+@given(news)
+def test_what_was_merged_once_is_no_news(pages):
+    view = told(pages)
+
+    assert view.merged([m for page in pages for m in page]) is view
+
+
+@given(news, st.lists(members, max_size=4))
+def test_a_view_never_forgets_a_name_nor_goes_back(pages, page):
+    before = told(pages)
+    after = before.merged(page)
+
+    assert before.members.keys() <= after.members.keys()
+    assert all(after.members[m.name].rank >= m.rank for m in before)
+
+
+@given(news, news)
+def test_equal_digests_mean_equal_views(pages, others):
+    view, other = told(pages), told(others)
+
+    assert (view.digest == other.digest) == (view.members == other.members)
+
+
+@given(news)
+def test_views_survive_the_wire_and_the_disk(pages):
+    view = told(pages)
+    by_wire = told([news_from_wire(page) for page in pages_of(view)])
+
+    assert by_wire.members == view.members
+    assert View().merged(members_from_record(members_to_record(view))).members == view.members
+
+
+@given(st.lists(members, unique_by=lambda m: m.name))
+def test_a_page_of_news_comes_back_as_it_went(page):
+    assert list(news_from_wire(news_to_wire(page))) == page

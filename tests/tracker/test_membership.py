@@ -1,0 +1,858 @@
+"""Nodes and trackers together: real machines on both ends of a tiny pump with a virtual clock."""
+
+import itertools
+import random
+from collections import Counter, deque
+
+import pytest
+
+from tracker.config import TrackerConfig
+from tracker.machine import (
+    Accepted,
+    Close,
+    Closed,
+    Emit,
+    Open,
+    Opened,
+    Persist,
+    Persisted,
+    Send,
+    Unreachable,
+)
+from tracker.members import ALIVE, AWAY, DEAD, GONE, SUSPECT, Member, View
+from tracker.membership import Membership
+from tracker.messages import (
+    MEMBERSHIP,
+    NEWS_PER_PAGE,
+    Beat,
+    Departed,
+    Departing,
+    Forget,
+    Heartbeat,
+    Refused,
+    Register,
+    Registered,
+    Teach,
+    Welcome,
+    news_from_wire,
+    news_to_wire,
+)
+from tracker.registry import Registry
+
+T1, T2 = ("10.0.0.1", 7400), ("10.0.0.2", 7400)
+CLIENT = 1_000_000
+
+
+class World:
+    """Trackers and nodes; a message takes no time, a lost link is noticed at once."""
+
+    def __init__(self):
+        self.now = 0.0
+        self.rng = random.Random(4711)
+        self.trackers = {}
+        self.nodes = {}
+        self.ends = {}  # link -> (node name, tracker's endpoint)
+        self.cut = set()  # (node name, endpoint) that refuse each other
+        self.mute = set()  # (node name, endpoint) between which everything vanishes
+        self.events = []
+        self.saved = {}
+        self.counted = Counter()
+        self._links = itertools.count(1)
+        self._queue = deque()
+        self._epochs = itertools.count(1)
+
+    def tracker(self, endpoint=T1, saved=None, **config):
+        epoch = next(self._epochs).to_bytes(8, "big")
+        registry = Registry(TrackerConfig(**config), epoch, saved, self.rng)
+        self.trackers[endpoint] = registry
+        self._queue.append((endpoint, registry.start(self.now)))
+        return registry
+
+    def node(self, name="n1", trackers=(T1,), *, store=None, epoch=1, port=None, view=None, **kw):
+        store = (store or name).encode().ljust(16, b".")
+        port = port or 7401 + len(self.nodes)
+        member = Member(name, store, 0, epoch, 0, "10.0.1.1", port, **kw)
+        key = name if name not in self.nodes else f"{name} at {port}"
+        node = Membership(trackers, member, view or View(), self.rng, 1.0, 0.1, 1.5)
+        self.nodes[key] = node
+        self._queue.append((key, node.start(self.now)))
+        return node
+
+    def kill(self, key):
+        machine = (self.trackers if key in self.trackers else self.nodes).pop(key)
+        for link, ends in list(self.ends.items()):
+            if key in ends:
+                self.drop(link, "reset by peer")
+        return machine
+
+    def drop(self, link, reason, *, told=None):
+        """End a link; both ends hear of it, or only the one that is `told`."""
+        for key in self.ends.pop(link):
+            if told is None or key == told:
+                self.do(key, "submit", Closed(link, reason))
+
+    def split(self, name, endpoint):
+        self.cut.add((name, endpoint))
+        for link, ends in list(self.ends.items()):
+            if ends == (name, endpoint):
+                self.drop(link, "timed out")
+
+    def heal(self):
+        self.cut.clear()
+        self.mute.clear()
+
+    def do(self, key, method, *args):
+        machine = self.trackers.get(key, self.nodes.get(key))
+        if machine is not None:
+            self._queue.append((key, getattr(machine, method)(*args, self.now)))
+
+    def ask(self, endpoint, message):
+        """Let a client ask a tracker; returns what it answers."""
+        effects = self.trackers[endpoint].receive(CLIENT, message, self.now)
+        self._queue.append((endpoint, effects))
+        return [e.message for e in effects if isinstance(e, Send) and e.to == CLIENT]
+
+    def run(self, seconds):
+        until = self.now + seconds
+        self._pump()
+        while True:
+            machines = [*self.trackers.items(), *self.nodes.items()]
+            due = [(m.deadline(), key) for key, m in machines if m.deadline() is not None]
+            at, key = min(due, key=lambda pair: pair[0], default=(until + 1, None))
+            if at > until:
+                break
+            self.now = max(self.now, at)
+            self.do(key, "tick")
+            self._pump()
+        self.now = until
+
+    def _pump(self):
+        for _ in range(100_000):
+            if not self._queue:
+                return
+            key, effects = self._queue.popleft()
+            for effect in effects:
+                self._carry_out(key, effect)
+        raise AssertionError("the machines talk for ever")
+
+    def _carry_out(self, key, effect):
+        match effect:
+            case Open(to):
+                if to not in self.trackers or (key, to) in self.cut:
+                    self.do(key, "submit", Unreachable(to, "connection refused"))
+                    return
+                link = next(self._links)
+                self.ends[link] = (key, to)
+                self.do(to, "submit", Accepted(link, ("10.0.1.1", 1)))
+                self.do(key, "submit", Opened(link, to))
+            case Send(link, message) if link in self.ends:
+                node, endpoint = self.ends[link]
+                other = endpoint if key == node else node
+                self.counted[type(message)] += 1
+                if (node, endpoint) not in self.mute:
+                    told = MEMBERSHIP.decode(MEMBERSHIP.encode(message))
+                    self.do(other, "receive", link, told)
+            case Close(link) if link in self.ends:
+                node, endpoint = self.ends[link]
+                other = endpoint if key == node else node
+                self.drop(link, "closed by the other side", told=other)
+            case Persist(token, _, record):
+                self.saved[key] = record
+                self.do(key, "submit", Persisted(token))
+            case Emit(event, details):
+                self.events.append((key, event, details))
+
+    def said(self, event, key=None):
+        return [d for k, e, d in self.events if e == event and key in (None, k)]
+
+
+def statuses(machine):
+    members = machine.table.members if isinstance(machine, Registry) else machine.view.members
+    return {name: m.status for name, m in sorted(members.items())}
+
+
+def started(count, trackers=(T1,), **config):
+    world = World()
+    for endpoint in trackers:
+        world.tracker(endpoint, **config)
+    for number in range(1, count + 1):
+        world.node(f"n{number}", trackers)
+    world.run(1.0)
+    return world
+
+
+# -- joining ----------------------------------------------------------------------------------
+
+
+def test_nodes_find_each_other_through_the_tracker():
+    world = started(5)
+
+    everybody = {f"n{i}": ALIVE for i in range(1, 6)}
+    assert all(statuses(node) == everybody for node in world.nodes.values())
+    assert len({node.view.digest for node in world.nodes.values()}) == 1
+    assert all(node.is_registered for node in world.nodes.values())
+
+
+def test_joining_is_said_once_with_the_tracker_the_time_and_the_members():
+    world = started(1)
+    world.node("n2")
+    world.run(5.0)
+
+    [joined] = world.said("joined", "n2")
+    assert joined["tracker"] == "10.0.0.1:7400"
+    assert joined["members"] == 2
+    assert 0.0 <= joined["ms"] < 1000.0
+
+
+def test_a_joining_node_is_known_to_all_within_a_tenth_of_a_second():
+    world = started(3)
+    world.node("n4")
+
+    world.run(0.1)
+
+    assert all("n4" in statuses(node) for node in world.nodes.values())
+
+
+def test_a_quiet_cluster_exchanges_one_beat_and_one_heartbeat_a_node_and_second():
+    world = started(4)
+    world.run(3.0)
+    world.counted.clear()
+
+    world.run(10.0)
+
+    assert world.counted == {Heartbeat: 40, Beat: 40}
+
+
+def test_the_activity_of_a_node_travels_with_its_beat():
+    world = started(1)
+    world.nodes["n1"].activity = 17
+
+    world.run(1.5)
+
+    assert world.trackers[T1]._activity("n1") == 17
+
+
+def test_a_node_waits_for_a_tracker_that_starts_later():
+    world = World()
+    node = world.node("n1")
+    world.run(60.0)
+    assert not node.is_registered
+    assert node.is_cut_off
+    assert not node.is_current(world.now, 3.0)
+
+    world.tracker()
+    world.run(2.0)
+
+    assert node.is_registered
+    assert [d["reason"] for d in world.said("tracker-lost")] == ["connection refused"]
+    assert len(world.said("tracker-back")) == 1
+
+
+def test_the_pauses_between_tries_grow_to_their_limit_and_differ():
+    node = Membership([T1], make_member(), View(), random.Random(1), 1.0, 0.1, 1.5)
+    now, pauses = 0.0, []
+    assert node.start(0.0) == [Open(T1)]
+    for _ in range(50):
+        node.submit(Unreachable(T1, "refused"), now)
+        assert node.tick(node.deadline() - 0.001) == []
+        pauses.append(node.deadline() - now)
+        now = node.deadline()
+        assert node.tick(now) == [Open(T1)]
+        assert node.deadline() is None
+
+    assert all(0.1 <= pause <= 1.5 for pause in pauses)
+    assert pauses[0] <= 0.2
+    assert max(pauses) > 1.0
+    assert len(set(pauses)) == 50
+
+
+# -- trackers come and go (F13) ---------------------------------------------------------------
+
+
+def test_with_its_tracker_dead_a_node_keeps_its_view_and_may_call_it_current():
+    world = started(3)
+    view = world.nodes["n1"].view
+
+    world.kill(T1)
+    world.run(30.0)
+
+    node = world.nodes["n1"]
+    assert node.view is view
+    assert node.is_current(world.now, 3.0)
+    assert node.is_cut_off
+    assert not node.is_registered
+
+
+def test_a_tracker_that_restarts_empty_is_taught_within_two_seconds_and_takes_nobody_away():
+    world = started(3)
+    world.kill("n3")
+    world.run(1.0)
+    digest = world.nodes["n1"].view.digest
+    world.kill(T1)
+    world.run(1.0)
+
+    registry = world.tracker()
+    world.run(2.0)
+
+    assert statuses(registry) == {"n1": ALIVE, "n2": ALIVE, "n3": SUSPECT}
+    assert statuses(world.nodes["n1"]) == {"n1": ALIVE, "n2": ALIVE, "n3": SUSPECT}
+    assert world.nodes["n1"].view.digest == digest
+    world.run(15.0)
+    assert statuses(world.nodes["n1"])["n3"] == DEAD
+
+
+def test_a_tracker_that_restarts_with_its_list_is_taught_nothing_it_knows():
+    world = started(3)
+    world.kill(T1)
+    world.run(1.0)
+    world.counted.clear()
+
+    world.tracker(saved=world.saved[T1])
+    world.run(2.0)
+
+    assert world.counted[Teach] == 0
+    assert statuses(world.nodes["n1"]) == {"n1": ALIVE, "n2": ALIVE, "n3": ALIVE}
+
+
+def test_a_restart_of_the_tracker_raises_nobody_to_suspicion():
+    world = started(5)
+    world.kill(T1)
+    world.run(1.0)
+    world.events.clear()
+
+    world.tracker()
+    world.run(10.0)
+
+    assert world.said("suspect") == []
+
+
+def test_a_cluster_that_starts_after_a_power_cut_still_knows_who_is_missing():
+    world = started(3)
+    view = world.nodes["n1"].view
+    for key in (T1, "n1", "n2", "n3"):
+        world.kill(key)
+
+    world.tracker()
+    node = world.node("n1", view=view, epoch=2)
+    world.run(5.0)
+
+    assert statuses(node) == {"n1": ALIVE, "n2": SUSPECT, "n3": SUSPECT}
+    assert node.view.get("n1").epoch == 2
+
+
+def test_a_single_node_with_an_empty_view_teaches_nothing():
+    world = started(3)
+
+    assert world.counted[Teach] == 0
+
+
+# -- several trackers -------------------------------------------------------------------------
+
+
+def test_with_one_of_two_trackers_dead_everything_goes_on():
+    world = started(3, (T1, T2))
+    world.kill(T1)
+    world.run(5.0)
+
+    world.node("n4", (T1, T2))
+    world.run(2.0)
+
+    assert all(len(node.view) == 4 for node in world.nodes.values())
+    assert all(node.is_current(world.now, 3.0) for node in world.nodes.values())
+    assert not any(node.is_cut_off for node in world.nodes.values())
+
+
+def test_a_tracker_that_was_away_learns_from_the_nodes_who_came_meanwhile():
+    world = started(2, (T1, T2))
+    world.kill(T2)
+    world.node("n3", (T1,))
+    world.run(1.0)
+
+    registry = world.tracker(T2)
+    world.run(3.0)
+
+    assert sorted(statuses(registry)) == ["n1", "n2", "n3"]
+
+
+def test_the_same_tracker_given_twice_is_one():
+    node = Membership([T1, T1], make_member(), View(), random.Random(1), 1.0, 0.1, 1.5)
+
+    assert node.start(0.0) == [Open(T1)]
+    assert node.owns_endpoint(T1)
+    assert not node.owns_endpoint(T2)
+
+
+def test_two_trackers_that_gave_one_name_away_twice_come_to_agree():
+    world = World()
+    world.tracker(T1)
+    world.tracker(T2)
+    world.node("n1", (T1,), store="a")
+    world.node("n1", (T2,), store="b")
+    world.run(2.0)
+
+    world.node("n2", (T1, T2))
+    world.run(2.0)
+    for key in ("n2",):
+        for link, ends in list(world.ends.items()):
+            if key in ends:
+                world.drop(link, "reset")
+    world.run(3.0)
+
+    stores = {r.table.get("n1").store[:1] for r in world.trackers.values()}
+    assert stores == {b"b"}
+    assert [d["code"] for d in world.said("registration-refused", "n1")] == ["name-taken"]
+
+
+# -- partition, silence, pause ----------------------------------------------------------------
+
+
+def test_a_member_cut_off_is_suspect_and_alive_again_when_the_partition_heals():
+    world = started(3)
+    world.split("n3", T1)
+    world.run(5.0)
+    assert statuses(world.nodes["n1"])["n3"] == SUSPECT
+    world.run(10.0)
+    assert statuses(world.nodes["n1"])["n3"] == DEAD
+
+    world.heal()
+    world.run(2.0)
+
+    assert all(statuses(node)["n3"] == ALIVE for node in world.nodes.values())
+    assert world.nodes["n3"].member.incarnation == 1
+
+
+def test_a_stream_that_stays_open_but_silent_is_closed_and_opened_anew():
+    world = started(2)
+    world.mute.add(("n1", T1))
+
+    world.run(3.5)
+    node = world.nodes["n1"]
+    assert not node.is_current(world.now, 3.0)
+    assert not node.is_cut_off
+    assert [d["reason"] for d in world.said("tracker-lost", "n1")] == ["silent"]
+    world.heal()
+    world.run(5.0)
+
+    assert node.is_current(world.now, 3.0)
+    assert statuses(world.nodes["n2"]) == {"n1": ALIVE, "n2": ALIVE}
+
+
+def test_a_flapping_link_leaves_the_member_alive():
+    world = started(2)
+    for _ in range(10):
+        world.split("n1", T1)
+        world.run(0.3)
+        world.heal()
+        world.run(1.7)
+
+    world.run(2.0)
+
+    assert statuses(world.nodes["n2"]) == {"n1": ALIVE, "n2": ALIVE}
+    assert world.said("dead") == []
+
+
+def test_a_paused_node_denies_its_death_when_it_wakes():
+    world = started(2)
+    paused = world.nodes.pop("n1")
+    world.run(20.0)
+    assert statuses(world.nodes["n2"])["n1"] == DEAD
+
+    world.nodes["n1"] = paused
+    world.do("n1", "tick")
+    world.run(2.0)
+
+    assert statuses(world.nodes["n2"])["n1"] == ALIVE
+    assert paused.member.incarnation == 1
+
+
+def test_a_dead_member_is_not_revived_by_a_stale_view():
+    world = started(2)
+    stale = world.nodes["n2"].view
+    world.kill("n1")
+    world.run(15.0)
+
+    world.node("n3", view=stale)
+    world.run(3.0)
+
+    assert statuses(world.trackers[T1])["n1"] == DEAD
+    assert statuses(world.nodes["n3"])["n1"] == DEAD
+
+
+def test_a_member_that_is_gone_is_not_revived_by_a_stale_view():
+    world = started(2)
+    stale = world.nodes["n2"].view
+    world.kill("n1")
+    world.run(1.0)
+    world.ask(T1, Forget(1, "n1"))
+
+    world.node("n3", view=stale)
+    world.run(3.0)
+
+    assert statuses(world.nodes["n3"])["n1"] == GONE
+
+
+def test_a_node_that_restarts_right_after_its_death_is_not_declared_dead_again():
+    world = started(2)
+    world.kill("n1")
+    world.run(9.0)
+    world.node("n1", epoch=2)
+    world.events.clear()
+
+    world.run(20.0)
+
+    assert statuses(world.nodes["n2"])["n1"] == ALIVE
+    assert world.said("dead") == []
+
+
+# -- names (F10) ------------------------------------------------------------------------------
+
+
+def test_a_name_clash_is_refused_once_and_not_tried_again():
+    world = started(1)
+    other = world.node("n1", store="x", port=7999)
+    world.run(10.0)
+
+    [refusal] = other.refusals
+    assert (refusal.tracker, refusal.code) == (T1, "name-taken")
+    assert "10.0.1.1:7401" in refusal.text
+    assert "10.0.1.1:7999" in refusal.text
+    assert len(world.said("registration-refused")) == 1
+    assert other.heard_at is None
+    assert other.is_cut_off
+    assert other.deadline() is None
+
+
+def test_a_refusal_that_may_pass_is_said_once_and_tried_again():
+    world = started(1, members_max=1)
+    other = world.node("n2")
+
+    world.run(10.0)
+
+    [refused] = world.said("registration-refused")
+    assert refused["code"] == "full"
+    assert other.refusals == []
+    assert other.deadline() is not None
+
+
+def test_a_clone_of_a_living_node_is_refused_and_the_node_stays():
+    world = started(2)
+    clone = world.node("n1", port=7999)
+    world.run(5.0)
+
+    assert [r.code for r in clone.refusals] == ["clone"]
+    assert statuses(world.nodes["n2"])["n1"] == ALIVE
+    assert world.nodes["n2"].view.get("n1").port == 7401
+
+
+def test_a_moved_node_is_found_at_its_new_address():
+    world = started(2)
+    world.kill("n1")
+    world.run(1.0)
+
+    world.node("n1", epoch=2, port=7999)
+    world.run(1.0)
+
+    assert world.nodes["n2"].view.get("n1").endpoint == ("10.0.1.1", 7999)
+
+
+def test_a_crashed_memory_node_is_replaced_under_a_new_reign_and_everybody_is_told():
+    world = started(1)
+    world.node("m1", store="old", durable=False)
+    world.run(1.0)
+    world.kill("m1")
+    world.run(1.0)
+
+    again = world.node("m1", store="new", durable=False)
+    world.run(1.0)
+
+    seen = world.nodes["n1"].view.get("m1")
+    assert (seen.store[:3], seen.reign, seen.status) == (b"new", 1, ALIVE)
+    assert seen.note.startswith("counts of its previous store are lost")
+    assert again.member.reign == 1
+    assert len(world.said("counts-lost")) == 1
+
+
+def test_a_node_whose_name_was_given_to_another_says_so_once():
+    world = started(1)
+    node = world.nodes["n1"]
+    [link] = node._by_link
+    thief = Member("n1", b"t" * 16, 5, 1, 0, "10.0.9.9", 9, ALIVE)
+    told = Heartbeat(node._trackers[0].epoch, 5, 1, news_to_wire([thief]))
+
+    effects = node.receive(link, told, 2.0) + node.receive(link, told, 2.0)
+
+    emits = [e for e in effects if isinstance(e, Emit)]
+    assert [e.event for e in emits] == ["name-lost"]
+    assert emits[0].details["address"] == "10.0.9.9:9"
+
+
+# -- leaving and forgetting -------------------------------------------------------------------
+
+
+def test_a_graceful_stop_is_known_to_all_at_once():
+    world = started(3)
+    node = world.nodes["n1"]
+
+    effects = node.depart(True, world.now)
+    world._queue.append(("n1", effects))
+    world.run(0.1)
+
+    assert [type(e.message) for e in effects] == [Departing]
+    assert node.is_departed
+    assert statuses(world.nodes["n2"])["n1"] == AWAY
+    world.run(30.0)
+    assert statuses(world.nodes["n2"])["n1"] == AWAY
+    assert node.deadline() is None
+
+
+def test_a_node_without_a_tracker_departs_from_nobody():
+    node = Membership([T1], make_member(), View(), random.Random(1), 1.0, 0.1, 1.5)
+    node.start(0.0)
+    assert node.depart(True, 1.0) == []
+    assert node.is_departed
+    assert node.submit(Opened(1, T1), 1.1) == [Close(1)]
+
+
+def test_a_tracker_that_dies_while_a_node_departs_is_not_waited_for():
+    world = started(1)
+    node = world.nodes["n1"]
+    world.mute.add(("n1", T1))
+    world._queue.append(("n1", node.depart(False, world.now)))
+    world.run(0.1)
+    assert not node.is_departed
+
+    world.kill(T1)
+
+    assert node.is_departed
+    assert node.deadline() is None
+
+
+def test_who_went_away_comes_back_with_its_old_view():
+    world = started(2)
+    view = world.nodes["n1"].view
+    world._queue.append(("n1", world.nodes["n1"].depart(True, world.now)))
+    world.run(1.0)
+    world.kill("n1")
+    world.run(60.0)
+
+    node = world.node("n1", epoch=2, view=view)
+    world.run(1.0)
+
+    assert statuses(node) == statuses(world.nodes["n2"]) == {"n1": ALIVE, "n2": ALIVE}
+
+
+def test_a_forgotten_member_is_gone_everywhere_even_after_the_tracker_restarts_empty():
+    world = started(3)
+    world.kill("n3")
+    world.run(1.0)
+    world.ask(T1, Forget(1, "n3"))
+    world.run(1.0)
+    world.kill(T1)
+    world.tracker()
+    world.run(3.0)
+
+    assert statuses(world.trackers[T1])["n3"] == GONE
+    assert world.nodes["n1"].view.expected == 2
+
+
+# -- one message at a time --------------------------------------------------------------------
+
+
+def make_member(name="n1", **fields):
+    return Member(name, b"s" * 16, 0, 1, 0, "10.0.1.1", 7401, **fields)
+
+
+def make_registered(view=None, digest=0):
+    """Return a node that one tracker has just taken in, on link 1."""
+    node = Membership([T1], make_member(), view or View(), random.Random(1), 1.0, 0.1, 1.5)
+    node.start(0.0)
+    [registration] = node.submit(Opened(1, T1), 0.0)
+    assert registration == Send(1, Register(node.member))
+    effects = node.receive(1, Registered(b"tracker1", 0, 0, digest), 0.0)
+    return node, effects
+
+
+def heartbeat(members, version, since, epoch=b"tracker1"):
+    return Heartbeat(epoch, version, since, news_to_wire(members))
+
+
+def test_a_registered_node_says_at_once_where_it_stands():
+    _, effects = make_registered()
+
+    assert effects == [Send(1, Beat(0, 0, 0))]
+
+
+def test_news_is_acknowledged_at_once_and_an_idle_heartbeat_is_not():
+    node, _ = make_registered()
+
+    assert node.receive(1, heartbeat([make_member("n2")], 4, 0), 0.1) == [Send(1, Beat(4, 0, 0))]
+    assert node.receive(1, heartbeat([], 4, 4), 0.2) == []
+    assert node.heard_at == 0.2
+
+
+def test_a_page_after_a_gap_is_not_taken_in_and_the_old_version_said_again():
+    node, _ = make_registered()
+    node.receive(1, heartbeat([make_member("n2")], 4, 0), 0.1)
+
+    assert node.receive(1, heartbeat([make_member("n3")], 9, 7), 0.2) == [Send(1, Beat(4, 0, 0))]
+    assert node.view.get("n3") is None
+    assert node.heard_at == 0.1
+
+
+def test_repeated_news_is_acknowledged_again():
+    node, _ = make_registered()
+    page = heartbeat([make_member("n2")], 4, 0)
+    node.receive(1, page, 0.1)
+
+    assert node.receive(1, page, 0.2) == [Send(1, Beat(4, 0, 0))]
+
+
+def test_the_first_pages_of_a_long_list_are_no_view_to_rely_on():
+    node, _ = make_registered()
+    crowd = [make_member(f"m{i}") for i in range(NEWS_PER_PAGE)]
+
+    node.receive(1, heartbeat(crowd, 256, 0), 0.1)
+    assert node.heard_at is None
+    node.receive(1, heartbeat([make_member()], 257, 256), 0.2)
+
+    assert node.heard_at == 0.2
+
+
+def test_a_heartbeat_of_another_epoch_or_link_is_ignored():
+    node, _ = make_registered()
+
+    assert node.receive(1, heartbeat([make_member("n2")], 4, 0, b"tracker0"), 0.1) == []
+    assert node.receive(2, heartbeat([make_member("n2")], 4, 0), 0.1) == []
+    assert node.receive(1, Registered(b"tracker2", 0, 0, 0), 0.1) == []
+    assert node.receive(1, Welcome(1, "tracker", ""), 0.1) == []
+    assert node.receive(1, Departed(GONE), 0.1) == []
+    assert len(node.view) == 0
+
+
+def test_a_page_that_cannot_be_read_ends_the_stream():
+    node, _ = make_registered()
+
+    effects = node.receive(1, Heartbeat(b"tracker1", 4, 0, b"\xc1"), 0.1)
+
+    assert effects[0] == Close(1)
+    assert not node.owns(1)
+
+
+@pytest.mark.parametrize("status", [SUSPECT, DEAD, AWAY, GONE])
+def test_a_node_denies_whatever_is_wrong_about_it(status):
+    node, _ = make_registered()
+
+    effects = node.receive(1, heartbeat([make_member(status=status)], 4, 0), 0.1)
+
+    assert effects[-1] == Send(1, Beat(4, 1, 0))
+    assert node.member.incarnation == 1
+
+
+def test_a_denial_is_made_once_for_each_suspicion():
+    node, _ = make_registered()
+    for _ in range(3):
+        node.receive(1, heartbeat([make_member(status=SUSPECT)], 4, 0), 0.1)
+
+    assert node.member.incarnation == 1
+
+
+def test_a_leaving_node_denies_nothing_and_beats_no_more():
+    node, _ = make_registered()
+    node.depart(True, 0.0)
+
+    assert node.receive(1, heartbeat([make_member(status=AWAY)], 4, 0), 0.1) == [
+        Emit("joined", {"tracker": "10.0.0.1:7400", "ms": 100.0, "members": 1})
+    ]
+    assert node.tick(1.0) == []
+    assert node.receive(1, Refused(0, "not-registered", ""), 1.0) == []
+
+
+def test_a_node_that_knows_others_teaches_a_tracker_whose_digest_differs():
+    view = View().merged([make_member("n2"), make_member("n3")])
+
+    _, effects = make_registered(view)
+
+    [taught] = [e.message for e in effects if isinstance(e.message, Teach)]
+    assert {m.name for m in news_from_wire(taught.page)} == {"n2", "n3"}
+
+
+def test_a_tracker_that_knows_the_same_is_taught_nothing():
+    view = View().merged([make_member("n2"), make_member()])
+
+    _, effects = make_registered(view, view.digest)
+
+    assert len(effects) == 1
+
+
+def test_refusals_of_something_else_do_not_end_a_registration():
+    node, _ = make_registered()
+
+    assert node.receive(1, Refused(7, "busy", "x"), 0.1) == []
+    [told] = node.receive(1, Refused(0, "bad-page", "x\x1b"), 0.1)
+
+    assert told == Emit("tracker-complains", {"code": "bad-page", "text": "x\\x1b"})
+    assert node.is_registered
+
+
+def test_a_tracker_that_has_lost_the_registration_is_registered_with_again():
+    node, _ = make_registered()
+
+    effects = node.receive(1, Refused(0, "not-registered", "who?"), 0.1)
+
+    assert effects[0] == Close(1)
+    assert not node.is_registered
+    assert node.tick(node.deadline()) == [Open(T1)]
+
+
+def test_to_a_restarted_tracker_a_node_says_that_it_knows_nothing_of_it():
+    node, _ = make_registered()
+    node.receive(1, heartbeat([make_member("n2")], 4, 0), 0.1)
+
+    for link, epoch, version in ((2, b"tracker1", 4), (3, b"tracker2", 0)):
+        node.submit(Closed(link - 1, "reset"), 1.0)
+        node.tick(node.deadline())
+        node.submit(Opened(link, T1), 1.5)
+        effects = node.receive(link, Registered(epoch, 0, 0, node.view.digest), 1.5)
+        assert Send(link, Beat(version, 0, 0)) in effects
+
+
+def test_a_tracker_given_up_for_its_silence_is_not_known_to_be_out_of_reach():
+    node, _ = make_registered()
+    node.receive(1, heartbeat([make_member("n2")], 4, 0), 0.0)
+    node.tick(1.0)
+    node.tick(2.0)
+
+    assert Close(1) in node.tick(3.0)
+    assert not node.is_cut_off
+
+
+def test_events_of_others_streams_are_none_of_its_business():
+    node, _ = make_registered()
+
+    assert node.submit(Opened(9, T2), 0.1) == []
+    assert node.submit(Unreachable(T2, "x"), 0.1) == []
+    assert node.submit(Unreachable(T1, "late"), 0.1) == []
+    assert node.submit(Closed(9, "x"), 0.1) == []
+    assert node.submit(Opened(9, T1), 0.1) == [Close(9)]
+
+
+def test_a_node_that_was_stopped_itself_does_not_blame_its_trackers():
+    node, _ = make_registered()
+
+    effects = node.tick(60.0)
+
+    assert effects == [Send(1, Beat(0, 0, 0))]
+    assert node.owns(1)
+
+
+def test_the_reign_and_incarnation_a_tracker_gives_are_kept_and_told_to_the_others():
+    node = Membership([T1, T2], make_member(), View(), random.Random(1), 1.0, 0.1, 1.5)
+    node.start(0.0)
+    node.submit(Opened(1, T1), 0.0)
+    node.submit(Opened(2, T2), 0.0)
+    node.receive(1, Registered(b"tracker1", 0, 0, 0), 0.0)
+
+    effects = node.receive(2, Registered(b"tracker2", 1, 4, 0), 0.0)
+
+    assert effects == [Send(1, Beat(0, 4, 0)), Send(2, Beat(0, 4, 0))]
+    assert (node.member.reign, node.member.incarnation) == (1, 4)

@@ -1,0 +1,164 @@
+"""Who may register under which name: the tracker's one judgement, without its consequences.
+
+The rule: a store is never doubted on account of its name or address, only on account of its
+own history. What is known of the newcomer's store and of its name decides:
+
+    same store, later epoch            a restart, perhaps at another address
+    same store and epoch               a reconnection or a move, unless the other one lives: a clone
+    same store, earlier epoch          refused: an old backup, whose future counts would vanish
+    same store, another name           refused, unless it is a restart: then it was renamed
+    another store, the name lives      refused, naming both addresses
+    another store, the name is gone    the name changes hands: a new reign
+    another store, in memory only      so it does, and its counts are lost with a warning
+    another store, on disk             refused: it holds counts, and may come back for its name
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from tracker.config import shown_endpoint
+from tracker.members import ALIVE, AWAY, GONE, STATUS_NAMES, Member
+from tracker.table import Table, is_sane
+
+FATAL_CODES: Final = frozenset({"name-taken", "name-kept", "old-backup", "clone", "protocol"})
+"""Refusals that no later try at the same tracker can change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How a member is doing: seconds since its last beat (None: no link), and in its status."""
+
+    beat_s: float | None
+    status_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The newcomer's record as it goes into the table, and what happened to it.
+
+    `event` is joined, restarted, moved, returned or renamed. `lost` is the owner of the name
+    before, whose counts are lost; `renamed` the newcomer's own record under its old name.
+    """
+
+    member: Member
+    event: str
+    lost: Member | None = None
+    renamed: Member | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why not: a word for programs, a sentence for people."""
+
+    code: str
+    text: str
+
+
+def judge(
+    newcomer: Member, table: Table, seen: Callable[[str], Seen], members_max: int
+) -> Admitted | Refusal:
+    """Return what becomes of a registration; changes nothing."""
+    newcomer = replace(newcomer, status=ALIVE, note="")
+    if not is_sane(newcomer):
+        return Refusal("out-of-range", "this node's epoch or incarnation is past all use")
+    other_name = table.collides(newcomer.name)
+    if other_name is not None:
+        text = f'"{newcomer.name}" shares a place on the ring with "{other_name}"; choose another'
+        return Refusal("position", text)
+    elsewhere = table.owner_of(newcomer.store)
+    old = table.get(newcomer.name)
+    renamed = None
+    if elsewhere is not None and elsewhere.name != newcomer.name:
+        if newcomer.epoch <= elsewhere.epoch or elsewhere.status == ALIVE:
+            return _store_elsewhere(newcomer, elsewhere, seen(elsewhere.name))
+        renamed = elsewhere
+    if old is None:
+        if len(table) >= members_max:
+            return Refusal("full", f"this tracker holds its {members_max} members already")
+        return Admitted(newcomer, "renamed" if renamed else "joined", renamed=renamed)
+    if old.store == newcomer.store:
+        return _same_store(newcomer, old, seen(old.name))
+    verdict = _another_store(newcomer, old, seen(old.name))
+    return replace(verdict, renamed=renamed) if isinstance(verdict, Admitted) else verdict
+
+
+def _same_store(newcomer: Member, old: Member, seen: Seen) -> Admitted | Refusal:
+    if newcomer.epoch < old.epoch:
+        return _old_backup(newcomer, old)
+    moved = newcomer.endpoint != old.endpoint
+    lives = old.status == ALIVE and seen.beat_s is not None
+    if newcomer.epoch == old.epoch and moved and lives:
+        return _clone(newcomer, old, seen)
+    reign = max(newcomer.reign, old.reign)
+    if newcomer.epoch > old.epoch:
+        member = replace(newcomer, reign=reign)
+        return Admitted(member, "moved" if moved else "restarted")
+    member = replace(
+        newcomer,
+        reign=reign,
+        incarnation=max(newcomer.incarnation, old.incarnation),
+        note="" if old.status in (AWAY, GONE) else old.note,
+    )
+    if member != old and member.rank <= old.rank:
+        # It is here, so whatever was thought of it is over: denied on its behalf.
+        member = replace(member, incarnation=old.incarnation + 1)
+    return Admitted(member, "moved" if moved else "returned")
+
+
+def _another_store(newcomer: Member, old: Member, seen: Seen) -> Admitted | Refusal:
+    if old.status == ALIVE:
+        text = (
+            f'the name "{old.name}" is taken by {shown_endpoint(old.endpoint)},'
+            f" {_alive(seen)}; this node is at {shown_endpoint(newcomer.endpoint)}"
+        )
+        return Refusal("name-taken", text)
+    member = replace(newcomer, reign=max(newcomer.reign, old.reign + 1))
+    if old.status == GONE:
+        return Admitted(member, "joined")
+    what = f"store {old.store.hex()[:8]}, last at {shown_endpoint(old.endpoint)}"
+    since = f"{STATUS_NAMES[old.status]} for {seen.status_s:.0f} s"
+    if not old.durable:
+        note = f"counts of its previous store are lost ({what}, in memory only, {since})"
+        return Admitted(replace(member, note=note), "joined", lost=old)
+    if newcomer.reign > old.reign:
+        # Another tracker gave the name to it, knowing that the old store was given up.
+        return Admitted(member, "joined")
+    text = (
+        f'the name "{old.name}" belongs to another node, whose counts are expected back'
+        f" ({what}, {since}): start that one with its own data directory,"
+        f" or take another --name, or give its counts up: counter forget {old.name}"
+    )
+    return Refusal("name-kept", text)
+
+
+def _store_elsewhere(newcomer: Member, elsewhere: Member, seen: Seen) -> Refusal:
+    if newcomer.epoch < elsewhere.epoch:
+        return _old_backup(newcomer, elsewhere)
+    return _clone(newcomer, elsewhere, seen)
+
+
+def _clone(newcomer: Member, old: Member, seen: Seen) -> Refusal:
+    how = _alive(seen) if old.status == ALIVE else STATUS_NAMES[old.status]
+    text = (
+        f'the data directory of "{newcomer.name}" at {shown_endpoint(newcomer.endpoint)} is a copy'
+        f' of that of "{old.name}" at {shown_endpoint(old.endpoint)}, {how}:'
+        " stop one of them, or start this one with a new directory"
+    )
+    return Refusal("clone", text)
+
+
+def _old_backup(newcomer: Member, old: Member) -> Refusal:
+    text = (
+        f'the data directory of "{newcomer.name}" is older than the cluster knows it'
+        f" (start {newcomer.epoch}, known is {old.epoch}, as"
+        f' "{old.name}" at {shown_endpoint(old.endpoint)}): a restored backup or a copy;'
+        " what it counts would be lost"
+    )
+    return Refusal("old-backup", text)
+
+
+def _alive(seen: Seen) -> str:
+    if seen.beat_s is None:
+        return "alive (as last told)"
+    return f"alive (beat {seen.beat_s:.1f} s ago)"

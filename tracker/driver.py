@@ -1,0 +1,220 @@
+"""The driver: runs one machine on its transports, its storage and its timer.
+
+It decodes what comes in, hands it to the machine with the time, and carries the effects out
+in the order in which they were returned. The rule: what has arrived is read before anything
+is decided by time, so a timer first drains the datagrams, and `tick` sees the latest news.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Protocol
+
+from tracker.errors import FrameError
+from tracker.machine import (
+    Accepted,
+    Close,
+    Closed,
+    Effect,
+    Emit,
+    Endpoint,
+    Event,
+    Link,
+    Machine,
+    Open,
+    Opened,
+    Persist,
+    Persisted,
+    PersistFailed,
+    Send,
+    Unreachable,
+)
+from tracker.messages import NO_REQUEST, TEXT_MAX, Refused
+from tracker.text import printable
+from tracker.transport.base import Datagrams, Streams
+from tracker.wire import Codec
+
+
+class Records(Protocol):
+    """The storage, as far as the driver needs it."""
+
+    def write(self, record: Persist) -> None:
+        """Queue one record; what becomes of it comes back to the driver's `settle`."""
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What went through one driver."""
+
+    datagrams_in: int = 0
+    datagrams_out: int = 0
+    datagram_bytes_in: int = 0
+    datagram_bytes_out: int = 0
+    frames_in: int = 0
+    refused: int = 0
+
+
+class Driver:
+    """One machine at work. All calls come from one event loop."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        frames: Codec,
+        datagrams: Codec | None,
+        on_emit: Callable[[Emit], None],
+        untimed: frozenset[type] = frozenset(),
+    ) -> None:
+        """Make a driver; `untimed` are messages that never bring a deadline nearer than 1 s."""
+        self.machine = machine
+        self.traffic = Traffic()
+        self.streams: Streams | None = None
+        self.datagrams: Datagrams | None = None
+        self.records: Records | None = None
+        self._frames = frames
+        self._gossip = datagrams
+        self._on_emit = on_emit
+        self._untimed = untimed
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._due: float | None = None
+        self._is_aim_due = False
+        self._is_closed = False
+
+    def start(
+        self, streams: Streams, datagrams: Datagrams | None = None, records: Records | None = None
+    ) -> None:
+        """Begin: the machine's first effects are carried out at once."""
+        self.streams, self.datagrams, self.records = streams, datagrams, records
+        self.carry_out(self.machine.start(monotonic()))
+        self._aim()
+
+    def submit(self, event: Event) -> None:
+        """Hand the machine an event."""
+        self.carry_out(self.machine.submit(event, monotonic()))
+        self._aim()
+
+    def settle(self, event: Persisted | PersistFailed) -> None:
+        """Hand the machine what became of a record."""
+        self.carry_out(self.machine.submit(event, monotonic()))
+
+    def close(self) -> None:
+        """Stop the timer; nothing is carried out any more."""
+        self._is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+
+    # -- effects --------------------------------------------------------------------------------
+
+    def carry_out(self, effects: Iterable[Effect]) -> None:
+        """Do what the machine decided, in its order."""
+        if self._is_closed:
+            return
+        for effect in effects:
+            kind = effect.__class__
+            if kind is Send:
+                self._send(effect.to, effect.message)  # type: ignore[union-attr]
+            elif kind is Persist:
+                assert self.records is not None
+                self.records.write(effect)  # type: ignore[arg-type]
+            elif kind is Emit:
+                self._on_emit(effect)  # type: ignore[arg-type]
+            else:
+                self._carry_out_rare(effect)
+
+    def _send(self, to: Any, message: Any) -> None:
+        if to.__class__ is int:
+            assert self.streams is not None
+            self.streams.send(to, self._frames.encode(message))
+            return
+        assert self._gossip is not None
+        assert self.datagrams is not None
+        body = self._gossip.encode(message)
+        if self.datagrams.send(to, body):
+            self.traffic.datagrams_out += 1
+            self.traffic.datagram_bytes_out += len(body)
+
+    def _carry_out_rare(self, effect: Effect) -> None:
+        assert self.streams is not None
+        if isinstance(effect, Open):
+            self.streams.open(effect.to)
+        elif isinstance(effect, Close):
+            self.streams.close_link(effect.link)
+
+    # -- datagrams ------------------------------------------------------------------------------
+
+    def on_datagram(self, body: bytes, sender: Endpoint) -> None:
+        """Take one datagram."""
+        traffic = self.traffic
+        traffic.datagrams_in += 1
+        traffic.datagram_bytes_in += len(body)
+        assert self._gossip is not None
+        try:
+            message = self._gossip.decode(body)
+        except FrameError:
+            traffic.refused += 1
+            return
+        self.carry_out(self.machine.receive(sender, message, monotonic()))
+        if message.__class__ not in self._untimed:
+            self._is_aim_due = True
+
+    def on_drained(self) -> None:
+        """Look at the deadline once for all that was taken."""
+        if self._is_aim_due:
+            self._is_aim_due = False
+            self._aim()
+
+    # -- streams --------------------------------------------------------------------------------
+
+    def on_frame(self, link: Link, body: bytes) -> None:
+        """Take one frame."""
+        self.traffic.frames_in += 1
+        try:
+            message = self._frames.decode(body)
+        except FrameError as error:
+            self.traffic.refused += 1
+            refusal = Refused(NO_REQUEST, "bad-message", printable(str(error), TEXT_MAX))
+            self._send(link, refusal)
+            return
+        self.carry_out(self.machine.receive(link, message, monotonic()))
+        if message.__class__ not in self._untimed:
+            self._aim()
+
+    def on_accepted(self, link: Link, peer: Endpoint) -> None:
+        """Somebody connected."""
+        self.submit(Accepted(link, peer))
+
+    def on_opened(self, link: Link, to: Endpoint) -> None:
+        """We connected."""
+        self.submit(Opened(link, to))
+
+    def on_unreachable(self, to: Endpoint, reason: str) -> None:
+        """We could not connect."""
+        self.submit(Unreachable(to, reason))
+
+    def on_closed(self, link: Link, reason: str) -> None:
+        """A stream ended."""
+        self.submit(Closed(link, reason))
+
+    # -- time -----------------------------------------------------------------------------------
+
+    def _aim(self) -> None:
+        """Set the timer if the machine wants it earlier than it is set."""
+        due = self.machine.deadline()
+        if due is None or self._is_closed or (self._due is not None and self._due <= due):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due = due
+        # Not the loop's own clock: uvloop's counts whole milliseconds.
+        self._timer = self._loop.call_later(max(0.0, due - monotonic()), self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._due = self._timer = None
+        if self.datagrams is not None:
+            self.datagrams.drain()
+        due = self.machine.deadline()
+        if due is not None and due <= monotonic():
+            self.carry_out(self.machine.tick(monotonic()))
+        self._aim()

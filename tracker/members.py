@@ -1,0 +1,186 @@
+"""Who belongs to the cluster: `Member`, its status, and the `View` of all of them.
+
+The rule: news about a member is ordered by `Member.rank` alone, so that views merge to the
+same result in any order, from any number of trackers. (SWIM, Das et al. 2002, section 4.2:
+a status overrides another at the same incarnation; only the member itself raises its
+incarnation. Boot epoch and reign stand above it.)
+
+A view never forgets by omission. A member stops being expected only by a record that says
+`GONE`; records of the gone are kept as tombstones so that stale news cannot revive them.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from hashlib import blake2b
+from typing import Final
+from weakref import ReferenceType, ref
+
+from tracker.machine import Endpoint
+
+ALIVE, SUSPECT, DEAD, AWAY, GONE = range(5)
+STATUS_NAMES: Final = ("alive", "suspect", "dead", "away", "gone")
+
+MEMBERS_MAX = 100_000
+TOMBSTONES_MAX = 4_096
+MERGES_MAX = 4
+
+
+@lru_cache(maxsize=131_072)
+def position(name: str) -> int:
+    """Return the place of a name on the ring of 2^64: its blake2b-64, big end first."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member, as one piece of news tells it.
+
+    `store` is the 16 random bytes of its data directory, `epoch` counts its starts,
+    `incarnation` its denials of being suspect, `reign` how often the name changed hands.
+    """
+
+    name: str
+    store: bytes
+    reign: int
+    epoch: int
+    incarnation: int
+    host: str
+    port: int
+    status: int = ALIVE
+    durable: bool = True
+    note: str = ""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it takes both datagrams and streams."""
+        return self.host, self.port
+
+    @property
+    def rank(self) -> tuple[int, int, int, int]:
+        """The order of news about one name: the higher rank is the later truth."""
+        return self.reign, self.epoch, self.incarnation, self.status
+
+    def overrides(self, other: "Member") -> bool:
+        """Whether this is the later truth about the same name.
+
+        Two trackers that could not hear each other may have given one name away twice, at the
+        same rank: the rest of the record decides, so that all views still come to agree.
+        """
+        if self is other:
+            return False
+        own, theirs = self.rank, other.rank
+        return own > theirs if own != theirs else self._rest > other._rest
+
+    @property
+    def _rest(self) -> tuple[bytes, str, int, bool, str]:
+        return self.store, self.host, self.port, self.durable, self.note
+
+    @property
+    def mark(self) -> int:
+        """64 bits that two records share when they tell the same; a digest is their XOR."""
+        told = repr((self.name, self.rank, self._rest)).encode()
+        return int.from_bytes(blake2b(told, digest_size=8).digest(), "big")
+
+    @property
+    def expected(self) -> bool:
+        """Whether an answer without it is incomplete."""
+        return self.status != GONE
+
+    def became(self, status: int, note: str | None = None) -> "Member":
+        """Return the same member with another status."""
+        return replace(self, status=status, note=self.note if note is None else note)
+
+
+class View:
+    """An immutable list of members, with the ring of those that are expected.
+
+    Merging returns a new view. A view remembers (weakly) the last few it was merged into, by
+    the identity of the news: a thousand nodes in one process that hear the same frame share
+    one list instead of making a thousand.
+    """
+
+    def __init__(self, members: dict[str, Member] | None = None) -> None:
+        self.members: dict[str, Member] = members or {}
+        self._merges: dict[int, tuple[Sequence[Member], ReferenceType[View]]] = {}
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self.members.values())
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def get(self, name: str) -> Member | None:
+        """Return what is known of a name, tombstones included."""
+        return self.members.get(name)
+
+    @cached_property
+    def ring(self) -> list[Member]:
+        """The expected members by position."""
+        return sorted((m for m in self if m.expected), key=lambda m: position(m.name))
+
+    @cached_property
+    def positions(self) -> list[int]:
+        """The positions of `ring`, in the same order."""
+        return [position(member.name) for member in self.ring]
+
+    @property
+    def expected(self) -> int:
+        """How many members a complete answer needs."""
+        return len(self.positions)
+
+    @cached_property
+    def digest(self) -> int:
+        """64 bits that two views share when they hold the same news."""
+        result = 0
+        for member in self:
+            result ^= member.mark
+        return result
+
+    def at(self, pos: int) -> Member | None:
+        """Return the expected member at a position."""
+        index = bisect_left(self.positions, pos)
+        if index < len(self.positions) and self.positions[index] == pos:
+            return self.ring[index]
+        return None
+
+    def span(self, low: int, high: int) -> tuple[int, int]:
+        """Return the indices [i, j) into `ring` of the positions in [low, high)."""
+        return bisect_left(self.positions, low), bisect_left(self.positions, high)
+
+    def news_in(self, news: Iterable[Member]) -> list[Member]:
+        """Return those of `news` that this view does not know yet."""
+        own = self.members
+        return [m for m in news if (old := own.get(m.name)) is None or m.overrides(old)]
+
+    def merged(self, news: Sequence[Member]) -> "View":
+        """Return the view after `news`; itself when nothing in it is new."""
+        told = self._merges.get(id(news))
+        result = told[1]() if told is not None else None
+        if result is not None:
+            return result
+        fresh = self.news_in(news)
+        if not fresh:
+            return self
+        members = dict(self.members)
+        for member in fresh:
+            old = members.get(member.name)
+            if old is None or member.overrides(old):
+                members[member.name] = member
+        result = View(_without_oldest_tombstones(members))
+        if len(self._merges) >= MERGES_MAX:
+            self._merges.clear()
+        self._merges[id(news)] = (news, ref(result))
+        return result
+
+
+NOBODY: Final = View()
+"""The view of a node that has heard nothing: shared, so that what it merges into is shared."""
+
+
+def _without_oldest_tombstones(members: dict[str, Member]) -> dict[str, Member]:
+    gone = [name for name, member in members.items() if member.status == GONE]
+    for name in gone[: max(0, len(gone) - TOMBSTONES_MAX)]:
+        del members[name]
+    return members

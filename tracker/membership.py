@@ -1,0 +1,436 @@
+"""The node's half of membership: it registers with every tracker, beats, and merges their news.
+
+One stream to each tracker, each in one of these states:
+
+    OPENING   asked for; comes back as Opened or Unreachable
+    JOINING   open, Register is sent; comes back as Registered or Refused
+    JOINED    beats go out, heartbeats come in
+    WAITING   lost, refused or silent; tried again after a jittered pause that doubles
+    REFUSED   refused for a reason that no later try changes; left alone for good
+
+The rule: the view only learns. Whatever a tracker says is merged by rank, so that a tracker
+that knows nobody takes nobody away, and of several trackers the latest news wins. The node
+itself has the last word about itself: it denies being suspect with a higher incarnation.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any, Final
+
+from tracker.admission import FATAL_CODES
+from tracker.config import shown_endpoint
+from tracker.errors import FrameError
+from tracker.machine import (
+    Close,
+    Closed,
+    Effect,
+    Emit,
+    Endpoint,
+    Event,
+    Link,
+    Open,
+    Opened,
+    Send,
+    Unreachable,
+)
+from tracker.members import ALIVE, Member, View
+from tracker.messages import (
+    NO_REQUEST,
+    Beat,
+    Departed,
+    Departing,
+    Heartbeat,
+    Refused,
+    Register,
+    Registered,
+    Teach,
+    news_from_wire,
+)
+from tracker.pages import PAGE_MEMBERS_MIN, pages_of
+from tracker.table import COUNT_MAX
+from tracker.text import printable
+
+OPENING, JOINING, JOINED, WAITING, REFUSED = range(5)
+
+SILENT_INTERVALS: Final = 3
+"""Missed heartbeats after which an open stream is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A tracker that will not have this node, and why."""
+
+    tracker: Endpoint
+    code: str
+    text: str
+
+
+@dataclass(slots=True)
+class _Tracker:
+    endpoint: Endpoint
+    state: int = WAITING
+    link: Link | None = None
+    retry_at: float = 0.0
+    tries: int = 0
+    # Known to be unreachable: since it was lost, until it opens again.
+    is_down: bool = False
+    is_missed: bool = False
+    is_caught_up: bool = False
+    refusal: str = ""
+    epoch: bytes = b""
+    version: int = 0
+    heard_at: float | None = None
+    quiet_since: float = 0.0
+
+
+class Membership:
+    """A sub-machine of the node's: see `tracker.machine`. Times in seconds.
+
+    `view` is the newest view, `member` this node's own record, `activity` what the next beat
+    says of it; the owner may set `activity` at any time, and `view` before `start`.
+    """
+
+    def __init__(
+        self,
+        trackers: Sequence[Endpoint],
+        member: Member,
+        view: View,
+        rng: Random,
+        interval_s: float,
+        reconnect_min_s: float,
+        reconnect_max_s: float,
+    ) -> None:
+        self.member = member
+        self.view = view
+        self.activity = 0
+        self.refusals: list[Refusal] = []
+        self.is_departed = False
+        self._rng = rng
+        self._interval_s = interval_s
+        self._silent_s = SILENT_INTERVALS * interval_s
+        self._reconnect_min_s = reconnect_min_s
+        self._reconnect_max_s = reconnect_max_s
+        self._trackers = [_Tracker(endpoint) for endpoint in dict.fromkeys(trackers)]
+        self._by_endpoint = {tracker.endpoint: tracker for tracker in self._trackers}
+        self._by_link: dict[Link, _Tracker] = {}
+        self._started_at = 0.0
+        self._beat_at = 0.0
+        self._has_joined = False
+        self._is_departing = False
+        self._lost_to: tuple[bytes, int] | None = None
+
+    # -- what the owner asks ------------------------------------------------------------------
+
+    def owns(self, link: Link) -> bool:
+        """Whether a link is a stream to one of the trackers."""
+        return link in self._by_link
+
+    def owns_endpoint(self, endpoint: Endpoint) -> bool:
+        """Whether an address is that of one of the trackers."""
+        return endpoint in self._by_endpoint
+
+    @property
+    def heard_at(self) -> float | None:
+        """When a tracker was last heard; None before the first heartbeat."""
+        times = [tracker.heard_at for tracker in self._trackers if tracker.heard_at is not None]
+        return max(times, default=None)
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether at least one tracker has taken this node in, and is connected."""
+        return any(tracker.state == JOINED for tracker in self._trackers)
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether every tracker is known to be out of reach right now."""
+        return all(tracker.is_down for tracker in self._trackers)
+
+    def is_current(self, now: float, fresh_s: float) -> bool:
+        """Whether the view may be trusted to be that of the cluster, as far as anybody knows.
+
+        True when a tracker was heard within `fresh_s`; and when none can be reached, after one
+        was heard at all. A stream that is open but silent proves nothing.
+        """
+        heard_at = self.heard_at
+        if heard_at is None:
+            return False
+        return now - heard_at <= fresh_s or self.is_cut_off
+
+    # -- the machine --------------------------------------------------------------------------
+
+    def start(self, now: float) -> list[Effect]:
+        """Begin: open a stream to every tracker."""
+        self._started_at = now
+        self._beat_at = now + self._interval_s
+        return [_open(tracker) for tracker in self._trackers]
+
+    def receive(self, link: Link, message: Any, now: float) -> list[Effect]:
+        """Take one message from a tracker."""
+        tracker = self._by_link.get(link)
+        if tracker is None:
+            return []
+        match message:
+            case Heartbeat():
+                return self._heartbeat(tracker, link, message, now)
+            case Registered():
+                return self._registered(tracker, link, message, now)
+            case Refused():
+                return self._refused(tracker, message, now)
+            case Departed():
+                return self._departed(tracker, link)
+        return []
+
+    def submit(self, event: Event, now: float) -> list[Effect]:
+        """Take the life of a stream; what belongs to others is ignored."""
+        match event:
+            case Opened(link, to) if to in self._by_endpoint:
+                return self._opened(self._by_endpoint[to], link, now)
+            case Unreachable(to, reason) if to in self._by_endpoint:
+                tracker = self._by_endpoint[to]
+                return self._wait(tracker, reason, now) if tracker.state == OPENING else []
+            case Closed(link, reason) if link in self._by_link:
+                return self._wait(self._by_link[link], reason, now)
+        return []
+
+    def tick(self, now: float) -> list[Effect]:
+        """Beat, try again, give up on the silent: whatever is due."""
+        due = self.deadline()
+        if due is not None and now - due > self._interval_s:
+            # This node itself was stopped: what the trackers said may lie in its sockets.
+            for tracker in self._trackers:
+                tracker.quiet_since = now
+        effects: list[Effect] = []
+        for tracker in self._trackers:
+            effects += self._watched(tracker, now)
+        if now >= self._beat_at:
+            self._beat_at += self._interval_s
+            if self._beat_at <= now:
+                self._beat_at = now + self._interval_s
+            effects += self._beats()
+        return effects
+
+    def deadline(self) -> float | None:
+        """Say when `tick` is wanted next; None when only a tracker can change anything."""
+        times = [tracker.quiet_since + self._silent_s for tracker in self._by_link.values()]
+        if self._by_link and not self._is_departing:
+            times.append(self._beat_at)
+        if not self._is_departing:
+            times += [t.retry_at for t in self._trackers if t.state == WAITING]
+        return min(times, default=None)
+
+    def depart(self, holds_counts: bool, now: float) -> list[Effect]:
+        """Announce a graceful stop; each tracker says Departed, then `is_departed` is set."""
+        self._is_departing = True
+        joined = [t for t in self._trackers if t.state == JOINED]
+        self.is_departed = not joined
+        return [
+            Send(tracker.link, Departing(holds_counts))
+            for tracker in joined
+            if tracker.link is not None
+        ]
+
+    # -- streams ------------------------------------------------------------------------------
+
+    def _opened(self, tracker: _Tracker, link: Link, now: float) -> list[Effect]:
+        if tracker.state != OPENING or self._is_departing:
+            return [Close(link)]
+        tracker.state = JOINING
+        tracker.link = link
+        tracker.is_down = tracker.is_caught_up = False
+        tracker.quiet_since = now
+        self._by_link[link] = tracker
+        return [Send(link, Register(self.member))]
+
+    def _wait(self, tracker: _Tracker, reason: str, now: float) -> list[Effect]:
+        """Note that a tracker is lost, and try it again after a pause."""
+        effects: list[Effect] = []
+        if not tracker.is_missed and not self._is_departing:
+            tracker.is_missed = True
+            details = {"tracker": shown_endpoint(tracker.endpoint), "reason": printable(reason)}
+            effects.append(Emit("tracker-lost", details))
+        self._unlink(tracker)
+        tracker.state = WAITING
+        tracker.is_down = True
+        tracker.tries += 1
+        longest_s = min(
+            self._reconnect_max_s, self._reconnect_min_s * 2.0 ** min(tracker.tries, 32)
+        )
+        tracker.retry_at = now + self._rng.uniform(self._reconnect_min_s, longest_s)
+        self.is_departed = self._is_departing and not self._by_link
+        return effects
+
+    def _unlink(self, tracker: _Tracker) -> None:
+        if tracker.link is not None:
+            del self._by_link[tracker.link]
+            tracker.link = None
+
+    def _watched(self, tracker: _Tracker, now: float) -> list[Effect]:
+        if tracker.state == WAITING and now >= tracker.retry_at and not self._is_departing:
+            return [_open(tracker)]
+        link = tracker.link
+        if link is None or now < tracker.quiet_since + self._silent_s:
+            return []
+        effects = [Close(link), *self._wait(tracker, "silent", now)]
+        # It was not refused, only not heard: whether it can be reached is not known.
+        tracker.is_down = False
+        return effects
+
+    # -- what trackers say --------------------------------------------------------------------
+
+    def _registered(
+        self, tracker: _Tracker, link: Link, message: Registered, now: float
+    ) -> list[Effect]:
+        if tracker.state != JOINING:
+            return []
+        tracker.state = JOINED
+        tracker.tries = 0
+        tracker.refusal = ""
+        tracker.quiet_since = now
+        if tracker.epoch != message.tracker_epoch:
+            tracker.epoch = message.tracker_epoch
+            tracker.version = 0
+        effects: list[Effect] = []
+        if tracker.is_missed:
+            tracker.is_missed = False
+            details = {"tracker": shown_endpoint(tracker.endpoint)}
+            effects.append(Emit("tracker-back", details))
+        own = self.member
+        reign = max(own.reign, message.reign)
+        self.member = replace(
+            own, reign=reign, incarnation=max(own.incarnation, message.incarnation)
+        )
+        is_raised = self.member.rank > own.rank
+        effects += self._beats() if is_raised else [self._beat(tracker, link)]
+        if self._knows_more_than(message.digest):
+            effects += [Send(link, Teach(page)) for page in pages_of(self.view)]
+        return effects
+
+    def _knows_more_than(self, digest: int) -> bool:
+        """Whether the tracker, whose view has this digest, may lack something in ours."""
+        view = self.view
+        known = view.get(self.member.name)
+        if len(view) <= (known is not None):
+            return False
+        # The tracker has taken in our own record as it is now; count it as known.
+        own = known.mark if known is not None else 0
+        ours = replace(self.member, note=known.note if known is not None else "").mark
+        return digest not in (view.digest, view.digest ^ own ^ ours)
+
+    def _heartbeat(
+        self, tracker: _Tracker, link: Link, message: Heartbeat, now: float
+    ) -> list[Effect]:
+        if tracker.state != JOINED or message.tracker_epoch != tracker.epoch:
+            return []
+        tracker.quiet_since = now
+        if message.since > tracker.version:
+            # A page before this one is lost: say again where we stand.
+            return [self._beat(tracker, link)]
+        try:
+            news = news_from_wire(message.page)
+        except FrameError as error:
+            return [Close(link), *self._wait(tracker, str(error), now)]
+        tracker.version = max(tracker.version, message.version)
+        # The first pages of a long list are no view yet. The last one is short, or holds the
+        # record of this node: nothing in the list is newer than its registration.
+        if len(news) <= PAGE_MEMBERS_MIN or any(m.name == self.member.name for m in news):
+            tracker.is_caught_up = True
+        if tracker.is_caught_up:
+            tracker.heard_at = now
+        effects: list[Effect] = []
+        denials: list[Effect] = []
+        if news:
+            self.view = self.view.merged(news)
+            effects += self._joined(tracker, now)
+            effects += self._name_lost()
+            denials = self._denials()
+        if denials or self._is_departing or message.version == message.since:
+            return effects + denials
+        return [*effects, self._beat(tracker, link)]
+
+    def _joined(self, tracker: _Tracker, now: float) -> list[Effect]:
+        known = self.view.get(self.member.name)
+        own = self.member
+        if (
+            self._has_joined
+            or known is None
+            or (known.store, known.epoch) != (own.store, own.epoch)
+        ):
+            return []
+        self._has_joined = True
+        details = {
+            "tracker": shown_endpoint(tracker.endpoint),
+            "ms": (now - self._started_at) * 1000.0,
+            "members": self.view.expected,
+        }
+        return [Emit("joined", details)]
+
+    def _denials(self) -> list[Effect]:
+        """Compare the view's record of this node with the truth; deny what is wrong in it."""
+        own, told = self.member, self.view.get(self.member.name)
+        if told is None or (told.store, told.epoch) != (own.store, own.epoch):
+            return []
+        incarnation = max(own.incarnation, told.incarnation)
+        if told.status != ALIVE and told.incarnation >= own.incarnation:
+            incarnation = min(told.incarnation + 1, COUNT_MAX)
+        self.member = replace(own, reign=max(own.reign, told.reign), incarnation=incarnation)
+        return self._beats() if incarnation > max(own.incarnation, told.incarnation) else []
+
+    def _name_lost(self) -> list[Effect]:
+        """Say, once for each, that a later record gives this node's name to somebody else."""
+        own, told = self.member, self.view.get(self.member.name)
+        if told is None or (told.store, told.epoch) == (own.store, own.epoch):
+            return []
+        if not told.overrides(own) or self._lost_to == (told.store, told.epoch):
+            return []
+        self._lost_to = told.store, told.epoch
+        details = {"name": told.name, "address": shown_endpoint(told.endpoint)}
+        return [Emit("name-lost", details)]
+
+    def _refused(self, tracker: _Tracker, message: Refused, now: float) -> list[Effect]:
+        if message.request != NO_REQUEST or tracker.link is None or self._is_departing:
+            return []
+        code, text = printable(message.code, 32), printable(message.text, 400)
+        is_fatal = code in FATAL_CODES
+        if tracker.state == JOINED and not is_fatal and code != "not-registered":
+            return [Emit("tracker-complains", {"code": code, "text": text})]
+        address = shown_endpoint(tracker.endpoint)
+        details = {"code": code, "text": text, "tracker": address}
+        effects: list[Effect] = [Close(tracker.link)]
+        if code != "not-registered":
+            if tracker.refusal != code:
+                effects.append(Emit("registration-refused", details))
+            tracker.refusal = code
+            tracker.is_missed = True
+        effects += self._wait(tracker, text, now)
+        if is_fatal:
+            tracker.state = REFUSED
+            self.refusals.append(Refusal(tracker.endpoint, code, text))
+        return effects
+
+    def _departed(self, tracker: _Tracker, link: Link) -> list[Effect]:
+        if not self._is_departing:
+            return []
+        self._unlink(tracker)
+        tracker.state = WAITING
+        self.is_departed = not any(t.state == JOINED for t in self._trackers)
+        return [Close(link)]
+
+    # -- beats --------------------------------------------------------------------------------
+
+    def _beats(self) -> list[Effect]:
+        if self._is_departing:
+            return []
+        return [
+            self._beat(tracker, link)
+            for link, tracker in self._by_link.items()
+            if tracker.state == JOINED
+        ]
+
+    def _beat(self, tracker: _Tracker, link: Link) -> Effect:
+        return Send(link, Beat(tracker.version, self.member.incarnation, self.activity))
+
+
+def _open(tracker: _Tracker) -> Effect:
+    tracker.state = OPENING
+    return Open(tracker.endpoint)

@@ -1,0 +1,316 @@
+"""What trackers, nodes and clients say to each other about membership.
+
+Tags 1-31 belong to gossip datagrams, 32-95 to a node's door, 96-127 to this module. The
+rule: news about members travels as `Member` records and nothing else, whoever sends it.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar, Final
+
+from tracker import wire
+from tracker.config import NAME_PATTERN
+from tracker.errors import FrameError
+from tracker.members import GONE, Member
+from tracker.wire import Schema
+
+NEWS_PER_PAGE: Final = 256
+LISTED_PER_PAGE: Final = 256
+CANDIDATES_MAX: Final = 32
+TEXT_MAX: Final = 400
+NO_REQUEST: Final = 0
+
+
+def name(value: Any) -> str:
+    """Check a node's name."""
+    if type(value) is str and NAME_PATTERN.fullmatch(value):
+        return value
+    raise FrameError(f"not a node name: {wire.shown(value)}")
+
+
+_name = name  # for schemas of classes that have a field of that name
+
+
+def _host(value: Any) -> str:
+    if type(value) is str:
+        wire.packed_ip(value)
+        return value
+    raise FrameError(f"not an IP address: {wire.shown(value)}")
+
+
+_port = wire.integer(1, 65_535)
+_note = wire.text(TEXT_MAX)
+_member_fields = wire.record(
+    name,
+    wire.id16,
+    wire.u32,
+    wire.u32,
+    wire.u32,
+    _host,
+    _port,
+    wire.integer(0, GONE),
+    wire.flag,
+    _note,
+)
+
+
+def member_to_wire(member: Member) -> tuple[Any, ...]:
+    """Return a member record as it travels."""
+    return (
+        member.name,
+        member.store,
+        member.reign,
+        member.epoch,
+        member.incarnation,
+        member.host,
+        member.port,
+        member.status,
+        member.durable,
+        member.note,
+    )
+
+
+def news_to_wire(members: Iterable[Member]) -> bytes:
+    """Return one page of news; the same bytes go to everybody who lacks the same news."""
+    return wire.packed([member_to_wire(m) for m in members])
+
+
+@lru_cache(maxsize=32)
+def news_from_wire(page: bytes) -> Sequence[Member]:
+    """Return the members in a page of news; raises FrameError.
+
+    Cached: many nodes in one process are told the same bytes.
+    """
+    values = wire.unpacked(page)
+    if type(values) is not list or len(values) > NEWS_PER_PAGE:
+        raise FrameError(f"not a page of members: {wire.shown(values)}")
+    members = tuple([Member(*_member_fields(value)) for value in values])
+    if len({member.name for member in members}) != len(members):
+        raise FrameError("a page of members names one of them twice")
+    return members
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """First frame of every stream: who speaks which protocol, for which cluster."""
+
+    protocol: int
+    cluster: str
+    TAG: ClassVar[int] = 96
+    WIRE: ClassVar[Schema] = (wire.u16, wire.text(64))
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The stream is open; `role` is `tracker` or `node`, `name` whose port this is."""
+
+    protocol: int
+    role: str
+    name: str
+    TAG: ClassVar[int] = 97
+    WIRE: ClassVar[Schema] = (wire.u16, wire.text(16), wire.text(64))
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """No, and nothing was changed. `request` is what it answers, 0 for the stream itself."""
+
+    request: int
+    code: str
+    text: str
+    TAG: ClassVar[int] = 98
+    WIRE: ClassVar[Schema] = (wire.u64, wire.text(32), wire.text(TEXT_MAX))
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """A node presents itself to a tracker."""
+
+    member: Member
+    TAG: ClassVar[int] = 99
+    WIRE: ClassVar[Schema] = (lambda value: Member(*_member_fields(value)),)
+
+    def to_wire(self) -> tuple[Any, ...]:
+        """Return the fields as they travel."""
+        return (member_to_wire(self.member),)
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The tracker took the node in, under this reign and incarnation.
+
+    `digest` is that of the tracker's view: a node whose own differs teaches what it knows.
+    """
+
+    tracker_epoch: bytes
+    reign: int
+    incarnation: int
+    digest: int
+    TAG: ClassVar[int] = 100
+    WIRE: ClassVar[Schema] = (wire.blob(8, 8), wire.u32, wire.u32, wire.u64)
+
+
+@dataclass(frozen=True, slots=True)
+class Teach:
+    """A node tells a tracker whom it knows."""
+
+    page: bytes
+    TAG: ClassVar[int] = 101
+    WIRE: ClassVar[Schema] = (wire.blob(0, wire.FRAME_BYTES_MAX),)
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A node lives; it has taken in the tracker's news up to `version`.
+
+    `activity` counts its operations in the last 30 s.
+    """
+
+    version: int
+    incarnation: int
+    activity: int
+    TAG: ClassVar[int] = 102
+    WIRE: ClassVar[Schema] = (wire.u32, wire.u32, wire.u64)
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The tracker lives; this is what changed from version `since` to `version`.
+
+    An empty page with both equal says that nothing did. A large list comes in several
+    heartbeats, each beginning at the version at which the one before it ended.
+    """
+
+    tracker_epoch: bytes
+    version: int
+    since: int
+    page: bytes
+    TAG: ClassVar[int] = 103
+    WIRE: ClassVar[Schema] = (
+        wire.blob(8, 8),
+        wire.u32,
+        wire.u32,
+        wire.blob(0, wire.FRAME_BYTES_MAX),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Departing:
+    """A node stops gracefully. `holds_counts` is false when nothing is lost by that."""
+
+    holds_counts: bool
+    TAG: ClassVar[int] = 104
+    WIRE: ClassVar[Schema] = (wire.flag,)
+
+
+@dataclass(frozen=True, slots=True)
+class Departed:
+    """The tracker has noted the departure; the node may end."""
+
+    status: int
+    TAG: ClassVar[int] = 105
+    WIRE: ClassVar[Schema] = (wire.integer(0, GONE),)
+
+
+@dataclass(frozen=True, slots=True)
+class Find:
+    """A client looks for one node by name, or with an empty name for any living ones."""
+
+    request: int
+    name: str
+    TAG: ClassVar[int] = 106
+    WIRE: ClassVar[Schema] = (wire.u64, wire.text(64))
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Nodes to talk to: (name, host, port, status, activity), at most 32, in random order."""
+
+    request: int
+    candidates: tuple[tuple[str, str, int, int, int], ...]
+    TAG: ClassVar[int] = 107
+    WIRE: ClassVar[Schema] = (
+        wire.u64,
+        wire.listing(
+            wire.record(name, _host, _port, wire.integer(0, GONE), wire.u64), CANDIDATES_MAX
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """A client asks a tracker, or a node, for everybody it knows."""
+
+    request: int
+    TAG: ClassVar[int] = 108
+    WIRE: ClassVar[Schema] = (wire.u64,)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One page of a roster: (member, seconds in this status, activity); `end` with the last.
+
+    Seconds are -1.0 where they are not known, activity is -1 where it is not known.
+    """
+
+    request: int
+    end: bool
+    rows: tuple[tuple[Member, float, int], ...]
+    TAG: ClassVar[int] = 109
+    WIRE: ClassVar[Schema] = (
+        wire.u64,
+        wire.flag,
+        wire.listing(
+            wire.record(
+                lambda value: Member(*_member_fields(value)), wire.seconds, wire.integer(-1, 2**63)
+            ),
+            LISTED_PER_PAGE,
+        ),
+    )
+
+    def to_wire(self) -> tuple[Any, ...]:
+        """Return the fields as they travel."""
+        rows = [(member_to_wire(m), seconds, activity) for m, seconds, activity in self.rows]
+        return self.request, self.end, rows
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """An operator gives up the counts of a member that is not alive."""
+
+    request: int
+    name: str
+    TAG: ClassVar[int] = 110
+    WIRE: ClassVar[Schema] = (wire.u64, _name)
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """The member is gone; it was in `status` before, for `seconds` (-1.0: not known)."""
+
+    request: int
+    status: int
+    seconds: float
+    TAG: ClassVar[int] = 111
+    WIRE: ClassVar[Schema] = (wire.u64, wire.integer(0, GONE), wire.seconds)
+
+
+MEMBERSHIP: Final = wire.Codec(
+    Hello,
+    Welcome,
+    Refused,
+    Register,
+    Registered,
+    Teach,
+    Beat,
+    Heartbeat,
+    Departing,
+    Departed,
+    Find,
+    Found,
+    Roster,
+    Listed,
+    Forget,
+    Forgotten,
+)

@@ -1,0 +1,66 @@
+"""Lists of members cut into pages: for news on the wire, and for the record on disk.
+
+The rule: a page holds at most NEWS_PER_PAGE members and always fits into one frame, however
+long the notes are.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Final
+
+from tracker import wire
+from tracker.errors import FrameError
+from tracker.members import Member, View
+from tracker.messages import NEWS_PER_PAGE, news_from_wire, news_to_wire
+
+PAGE_BYTES_MAX: Final = 60_000
+"""Leaves room in a frame for what stands around the page."""
+PAGE_MEMBERS_MIN: Final = 32
+"""Every page that another one follows holds more members than this."""
+EMPTY_PAGE: Final = news_to_wire(())
+RECORD_FORMAT: Final = 1
+
+_FIXED_BYTES = 72
+
+
+def cut(members: Iterable[Member]) -> Iterator[list[Member]]:
+    """Yield the members in order, in lists that each fit into one frame."""
+    page: list[Member] = []
+    size = 0
+    for member in members:
+        # Four bytes is the most that one character of a note takes.
+        bytes_max = _FIXED_BYTES + len(member.name) + len(member.host) + 4 * len(member.note)
+        if page and (len(page) == NEWS_PER_PAGE or size + bytes_max > PAGE_BYTES_MAX):
+            yield page
+            page, size = [], 0
+        page.append(member)
+        size += bytes_max
+    if page:
+        yield page
+
+
+@lru_cache(maxsize=8)
+def pages_of(view: View) -> tuple[bytes, ...]:
+    """Return a whole view as pages of news, in the order of names.
+
+    Cached, and the same for equal views: many nodes teach one tracker the same.
+    """
+    return tuple([news_to_wire(page) for page in cut(sorted(view, key=lambda m: m.name))])
+
+
+def members_to_record(members: Iterable[Member]) -> bytes:
+    """Return the record of kind `members` that a tracker or a node keeps on disk."""
+    return wire.packed([RECORD_FORMAT, [news_to_wire(page) for page in cut(members)]])
+
+
+def members_from_record(record: bytes) -> Sequence[Member]:
+    """Return the members in a record; raises FrameError when it is none of ours."""
+    values = wire.unpacked(record)
+    if type(values) is not list or len(values) != 2 or type(values[1]) is not list:
+        raise FrameError("not a list of members")
+    if values[0] != RECORD_FORMAT:
+        raise FrameError(f"a list of members in format {wire.shown(values[0])}, wanted 1")
+    pages = values[1]
+    if not all(type(page) is bytes for page in pages):
+        raise FrameError("not a list of members: a page is no bytes")
+    return [member for page in pages for member in news_from_wire(page)]

@@ -1,0 +1,112 @@
+"""Who has been told what: the table's changes on their way to the nodes that read them.
+
+A reader's `acknowledged` is the version it has beaten with, `sent` the last one on its way to
+it. The rule: while something is on its way nothing more is sent, but with the heartbeat: then
+again, from the acknowledged version on. So a slow reader holds one range of pages, never a
+queue of them.
+
+Changes go out at most every `gap_s` + GAP_PER_READER_S for each reader: telling a reader costs
+both sides some tenths of a millisecond, and while a thousand nodes join each of them is news
+for all the others. The first change after a quiet time goes out at once. A newcomer waits for
+its own first beat, which says what it still knows from before, and then for the next lists to
+newcomers, which have a gap of their own: a thousand nodes that join share a few encodings, and
+a single one waits for nothing.
+"""
+
+from dataclasses import dataclass
+
+from tracker.machine import Effect, Link, Send
+from tracker.table import Table
+
+GAP_PER_READER_S = 0.0005
+
+
+@dataclass(slots=True)
+class _Reader:
+    has_beaten: bool = False
+    acknowledged: int = 0
+    sent: int = 0
+
+
+class Publication:
+    """Sends the news of one table; `gap_s` is the least time between two publications."""
+
+    def __init__(self, table: Table, gap_s: float) -> None:
+        self._table = table
+        self._gap_s = gap_s
+        self._readers: dict[Link, _Reader] = {}
+        self._newcomers: dict[Link, None] = {}
+        self._is_wanted = False
+        self._published_at = self._listed_at = float("-inf")
+
+    def add(self, link: Link) -> None:
+        """Begin to tell a link the news."""
+        self._readers[link] = _Reader()
+
+    def remove(self, link: Link) -> None:
+        """Tell this link no more."""
+        self._readers.pop(link, None)
+        self._newcomers.pop(link, None)
+
+    def changed(self) -> None:
+        """Note that the table has news."""
+        self._is_wanted = True
+
+    def acknowledged(self, link: Link, version: int) -> None:
+        """Note how far a reader is, by its own word."""
+        reader = self._readers[link]
+        reader.acknowledged = version = min(version, self._table.version)
+        if not reader.has_beaten:
+            reader.has_beaten = True
+            reader.sent = version
+            self._newcomers[link] = None
+        elif reader.sent <= version:
+            reader.sent = version
+            self._is_wanted |= version < self._table.version
+
+    def heartbeat(self, now: float) -> list[Effect]:
+        """Return what every reader is sent at the interval, news or not."""
+        self._is_wanted = False
+        self._newcomers.clear()
+        self._published_at = self._listed_at = now
+        effects: list[Effect] = []
+        for link, reader in self._readers.items():
+            effects += self._sent(link, reader)
+        return effects
+
+    def due(self, now: float) -> list[Effect]:
+        """Return the news that may go out by now."""
+        effects: list[Effect] = []
+        if self._is_wanted and now >= self._published_at + self._gap:
+            self._is_wanted = False
+            self._published_at = now
+            for link, reader in self._readers.items():
+                in_flight = reader.sent > reader.acknowledged
+                is_behind = reader.sent < self._table.version
+                is_new = not reader.has_beaten or link in self._newcomers
+                if is_behind and not in_flight and not is_new:
+                    effects += self._sent(link, reader)
+        if self._newcomers and now >= self._listed_at + self._gap:
+            self._listed_at = now
+            for link in self._newcomers:
+                effects += self._sent(link, self._readers[link])
+            self._newcomers.clear()
+        return effects
+
+    def deadline(self) -> float | None:
+        """Return when `due` has something; None while there is no news."""
+        times = []
+        if self._is_wanted:
+            times.append(self._published_at + self._gap)
+        if self._newcomers:
+            times.append(self._listed_at + self._gap)
+        return min(times, default=None)
+
+    @property
+    def _gap(self) -> float:
+        return self._gap_s + GAP_PER_READER_S * len(self._readers)
+
+    def _sent(self, link: Link, reader: _Reader) -> list[Effect]:
+        beats = self._table.heartbeats(reader.acknowledged)
+        reader.sent = beats[-1].version
+        return [Send(link, beat) for beat in beats]

@@ -1,0 +1,460 @@
+"""The tracker's machine: it takes nodes in, listens for their beats, and publishes the view.
+
+The rule: the tracker never knows better than the node itself. It raises nobody's incarnation
+but that of a node which registers (and so proves that it is here), and takes in whatever
+later news it is taught, its own restart included: a table that starts empty only grows.
+
+A member's status, as this tracker sees it:
+
+    registered, or denied with a higher incarnation   -> ALIVE
+    ALIVE    silent for suspect_after_s, or its link closed -> SUSPECT
+    SUSPECT  for dead_after_s                          -> DEAD
+    stopped gracefully, durable, holds counts          -> AWAY
+    stopped gracefully otherwise, or forgotten         -> GONE
+    DEAD, AWAY for forget_after_s                      -> GONE
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any, Final
+
+from tracker.admission import Admitted, Refusal, Seen, judge
+from tracker.config import TrackerConfig, shown_endpoint
+from tracker.errors import FrameError
+from tracker.failure import FailureDetector
+from tracker.machine import (
+    Address,
+    Close,
+    Closed,
+    Effect,
+    Emit,
+    Event,
+    Leave,
+    Link,
+    Persist,
+    Persisted,
+    PersistFailed,
+    Send,
+)
+from tracker.members import ALIVE, AWAY, GONE, STATUS_NAMES, SUSPECT, Member
+from tracker.messages import (
+    CANDIDATES_MAX,
+    NO_REQUEST,
+    TEXT_MAX,
+    Beat,
+    Departed,
+    Departing,
+    Find,
+    Forget,
+    Forgotten,
+    Found,
+    Listed,
+    Refused,
+    Register,
+    Registered,
+    Roster,
+    Teach,
+    news_from_wire,
+)
+from tracker.pages import cut, members_from_record, members_to_record
+from tracker.publication import Publication
+from tracker.table import COUNT_MAX, Table, is_sane
+from tracker.text import printable
+
+MEMBERS_KIND: Final = "members"
+PERSIST_GAP_S: Final = 0.5
+PERSIST_RETRY_S: Final = 5.0
+TAUGHT_MAX: Final = 8
+"""Pages remembered as taken in: after a restart, everybody teaches the same ones."""
+
+_Handler = Callable[["Registry", Link, Any, float], list[Effect]]
+
+
+@dataclass(slots=True)
+class _Registration:
+    """A link on which a node has registered."""
+
+    name: str
+    heard_at: float
+    activity: int = 0
+
+
+class Registry:
+    """The tracker as a machine; see `tracker.machine`.
+
+    `tracker_epoch` are 8 random bytes made anew at each start; `saved` is the record of the
+    last Persist, `token` its token (0: none). Raises FrameError for a record it cannot read.
+    """
+
+    def __init__(
+        self,
+        config: TrackerConfig,
+        tracker_epoch: bytes,
+        saved: bytes | None,
+        rng: Random,
+        token: int = 0,
+    ) -> None:
+        self.table = Table(tracker_epoch)
+        self._config = config
+        self._epoch = tracker_epoch
+        self._saved = members_from_record(saved) if saved is not None else ()
+        self._rng = rng
+        self._token = token
+        self._links: dict[Link, _Registration] = {}
+        self._link_of: dict[str, Link] = {}
+        self._detector = FailureDetector(
+            config.suspect_after_s, config.dead_after_s, config.forget_after_s
+        )
+        self._taught: deque[bytes] = deque(maxlen=TAUGHT_MAX)
+        self._publication = Publication(self.table, config.publish_gap_s)
+        self._heartbeat_at = 0.0
+        self._save_wanted = False
+        self._save_in_flight = False
+        self._save_at = float("-inf")
+
+    def __len__(self) -> int:
+        """Return how many members are not gone."""
+        return self.table.expected
+
+    # -- the machine ------------------------------------------------------------------------
+
+    def start(self, now: float) -> list[Effect]:
+        """Begin with the saved members, each watched from now on."""
+        self._heartbeat_at = now + self._config.interval_s
+        for member in self._saved:
+            self._take(member, now)
+        self._saved = ()
+        self._save_wanted = False
+        return [Emit("tracker-started", {"members": len(self.table)})]
+
+    def receive(self, sender: Address, message: Any, now: float) -> list[Effect]:
+        """Take one message from a link; datagrams are nothing to a tracker."""
+        if not isinstance(sender, int):
+            return []
+        handler = _HANDLERS.get(message.__class__)
+        if handler is None:
+            return _unexpected(sender, message)
+        return self._with_due(handler(self, sender, message, now), now)
+
+    def submit(self, event: Event, now: float) -> list[Effect]:
+        """Take one event: a link's end, what became of a record, the wish to stop."""
+        effects: list[Effect] = []
+        if isinstance(event, Closed):
+            effects = self._closed(event.link, now)
+        elif isinstance(event, Persisted):
+            self._save_in_flight = False
+        elif isinstance(event, PersistFailed):
+            self._save_in_flight, self._save_wanted = False, True
+            self._save_at = now + PERSIST_RETRY_S
+            effects = [Emit("members-not-saved", {"reason": printable(event.reason)})]
+        elif isinstance(event, Leave):
+            self._save_at = now
+        return self._with_due(effects, now)
+
+    def tick(self, now: float) -> list[Effect]:
+        """Say who has fallen silent, send the heartbeat, publish and save what is due."""
+        late_s = now - self.deadline()
+        if late_s > self._config.suspect_after_s / 2:
+            # The tracker itself was stopped: the beats it missed may lie in its sockets.
+            self._detector.excuse(late_s)
+        effects: list[Effect] = []
+        for name, verdict in self._detector.due(now):
+            effects += self._judged(name, verdict, now)
+        if now >= self._heartbeat_at:
+            self._heartbeat_at += self._config.interval_s
+            if self._heartbeat_at <= now:
+                self._heartbeat_at = now + self._config.interval_s
+            effects += self._publication.heartbeat(now)
+        return self._with_due(effects, now)
+
+    def deadline(self) -> float:
+        """Say when something is due next; there is always a heartbeat to come."""
+        at = self._heartbeat_at
+        if self._save_wanted and not self._save_in_flight:
+            at = min(at, self._save_at)
+        for other in (self._publication.deadline(), self._detector.deadline()):
+            at = at if other is None else min(at, other)
+        return at
+
+    # -- a node's life ----------------------------------------------------------------------
+
+    def _register(self, link: Link, message: Register, now: float) -> list[Effect]:
+        if link in self._links:
+            return _unexpected(link, message)
+        verdict = judge(
+            message.member,
+            self.table,
+            lambda name: self._seen(name, now),
+            self._config.members_max,
+        )
+        if isinstance(verdict, Refusal):
+            return self._refused(link, message.member, verdict)
+        member = verdict.member
+        effects = self._consequences(verdict, now)
+        if self.table.get(member.name) != member:
+            self._put(member, now)
+        self._links[link] = _Registration(member.name, now)
+        self._link_of[member.name] = link
+        self._publication.add(link)
+        self._detector.heard(member.name, now)
+        answer = Registered(self._epoch, member.reign, member.incarnation, self.table.digest)
+        details = {**_shown(member), "durable": member.durable, "epoch": member.epoch}
+        return [*effects, Send(link, answer), Emit(verdict.event, details)]
+
+    def _refused(self, link: Link, member: Member, refusal: Refusal) -> list[Effect]:
+        text = printable(refusal.text, TEXT_MAX)
+        return [
+            Send(link, Refused(NO_REQUEST, refusal.code, text)),
+            Close(link),
+            Emit("refused", {**_shown(member), "code": refusal.code, "text": text}),
+        ]
+
+    def _consequences(self, verdict: Admitted, now: float) -> list[Effect]:
+        """End what an admission ends: the old link, the old name, the old owner's counts."""
+        effects: list[Effect] = []
+        renamed, lost = verdict.renamed, verdict.lost
+        if renamed is not None:
+            effects += self._unlinked(renamed.name)
+            note = f"renamed to {verdict.member.name}"
+            effects += self._changed(renamed.became(GONE, note), now)
+        effects += self._unlinked(verdict.member.name)
+        if lost is not None:
+            effects.append(Emit("counts-lost", {**_shown(lost), "note": verdict.member.note}))
+        return effects
+
+    def _beat(self, link: Link, message: Beat, now: float) -> list[Effect]:
+        registration = self._links.get(link)
+        if registration is None:
+            return _not_registered(link)
+        registration.heard_at = now
+        registration.activity = message.activity
+        self._publication.acknowledged(link, message.version)
+        name = registration.name
+        self._detector.heard(name, now)
+        member = self.table.members[name]
+        if member.incarnation < message.incarnation <= COUNT_MAX:
+            denied = replace(member, status=ALIVE, incarnation=message.incarnation)
+            return self._changed(denied, now)
+        return []
+
+    def _departing(self, link: Link, message: Departing, now: float) -> list[Effect]:
+        registration = self._links.get(link)
+        if registration is None:
+            return _not_registered(link)
+        member = self.table.members[registration.name]
+        status, note, effects = GONE, "", list[Effect]()
+        if message.holds_counts and member.durable:
+            status = AWAY
+        elif message.holds_counts:
+            note = "stopped with counts in memory only: they are lost"
+            effects.append(Emit("counts-lost", {**_shown(member), "note": note}))
+        self._unlink(link)
+        self._put(member.became(status, note), now)
+        self._watch(self.table.members[member.name], now)
+        left = {**_shown(member), "status": STATUS_NAMES[status], "note": note}
+        return [*effects, Send(link, Departed(status)), Emit("left", left)]
+
+    def _closed(self, link: Link, now: float) -> list[Effect]:
+        registration = self._links.get(link)
+        if registration is None:
+            return []
+        self._unlink(link)
+        member = self.table.members[registration.name]
+        if member.status != ALIVE:
+            return []
+        return self._changed(member.became(SUSPECT), now, "its connection closed")
+
+    def _judged(self, name: str, verdict: int, now: float) -> list[Effect]:
+        """Act on what the detector says of a name."""
+        member = self.table.members[name]
+        if verdict == SUSPECT and member.status != ALIVE:
+            # It beat, but did not deny; and now it does not even beat.
+            self._watch(member, now)
+            return []
+        if verdict == GONE:
+            note = f"given up: {STATUS_NAMES[member.status]} for {self._forget_after_text()}"
+            return self._changed(member.became(GONE, note), now, note)
+        return self._changed(member.became(verdict), now, "silent")
+
+    def _forget_after_text(self) -> str:
+        return f"{self._config.forget_after_s or 0.0:g} s"
+
+    # -- news -------------------------------------------------------------------------------
+
+    def _teach(self, link: Link, message: Teach, now: float) -> list[Effect]:
+        if link not in self._links:
+            return _not_registered(link)
+        if message.page in self._taught:
+            return []
+        try:
+            news = news_from_wire(message.page)
+        except FrameError as error:
+            return [Send(link, Refused(NO_REQUEST, "bad-page", printable(str(error), TEXT_MAX)))]
+        self._taught.append(message.page)
+        effects: list[Effect] = []
+        for member in news:
+            effects += self._take(member, now)
+        return effects
+
+    def _take(self, member: Member, now: float) -> list[Effect]:
+        """Take in a record that somebody else vouches for, if it is later than ours."""
+        old = self.table.get(member.name)
+        if not is_sane(member) or (old is not None and not member.overrides(old)):
+            return []
+        if old is None and len(self.table) >= self._config.members_max:
+            return []
+        if member.status != GONE and self.table.collides(member.name) is not None:
+            return []
+        effects: list[Effect] = []
+        link = self._link_of.get(member.name)
+        if old is not None and link is not None and old.store != member.store:
+            # Two trackers that could not hear each other gave one name away twice.
+            effects += self._name_lost(link, old, member)
+        return effects + self._changed(member, now, "as another tracker has it")
+
+    def _name_lost(self, link: Link, old: Member, new: Member) -> list[Effect]:
+        self._unlink(link)
+        text = (
+            f'the name "{old.name}" belongs to {shown_endpoint(new.endpoint)} by a later'
+            f" registration; this node is at {shown_endpoint(old.endpoint)}"
+        )
+        return self._refused(link, old, Refusal("name-taken", text))
+
+    def _changed(self, member: Member, now: float, why: str = "") -> list[Effect]:
+        """Put a record into the table, watch it as its status wants, and say what is new."""
+        old = self.table.get(member.name)
+        self._put(member, now)
+        if old is not None and old.status == member.status:
+            if member.name not in self._link_of:
+                self._watch(member, now)
+            return []
+        self._watch(member, now)
+        # If it lives after all, it comes back by registering, and is alive again at once.
+        effects = self._unlinked(member.name) if member.status == GONE else []
+        details = {**_shown(member), "why": why} if why else _shown(member)
+        return [*effects, Emit(STATUS_NAMES[member.status], details)]
+
+    def _put(self, member: Member, now: float) -> None:
+        self.table.put(member, now)
+        self._publication.changed()
+        self._save_wanted = True
+
+    def _watch(self, member: Member, now: float) -> None:
+        if member.status == ALIVE:
+            self._detector.heard(member.name, now)
+        elif member.status == SUSPECT:
+            self._detector.suspected(member.name, now)
+        elif member.status == GONE:
+            self._detector.dropped(member.name)
+        else:
+            self._detector.settled(member.name, now)
+
+    # -- what goes out ----------------------------------------------------------------------
+
+    def _with_due(self, effects: list[Effect], now: float) -> list[Effect]:
+        """Return `effects`, and behind them the news and the record that are due by now."""
+        effects += self._publication.due(now)
+        if self._save_wanted and not self._save_in_flight and now >= self._save_at:
+            self._save_wanted, self._save_in_flight = False, True
+            self._save_at = now + PERSIST_GAP_S
+            self._token += 1
+            record = members_to_record(self.table.members.values())
+            effects.append(Persist(self._token, MEMBERS_KIND, record))
+        return effects
+
+    # -- clients ----------------------------------------------------------------------------
+
+    def _find(self, link: Link, message: Find, now: float) -> list[Effect]:
+        if not message.name:
+            drawn = self.table.draw(CANDIDATES_MAX, self._rng)
+            return [Send(link, Found(message.request, tuple(map(self._candidate, drawn))))]
+        member = self.table.get(message.name)
+        if member is None or member.status == GONE:
+            return [_unknown(link, message.request, message.name)]
+        return [Send(link, Found(message.request, (self._candidate(member),)))]
+
+    def _roster(self, link: Link, message: Roster, now: float) -> list[Effect]:
+        pages = list(cut(sorted(self.table.members.values(), key=lambda m: m.name))) or [[]]
+        effects: list[Effect] = []
+        for number, page in enumerate(pages, 1):
+            rows = tuple(
+                [(m, now - self.table.since(m.name), self._activity(m.name)) for m in page]
+            )
+            effects.append(Send(link, Listed(message.request, number == len(pages), rows)))
+        return effects
+
+    def _forget(self, link: Link, message: Forget, now: float) -> list[Effect]:
+        member = self.table.get(message.name)
+        if member is None:
+            return [_unknown(link, message.request, message.name)]
+        if member.status == ALIVE:
+            text = f'"{member.name}" is alive at {shown_endpoint(member.endpoint)}: stop it first'
+            return [Send(link, Refused(message.request, "alive", text))]
+        seconds = now - self.table.since(member.name)
+        answer = Send(link, Forgotten(message.request, member.status, seconds))
+        if member.status == GONE:
+            return [answer]
+        note = "given up by an operator"
+        return [answer, *self._changed(member.became(GONE, note), now, note)]
+
+    def _candidate(self, member: Member) -> tuple[str, str, int, int, int]:
+        activity = max(0, self._activity(member.name))
+        return member.name, member.host, member.port, member.status, activity
+
+    def _activity(self, name: str) -> int:
+        link = self._link_of.get(name)
+        return self._links[link].activity if link is not None else -1
+
+    # -- links ------------------------------------------------------------------------------
+
+    def _seen(self, name: str, now: float) -> Seen:
+        link = self._link_of.get(name)
+        beat_s = now - self._links[link].heard_at if link is not None else None
+        return Seen(beat_s, now - self.table.since(name))
+
+    def _unlink(self, link: Link) -> None:
+        registration = self._links.pop(link)
+        self._publication.remove(link)
+        del self._link_of[registration.name]
+
+    def _unlinked(self, name: str) -> list[Effect]:
+        """Close the link on which a name was registered, if there is one."""
+        link = self._link_of.get(name)
+        if link is None:
+            return []
+        self._unlink(link)
+        return [Close(link)]
+
+
+_HANDLERS: Final[dict[Any, _Handler]] = {
+    Register: Registry._register,
+    Beat: Registry._beat,
+    Departing: Registry._departing,
+    Teach: Registry._teach,
+    Find: Registry._find,
+    Roster: Registry._roster,
+    Forget: Registry._forget,
+    Refused: lambda registry, link, message, now: [],
+}
+
+
+def _shown(member: Member) -> dict[str, Any]:
+    return {"name": member.name, "address": shown_endpoint(member.endpoint)}
+
+
+def _unexpected(link: Link, message: Any) -> list[Effect]:
+    text = f"{type(message).__name__} is nothing a tracker expects here"
+    request = getattr(message, "request", NO_REQUEST)
+    return [Send(link, Refused(request, "unexpected", text))]
+
+
+def _not_registered(link: Link) -> list[Effect]:
+    text = "this connection belongs to no registered node; register first"
+    return [Send(link, Refused(NO_REQUEST, "not-registered", text))]
+
+
+def _unknown(link: Link, request: int, name: str) -> Effect:
+    text = f'no member is called "{printable(name, 64)}"'
+    return Send(link, Refused(request, "unknown", text))

@@ -1,0 +1,1 @@
+"""Transports: how bodies of bytes reach another process, and how they come in."""

@@ -1,0 +1,382 @@
+"""Streams over TCP: frames, a handshake first, and a limit on everything a peer may hold.
+
+A stream opens like this. Whoever connects sends `Hello`; the one that listens answers
+`Welcome`, or `Refused` and ends the stream. Frames may follow the `Hello` at once.
+
+    silent for 3 s before its Hello          ended
+    a frame begun and not ended after 10 s   ended
+    the 1,025th stream                       refused with `busy`
+    another protocol, another cluster        refused, both named
+    does not read what it is sent            its requests wait; past 8 MiB it is ended
+
+The rule: a protocol callback never blocks and never raises; whatever a peer sends ends at
+most its own stream.
+"""
+
+import asyncio
+import socket
+from contextlib import suppress
+from itertools import count
+from typing import cast
+
+from tracker.config import shown_endpoint
+from tracker.errors import ClusterError, FrameError, RefusedError
+from tracker.machine import Endpoint, Link
+from tracker.messages import MEMBERSHIP, NO_REQUEST, TEXT_MAX, Hello, Refused, Welcome
+from tracker.text import printable
+from tracker.transport.base import CONNECTIONS_MAX, StreamHandler
+from tracker.wire import PROTOCOL, FrameReader, framed
+
+HELLO_S = 3.0
+FRAME_S = 10.0
+OPEN_S = 2.0
+CLOSE_S = 2.0
+UNREAD_BYTES_MAX = 8 * 1024 * 1024
+BACKLOG = 1_024
+
+
+def bind_tcp(endpoint: Endpoint) -> socket.socket:
+    """Return a listening TCP socket; raises OSError."""
+    family = socket.AF_INET6 if ":" in endpoint[0] else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(endpoint)
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+class TcpStreams:
+    """The streams of one process, in an asyncio or uvloop event loop."""
+
+    def __init__(
+        self,
+        handler: StreamHandler,
+        *,
+        role: str,
+        name: str,
+        cluster: str,
+        connections_max: int = CONNECTIONS_MAX,
+    ) -> None:
+        self.handler = handler
+        self.role = role
+        self.name = name
+        self.cluster = cluster
+        self.connections_max = connections_max
+        self.endpoint: Endpoint = ("", 0)
+        self.numbers = count(1)
+        self.accepted: dict[Link, _Stream] = {}
+        self.links: dict[Link, _Stream] = {}
+        self.newcomers: set[_Stream] = set()
+        self.open_streams: set[_Stream] = set()
+        self._server: asyncio.Server | None = None
+        self._unflushed: list[_Stream] = []
+        self._opening: set[asyncio.Task[None]] = set()
+
+    async def listen(self, sock: socket.socket) -> None:
+        """Begin to accept streams on a listening socket."""
+        loop = asyncio.get_running_loop()
+        self.endpoint = sock.getsockname()[:2]
+        self._server = await loop.create_server(lambda: _Accepted(self), sock=sock)
+
+    def open(self, to: Endpoint) -> None:
+        """Begin to open a stream."""
+        task = asyncio.get_running_loop().create_task(self._open(to))
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    async def _open(self, to: Endpoint) -> None:
+        loop = asyncio.get_running_loop()
+        stream = _Opened(self, to)
+        try:
+            async with asyncio.timeout(OPEN_S):
+                await loop.create_connection(lambda: stream, *to)
+                await stream.welcomed
+        except TimeoutError:
+            stream.drop()
+            self.handler.on_unreachable(to, f"no answer in {OPEN_S:g} s")
+        except (OSError, ClusterError) as error:
+            stream.drop()
+            self.handler.on_unreachable(to, _why(error))
+
+    def send(self, link: Link, body: bytes) -> None:
+        """Send one body in order."""
+        stream = self.links.get(link)
+        if stream is not None:
+            stream.send(framed(body))
+
+    def flush_soon(self, stream: "_Stream") -> None:
+        """Write what a stream has queued once this turn of the loop has read everything."""
+        if not self._unflushed:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._unflushed.append(stream)
+
+    def _flush(self) -> None:
+        streams, self._unflushed = self._unflushed, []
+        for stream in streams:
+            stream.flush()
+
+    def close_link(self, link: Link) -> None:
+        """End one stream after what was sent on it."""
+        stream = self.links.pop(link, None)
+        if stream is not None:
+            stream.end()
+
+    def close(self) -> None:
+        """Stop listening and end every stream."""
+        if self._server is not None:
+            self._server.close()
+        for task in list(self._opening):
+            task.cancel()
+        for stream in [*self.links.values(), *self.newcomers]:
+            stream.end()
+        self.links.clear()
+
+    async def wait_closed(self) -> None:
+        """Wait, after `close`, until the last stream has ended, at most CLOSE_S."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await asyncio.gather(*self._opening, return_exceptions=True)
+                while self.open_streams:
+                    await next(iter(self.open_streams)).ended.wait()
+
+
+class _Stream(asyncio.Protocol):
+    """One stream, from either side."""
+
+    def __init__(self, streams: TcpStreams) -> None:
+        self.streams = streams
+        self.link: Link = next(streams.numbers)
+        self.transport: asyncio.Transport | None = None
+        self.reader = FrameReader()
+        self.is_greeted = False
+        self.is_over = False
+        self.ended = asyncio.Event()
+        self.reason = "closed by the other side"
+        self._frames = 0
+        self._unsent: list[bytes] = []
+        self._watch: asyncio.TimerHandle | None = None
+
+    # -- asyncio calls these --------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        # uvloop's transports are no subclasses of asyncio's.
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(high=256 * 1024)
+        self.streams.newcomers.add(self)
+        self.streams.open_streams.add(self)
+        self._watch = asyncio.get_running_loop().call_later(HELLO_S, self._has_no_hello)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand over every complete frame."""
+        try:
+            body = self.reader.single(data) if self.is_greeted and not self.is_over else None
+            if body is not None:
+                self._frames += 1
+                self.streams.handler.on_frame(self.link, body)
+            else:
+                self._take_all(data)
+        except FrameError as error:
+            self.refuse("bad-frame", str(error))
+        if self.reader.is_midway and self._watch is None and not self.is_over:
+            loop = asyncio.get_running_loop()
+            self._watch = loop.call_later(FRAME_S, self._look_at_frame, self._frames)
+
+    def _take_all(self, data: bytes) -> None:
+        for body in self.reader.feed(data):
+            if self.is_over:
+                break
+            self._frames += 1
+            if self.is_greeted:
+                self.streams.handler.on_frame(self.link, body)
+            else:
+                self.greet(body)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End: tell the handler, unless the end was ours."""
+        streams = self.streams
+        self._unwatch()
+        self.ended.set()
+        streams.open_streams.discard(self)
+        streams.newcomers.discard(self)
+        streams.accepted.pop(self.link, None)
+        known = streams.links.pop(self.link, None)
+        self.is_over = True
+        if known is not None:
+            reason = _why(exc) if isinstance(exc, OSError) else self.reason
+            streams.handler.on_closed(self.link, reason)
+        self.lost()
+
+    def pause_writing(self) -> None:
+        """The peer does not read: read no more of its requests."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """The peer reads again."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    # -- ours ---------------------------------------------------------------------------------
+
+    def greet(self, body: bytes) -> None:
+        """Take the first frame. Raises FrameError for nonsense."""
+        raise NotImplementedError
+
+    def lost(self) -> None:
+        """Note that the connection is gone."""
+
+    def accept(self) -> None:
+        """The handshake is done: the stream has its number."""
+        self.is_greeted = True
+        self._unwatch()
+        self.streams.newcomers.discard(self)
+        self.streams.links[self.link] = self
+
+    def send(self, frame: bytes) -> None:
+        """Queue a frame; it leaves at the end of this turn of the loop, with all others.
+
+        A write wakes whoever waits for it, on another core, which costs as much as an
+        increment. Written together, most of them find the reader awake.
+        """
+        if not self._unsent:
+            self.streams.flush_soon(self)
+        self._unsent.append(frame)
+
+    def refuse(self, code: str, text: str) -> None:
+        """Say why and end the stream; the handler hears of the end."""
+        self.reason = text
+        refusal = Refused(NO_REQUEST, code, printable(text, TEXT_MAX))
+        self.send(framed(MEMBERSHIP.encode(refusal)))
+        self.end()
+
+    def end(self) -> None:
+        """End the stream after what was sent."""
+        self.flush()
+        self.is_over = True
+        if self.transport is not None:
+            self.transport.close()
+
+    def drop(self) -> None:
+        """Give up a stream that never stood; its transport may be gone without a word."""
+        self.is_over = True
+        self._unwatch()
+        self.streams.newcomers.discard(self)
+        self.streams.open_streams.discard(self)
+        if self.transport is not None:
+            self.transport.abort()
+
+    def flush(self) -> None:
+        """Write what is queued."""
+        frames, self._unsent = self._unsent, []
+        if not frames or self.transport is None or self.is_over:
+            return
+        try:
+            self.transport.write(b"".join(frames) if len(frames) > 1 else frames[0])
+        except RuntimeError:
+            # uvloop's handle is gone and the word of its end is still on its way.
+            return
+        if self.transport.get_write_buffer_size() > UNREAD_BYTES_MAX:
+            self.reason = "did not read what it was sent"
+            self.transport.abort()
+
+    def _unwatch(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+
+    def _has_no_hello(self) -> None:
+        self._watch = None
+        if not self.is_over:
+            self.refuse("no-hello", f"no Hello within {HELLO_S:g} s")
+
+    def _look_at_frame(self, frames: int) -> None:
+        """End the stream if the frame that was unfinished then is unfinished still."""
+        self._watch = None
+        if not self.reader.is_midway or self.is_over:
+            return
+        if self._frames == frames:
+            self.refuse("too-slow", f"a frame was begun and not ended within {FRAME_S:g} s")
+        else:
+            loop = asyncio.get_running_loop()
+            self._watch = loop.call_later(FRAME_S, self._look_at_frame, self._frames)
+
+
+class _Accepted(_Stream):
+    """A stream somebody opened to us."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, unless there are too many already."""
+        super().connection_made(transport)
+        streams = self.streams
+        if len(streams.accepted) >= streams.connections_max:
+            self.refuse("busy", f"{streams.connections_max} connections are open; come back later")
+            return
+        streams.accepted[self.link] = self
+
+    def greet(self, body: bytes) -> None:
+        """Take the Hello."""
+        hello = MEMBERSHIP.decode(body)
+        streams = self.streams
+        if not isinstance(hello, Hello):
+            self.refuse("no-hello", f"the first frame is a {type(hello).__name__}, not a Hello")
+        elif hello.protocol != PROTOCOL:
+            text = f"protocol {hello.protocol} is spoken there, {PROTOCOL} here"
+            self.refuse("protocol", text)
+        elif hello.cluster != streams.cluster:
+            theirs = printable(hello.cluster, 64)
+            self.refuse("cluster", f'this is cluster "{streams.cluster}", not "{theirs}"')
+        else:
+            self.accept()
+            welcome = Welcome(PROTOCOL, streams.role, streams.name)
+            self.send(framed(MEMBERSHIP.encode(welcome)))
+            peer = self.transport.get_extra_info("peername") if self.transport else None
+            streams.handler.on_accepted(self.link, peer[:2] if peer else ("", 0))
+
+
+class _Opened(_Stream):
+    """A stream we opened."""
+
+    def __init__(self, streams: TcpStreams, to: Endpoint) -> None:
+        super().__init__(streams)
+        self.to = to
+        self.welcomed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Say hello."""
+        super().connection_made(transport)
+        self.send(framed(MEMBERSHIP.encode(Hello(PROTOCOL, self.streams.cluster))))
+
+    def greet(self, body: bytes) -> None:
+        """Take the Welcome."""
+        answer = MEMBERSHIP.decode(body)
+        if isinstance(answer, Welcome):
+            self.accept()
+            if not self.welcomed.done():
+                self.welcomed.set_result(None)
+            self.streams.handler.on_opened(self.link, self.to)
+            return
+        refusal = answer if isinstance(answer, Refused) else None
+        text = refusal.text if refusal else f"{shown_endpoint(self.to)} does not say Welcome"
+        if not self.welcomed.done():
+            code = refusal.code if refusal else "no-welcome"
+            self.welcomed.set_exception(RefusedError(code, printable(text, TEXT_MAX)))
+        self.end()
+
+    def lost(self) -> None:
+        """Whoever waits for the Welcome waits in vain."""
+        if not self.welcomed.done():
+            self.welcomed.set_exception(ConnectionResetError("closed before it was opened"))
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, OSError) and error.strerror:
+        return printable(error.strerror, 80).lower()
+    return printable(str(error), 80) or type(error).__name__

@@ -1,0 +1,119 @@
+"""Datagrams over UDP: one non-blocking socket, drained before anything is decided.
+
+The rule: nothing here waits and nothing queues. What the kernel does not take is dropped and
+counted; what it holds is read in turns of at most 64, so that streams get theirs too.
+"""
+
+import asyncio
+import socket
+from contextlib import suppress
+
+from tracker.errors import FrameError
+from tracker.machine import Endpoint
+from tracker.transport.base import DATAGRAMS_PER_DRAIN_MAX, DatagramHandler, PlainSeal, Seal
+from tracker.wire import DATAGRAM_BYTES_MAX
+
+RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024
+BURST_S = 0.002
+
+
+def bind_udp(endpoint: Endpoint) -> socket.socket:
+    """Return a non-blocking UDP socket bound to an address; raises OSError.
+
+    Asks for a receive buffer of 4 MiB, past the system's limit where we may.
+    """
+    family = socket.AF_INET6 if ":" in endpoint[0] else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        force = getattr(socket, "SO_RCVBUFFORCE", 33)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, force, RECEIVE_BUFFER_BYTES)
+        except OSError:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        sock.bind(endpoint)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+class UdpDatagrams:
+    """One UDP socket in an asyncio or uvloop event loop."""
+
+    def __init__(
+        self, sock: socket.socket, handler: DatagramHandler, seal: Seal | None = None
+    ) -> None:
+        self.endpoint: Endpoint = sock.getsockname()[:2]
+        self.dropped = 0
+        self.strange = 0
+        self._socket = sock
+        self._handler = handler
+        self._seal = seal or PlainSeal()
+        self._is_v6 = sock.family == socket.AF_INET6
+        self._is_busy = False
+        self._read_at = 0.0
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(sock.fileno(), self._readable)
+
+    @property
+    def receive_buffer_bytes(self) -> int:
+        """The receive buffer the kernel gave (it counts its own overhead, so twice the wish)."""
+        return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+
+    def send(self, to: Endpoint, body: bytes) -> bool:
+        """Send one body; false when it was dropped."""
+        try:
+            self._socket.sendto(self._seal.close(body), to)
+        except OSError:
+            self.dropped += 1
+            return False
+        return True
+
+    def drain(self) -> None:
+        """Hand over what is waiting, at most 64 datagrams, then let the handler decide."""
+        self._take(DATAGRAMS_PER_DRAIN_MAX)
+        self._handler.on_drained()
+
+    def _readable(self) -> None:
+        """Take what the loop says is there.
+
+        A node on a query's way gets one datagram a query: the read that would find nothing
+        more is a fifth of what handling it costs. So one is read; if the loop calls again at
+        once there were more, and everything is drained until a turn finds a single one.
+        """
+        taken = self._take(DATAGRAMS_PER_DRAIN_MAX if self._is_busy else 1)
+        now = self._loop.time()
+        self._is_busy = taken > 1 or (not self._is_busy and now - self._read_at < BURST_S)
+        self._read_at = now
+        self._handler.on_drained()
+
+    def _take(self, count: int) -> int:
+        receive, unseal = self._socket.recvfrom, self._seal.open
+        handle, is_v6 = self._handler.on_datagram, self._is_v6
+        for taken in range(count):
+            try:
+                datagram, sender = receive(DATAGRAM_BYTES_MAX + 1)
+            except (BlockingIOError, InterruptedError):
+                return taken
+            except OSError:
+                # A refusal of something sent earlier (ICMP), or the socket is closed.
+                if self._socket.fileno() < 0:
+                    return taken
+                continue
+            try:
+                if len(datagram) > DATAGRAM_BYTES_MAX:
+                    raise FrameError("longer than any message")
+                body = unseal(datagram)
+            except FrameError:
+                self.strange += 1
+                continue
+            handle(body, sender[:2] if is_v6 else sender)
+        return count
+
+    def close(self) -> None:
+        """Stop receiving and give the port back."""
+        if self._socket.fileno() >= 0:
+            with suppress(RuntimeError):
+                self._loop.remove_reader(self._socket.fileno())
+            self._socket.close()
