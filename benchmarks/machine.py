@@ -63,7 +63,7 @@ def process(command: list[str], port: int, core: int | None = None) -> Iterator[
     """Run a server, pinned to a core, until the block ends; gives its pid once it listens."""
     if core is not None and (os.cpu_count() or 1) > 1 and shutil.which("taskset"):
         command = ["taskset", "-c", str(core), *command]
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=(subprocess.DEVNULL if "BENCHERR" not in __import__("os").environ else None))
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _wait_for(port, child)
         yield child.pid

@@ -213,7 +213,7 @@ class Asker:
         self.strangers += query.tally.strangers
         self.hops = query.hops
         effects: list[Effect] = []
-        if why != COMPLETE and (query.pending or query.cut):
+        if query.pending or query.cut:
             stop = Stop(query.id)
             effects += [Send(child, stop) for child in query.children]
         if query.request.rows:

@@ -263,7 +263,8 @@ def joined_line(emit: Emit, settings: NodeSettings) -> str:
     tracker = settings.trackers[0] if settings.trackers else ("", 7400)
     option = "" if tracker[1] == 7400 else f" --tracker {shown_endpoint(tracker)}"
     return (
-        f"joined tracker {details['tracker']} in {details['ms']:.0f} ms · {members} member{plural}\n"
+        f"joined tracker {details['tracker']} in {details['ms']:.0f} ms"
+        f" · {members} member{plural}\n"
         f"next:  counter inc views 5{option}   ·   counter query views --live{option}"
     )
 

@@ -66,6 +66,24 @@ class Sessions:
         """Note that this operation counts."""
         self.restore(session, sequence, content_of(pairs))
 
+    def follows(self, session: bytes, sequence: int, pair: tuple[Any, ...]) -> bool:
+        """Remember an operation of one pair if it is the next one of a known session.
+
+        Says whether it was; if not, nothing has changed.
+        """
+        known = self._sessions.get(session)
+        if known is None or sequence != known.highest + 1:
+            return False
+        known.highest = sequence
+        known.recent[sequence] = pair
+        self.operations += 1
+        if len(known.recent) > WINDOW_MAX:
+            self._trim(known, sequence)
+        self._sessions.move_to_end(session)
+        if self.operations > self.operations_max:
+            self._drop_oldest()
+        return True
+
     def restore(self, session: bytes, sequence: int, content: Any) -> None:
         """Note an operation by the content that `rows` gave; None: it only was the highest."""
         known = self._sessions.get(session)

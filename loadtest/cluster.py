@@ -25,7 +25,7 @@ from tracker.transport.udp import UdpDatagrams
 FILES_PER_NODE = 5
 FILES_BESIDE = 512
 NODES_MAX = 20_000
-NODES_AT_ONCE = 100
+JOINING_MAX = 300
 TRACKER = TrackerConfig(publish_gap_s=0.05)
 
 
@@ -80,6 +80,8 @@ class Cluster:
         self._dice = random.Random(f"{seed}/datagrams")
         self._on_up = on_up
         self._tracker: Tracker | None = None
+        self._joined = 0
+        self._has_joined = asyncio.Event()
 
     async def __aenter__(self) -> "Cluster":
         raise_file_limit(self.count)
@@ -128,7 +130,7 @@ class Cluster:
 
     async def _start(self) -> None:
         settings = TrackerSettings(listen=("127.0.0.1", 0), config=TRACKER)
-        self._tracker = Tracker(settings, _ignore)
+        self._tracker = Tracker(settings, lambda emit: None)
         await self._tracker.start()
         for number in range(1, self.count + 1):
             node = Node(
@@ -138,23 +140,28 @@ class Cluster:
                     trackers=(self._tracker.endpoint,),
                     gossip=self._gossip,
                 ),
-                _ignore,
+                self._emitted,
                 self._make_datagrams,
             )
             self.nodes.append(node)
             await node.start()
-            if number % NODES_AT_ONCE == 0:
-                await self._registered()
+            if number % 10 == 0:
+                await asyncio.sleep(0)
+            # All at once would keep each other from connecting in time.
+            while number - self._joined > JOINING_MAX:
+                self._has_joined.clear()
+                await self._has_joined.wait()
         # No event says that the slowest node has heard of the newest; its view does.
         while (up := self._up()) < self.count:
             self._on_up(up)
             await asyncio.sleep(0.02)
         self._on_up(self.count)
 
-    async def _registered(self) -> None:
-        """Wait for those begun so far: all at once would keep each other from connecting."""
-        while not all(node.machine.membership.is_registered for node in self.nodes[-NODES_AT_ONCE:]):
-            await asyncio.sleep(0.001)
+    def _emitted(self, emit: Emit) -> None:
+        """Count who has joined; what else the nodes would say to a person is dropped."""
+        if emit.event == "joined":
+            self._joined += 1
+            self._has_joined.set()
 
     def _up(self) -> int:
         views = [node.machine.membership.view for node in self.nodes]
@@ -189,7 +196,3 @@ def raise_file_limit(nodes: int) -> None:
                 f"{fits} nodes would fit (ulimit -n)"
             ) from None
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-
-
-def _ignore(emit: Emit) -> None:
-    """A load test counts for itself; what its nodes would say to a person is dropped."""

@@ -114,7 +114,11 @@ class Driver:
         for effect in effects:
             kind = effect.__class__
             if kind is Send:
-                self._send(effect.to, effect.message)  # type: ignore[union-attr]
+                to, message = effect.to, effect.message  # type: ignore[union-attr]
+                if to.__class__ is int:
+                    self.streams.send(to, self._frames.encode(message))  # type: ignore[union-attr]
+                else:
+                    self._send_datagram(to, message)
             elif kind is Persist:
                 assert self.records is not None
                 self.records.write(effect)  # type: ignore[arg-type]
@@ -123,11 +127,7 @@ class Driver:
             else:
                 self._carry_out_rare(effect)
 
-    def _send(self, to: Any, message: Any) -> None:
-        if to.__class__ is int:
-            assert self.streams is not None
-            self.streams.send(to, self._frames.encode(message))
-            return
+    def _send_datagram(self, to: Endpoint, message: Any) -> None:
         assert self._gossip is not None
         assert self.datagrams is not None
         body = self._gossip.encode(message)
@@ -175,7 +175,7 @@ class Driver:
         except FrameError as error:
             self.traffic.refused += 1
             refusal = Refused(NO_REQUEST, "bad-message", printable(str(error), TEXT_MAX))
-            self._send(link, refusal)
+            self.carry_out([Send(link, refusal)])
             return
         self.carry_out(self.machine.receive(link, message, monotonic()))
         if message.__class__ not in self._untimed:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 
@@ -125,7 +126,7 @@ async def test_a_burst_is_taken_in_turns_and_each_turn_ends_with_a_decision(
     await asyncio.sleep(0)
 
     assert [body for _, body, _ in heard] == [b"%d" % number for number in range(count)]
-    turns = [later - before for before, later in zip([0, *theirs.drains], theirs.drains)]
+    turns = [later - before for before, later in pairwise([0, *theirs.drains])]
     assert max(turns) <= DATAGRAMS_PER_DRAIN_MAX
     assert theirs.drains[-1] == count
 

@@ -160,6 +160,14 @@ def test_the_same_increment_while_its_record_is_under_way_waits_for_the_same_rec
     assert ledger.counters.value("k") == 5
 
 
+def test_what_waits_for_the_disk_is_not_acknowledged_from_memory():
+    ledger = make_ledger()
+    ledger.increment(LINK, make_increment(ack=ACK_DISK))
+
+    assert ledger.increment(OTHER_LINK, make_increment(ack=ACK_MEMORY)) == []
+    assert ledger.counters.value("k") == 0
+
+
 def test_what_was_counted_in_memory_is_not_called_on_disk_before_it_is():
     ledger = make_ledger()
     ledger.increment(LINK, make_increment(ack=ACK_MEMORY))

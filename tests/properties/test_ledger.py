@@ -135,6 +135,11 @@ class LedgerAgainstDictionary(RuleBasedStateMachine):
         return {key: self.ledger.counters.value(key) for key in "kmn"}
 
     @invariant()
+    def nothing_is_held_against_the_range_for_what_was_settled(self):
+        later = [m for _, m in self.waiting if m.ack == ACK_DISK]
+        assert self.ledger._reserved == sum(abs(x) for m in later for x in m.pairs[1::2])
+
+    @invariant()
     def every_total_is_what_was_acknowledged(self):
         totals = dict.fromkeys("kmn", 0)
         for rows in self.counted.values():

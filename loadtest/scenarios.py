@@ -1,0 +1,148 @@
+"""A scenario: what a load test does to a cluster, whichever way the cluster is run.
+
+A share of the nodes is ended without a word. Then writers count, each on a node of its own,
+and queries are asked one after another, spread over the time the load lasts. At the end the
+writers stop, and one last query for each key must find the exact total.
+
+The rule: everything a scenario chooses comes from its seed, each choice from a generator of
+its own. What a run measured may differ from machine to machine, what it did may not.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+
+from counter.config import CHATTER_MAX, LAN, LOCAL, WAN, GossipConfig
+from loadtest import workload
+from loadtest.report import Situation
+from tracker.errors import ConfigError
+
+CHATTER, LATENCY_S, DURATION_S, QUERIES = 10, 0.010, 10.0, 50
+"""Defaults. Fifty queries leave 0.2 s to each in the default ten seconds."""
+RATE = 1_000.0
+"""Default of `rate`: the writers take some hundredths of a core, so that queries are measured."""
+WRITERS = 20
+"""Default of `writers`, at most one for each node."""
+
+LATENCY_S_MAX = 1.0
+DURATION_S_MAX = 3_600.0
+WRITERS_MAX = 1_000
+RATE_MAX = 1_000_000.0
+QUERIES_MAX = 100_000
+SEED_MAX = 2**63 - 1
+KEYS = 4
+SKEW = 1.0
+"""Zipf's exponent: the first key gets about half of all increments."""
+
+LOCAL_LATENCY_S_MAX = 0.002
+LAN_LATENCY_S_MAX = 0.030
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """What is done. Times in seconds; loss and crash are shares; rate is increments a second."""
+
+    nodes: int
+    seed: int
+    chatter: int = CHATTER
+    latency_s: float = LATENCY_S
+    loss: float = 0.0
+    crash: float = 0.0
+    writers: int = WRITERS
+    rate: float = RATE
+    queries: int = QUERIES
+    duration_s: float = DURATION_S
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense, in plain words."""
+        if self.nodes < 1:
+            raise ConfigError(f"nodes is {self.nodes}, needs at least 1")
+        _within("chatter", self.chatter, 1, CHATTER_MAX)
+        _within("latency", self.latency_s, 0, LATENCY_S_MAX, " s")
+        _within("writers", self.writers, 0, WRITERS_MAX)
+        _within("queries", self.queries, 0, QUERIES_MAX)
+        _within("seed", self.seed, 0, SEED_MAX)
+        for name in ("loss", "crash"):
+            share = getattr(self, name)
+            if not 0.0 <= share < 1.0:
+                raise ConfigError(f"{name} is {100 * share:g}%, needs 0% or more, less than 100%")
+        if not 0.0 < self.rate <= RATE_MAX:
+            raise ConfigError(f"rate is {self.rate:g}, needs more than 0, at most {RATE_MAX:g}")
+        _within("duration", self.duration_s, 0.1, DURATION_S_MAX, " s")
+
+    @property
+    def gossip(self) -> GossipConfig:
+        """The settings of every node: the preset for this latency, with this chatter."""
+        preset = LAN if self.latency_s <= LAN_LATENCY_S_MAX else WAN
+        if self.latency_s <= LOCAL_LATENCY_S_MAX:
+            preset = LOCAL
+        return replace(preset, chatter=self.chatter)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all nodes."""
+        return [f"n{number}" for number in range(1, self.nodes + 1)]
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys that are counted, the most popular first."""
+        return workload.key_names(KEYS)
+
+    @property
+    def query_gap_s(self) -> float:
+        """The time from one query to the next, if each ends within it."""
+        return self.duration_s / max(1, self.queries)
+
+    def situation(self, mode: str) -> Situation:
+        """Return what the report says of it."""
+        return Situation(
+            nodes=self.nodes,
+            mode=mode,
+            seed=self.seed,
+            chatter=self.chatter,
+            latency_ms=round(1000 * self.latency_s, 6),
+            loss=self.loss,
+            crash=self.crash,
+        )
+
+    # -- choices ------------------------------------------------------------------------------
+
+    def crashed(self) -> list[str]:
+        """Return the names of those who are ended before the load; one node at least stays."""
+        count = min(self.nodes - 1, round(self.crash * self.nodes))
+        return self._random("crash").sample(self.names, count)
+
+    def written_to(self, up: Sequence[str]) -> list[str]:
+        """Return the node of each writer; no node has a second one before all have one."""
+        chosen = self._random("writers").sample(up, min(len(up), self.writers))
+        return [chosen[number % len(chosen)] for number in range(self.writers)]
+
+    def increments(self, writer: int) -> Iterator[workload.Amount]:
+        """Yield what a writer counts."""
+        return workload.increments(self._random(f"increments/{writer}"), self.keys, skew=SKEW)
+
+    def arrivals(self, writer: int) -> Iterator[float]:
+        """Yield when a writer counts, in seconds since the load began."""
+        return workload.arrivals(self._random(f"arrivals/{writer}"), self.rate / self.writers)
+
+    def questions(self, up: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Yield (node that is asked, key)."""
+        for number, key in workload.questions(self._random("questions"), len(up), self.keys):
+            yield up[number], key
+
+    def identity(self, what: str) -> bytes:
+        """Return 16 bytes that name something in a world without chance: a store, a session."""
+        return self._random(f"identity/{what}").randbytes(16)
+
+    def _random(self, name: str) -> Random:
+        return Random(f"{self.seed}/{name}")
+
+
+def writers_for(nodes: int) -> int:
+    """Return how many writers there are when nobody said."""
+    return min(WRITERS, nodes)
+
+
+def _within(what: str, value: float, low: float, high: float, unit: str = "") -> None:
+    if not low <= value <= high:
+        raise ConfigError(f"{what} is {value:g}{unit}, needs {low:g} to {high:g}{unit}")
