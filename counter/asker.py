@@ -19,6 +19,7 @@ from counter.lastknown import LastValue, LastValues
 from counter.messages import (
     GOSSIP,
     ROWS_PER_PAGE,
+    UNTIL_ALL,
     Answer,
     Answered,
     Missing,
@@ -163,6 +164,9 @@ class Asker:
             heard = query.answers[reply.store]
             last = LastValue(heard.value, now, heard.has_decreased)
             self.last_values.note(reply.store, query.request.key, last)
+        if query.pending and query.request.until == UNTIL_ALL:
+            # Only time can end it now, and time is the tick's business.
+            return []
         why = query.verdict(now, view_is_current=view_is_current)
         return [] if why is None else self._end(asked, why, now)
 

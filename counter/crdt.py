@@ -67,7 +67,8 @@ class Share:
             return
         if epoch > self.epoch:
             self.epoch = epoch
-            self.positive, self.negative = {}, {}
+            self.positive.clear()
+            self.negative.clear()
         for key, positive, negative in rows:
             self.positive[key] = max(self.positive.get(key, 0), positive)
             if negative:

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LastValue:
     """What was heard, and when (seconds on the node's monotonic clock)."""
 

@@ -24,7 +24,6 @@ from counter.sessions import Known, Sessions
 from tracker import wire
 from tracker.machine import Effect, Link, Persist, Persisted, PersistFailed, Send
 from tracker.messages import Refused
-from tracker.wire import SHARE_MAX
 
 ROWS_PER_RECORD = 256
 
@@ -71,8 +70,6 @@ class Ledger:
     def increment(self, link: Link, message: Increment) -> list[Effect]:
         """Take one increment from a client; the effects hold its reply, now or later."""
         pairs = message.pairs
-        if len(pairs) == 2 and not self.durable and self._counts_at_once(message):
-            return [Send(link, Counted(message.sequence, False, False))]
         known = self.sessions.look_up(message.session, message.sequence, pairs)
         if known is not Known.NEW:
             return self._known(link, message, known)
@@ -96,25 +93,6 @@ class Ledger:
             return [persist]
         _add(self.counters.own, pairs)
         return [persist, Send(link, Counted(message.sequence, False, False))]
-
-    def _counts_at_once(self, message: Increment) -> bool:
-        """Count the plainest case, and say whether it was that: the next operation of a known
-        client raises a known key in memory. It is most of what a node does."""
-        key, amount = message.pairs
-        totals = self.counters.own.positive
-        total = totals.get(key)
-        if (
-            total is None
-            or amount < 0
-            or total + amount > SHARE_MAX
-            or message.ack == ACK_DISK
-            or self.is_leaving
-            or not self.sessions.follows(message.session, message.sequence, message.pairs)
-        ):
-            return False
-        totals[key] = total + amount
-        self.operations += 1
-        return True
 
     def _known(self, link: Link, message: Increment, known: Known) -> list[Effect]:
         sequence = message.sequence

@@ -18,6 +18,7 @@ import anyio
 
 from counter import __version__
 from counter.config import LAN, GossipConfig, NodeConfig
+from counter.express import express
 from counter.gossip import UNTIMED, Gossip
 from counter.messages import DOOR, GOSSIP
 from counter.storage.base import Storage
@@ -25,7 +26,7 @@ from counter.storage.durable import DurableStorage
 from counter.storage.memory import MemoryStorage
 from tracker.config import shown_endpoint
 from tracker.driver import Driver
-from tracker.errors import ConfigError
+from tracker.errors import ConfigError, RefusedError
 from tracker.files import shown_path
 from tracker.logs import text_line
 from tracker.machine import Emit, Endpoint, Leave, Persisted, PersistFailed
@@ -100,7 +101,9 @@ class Node:
             trackers,
             random.Random(secrets.randbits(128)),
         )
-        self.driver = Driver(self.machine, DOOR, GOSSIP, self._emitted, UNTIMED)
+        self.driver = Driver(
+            self.machine, DOOR, GOSSIP, self._emitted, UNTIMED, express(self.machine.ledger)
+        )
         self._streams = TcpStreams(
             self.driver, role="node", name=settings.name, cluster=settings.cluster
         )
@@ -213,15 +216,15 @@ def run(settings: NodeSettings) -> int:
     """Run a node until it is told to stop. Raises ClusterError for what fails at start."""
 
     async def serve(stop: anyio.Event) -> int:
-        refused: list[str] = []
+        refused: list[RefusedError] = []
 
         def on_emit(emit: Emit) -> None:
             if emit.event == "joined":
                 _say(joined_line(emit, settings))
             elif emit.event == "registration-refused":
-                refused.append(str(emit.details["text"]))
                 _complain(text_line(emit.event, emit.details))
                 if not node.machine.membership.is_registered:
+                    refused.append(RefusedError(emit.details["code"], emit.details["text"]))
                     stop.set()
             elif emit.event not in ("departed", "view") or settings.verbose:
                 _complain(text_line(emit.event, emit.details))
@@ -233,8 +236,8 @@ def run(settings: NodeSettings) -> int:
         if settings.data is None and node.keys:
             _complain(f"this node kept its counts in memory: {node.keys} keys end with it")
         await node.stop()
-        if refused and not node.machine.membership.heard_at:
-            raise ConfigError(refused[0])
+        if refused:
+            raise refused[0]
         return 0
 
     return run_daemon(serve)

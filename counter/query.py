@@ -77,7 +77,7 @@ class Pending:
     asks: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Heard:
     """One answer. `store` is the first 8 bytes of the store id, `at_s` since the start."""
 
@@ -126,7 +126,8 @@ class OwnQuery:
     gone: frozenset[int] | None = None
     firsts: list[int] = field(default_factory=lambda: [0])
     waves: int = 0
-    next_wave: float = 0.0
+    wave_at: float = 0.0
+    is_plan_due: bool = False
     changed_at: float = 0.0
     heard_at: float = 0.0
     asks_max: int = 0
@@ -241,7 +242,8 @@ class OwnQuery:
         self.answers[reply.store] = heard
         self.value += reply.value
         self.heard_at = now
-        self.hops_seen = max(self.hops_seen, reply.age)
+        if reply.age > self.hops_seen:
+            self.hops_seen = reply.age
         if reply.value:
             self.changed_at = now
         asks = pending.asks if pending is not None else 0
@@ -252,10 +254,11 @@ class OwnQuery:
         if not asks and (self.visits == 1 or reply.age == 1):
             # The later rounds of several visits leave at once, though their age is higher.
             self.hops.measure(elapsed / (reply.age + 1))
-        if self.waves == 0:
-            self._plan_first_repair()
-        self.pending.pop(reply.position, None)
-        self.cut.pop(reply.position, None)
+        self.is_plan_due = self.waves == 0
+        if pending is not None:
+            del self.pending[reply.position]
+        else:
+            self.cut.pop(reply.position, None)
         if reply.cut:
             self._cut_arc(reply.cut)
         return True
@@ -310,17 +313,25 @@ class OwnQuery:
             2 * hops.mean_s + 4 * hops.deviation_s,
         )
 
+    @property
+    def next_wave(self) -> float:
+        """When the next wave is due. Until the first one, each answer puts it off."""
+        if self.is_plan_due:
+            self._plan_first_repair()
+        return self.wave_at
+
     def _plan_first_repair(self) -> None:
         """Aim at the time the deepest answer is due, or a settle time after the last one.
 
         While nobody has answered, the hop is a guess that may be far too short: three times
         as long is waited before everybody is blamed.
         """
+        self.is_plan_due = False
         expected_s = (self.depth + 1) * (self.hops.mean_s + 2 * self.hops.deviation_s)
         if len(self.answers) == 1:
             expected_s *= 3
         settle_s = max(self.config.settle_floor_s, self.hops.mean_s / 2)
-        self.next_wave = settle_s + max(self.started + expected_s, self.heard_at)
+        self.wave_at = settle_s + max(self.started + expected_s, self.heard_at)
 
     def asks_wanted(self) -> int:
         """Return K: how many asks make a member's silence a proof."""
@@ -338,7 +349,7 @@ class OwnQuery:
         """
         pause = self.repair_s()
         if lag_s > pause and now >= self.next_wave:
-            self.next_wave = now + pause
+            self.wave_at = now + pause
 
     def wave(self, now: float) -> list[Send]:
         """Return the repair asks due now: each pending member whose last ask is overdue."""
@@ -348,7 +359,7 @@ class OwnQuery:
         wanted = self.asks_wanted()
         due = [p for p in self.pending.values() if p.asks < wanted]
         due.sort(key=lambda p: (p.asks, p.member.status != ALIVE))
-        self.next_wave = now + self.repair_s()
+        self.wave_at = now + self.repair_s()
         if not due:
             return []
         self.waves += 1

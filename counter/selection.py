@@ -47,6 +47,8 @@ def split(
     """
     begin, end = view.span(low, high)
     positions, ring = view.positions, view.ring
+    if end - begin == 1 and positions[begin] in skip:
+        return [], 0
     if skip:
         places = [i for i in range(begin, end) if positions[i] not in skip]
     else:

@@ -69,7 +69,9 @@ class Cluster:
         faults: Faults | None = None,
         gossip: GossipConfig = LOCAL,
         on_up: Callable[[int], None] = lambda up: None,
+        tracker: Endpoint | None = None,
     ) -> None:
+        """Make a cluster; with `tracker` its nodes join one that runs elsewhere."""
         if not 1 <= count <= NODES_MAX:
             raise ConfigError(f"{count} nodes: one process runs 1 to {NODES_MAX}")
         self.count = count
@@ -79,6 +81,7 @@ class Cluster:
         self._gossip = gossip
         self._dice = random.Random(f"{seed}/datagrams")
         self._on_up = on_up
+        self._elsewhere = tracker
         self._tracker: Tracker | None = None
         self._joined = 0
         self._has_joined = asyncio.Event()
@@ -103,6 +106,8 @@ class Cluster:
     @property
     def tracker_endpoint(self) -> Endpoint:
         """Where the tracker listens."""
+        if self._elsewhere is not None:
+            return self._elsewhere
         assert self._tracker is not None
         return self._tracker.endpoint
 
@@ -129,15 +134,16 @@ class Cluster:
                 await node.abandon()
 
     async def _start(self) -> None:
-        settings = TrackerSettings(listen=("127.0.0.1", 0), config=TRACKER)
-        self._tracker = Tracker(settings, lambda emit: None)
-        await self._tracker.start()
+        if self._elsewhere is None:
+            settings = TrackerSettings(listen=("127.0.0.1", 0), config=TRACKER)
+            self._tracker = Tracker(settings, lambda emit: None)
+            await self._tracker.start()
         for number in range(1, self.count + 1):
             node = Node(
                 NodeSettings(
                     name=f"n{number}",
                     listen=("127.0.0.1", 0),
-                    trackers=(self._tracker.endpoint,),
+                    trackers=(self.tracker_endpoint,),
                     gossip=self._gossip,
                 ),
                 self._emitted,

@@ -315,11 +315,19 @@ _SENTENCES = {
 
 
 def _check_line(check: Row, *, is_first: bool) -> str:
-    expected, found = grouped(check["expected"]), grouped(check["found"])
     name = _SENTENCES.get(check["name"], printable(check["name"], 80))
-    sign = "=" if check["expected"] == check["found"] else "≠"
     mark = "✓" if check["ok"] else "✗"
-    return f"{'checks' if is_first else '':<8} {mark} {name} ({expected} {sign} {found})"
+    return f"{'checks' if is_first else '':<8} {mark} {name} ({_comparison(check)})"
+
+
+def _comparison(check: Row) -> str:
+    expected, found = check["expected"], check["found"]
+    if found is None:
+        return "nothing was measured"
+    if not isinstance(expected, int):
+        # A threshold: its name says what was expected.
+        return f"{found:,.5g}".replace(",", " ")
+    return f"{grouped(expected)} {'=' if expected == found else '≠'} {grouped(found)}"
 
 
 def _repeat_line(command: str, log: Path | None) -> str:

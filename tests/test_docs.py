@@ -7,11 +7,8 @@ what happens is the business of `test_docs_run.py`.
 """
 
 import ast
-import importlib
-import importlib.util
 import inspect
 import re
-import types
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -20,13 +17,17 @@ from typing import Any
 import pytest
 import typer
 
+from counter import query
 from counter.cli import screens
 from counter.cli.app import COMMANDS, build
 from counter.cli.settings import KNOWN, shown_value
 from counter.client.answers import Outcome, as_object, nothing_heard
+from counter.config import PRESETS
 from counter.messages import DOOR, GOSSIP
+from loadtest import cli as loadtest
 from loadtest.report import Queries, Situation, Writes, summary
 from tracker import errors
+from tracker.config import TrackerConfig
 from tracker.members import STATUS_NAMES
 from tracker.messages import MEMBERSHIP
 from tracker.text import printable
@@ -34,7 +35,6 @@ from tracker.text import printable
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("tracker", "counter", "loadtest")
 GENERATED = "<!-- made by tests/test_docs.py from the code; `make docs` writes it anew -->\n"
-LOADTEST_FAILED = 99
 
 Recorded = Callable[[str, str], None]
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -86,23 +86,9 @@ def programs() -> Iterator[tuple[str, Any]]:
     for name in COMMANDS:
         group: Any = typer.main.get_command(build([name]))
         yield f"counter {name}", getattr(group, "commands", {name: group})[name]
-    with_loadtest = importlib.util.find_spec("loadtest.cli")
-    if with_loadtest is not None:
-        app = loadtest_app(importlib.import_module("loadtest.cli"))
-        yield from subcommands("loadtest", app)
-
-
-def loadtest_app(module: types.ModuleType) -> Any:
-    made = [value for value in vars(module).values() if isinstance(value, typer.Typer)]
-    return typer.main.get_command(made[0] if made else module.build())
-
-
-def subcommands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
-    children = getattr(command, "commands", {})
-    if not children:
-        yield name, command
-    for child in children:
-        yield from subcommands(f"{name} {child}", children[child])
+    app = typer.Typer(add_completion=False)
+    app.command("loadtest")(loadtest.load)
+    yield "loadtest", typer.main.get_command(app)
 
 
 def parameters(command: Any) -> Iterator[tuple[str, str]]:
@@ -147,7 +133,9 @@ def test_the_page_of_commands_is_made_from_the_commands(recorded: Recorded) -> N
 def test_every_command_and_option_stands_on_the_page_of_commands() -> None:
     shown = text_of("docs/reference/commands.md")
     wanted = {f"## {name}\n" for name, _ in programs()}
-    wanted |= {option for _, c in programs() for p in c.params for option in p.opts if "-" in option}
+    wanted |= {
+        option for _, c in programs() for p in c.params for option in p.opts if "-" in option
+    }
 
     assert {word for word in wanted if word not in shown} == set()
 
@@ -158,12 +146,12 @@ def test_the_page_of_settings_is_made_from_the_settings(recorded: Recorded) -> N
         for s in KNOWN.values()
     ]
     intro = (
-        "Each is looked up in this order: the flag of the same name, where a command has one; the\n"
-        "variable in the environment; `./counter.toml`; the user's own file, which is\n"
-        "`counter/counter.toml` in `$XDG_CONFIG_HOME` or in `~/.config`; the default. A file holds\n"
-        "lines like `tracker = [\"127.0.0.1:7400\"]`, `ack = \"disk\"`, `chatter = 10`; times are\n"
-        "texts (`\"250ms\"`, `\"2s\"`, `\"1m\"`, `\"24h\"`). An unknown name or a value out of range is\n"
-        "refused, whichever command runs. `counter config` prints each value and where it is from.\n"
+        "Each is looked up in this order: the flag of the same name, where a command has one;\n"
+        "the variable in the environment; `./counter.toml`; the user's own file, which is\n"
+        "`counter/counter.toml` in `$XDG_CONFIG_HOME` or in `~/.config`; the default. A file\n"
+        'holds lines like `tracker = ["127.0.0.1:7400"]`, `ack = "disk"`, `chatter = 10`; times\n'
+        'are texts (`"250ms"`, `"2s"`, `"1m"`, `"24h"`). An unknown name or a value out of range\n'
+        "is refused, whichever command runs. `counter config` prints each value and its source.\n"
     )
     heads = ("setting", "in the environment", "default", "what it is")
 
@@ -172,7 +160,9 @@ def test_the_page_of_settings_is_made_from_the_settings(recorded: Recorded) -> N
 
 def test_help_names_no_variable_that_is_no_setting() -> None:
     known = {setting.variable for setting in KNOWN.values()}
-    named = {v for page in documents() for v in re.findall(r"\bCOUNTER_[A-Z_]+[A-Z]", text_of(page))}
+    named = {
+        v for page in documents() for v in re.findall(r"\bCOUNTER_[A-Z_]+[A-Z]", text_of(page))
+    }
     helped = {
         variable
         for _, command in programs()
@@ -244,12 +234,12 @@ def message_part(message: Any) -> str:
 def test_the_page_of_messages_is_made_from_the_messages(recorded: Recorded) -> None:
     intro = (
         "A message is a msgpack array: its integer tag, then its fields in order. On a stream it\n"
-        "stands behind a length of four bytes, big end first (1 to 65 536); in a datagram (at most\n"
-        "1232 bytes) behind one byte that names the seal, `0x01` for none. Fields beyond those\n"
+        "stands behind a length of four bytes, big end first (1 to 65 536); in a datagram (1232\n"
+        "bytes at most) behind one byte that names the seal, `0x01` for none. Fields beyond those\n"
         "listed are ignored; an unknown tag, a missing or a wrong field is refused, and whoever\n"
-        "sent it on a stream is told. A *member*, wherever it stands, is an array of name, store id\n"
-        "(16 bytes), reign, epoch, incarnation, host, port, status (0 alive, 1 suspect, 2 dead,\n"
-        "3 away, 4 gone), durable, note. A *page* is the msgpack of an array of members.\n"
+        "sent it on a stream is told. A *member*, wherever it stands, is an array of name, store\n"
+        "id (16 bytes), reign, epoch, incarnation, host, port, status (0 alive, 1 suspect,\n"
+        "2 dead, 3 away, 4 gone), durable, note. A *page* is the msgpack of an array of members.\n"
     )
     own = [m for m in DOOR.classes() if m not in set(MEMBERSHIP.classes())]
     parts = [intro]
@@ -319,8 +309,8 @@ def test_the_page_of_errors_is_made_from_the_error_tree(recorded: Recorded) -> N
             state = "unchanged" if error.definite else "not known"
             rows.append((f"`{name}`", told, state, "yes" if error.retry_safe else "no"))
     intro = (
-        "One class for each thing a caller does differently, in `tracker.errors`. The codes that a\n"
-        "`RefusedError` carries: [refusals](refusals.md).\n"
+        "One class for each thing a caller does differently, in `tracker.errors`. The codes that\n"
+        "a `RefusedError` carries: [refusals](refusals.md).\n"
     )
     heads = ("error", "what happened", "the state is", "the same again may help")
 
@@ -383,7 +373,7 @@ def test_every_field_of_a_load_test_stands_on_the_page_of_json() -> None:
 
 def test_every_exit_code_stands_on_the_page_of_json() -> None:
     names = ("DONE", "REFUSED", "USAGE", "INCOMPLETE", "DEFECT", "INTERRUPTED")
-    codes = {str(getattr(screens, name)) for name in names} | {str(LOADTEST_FAILED)}
+    codes = {str(getattr(screens, name)) for name in names} | {str(loadtest.FAILED)}
     shown = re.findall(r"(?m)^\| `([0-9]+)` \|", text_of("docs/reference/json.md"))
 
     assert set(shown) == codes
@@ -425,8 +415,8 @@ def docstring(node: ast.stmt | None) -> str:
 def test_the_page_of_limits_is_made_from_the_limits(recorded: Recorded) -> None:
     rows = [(f"`{n}`", f"`{v}`", f"`{m}`", told) for n, v, m, told in limits()]
     intro = (
-        "Every queue, buffer, table, retry and loop has a limit, and its name ends in `_max`. These\n"
-        "are all of them. What happens past those a user may meet stands in\n"
+        "Every queue, buffer, table, retry and loop has a limit, and its name ends in `_max`.\n"
+        "These are all of them. What happens past those a user may meet stands in\n"
         "[decision 8](../decisions/0008-bounds.md).\n"
     )
     heads = ("limit", "value", "where", "")
@@ -488,18 +478,59 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
     assert {d for d in documents() if d.startswith("docs/")} - seen == set()
 
 
-MEASURED = re.compile(r"[0-9] ?(?:µs|us|ms|MB|MiB|%|/s)(?![\w/])")
+MEASURED = re.compile(r"[0-9] ?(?:µs|us|ms|s|MB|MiB|%|\/s)(?![\w/])|\bµs\b")
 
 
-@pytest.mark.parametrize("document", [d for d in documents() if "decisions" in d or d == "README.md"])
-def test_a_table_of_measured_numbers_names_its_command(document: str) -> None:
-    text = re.sub(r"(?s)```console.*?```", "", text_of(document))
-    for rows in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
-        if not MEASURED.search(rows):
-            continue
-        around = text[: text.index(rows)].rsplit("\n#", 1)[-1] + rows
+COMMAND = re.compile(r"`[^`]*(?:\bpython |\bloadtest |\bcounter |\bmake )[^`]*`")
 
-        assert re.search(r"`[^`]*(?:python -m|loadtest|counter |make )[^`]*`", around), rows
+
+@pytest.mark.parametrize("document", [d for d in documents() if "/decisions/" in d])
+def test_a_decision_that_shows_measured_numbers_names_their_command(document: str) -> None:
+    for section in re.split(r"(?m)^## ", text_of(document)):
+        rows = [line for line in section.splitlines() if line.startswith("|")]
+
+        assert not any(MEASURED.search(row) for row in rows) or COMMAND.search(section), section
+
+
+def test_every_row_of_measured_numbers_in_the_readme_names_its_command() -> None:
+    rows = [line for line in text_of("README.md").splitlines() if line.startswith("|")]
+
+    assert [row for row in rows if MEASURED.search(row) and not COMMAND.search(row)] == []
+
+
+def test_the_readme_keeps_a_place_for_its_numbers() -> None:
+    assert re.search(r"(?s)\n<!-- numbers -->\n.*<!-- /numbers -->\n", text_of("README.md"))
+
+
+def test_a_decision_names_no_limit_that_is_none() -> None:
+    known = {name for name, _, _, _ in limits()}
+    named = set(re.findall(r"`(\w+_(?:MAX|max))`", text_of("docs/decisions/0008-bounds.md")))
+
+    assert named - known == set()
+
+
+def test_the_page_of_timers_shows_the_timers_as_they_are() -> None:
+    shown = text_of("docs/how-to/timers.md")
+    rows = [
+        f"| `{name}` | {preset.hop_s * 1000:g} ms | {preset.repair_floor_s * 1000:g} ms |\n"
+        for name, preset in PRESETS.items()
+    ]
+    tracker = TrackerConfig()
+    rows += [
+        f"| `--interval` | {tracker.interval_s:g} s |",
+        f"| `--suspect-after` | {tracker.suspect_after_s:g} s, or 3 intervals",
+        f"| `--dead-after` | {tracker.dead_after_s:g} s |",
+    ]
+
+    assert [row for row in rows if row not in shown] == []
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/reference/json.md"])
+def test_every_reason_for_which_a_query_ends_is_named(document: str) -> None:
+    reasons = {query.COMPLETE, query.SATISFIED, query.CONVERGED}
+    reasons |= {query.AGED, query.DEADLINE, query.CANCELLED, "origin-lost"}
+
+    assert {reason for reason in reasons if f"`{reason}`" not in text_of(document)} == set()
 
 
 def test_no_page_holds_what_a_terminal_would_obey() -> None:

@@ -7,6 +7,7 @@ What a block may hold, and what the comments around it mean::
 
     ```console                     lines with `$ ` are typed, the others are what came back
     <!-- stop: counter node … -->  Ctrl-C in the terminal in which that command runs
+    <!-- file: name -->            the next block, of whatever kind, is saved as that file
     <!-- not run: why -->          the next block is left alone
 
 `make docs` (pytest --record) writes anew what came back, where it differs by more than its times.
@@ -43,6 +44,7 @@ PROGRAM = "import sys; sys.path.insert(0, {root!r}); from counter.cli import mai
 ADDRESS = re.compile(r"127\.0\.0\.1:([0-9]{4,5})")
 STEP = re.compile(
     r"<!-- stop: (?P<stop>.+?) -->|(?P<skip><!-- not run: .+? -->\s*\n```console\n.*?^```$)"
+    r"|<!-- file: (?P<file>.+?) -->\s*\n```\w*\n(?P<content>.*?)^```$"
     r"|^```console\n(?P<block>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
@@ -94,6 +96,8 @@ class Desk:
             "HOME": str(home),
             "PATH": f"{home / 'bin'}:{os.environ['PATH']}",
             "COLUMNS": "80",
+            # A busy machine must not look like a node that is dead: silence is given longer.
+            "COUNTER_PRESET": "wan",
             "COUNTER_TRACKER": self.real("127.0.0.1:7400"),
         }
 
@@ -124,7 +128,8 @@ class Desk:
                 self._note(match[1], str(next(p for p in range(7401, 7500) if p not in taken)))
             return f"127.0.0.1:{self._shown[match[1]]}"
 
-        text = text.replace(f"tracker-127.0.0.1-{self._real['7400']}", "tracker-127.0.0.1-7400")
+        for shown, real in self._real.items():
+            text = text.replace(f"tracker-127.0.0.1-{real}", f"tracker-127.0.0.1-{shown}")
         text = ADDRESS.sub(replaced, text.replace(str(self.home), "~"))
         return text.replace(" --tracker 127.0.0.1:7400", "")
 
@@ -187,7 +192,7 @@ class Desk:
         assert process.returncode == 0, f"{command} ended with {process.returncode}"
         self.settle()
 
-    # -- waiting until the news is everywhere, as a reader does without noticing --------------------
+    # -- waiting until the news is everywhere, as a reader does without noticing ----------------
 
     def settle(self) -> None:
         """Wait until everybody who lives knows exactly who lives; without a tracker, do not."""
@@ -215,9 +220,10 @@ class Desk:
 
     @staticmethod
     def _known_to(endpoint: tuple[str, int], role: str) -> set[str]:
-        with suppress(ClusterError), Connection(
-            [endpoint], monotonic() + 1.0, role=role, codec=DOOR
-        ) as connection:
+        with (
+            suppress(ClusterError),
+            Connection([endpoint], monotonic() + 1.0, role=role, codec=DOOR) as connection,
+        ):
             rows = [row for page in connection.stream(Roster(1)) for row in page.rows]
             return {member.name for member, _, _ in rows if member.status == ALIVE}
         return set()
@@ -258,6 +264,8 @@ def test_what_a_document_shows_is_what_happens(
     for step in STEP.finditer(text):
         if step["stop"] is not None:
             desk.stop(step["stop"])
+        elif step["file"] is not None:
+            (desk.home / step["file"]).write_text(step["content"], encoding="utf-8")
         elif step["block"] is not None:
             parts += [text[last : step.start("block")], typed_in(desk, step["block"])]
             last = step.end("block")

@@ -6,7 +6,7 @@ passes through `run`, which alone turns errors into screens and exit codes.
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -29,6 +29,8 @@ COMMANDS = {
     "config": "configuration",
     "demo": "demonstration",
 }
+
+Dispatch = Callable[[list[str], int], int]
 
 _NEGATIVE = re.compile(r"-[0-9]")
 _VERBOSE = re.compile(r"-v{1,3}|--verbose")
@@ -98,12 +100,15 @@ def rewritten(arguments: Sequence[str]) -> tuple[list[str], int]:
     return result, verbosity
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command; returns its exit code. No traceback leaves here without -vv."""
+def run(arguments: Sequence[str], dispatch: Dispatch | None = None) -> int:
+    """Run one command; returns its exit code. No traceback leaves here without -vv.
+
+    `dispatch` carries it out: the commands of `counter`, unless another program says otherwise.
+    """
     screens.prepare_streams()
     rest, verbosity = rewritten(arguments)
     try:
-        code = _dispatch(rest, verbosity)
+        code = (dispatch or _dispatch)(rest, verbosity)
         screens.finish_stdout()
         return code
     except BrokenPipeError:
@@ -130,9 +135,14 @@ def _dispatch(arguments: list[str], verbosity: int) -> int:
         screens.out(f"counter {counter.__version__}")
         return screens.DONE
     names = [first] if first in COMMANDS else list(COMMANDS)
-    command = typer.main.get_command(build(names))
+    return invoked(build(names), "counter", arguments, verbosity)
+
+
+def invoked(app: typer.Typer, name: str, arguments: list[str], verbosity: int) -> int:
+    """Parse the arguments and call the command they name; what is refused is shown here."""
+    command = typer.main.get_command(app)
     try:
-        code = command.main(arguments, prog_name="counter", standalone_mode=False, obj=verbosity)
+        code = command.main(arguments, prog_name=name, standalone_mode=False, obj=verbosity)
     except typer.Abort:
         return screens.INTERRUPTED
     except SystemExit as error:

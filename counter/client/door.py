@@ -59,10 +59,19 @@ class Door(asyncio.Protocol):
     def count(self, *pairs: Any) -> asyncio.Future[Counted]:
         """Send one increment of key, amount, …; the future is its acknowledgement."""
         self._sequence += 1
+        return self.count_again(self._session, self._sequence, *pairs)
+
+    def count_again(self, session: bytes, sequence: int, *pairs: Any) -> asyncio.Future[Counted]:
+        """Send an increment of an earlier connection under its own identity: it counts once."""
         done: asyncio.Future[Counted] = self._loop.create_future()
         self._counts.append(done)
-        self._send(Increment(self._session, self._sequence, pairs, ACK_DEFAULT))
+        self._send(Increment(session, sequence, pairs, ACK_DEFAULT))
         return done
+
+    @property
+    def last(self) -> tuple[bytes, int]:
+        """The identity of the last increment that was sent: session and sequence."""
+        return self._session, self._sequence
 
     async def ask(self, query: Query) -> tuple[Answer, Asked]:
         """Ask a query (its request number is replaced) and wait for its last answer."""

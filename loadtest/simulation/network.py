@@ -29,6 +29,8 @@ class NetworkConfig:
     """Least time of a hop; 1 µs or more, at zero the virtual clock could stand still."""
     jitter_s: float = 0.002
     """Mean of what comes on top; 0 or more."""
+    stream_base_s: float | None = None
+    """The same for streams, where it differs: clients that sit beside their node."""
     loss: float = 0.0
     """Share of datagrams that vanish; below 1."""
     duplication: float = 0.0
@@ -44,8 +46,9 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense, in plain words."""
-        if not self.base_s >= 1e-6:
-            raise ConfigError(f"base is {self.base_s:g} s, needs at least 1 µs")
+        for base_s in (self.base_s, self.stream_base_s):
+            if base_s is not None and not base_s >= 1e-6:
+                raise ConfigError(f"base is {base_s:g} s, needs at least 1 µs")
         for what in ("loss", "duplication"):
             share = getattr(self, what)
             if not 0.0 <= share < 1.0:
@@ -132,11 +135,14 @@ class Network:
 
     def stream_hop_s(self) -> float:
         """Draw the time of one hop of a stream, retransmissions included."""
+        config = self.config
         delay = self.hop_s()
-        loss = self.config.loss
+        if config.stream_base_s is not None:
+            delay += config.stream_base_s - config.base_s
+        loss = config.loss
         if loss:
             for _ in range(RETRANSMISSIONS_MAX):
                 if self._random.random() >= loss:
                     break
-                delay += self.config.retransmit_s
+                delay += config.retransmit_s
         return delay

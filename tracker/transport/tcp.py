@@ -158,6 +158,7 @@ class _Stream(asyncio.Protocol):
         self.ended = asyncio.Event()
         self.reason = "closed by the other side"
         self._frames = 0
+        self._is_unread = False
         self._unsent: list[bytes] = []
         self._watch: asyncio.TimerHandle | None = None
 
@@ -214,11 +215,13 @@ class _Stream(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The peer does not read: read no more of its requests."""
+        self._is_unread = True
         if self.transport is not None and not self.transport.is_closing():
             self.transport.pause_reading()
 
     def resume_writing(self) -> None:
         """The peer reads again."""
+        self._is_unread = False
         if self.transport is not None and not self.transport.is_closing():
             self.transport.resume_reading()
 
@@ -281,7 +284,7 @@ class _Stream(asyncio.Protocol):
         except RuntimeError:
             # uvloop's handle is gone and the word of its end is still on its way.
             return
-        if self.transport.get_write_buffer_size() > UNREAD_BYTES_MAX:
+        if self._is_unread and self.transport.get_write_buffer_size() > UNREAD_BYTES_MAX:
             self.reason = "did not read what it was sent"
             self.transport.abort()
 

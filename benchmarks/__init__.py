@@ -1,0 +1,1 @@
+"""Speed, as ratios and costs per operation, each beside its reference in the same run."""

@@ -1,0 +1,124 @@
+"""One gossiped query over many real sockets in one process, no delay added.
+
+The reference in the same run is the least that these messages can cost here: as many sockets
+on the same event loop that pass on bare datagrams of the same size.
+"""
+
+import asyncio
+import gc
+import socket
+import statistics
+import time
+from dataclasses import dataclass
+
+import uvloop
+
+from benchmarks.machine import described
+from counter.client.door import Door
+from counter.messages import UNTIL_ALL, Query
+from loadtest.cluster import Cluster
+
+QUERIES = 60
+BARE_BYTES = 62
+ASK = Query(0, "views", 10, 0, 0, 5_000, UNTIL_ALL, 0, 0, False)
+
+
+@dataclass(frozen=True)
+class Result:
+    """Medians over the queries of one cluster."""
+
+    nodes: int
+    elapsed_ms: float
+    cpu_us: float
+    messages_per_node: float
+    bytes_per_node: float
+    duplicates: int
+    bare_us: float
+
+
+async def measured(nodes: int) -> Result:
+    """Ask the same question over and over; every answer must be complete and exact."""
+    bare_us = await _bare(min(nodes, 300))
+    async with Cluster(nodes) as cluster:
+        doors = [await Door.open(node.endpoint) for node in cluster.nodes[:10]]
+        for door in doors:
+            await door.count("views", 7)
+        gc.collect()
+        gc.freeze()
+        elapsed, cpu, messages, sizes, duplicates = [], [], [], [], 0
+        for number in range(QUERIES):
+            before, bytes_before = cluster.datagrams, cluster.datagram_bytes
+            began = time.process_time()
+            answer, _ = await doors[number % 10].ask(ASK)
+            used = time.process_time() - began
+            if not answer.complete or answer.value != 70:
+                raise SystemExit(f"a wrong answer: {answer}")
+            count = cluster.datagrams - before
+            elapsed.append(answer.elapsed_ms)
+            cpu.append(used / count * 1e6)
+            messages.append(count / nodes)
+            # 28 bytes of headers and the byte of the seal stand around each body.
+            sizes.append((cluster.datagram_bytes - bytes_before + 29 * count) / nodes)
+            duplicates += answer.duplicates
+        for door in doors:
+            door.close()
+    gc.unfreeze()
+    median = statistics.median
+    return Result(
+        nodes, median(elapsed), median(cpu), median(messages), median(sizes), duplicates, bare_us
+    )
+
+
+async def _bare(count: int) -> float:
+    """Return the CPU in us of one bare datagram, received and sent on around a ring."""
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+    left = 20_000
+    sockets = []
+    for _ in range(count):
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.setblocking(False)
+        sock.bind(("127.0.0.1", 0))
+        sockets.append(sock)
+    addresses = [sock.getsockname() for sock in sockets]
+
+    def pass_on(number: int) -> None:
+        nonlocal left
+        body, _ = sockets[number].recvfrom(2_048)
+        left -= 1
+        if left > 0:
+            sockets[number].sendto(body, addresses[(number + 1) % count])
+        elif not done.done():
+            done.set_result(None)
+
+    for number, sock in enumerate(sockets):
+        loop.add_reader(sock.fileno(), pass_on, number)
+    began = time.process_time()
+    for number in range(0, count, 2):
+        sockets[number].sendto(b"-" * BARE_BYTES, addresses[number])
+    await done
+    used = (time.process_time() - began) / 20_000 * 1e6
+    for sock in sockets:
+        loop.remove_reader(sock.fileno())
+        sock.close()
+    return used
+
+
+def main() -> None:
+    """Print a line for each size."""
+    print(f"gossip machine: {described()}")
+    for nodes in (100, 1000):
+        r = uvloop.run(measured(nodes))
+        print(
+            f"gossip {r.nodes:5} nodes   exact answer in {r.elapsed_ms:6.2f} ms at the median"
+            f" (floor {30 if nodes == 1000 else 3} ms)   {r.messages_per_node:.3f} messages/node"
+            f"   {r.duplicates} duplicates   {r.bytes_per_node:.0f} bytes/node"
+        )
+        print(
+            f"gossip               {r.cpu_us:6.2f} us of CPU a message (floor 15);"
+            f" a bare datagram costs {r.bare_us:.2f} us here, ratio {r.cpu_us / r.bare_us:.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

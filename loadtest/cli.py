@@ -1,0 +1,314 @@
+"""`loadtest`: a cluster under load, and whether it counted right. Parse, run, print.
+
+The rule: results go to stdout and nothing else does; how far the run is goes to stderr. With
+`--json` the last line of stdout is the report, whatever happened before.
+"""
+
+import gc
+import re
+import resource
+import secrets
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import counter
+from counter.cli import screens
+from counter.cli.app import invoked
+from counter.cli.app import run as run_command
+from counter.cli.daemons import whole
+from counter.cli.screens import INTERRUPTED, USAGE, CommandError
+from loadtest import scenarios, thresholds
+from loadtest.scenarios import Scenario
+from loadtest.thresholds import Threshold
+from tracker.config import parse_duration
+from tracker.errors import ConfigError
+from tracker.text import printable
+
+if TYPE_CHECKING:
+    from loadtest.runs import Run
+
+NODES = 1_000
+SEEDS = 1_000_000
+LOGS = "logs"
+FAILED = 99
+SOCKETS, VIRTUAL = "sockets", "virtual"
+COMMAND = "run"
+
+_SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%")
+_RATE = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
+
+
+def main() -> None:
+    """Run the command in `sys.argv` and exit with its code."""
+    sys.exit(run_command(sys.argv[1:], _dispatch))
+
+
+def _dispatch(arguments: list[str], verbosity: int) -> int:
+    if arguments[:1] == ["--version"]:
+        screens.out(f"loadtest {counter.__version__}")
+        return screens.DONE
+    app = typer.Typer(
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.command("loadtest")(load)
+    rest = arguments[1:] if arguments[:1] == [COMMAND] else arguments
+    return invoked(app, "loadtest", rest, verbosity)
+
+
+def _option(flag: str, metavar: str, help: str) -> Any:
+    return typer.Option(flag, metavar=metavar, help=help)
+
+
+def load(
+    nodes: Annotated[str | None, _option("--nodes", "N", f"Nodes. [default: {NODES}]")] = None,
+    chatter: Annotated[
+        str | None,
+        _option("--chatter", "N", "Peers a node passes a query to. [default: 10]"),
+    ] = None,
+    latency: Annotated[
+        str | None,
+        _option("--latency", "TIME", "Delay of each gossip message. [default: 10ms]"),
+    ] = None,
+    loss: Annotated[
+        str | None, _option("--loss", "SHARE%", "Gossip messages that vanish. [default: 0%]")
+    ] = None,
+    crash: Annotated[
+        str | None,
+        _option("--crash", "SHARE%", "Nodes ended without a word before the load. [default: 0%]"),
+    ] = None,
+    writers: Annotated[
+        str | None,
+        _option("--writers", "N", f"Clients that count. [default: {scenarios.WRITERS}]"),
+    ] = None,
+    rate: Annotated[
+        str | None,
+        _option("--rate", "PER_S", "Increments a second, all writers. [default: 1000]"),
+    ] = None,
+    queries: Annotated[
+        str | None,
+        _option("--queries", "Q", "Queries, spread over the duration. [default: 50]"),
+    ] = None,
+    duration: Annotated[
+        str | None, _option("--duration", "TIME", "How long the load lasts. [default: 10s]")
+    ] = None,
+    on_sockets: Annotated[
+        bool, typer.Option("--sockets", help="Real nodes on real sockets. [default]")
+    ] = False,
+    virtually: Annotated[
+        bool, typer.Option("--virtual", help="The same in a simulator, exactly repeatable.")
+    ] = False,
+    seed: Annotated[
+        str | None, _option("--seed", "N", "Repeats the choices of an earlier run.")
+    ] = None,
+    threshold: Annotated[
+        list[str] | None,
+        _option("--threshold", "'query.p99<100ms'", "Must hold, or exit 99; may be repeated."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> int:
+    """Start many nodes, count and query, and check that nothing was lost or counted twice."""
+    if on_sockets and virtually:
+        raise CommandError("--sockets and --virtual exclude each other", code=USAGE)
+    mode = VIRTUAL if virtually else SOCKETS
+    asked = _limits(threshold or [])
+    scenario = _scenario(
+        nodes=whole(nodes, "nodes"),
+        chatter=whole(chatter, "chatter"),
+        latency_s=_duration(latency, "latency"),
+        loss=_share(loss, "loss"),
+        crash=_share(crash, "crash"),
+        writers=whole(writers, "writers"),
+        rate=_rate(rate),
+        queries=whole(queries, "queries"),
+        duration_s=_duration(duration, "duration"),
+        seed=whole(seed, "seed"),
+    )
+    return _carry_out(scenario, mode, asked, as_json=json)
+
+
+# -- parsing --------------------------------------------------------------------------------
+
+
+def _scenario(
+    *, nodes: int | None, writers: int | None, seed: int | None, **given: Any
+) -> Scenario:
+    """Return the scenario; what was not given keeps its default."""
+    count = NODES if nodes is None else nodes
+    try:
+        return Scenario(
+            nodes=count,
+            writers=scenarios.writers_for(count) if writers is None else writers,
+            seed=secrets.randbelow(SEEDS) if seed is None else seed,
+            **{name: value for name, value in given.items() if value is not None},
+        )
+    except ConfigError as error:
+        raise CommandError(f"--{error}", code=USAGE) from error
+
+
+def _limits(written: Sequence[str]) -> list[Threshold]:
+    if len(written) > thresholds.THRESHOLDS_MAX:
+        text = f"{len(written)} thresholds, at most {thresholds.THRESHOLDS_MAX}"
+        raise CommandError(text, code=USAGE)
+    try:
+        return [thresholds.parse(text) for text in written]
+    except ConfigError as error:
+        raise CommandError(f"--threshold {error}", code=USAGE) from error
+
+
+def _duration(written: str | None, name: str) -> float | None:
+    if written is None or written == "0":
+        return None if written is None else 0.0
+    try:
+        return parse_duration(written)
+    except ConfigError as error:
+        raise CommandError(f"--{name}: {error}", code=USAGE) from error
+
+
+def _share(written: str | None, name: str) -> float | None:
+    if written is None or written == "0":
+        return None if written is None else 0.0
+    match = _SHARE.fullmatch(written)
+    if match is None:
+        shown = printable(written, 40)
+        raise CommandError(f'--{name}: "{shown}" is not a share (5%, 0.5%)', code=USAGE)
+    return round(float(match[1]) / 100, 8)
+
+
+def _rate(written: str | None) -> float | None:
+    if written is None:
+        return None
+    if _RATE.fullmatch(written) is None:
+        shown = printable(written, 40)
+        raise CommandError(f'--rate: "{shown}" is not a number of increments a second', code=USAGE)
+    return float(written)
+
+
+# -- running --------------------------------------------------------------------------------
+
+
+def _carry_out(scenario: Scenario, mode: str, asked: list[Threshold], *, as_json: bool) -> int:
+    """Run a scenario, print its report; returns the exit code."""
+    from loadtest import progress, sockets, virtual
+    from loadtest.report import RunLog
+    from loadtest.runs import Run
+
+    play = {SOCKETS: sockets, VIRTUAL: virtual}[mode]
+    try:
+        play.check_fits(scenario.nodes)
+    except ConfigError as error:
+        raise CommandError(str(error), code=USAGE) from error
+    repeat = command(scenario, mode, asked)
+    with RunLog(Path(LOGS), scenario.situation(mode)) as log:
+        log.write({"run": {"version": counter.__version__, "repeat": repeat}})
+        with closing(progress.shown(scenario)) as watcher:
+            run = Run(scenario, watcher=watcher, log=log)
+            with _interruptible(run), _rare_collections():
+                play.run(run)
+        if not run.is_booted:
+            screens.note("interrupted before all nodes were up: nothing was measured")
+            return INTERRUPTED
+        return _report(run, mode, asked, log, repeat, as_json=as_json)
+
+
+def _report(
+    run: "Run", mode: str, asked: list[Threshold], log: Any, repeat: str, *, as_json: bool
+) -> int:
+    from loadtest import report
+
+    rows = run.checks() + [limit.row((run.writes, run.queries)) for limit in asked]
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    result = report.summary(
+        run.scenario.situation(mode),
+        run.writes,
+        run.queries,
+        rows,
+        boot_s=run.boot_s,
+        cpu_s=usage.ru_utime + usage.ru_stime,
+        rss_mb=usage.ru_maxrss / 1024,
+    )
+    if run.stop.is_wished:
+        result["interrupted"] = True
+    log.write(result)
+    if as_json:
+        screens.out(report.json_line(result))
+    else:
+        for line in report.table(result, log=log.path, repeat=repeat):
+            screens.out(line)
+    return _verdict(run, rows)
+
+
+def _verdict(run: "Run", rows: list[dict[str, Any]]) -> int:
+    asked, done = run.scenario.queries, run.queries.count
+    if run.stop.is_wished:
+        screens.note(f"interrupted: {done} of {asked} queries were asked")
+        return INTERRUPTED
+    if done < asked:
+        screens.note(
+            f"note: {done} of {asked} queries fitted into {run.scenario.duration_s:g} s"
+            " (a longer --duration takes more)"
+        )
+    failed = [row for row in rows if not row["ok"]]
+    for row in failed:
+        found = "nothing was measured" if row["found"] is None else f"found {row['found']:,}"
+        screens.note(f"failed: {row['name']} ({found})")
+    return FAILED if failed else screens.DONE
+
+
+def command(scenario: Scenario, mode: str, asked: Sequence[Threshold] = ()) -> str:
+    """Return the command line that makes the same run again."""
+    plain = Scenario(
+        nodes=scenario.nodes, seed=scenario.seed, writers=scenarios.writers_for(scenario.nodes)
+    )
+    words = ["loadtest", "--nodes", str(scenario.nodes)]
+    if mode != SOCKETS:
+        words.append(f"--{mode}")
+    shown = {
+        "chatter": str(scenario.chatter),
+        "latency_s": f"{round(1000 * scenario.latency_s, 6):g}ms",
+        "loss": f"{round(100 * scenario.loss, 6):g}%",
+        "crash": f"{round(100 * scenario.crash, 6):g}%",
+        "writers": str(scenario.writers),
+        "rate": f"{scenario.rate:.10g}",
+        "queries": str(scenario.queries),
+        "duration_s": f"{round(scenario.duration_s, 6):g}s",
+    }
+    for name, value in shown.items():
+        if getattr(scenario, name) != getattr(plain, name):
+            words += [f"--{name.removesuffix('_s')}", value]
+    words += ["--seed", str(scenario.seed)]
+    for limit in asked:
+        words += ["--threshold", f"'{limit.written}'"]
+    return " ".join(words)
+
+
+@contextmanager
+def _interruptible(run: "Run") -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM ask for the end instead of taking it."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    old = [signal.signal(number, lambda *_: run.stop.wish()) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, old, strict=True):
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Collect garbage rarely: ten thousands of objects live here, and hardly any is garbage."""
+    old = gc.get_threshold()
+    gc.set_threshold(50_000, 20, 20)
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*old)

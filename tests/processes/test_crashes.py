@@ -1,0 +1,189 @@
+"""Nodes that are killed, stopped, paused and started again; nothing acknowledged is lost."""
+
+import signal
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+LINES = 40_000
+
+
+def test_a_killed_node_is_missing_until_it_is_back_with_its_data(machines):
+    four = machines.up(4)
+    for number, node in enumerate(four.nodes.values()):
+        four.count(node, 10**number)
+    n1, n3 = four.nodes["n1"], four.nodes["n3"]
+    assert four.ask(n1)["value"] == 1111
+
+    n3.kill()
+    ran = four.run("query", "views", "--node", "n1", "--json", "--missing")
+
+    answer = ran.json
+    assert ran.code == 3
+    assert (answer["value"], answer["answered"], answer["members"]) == (1011, 3, 4)
+    assert (answer["complete"], answer["coverage"], answer["low"]) == (False, 0.75, 1011)
+    assert answer["filled"] == 1111
+    assert answer["filled_age_s"] > 0
+    (missing,) = answer["missing"]
+    assert (missing["name"], missing["state"], missing["last_value"]) == ("n3", "suspect", 100)
+    plain = four.run("query", "views", "--node", "n1")
+    assert (plain.code, plain.out) == (3, "1011\n")
+    assert "incomplete: 3/4 nodes" in plain.err
+    assert "n3 silent" in plain.err
+
+    again = four.node("n3", listen=n3.address)
+    again.said("joined tracker")
+    answer = four.until(lambda: (a := four.ask(n1))["complete"] and a)
+    assert (answer["value"], answer["answered"], answer["missing"]) == (1111, 4, [])
+    assert four.ask(again)["value"] == 1111
+
+
+def test_a_node_killed_under_load_keeps_every_acknowledged_increment(machines):
+    two = machines.up(2)
+    n1 = two.nodes["n1"]
+    text = "hammer\n" * LINES
+    command = ("inc", "-", "--node", n1.address, "--id", "HAMMER")
+    (machines.home / "lines").write_text(text)
+    with (machines.home / "lines").open() as lines:
+        pipe = two.start(*command, stdin=lines)
+        acknowledged = two.until(lambda: two.share(n1, "hammer"))
+
+        n1.kill()
+
+        assert pipe.ended() == 3
+    told = int(pipe.said(r"^  (\d+) increments before it counted")[1])
+    assert 0 < told < LINES
+    assert "retrying is safe: the same input into  counter inc - --id HAMMER" in pipe.err
+    again = two.node("n1", listen=n1.address)
+    again.said("joined tracker")
+    survived = two.share(again, "hammer")
+    assert max(told, acknowledged) <= survived < LINES
+
+    ran = two.run(*command, "--json", text=text)
+
+    assert (ran.code, ran.json["counted"]) == (0, LINES)
+    assert ran.json["repeated"] == survived
+    answer = two.until(lambda: (a := two.ask(two.nodes["n2"], "hammer"))["complete"] and a)
+    assert answer["value"] == LINES
+
+
+def test_a_memory_node_that_stops_says_what_it_takes_with_it_and_is_gone(machines):
+    three = machines.up(2)
+    memory = three.node("m1", data=None)
+    assert "in memory only (--memory)" in memory.said("counter node m1")[0] + memory.lines[0]
+    memory.said("joined tracker")
+    three.count(memory, 7)
+    three.count(memory, 1, "other")
+    three.count(three.nodes["n1"], 5)
+    assert three.until(lambda: three.ask(three.nodes["n2"])["value"] == 12)
+
+    assert memory.stop() == 0
+
+    assert "this node kept its counts in memory: 2 keys end with it" in memory.err
+    assert three.statuses()["m1"] == "gone"
+    answer = three.until(lambda: (a := three.ask(three.nodes["n2"]))["complete"] and a)
+    assert (answer["value"], answer["members"]) == (5, 2)
+    (row,) = [r for r in three.run("members", "--json").json["members"] if r["name"] == "m1"]
+    assert "in memory only: they are lost" in row["note"]
+
+
+def test_a_crashed_memory_node_comes_back_under_its_name_and_the_loss_is_noted(machines):
+    two = machines.up(1)
+    memory = two.node("m1", data=None)
+    memory.said("joined tracker")
+    two.count(memory, 7)
+    n1 = two.nodes["n1"]
+    two.until(lambda: two.ask(n1)["value"] == 7)
+
+    memory.kill()
+    assert two.ask(n1)["reason"] == "converged"
+    again = two.node("m1", data=None)
+    again.said("joined tracker")
+
+    answer = two.until(lambda: (a := two.ask(n1))["complete"] and a)
+    assert (answer["value"], answer["members"]) == (0, 2)
+    (row,) = [r for r in two.run("members", "--json").json["members"] if r["name"] == "m1"]
+    assert row["status"] == "alive"
+    assert row["note"].startswith("counts of its previous store are lost")
+    assert "counts-lost" in two.trackers[0].err
+
+
+def test_a_durable_node_that_stops_is_away_and_still_expected(machines):
+    two = machines.up(2)
+    n1, n2 = two.nodes.values()
+    two.count(n2, 4)
+    assert two.ask(n1)["value"] == 4
+
+    assert n2.stop() == 0
+
+    assert two.statuses() == {"n1": "alive", "n2": "away"}
+    answer = two.until(lambda: (a := two.ask(n1))["missing"] and a)
+    assert (answer["value"], answer["filled"], answer["members"]) == (0, 4, 2)
+    assert answer["missing"][0]["state"] == "away"
+
+
+def test_forgetting_a_dead_member_says_what_is_lost_and_makes_queries_complete(machines):
+    two = machines.up(2, "--dead-after", "100ms")
+    n1, n2 = two.nodes.values()
+    two.count(n1, 1)
+    two.count(n2, 41)
+    assert two.ask(n1)["value"] == 42
+    alive = two.run("forget", "n2", "--yes")
+    assert (alive.code, "is alive" in alive.err) == (1, True)
+
+    n2.kill()
+    two.until(lambda: two.statuses()["n2"] == "dead")
+    ran = two.run("forget", "n2", "--yes")
+
+    assert ran.code == 0
+    assert "n2 is dead" in ran.err
+    assert "views  41" in ran.err
+    assert "n2 is gone (was dead); queries no longer wait for it" in ran.out
+    answer = two.until(lambda: (a := two.ask(n1))["complete"] and a)
+    assert (answer["value"], answer["members"]) == (1, 1)
+
+
+def test_a_paused_node_is_suspect_then_alive_again_and_no_query_lies_meanwhile(machines):
+    three = machines.up(3, "--suspect-after", "2s")
+    n1, n2, n3 = three.nodes.values()
+    three.count(n3, 100)
+    assert three.ask(n1)["value"] == 100
+
+    n3.signal(signal.SIGSTOP)
+    silent = three.ask(n1)
+    three.until(lambda: three.statuses()["n3"] == "suspect")
+    three.count(n2, 11)
+    while_suspect = three.ask(n1)
+    n3.signal(signal.SIGCONT)
+
+    assert (silent["complete"], silent["value"], silent["filled"]) == (False, 0, 100)
+    assert (while_suspect["complete"], while_suspect["value"]) == (False, 11)
+    woken = three.ask(n3)
+    assert not woken["complete"] or woken["value"] == 111
+    three.until(lambda: three.statuses()["n3"] == "alive")
+    for node in (n1, n2, n3):
+        answer = three.until(lambda node=node: (a := three.ask(node))["complete"] and a)
+        assert answer["value"] == 111
+
+
+def test_after_a_power_cut_the_member_that_did_not_come_back_is_still_expected(machines):
+    three = machines.up(3)
+    for node in three.nodes.values():
+        three.count(node, 10)
+    for node in three.nodes.values():
+        assert three.ask(node)["value"] == 30
+    saved = machines.home / "n1" / "members"
+    three.until(lambda: saved.exists() and b"n3" in saved.read_bytes())
+    old = three.trackers.pop()
+
+    for process in (old, *three.nodes.values()):
+        process.kill()
+    three.tracker(listen=old.address, data="a fresh disk")
+    n1, n2 = three.node("n1"), three.node("n2")
+
+    for node in (n1, n2):
+        answer = three.until(lambda node=node: (a := three.ask(node))["answered"] == 2 and a)
+        assert (answer["complete"], answer["members"], answer["value"]) == (False, 3, 20)
+        assert [row["name"] for row in answer["missing"]] == ["n3"]
+    assert set(three.statuses()) == {"n1", "n2", "n3"}
