@@ -24,8 +24,8 @@ class GossipConfig:
     """Longest life of a query when the asker names no deadline."""
     hop_s: float = 0.010
     """First guess of one message's time; measured from then on."""
-    repair_floor_s: float = 0.015
-    """Least time between two repair waves; three hops of 5 ms."""
+    repair_floor_s: float = 0.030
+    """Least time between two repair waves: three hops, and a short pause of a busy machine."""
     settle_floor_s: float = 0.005
     """Least quiet time before the first repair wave; else half of a hop."""
     repair_asks_max: int = 512

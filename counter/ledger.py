@@ -114,7 +114,7 @@ class Ledger:
         doubt = self._doubtful.get((message.session, message.sequence))
         if doubt is not None:
             # It may be on disk: "not counted" could turn out a lie after the next start.
-            return "unknown", doubt
+            return "in-doubt", doubt
         if self.is_leaving:
             return "leaving", "this node is stopping; count at another one"
         if message.ack == ACK_DISK and not self.durable:
@@ -147,8 +147,8 @@ class Ledger:
         _add(due, pairs)
         own = self.counters.own
         return any(
-            own.positive.get(key, 0) + due.positive.get(key, 0) > SHARE_MAX
-            or own.negative.get(key, 0) + due.negative.get(key, 0) > SHARE_MAX
+            own.positive.get(key, 0) + due.positive.get(key, 0) > wire.SHARE_MAX
+            or own.negative.get(key, 0) + due.negative.get(key, 0) > wire.SHARE_MAX
             for key in pairs[::2]
         )
 
@@ -177,7 +177,7 @@ class Ledger:
             self._settle(entry)
             session, sequence = entry.message.session, entry.message.sequence
             replies = self._followers.pop(entry.token, [])
-            code = "unknown"
+            code = "in-doubt"
             if entry.counts_later:
                 replies = [(entry.link, sequence), *replies]
                 self.sessions.forget(session, sequence)

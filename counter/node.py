@@ -248,7 +248,7 @@ def first_line(settings: NodeSettings, node: Node) -> str:
     if settings.data is None:
         kept = "in memory only (--memory): counts end with this process"
     else:
-        kept = f"data {shown_path(settings.data)} ({node.keys} keys)"
+        kept = f"data {shown_path(settings.data)} ({node.keys} key{'' if node.keys == 1 else 's'})"
     line = f"counter node {settings.name} {__version__}  {shown_endpoint(node.endpoint)}   {kept}"
     if node.receive_buffer_bytes < RECEIVE_BUFFER_BYTES:
         line += (

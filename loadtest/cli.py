@@ -98,7 +98,12 @@ def load(
         _option("--queries", "Q", "Queries, spread over the duration. [default: 50]"),
     ] = None,
     duration: Annotated[
-        str | None, _option("--duration", "TIME", "How long the load lasts. [default: 10s]")
+        str | None,
+        _option(
+            "--duration",
+            "TIME",
+            "How long the load lasts; up to half as long again if queries are late. [default: 10s]",
+        ),
     ] = None,
     on_sockets: Annotated[
         bool, typer.Option("--sockets", help="Real nodes on real sockets. [default]")
@@ -253,7 +258,7 @@ def _verdict(run: "Run", rows: list[dict[str, Any]]) -> int:
         return INTERRUPTED
     if done < asked:
         screens.note(
-            f"note: {done} of {asked} queries fitted into {run.scenario.duration_s:g} s"
+            f"note: {done} of {asked} queries fitted into {run.scenario.last_query_s:g} s"
             " (a longer --duration takes more)"
         )
     failed = [row for row in rows if not row["ok"]]

@@ -179,11 +179,12 @@ class Cluster:
         return FaultyDatagrams(sock, handler, self._faults, self._dice)
 
     async def _stop(self) -> None:
+        # The tracker first: it would tell all that are left of each that ends.
+        if self._tracker is not None:
+            await self._tracker.stop()
         for node in self.live:
             with suppress(OSError):
                 await node.abandon()
-        if self._tracker is not None:
-            await self._tracker.stop()
 
 
 def raise_file_limit(nodes: int) -> None:

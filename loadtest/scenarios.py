@@ -30,6 +30,8 @@ WRITERS_MAX = 1_000
 RATE_MAX = 1_000_000.0
 QUERIES_MAX = 100_000
 SEED_MAX = 2**63 - 1
+OVERTIME_SHARE_MAX = 0.5
+"""A load whose queries are not through at its end goes on this much longer, and no more."""
 KEYS = 4
 SKEW = 1.0
 """Zipf's exponent: the first key gets about half of all increments."""
@@ -104,6 +106,11 @@ class Scenario:
             loss=self.loss,
             crash=self.crash,
         )
+
+    @property
+    def last_query_s(self) -> float:
+        """The time after which no query begins, since the load began."""
+        return self.duration_s * (1.0 + OVERTIME_SHARE_MAX)
 
     # -- choices ------------------------------------------------------------------------------
 

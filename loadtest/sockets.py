@@ -172,10 +172,10 @@ class Stage:
 
     async def _ask_all(self, began: float) -> None:
         run, scenario = self.run, self.scenario
-        ends = began + scenario.duration_s
+        last = began + scenario.last_query_s
         for number, (name, key) in enumerate(self._questions(scenario.queries)):
             await self._until(began + number * scenario.query_gap_s)
-            if monotonic() >= ends or run.stop.is_wished:
+            if monotonic() >= last or run.stop.is_wished:
                 return
             await self._query(name, key)
             run.watcher.loading(run.writes.acked, run.queries.count)

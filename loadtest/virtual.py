@@ -201,19 +201,19 @@ class Stage:
         began = world.now
         for number, name in enumerate(scenario.written_to(run.up)):
             self.writers.append(Writer(self, number, name, began))
-        ends = began + scenario.duration_s
+        last = began + scenario.last_query_s
         questions = islice(scenario.questions(run.up), scenario.queries)
         for number, (name, key) in enumerate(questions):
             self._go_on(max(world.now, began + number * scenario.query_gap_s))
-            if world.now >= ends or run.stop.is_wished:
+            if world.now >= last or run.stop.is_wished:
                 break
             self._query(name, key)
-        self._go_on(ends)
+        self._go_on(began + scenario.duration_s)
         run.writes.elapsed_s = world.now - began
         for writer in self.writers:
             writer.is_stopped = True
         world.run_until(
-            lambda: not any(w.waits for w in self.writers), time_max=ends + WRITES_S_MAX
+            lambda: not any(w.waits for w in self.writers), time_max=world.now + WRITES_S_MAX
         )
         run.lost_track(sum([writer.waits for writer in self.writers]))
         return True

@@ -47,6 +47,12 @@ class ConnectionLostError(ClusterError):
     definite: ClassVar[bool] = False
 
 
+class InDoubtError(ClusterError):
+    """The other side took the request and cannot tell what became of it (a failed fsync)."""
+
+    definite: ClassVar[bool] = False
+
+
 class DeadlineError(ClusterError):
     """The time given for the request is over; what became of it is unknown."""
 

@@ -69,6 +69,7 @@ class Refusal:
 @dataclass(slots=True)
 class _Tracker:
     endpoint: Endpoint
+    silent_s: float
     state: int = WAITING
     link: Link | None = None
     retry_at: float = 0.0
@@ -108,10 +109,10 @@ class Membership:
         self.is_departed = False
         self._rng = rng
         self._interval_s = interval_s
-        self._silent_s = SILENT_INTERVALS * interval_s
         self._reconnect_min_s = reconnect_min_s
         self._reconnect_max_s = reconnect_max_s
-        self._trackers = [_Tracker(endpoint) for endpoint in dict.fromkeys(trackers)]
+        silent_s = SILENT_INTERVALS * interval_s
+        self._trackers = [_Tracker(endpoint, silent_s) for endpoint in dict.fromkeys(trackers)]
         self._by_endpoint = {tracker.endpoint: tracker for tracker in self._trackers}
         self._by_link: dict[Link, _Tracker] = {}
         self._started_at = 0.0
@@ -152,10 +153,13 @@ class Membership:
         True when a tracker was heard within `fresh_s`; and when none can be reached, after one
         was heard at all. A stream that is open but silent proves nothing.
         """
-        heard_at = self.heard_at
-        if heard_at is None:
-            return False
-        return now - heard_at <= fresh_s or self.is_cut_off
+        is_heard = False
+        for tracker in self._trackers:
+            if tracker.heard_at is not None:
+                is_heard = True
+                if now - tracker.heard_at <= max(fresh_s, tracker.silent_s):
+                    return True
+        return is_heard and self.is_cut_off
 
     # -- the machine --------------------------------------------------------------------------
 
@@ -212,7 +216,7 @@ class Membership:
 
     def deadline(self) -> float | None:
         """Say when `tick` is wanted next; None when only a tracker can change anything."""
-        times = [tracker.quiet_since + self._silent_s for tracker in self._by_link.values()]
+        times = [tracker.quiet_since + tracker.silent_s for tracker in self._by_link.values()]
         if self._by_link and not self._is_departing:
             times.append(self._beat_at)
         if not self._is_departing:
@@ -269,7 +273,7 @@ class Membership:
         if tracker.state == WAITING and now >= tracker.retry_at and not self._is_departing:
             return [_open(tracker)]
         link = tracker.link
-        if link is None or now < tracker.quiet_since + self._silent_s:
+        if link is None or now < tracker.quiet_since + tracker.silent_s:
             return []
         effects = [Close(link), *self._wait(tracker, "silent", now)]
         # It was not refused, only not heard: whether it can be reached is not known.
@@ -287,6 +291,8 @@ class Membership:
         tracker.tries = 0
         tracker.refusal = ""
         tracker.quiet_since = now
+        longest_s = max(self._interval_s, message.interval_ms / 1000)
+        tracker.silent_s = SILENT_INTERVALS * longest_s
         if tracker.epoch != message.tracker_epoch:
             tracker.epoch = message.tracker_epoch
             tracker.version = 0

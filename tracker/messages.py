@@ -141,14 +141,22 @@ class Registered:
     """The tracker took the node in, under this reign and incarnation.
 
     `digest` is that of the tracker's view: a node whose own differs teaches what it knows.
+    `interval_ms` is the time between two of its heartbeats.
     """
 
     tracker_epoch: bytes
     reign: int
     incarnation: int
     digest: int
+    interval_ms: int = 1_000
     TAG: ClassVar[int] = 100
-    WIRE: ClassVar[Schema] = (wire.blob(8, 8), wire.u32, wire.u32, wire.u64)
+    WIRE: ClassVar[Schema] = (
+        wire.blob(8, 8),
+        wire.u32,
+        wire.u32,
+        wire.u64,
+        wire.integer(1, 60_000),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -199,7 +199,13 @@ class Registry:
         self._link_of[member.name] = link
         self._publication.add(link)
         self._detector.heard(member.name, now)
-        answer = Registered(self._epoch, member.reign, member.incarnation, self.table.digest)
+        answer = Registered(
+            self._epoch,
+            member.reign,
+            member.incarnation,
+            self.table.digest,
+            round(self._config.interval_s * 1000),
+        )
         details = {**_shown(member), "durable": member.durable, "epoch": member.epoch}
         return [*effects, Send(link, answer), Emit(verdict.event, details)]
 

@@ -85,9 +85,11 @@ class ListFile:
     def close(self) -> None:
         """Write what is still waiting; blocks for that one write."""
         self._thread.shutdown(wait=True)
-        if self._latest is not None:
+        # The write that has just ended must find nothing to go on with.
+        record, self._latest = self._latest, None
+        if record is not None:
             with suppress(StorageError):
-                write_atomically(self._path, self._latest.record, MAGIC)
+                write_atomically(self._path, record.record, MAGIC)
 
     def _next(self) -> None:
         record, self._latest = self._latest, None
@@ -231,8 +233,8 @@ def run(settings: TrackerSettings) -> int:
 
     async def serve(stop: anyio.Event) -> int:
         tracker = Tracker(settings, speaker(_to_stderr, as_json=settings.json))
-        await tracker.start()
         _to_stdout(first_lines(settings, tracker.endpoint, len(tracker.machine)))
+        await tracker.start()
         await stop.wait()
         await tracker.stop()
         return 0
@@ -245,8 +247,9 @@ def first_lines(settings: TrackerSettings, endpoint: Endpoint, members: int) -> 
     where = shown_endpoint(endpoint)
     kept = f"list {shown_path(settings.data)}" if settings.data else "list in memory only"
     option = "" if endpoint[1] == 7400 else f" --tracker {where}"
+    plural = "" if members == 1 else "s"
     return (
-        f"counter tracker  {where}   {kept} ({members} members)\n"
+        f"counter tracker  {where}   {kept} ({members} member{plural})\n"
         f"next:  counter node --name n1{option}"
     )
 

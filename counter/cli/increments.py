@@ -25,7 +25,7 @@ from counter.client import light
 from counter.client.blocking import Connection
 from tracker import wire
 from tracker.config import shown_endpoint
-from tracker.errors import ConnectionLostError, DeadlineError, FrameError
+from tracker.errors import ConnectionLostError, DeadlineError, FrameError, InDoubtError
 from tracker.text import printable
 
 TOKEN_CHARACTERS_MAX = 128
@@ -156,7 +156,7 @@ def _count(
     message = light.Increment(session_of(token), 1, (key, number), promise)
     try:
         reply: light.Counted = connection.request(message)
-    except (ConnectionLostError, DeadlineError) as error:
+    except (ConnectionLostError, DeadlineError, InDoubtError) as error:
         retry = retry_command(key, number, token, shown_endpoint(connection.endpoint))
         raise CommandError(
             f"{error}; the increment MAY have been counted",
@@ -311,6 +311,8 @@ class _InputRun:
             self.connection.send(*messages)
             for number, _, _ in lines:
                 reply = self.connection.reply()
+                if reply.TAG == light.Refused.TAG and reply.code == light.IN_DOUBT:
+                    raise InDoubtError(printable(reply.text, 400))
                 acknowledged += 1
                 if reply.TAG == light.Counted.TAG:
                     self.counted += 1
@@ -318,7 +320,7 @@ class _InputRun:
                 elif refused is None:
                     refused = number, f"refused: {printable(reply.text, 400)}"
                     before = self.counted
-        except (ConnectionLostError, DeadlineError) as error:
+        except (ConnectionLostError, DeadlineError, InDoubtError) as error:
             raise self._unknown(error, lines[acknowledged:]) from error
         if refused is not None:
             raise self._refused(*refused, before)

@@ -20,6 +20,7 @@ from tracker.errors import (
     ConnectionLostError,
     DeadlineError,
     FrameError,
+    InDoubtError,
     RefusedError,
     UnreachableError,
 )
@@ -180,6 +181,8 @@ class Connection:
 
 def _unless_refused(reply: Any) -> Any:
     if reply.TAG == light.Refused.TAG:
+        if reply.code == light.IN_DOUBT:
+            raise InDoubtError(printable(reply.text, 400))
         raise RefusedError(printable(reply.code), printable(reply.text, 400))
     return reply
 

@@ -12,6 +12,7 @@ from tracker.wire import Schema
 
 ACK_DEFAULT, ACK_MEMORY, ACK_DISK = range(3)
 ALIVE, SUSPECT = 0, 1
+IN_DOUBT = "in-doubt"
 
 
 class _Light:

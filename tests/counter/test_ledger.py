@@ -205,8 +205,8 @@ def test_what_may_be_on_disk_is_called_unknown_and_stays_so():
 
     told = ledger.persist_failed(PersistFailed(1, "fsync failed", False))
 
-    assert told == [Send(LINK, Refused(1, "unknown", "fsync failed"))]
-    assert refusal(ledger.increment(LINK, make_increment())) == "unknown"
+    assert told == [Send(LINK, Refused(1, "in-doubt", "fsync failed"))]
+    assert refusal(ledger.increment(LINK, make_increment())) == "in-doubt"
     assert ledger.counters.value("k") == 0
 
 
@@ -217,7 +217,7 @@ def test_what_was_counted_in_memory_stays_counted_when_the_disk_refuses_it():
 
     told = ledger.persist_failed(PersistFailed(1, "disk full", True))
 
-    assert told == [Send(OTHER_LINK, Refused(1, "unknown", "disk full"))]
+    assert told == [Send(OTHER_LINK, Refused(1, "in-doubt", "disk full"))]
     assert ledger.counters.value("k") == 5
     again = ledger.increment(LINK, make_increment(ack=ACK_DISK))
     assert again == [Send(LINK, Counted(1, False, True))]

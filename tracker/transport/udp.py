@@ -48,6 +48,8 @@ class UdpDatagrams:
         self.dropped = 0
         self.strange = 0
         self._socket = sock
+        self._receive = sock.recvfrom
+        self._sendto = sock.sendto
         self._handler = handler
         self._seal = seal or PlainSeal()
         self._is_v6 = sock.family == socket.AF_INET6
@@ -64,7 +66,7 @@ class UdpDatagrams:
     def send(self, to: Endpoint, body: bytes) -> bool:
         """Send one body; false when it was dropped."""
         try:
-            self._socket.sendto(self._seal.close(body), to)
+            self._sendto(self._seal.close(body), to)
         except OSError:
             self.dropped += 1
             return False
@@ -72,44 +74,49 @@ class UdpDatagrams:
 
     def drain(self) -> None:
         """Hand over what is waiting, at most 64 datagrams, then let the handler decide."""
-        self._take(DATAGRAMS_PER_DRAIN_MAX)
+        self._take_burst()
         self._handler.on_drained()
 
     def _readable(self) -> None:
         """Take what the loop says is there.
 
         A node on a query's way gets one datagram a query: the read that would find nothing
-        more is a fifth of what handling it costs. So one is read; if the loop calls again at
+        more is a tenth of what handling it costs. So one is read; if the loop calls again at
         once there were more, and everything is drained until a turn finds a single one.
         """
-        taken = self._take(DATAGRAMS_PER_DRAIN_MAX if self._is_busy else 1)
-        now = self._loop.time()
-        self._is_busy = taken > 1 or (not self._is_busy and now - self._read_at < BURST_S)
-        self._read_at = now
+        if self._is_busy:
+            self._is_busy = self._take_burst() > 1
+        else:
+            now = self._loop.time()
+            self._is_busy = now - self._read_at < BURST_S
+            self._read_at = now
+            self._take_one()
         self._handler.on_drained()
 
-    def _take(self, count: int) -> int:
-        receive, unseal = self._socket.recvfrom, self._seal.open
-        handle, is_v6 = self._handler.on_datagram, self._is_v6
-        for taken in range(count):
-            try:
-                datagram, sender = receive(DATAGRAM_BYTES_MAX + 1)
-            except (BlockingIOError, InterruptedError):
-                return taken
-            except OSError:
-                # A refusal of something sent earlier (ICMP), or the socket is closed.
-                if self._socket.fileno() < 0:
-                    return taken
-                continue
-            try:
-                if len(datagram) > DATAGRAM_BYTES_MAX:
-                    raise FrameError("longer than any message")
-                body = unseal(datagram)
-            except FrameError:
-                self.strange += 1
-                continue
-            handle(body, sender[:2] if is_v6 else sender)
-        return count
+    def _take_burst(self) -> int:
+        taken = 0
+        while taken < DATAGRAMS_PER_DRAIN_MAX and self._take_one():
+            taken += 1
+        return taken
+
+    def _take_one(self) -> bool:
+        try:
+            datagram, sender = self._receive(DATAGRAM_BYTES_MAX + 1)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError:
+            # A refusal of something sent earlier (ICMP), or the socket is closed.
+            return self._socket.fileno() >= 0
+        if len(datagram) > DATAGRAM_BYTES_MAX:
+            self.strange += 1
+            return True
+        try:
+            body = self._seal.open(datagram)
+        except FrameError:
+            self.strange += 1
+            return True
+        self._handler.on_datagram(body, sender[:2] if self._is_v6 else sender)
+        return True
 
     def close(self) -> None:
         """Stop receiving and give the port back."""

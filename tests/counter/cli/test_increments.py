@@ -184,6 +184,15 @@ def test_a_lost_acknowledgement_is_unknown_and_comes_with_the_retry(counter, ser
     assert sent(server)[0] == sent(server)[1]
 
 
+def test_an_increment_that_may_be_on_disk_is_unknown_and_not_refused(counter, serve):
+    server = serve(lambda m: [Refused(m.sequence, "in-doubt", "cannot tell: fsync failed")])
+
+    ran = counter("inc", "k", "--node", server.address)
+
+    assert (ran.code, ran.out) == (3, "")
+    assert "fsync failed; the increment MAY have been counted" in ran.err
+
+
 def test_a_node_that_never_answers_is_unknown_after_the_deadline(counter, serve):
     ran = counter("inc", "k", "--node", serve().address, "--deadline", "50ms")
 
@@ -311,6 +320,16 @@ def test_a_lost_connection_names_the_lines_that_are_unknown(feed, serve, close):
     assert (code, out) == (3, "")
     assert "lines 3 to 4 MAY have been counted" in err
     assert f"counter inc - --id T --node {server.address}" in err
+
+
+def test_lines_that_may_be_on_disk_are_named_as_unknown(feed, serve):
+    doubt = Refused(2, "in-doubt", "cannot tell: fsync failed")
+    server = serve(lambda m: [doubt] if m.pairs[0] == "b" else counting(m))
+
+    code, out, err = feed(b"a\nb\nc\n", "--node", server.address)
+
+    assert (code, out) == (3, "")
+    assert "lines 2 to 3 MAY have been counted" in err
 
 
 @pytest.mark.slow

@@ -1,0 +1,217 @@
+"""The driver on an in-memory network: what comes in reaches the machine, effects go out."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from tracker.driver import Driver
+from tracker.machine import (
+    Accepted,
+    Close,
+    Closed,
+    Effect,
+    Emit,
+    Open,
+    Opened,
+    Persist,
+    Persisted,
+    Send,
+    Unreachable,
+)
+from tracker.messages import MEMBERSHIP, Beat, Departed, Refused
+from tracker.transport.memory import MemoryDatagrams, MemoryNetwork, MemoryStreams
+
+HERE, THERE = ("10.0.0.1", 1), ("10.0.0.2", 1)
+
+
+@dataclass
+class Toy:
+    """A machine that notes what it was told, and answers with what `react` returns."""
+
+    react: Callable[[Any], list[Effect]] = lambda told: []
+    told: list[Any] = field(default_factory=list)
+    wants: float | None = None
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def _note(self, what: Any) -> list[Effect]:
+        self.told.append(what)
+        self.changed.set()
+        return self.react(what)
+
+    def start(self, now: float) -> list[Effect]:
+        return self._note("start")
+
+    def receive(self, sender: Any, message: Any, now: float) -> list[Effect]:
+        return self._note((sender, message))
+
+    def submit(self, event: Any, now: float) -> list[Effect]:
+        return self._note(event)
+
+    def tick(self, now: float) -> list[Effect]:
+        self.wants = None
+        return self._note("tick")
+
+    def deadline(self) -> float | None:
+        return self.wants
+
+    async def until(self, what: Any) -> None:
+        """Wait until the machine was told this."""
+        async with asyncio.timeout(5):
+            while what not in self.told:
+                self.changed.clear()
+                await self.changed.wait()
+
+    async def nth(self, index: int) -> Any:
+        """Return what the machine was told as this, once it was."""
+        async with asyncio.timeout(5):
+            while len(self.told) <= index:
+                self.changed.clear()
+                await self.changed.wait()
+        return self.told[index]
+
+
+class Place:
+    """A machine under a driver at one address of a memory network."""
+
+    def __init__(self, network: MemoryNetwork, endpoint: Any, **options: Any) -> None:
+        self.machine = Toy()
+        self.emitted: list[Emit] = []
+        self.written: list[Persist] = []
+        self.driver = Driver(self.machine, MEMBERSHIP, MEMBERSHIP, self.emitted.append, **options)
+        self.streams = MemoryStreams(network, endpoint, self.driver)
+        self.datagrams = MemoryDatagrams(network, endpoint, self.driver)
+
+    def start(self) -> None:
+        self.driver.start(self.streams, self.datagrams, self)
+
+    def write(self, record: Persist) -> None:
+        self.written.append(record)
+
+
+@pytest.fixture
+async def network():
+    return MemoryNetwork()
+
+
+@pytest.fixture
+async def here(network):
+    place = Place(network, HERE)
+    yield place
+    place.driver.close()
+
+
+@pytest.fixture
+async def there(network):
+    place = Place(network, THERE)
+    place.start()
+    yield place
+    place.driver.close()
+
+
+async def test_effects_are_carried_out_in_the_order_they_were_returned(here):
+    order = []
+    here.write = lambda record: order.append(record)
+    here.datagrams.send = lambda to, body: bool(order.append((to, MEMBERSHIP.decode(body))))
+    here.driver._on_emit = order.append
+    effects = [Persist(1, "k", b"r"), Send(THERE, Departed(4)), Emit("e", {}), Persist(2, "k", b"")]
+    here.machine.react = lambda told: effects if told == "start" else []
+
+    here.start()
+
+    assert order == [effects[0], (THERE, Departed(4)), effects[2], effects[3]]
+
+
+async def test_a_stream_s_life_reaches_both_machines_as_events(here, there):
+    here.machine.react = lambda told: [Open(THERE)] if told == "start" else []
+
+    here.start()
+    await here.machine.until(Opened(1, THERE))
+    await there.machine.until(Accepted(1, HERE))
+    here.driver.carry_out([Send(1, Beat(1, 2, 3)), Close(1)])
+    await there.machine.until(Closed(1, "closed by the other side"))
+
+    assert there.machine.told[1:3] == [Accepted(1, HERE), (1, Beat(1, 2, 3))]
+    assert here.machine.told == ["start", Opened(1, THERE)]
+
+
+async def test_a_stream_that_cannot_be_had_is_an_event(here):
+    here.machine.react = lambda told: [Open(THERE)] if told == "start" else []
+
+    here.start()
+
+    await here.machine.until(Unreachable(THERE, "connection refused"))
+
+
+async def test_a_datagram_comes_with_its_sender_and_is_counted(here, there):
+    here.start()
+
+    here.driver.carry_out([Send(THERE, Beat(7, 0, 0))])
+    await there.machine.until((HERE, Beat(7, 0, 0)))
+
+    body = MEMBERSHIP.encode(Beat(7, 0, 0))
+    sent, received = here.driver.traffic, there.driver.traffic
+    assert (sent.datagrams_out, sent.datagram_bytes_out) == (1, len(body))
+    assert (received.datagrams_in, received.datagram_bytes_in) == (1, len(body))
+
+
+async def test_nonsense_never_reaches_the_machine(here, there):
+    here.start()
+    here.streams.open(THERE)
+    await here.machine.until(Opened(1, THERE))
+
+    here.datagrams.send(THERE, b"\xc1")
+    here.streams.send(1, b"\xc1")
+    refused = await here.machine.nth(2)
+
+    assert isinstance(refused[1], Refused)
+
+    assert there.machine.told == ["start", Accepted(1, HERE)]
+    assert there.driver.traffic.refused == 2
+
+
+async def test_the_timer_calls_tick_at_the_deadline_and_not_before(here):
+    here.machine.wants = due = monotonic() + 0.02
+
+    here.start()
+    await here.machine.until("tick")
+
+    assert monotonic() >= due
+    assert here.machine.told == ["start", "tick"]
+
+
+async def test_an_earlier_deadline_moves_the_timer_forward(here):
+    here.machine.wants = monotonic() + 60
+    here.start()
+
+    here.machine.wants = monotonic()
+    here.driver.submit(Persisted(1))
+
+    await here.machine.until("tick")
+
+
+async def test_what_has_arrived_is_read_before_anything_is_decided_by_time(here, there):
+    there.machine.wants = monotonic()
+    there.driver.submit(Persisted(0))
+    here.start()
+
+    here.driver.carry_out([Send(THERE, Departed(1))])
+    await there.machine.until("tick")
+
+    assert there.machine.told.index((HERE, Departed(1))) < there.machine.told.index("tick")
+
+
+async def test_after_the_close_nothing_is_carried_out_and_nothing_ticks(here):
+    here.machine.wants = monotonic()
+    here.machine.react = lambda told: [Emit("late", {})]
+    here.start()
+    here.driver.close()
+
+    here.driver.submit(Persisted(1))
+    await asyncio.sleep(0)
+
+    assert here.emitted == [Emit("late", {})]
+    assert here.machine.told == ["start", Persisted(1)]

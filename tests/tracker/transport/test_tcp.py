@@ -1,0 +1,271 @@
+"""Streams over TCP: the handshake, and what is beyond what every transport promises."""
+
+import asyncio
+import socket
+from typing import Any
+
+import pytest
+
+from tracker.messages import MEMBERSHIP, Hello, Refused, Welcome
+from tracker.transport import tcp
+from tracker.transport.tcp import TcpStreams, bind_tcp
+from tracker.wire import FRAME_BYTES_MAX, PROTOCOL, FrameReader, framed
+
+
+class Recorder:
+    """Takes everything, and lets a test wait for it."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[Any, ...]] = []
+        self.changed = asyncio.Event()
+
+    def _note(self, *what: Any) -> None:
+        self.heard.append(what)
+        self.changed.set()
+
+    def on_accepted(self, link: int, peer: Any) -> None:
+        self._note("accepted", link)
+
+    def on_opened(self, link: int, to: Any) -> None:
+        self._note("opened", link)
+
+    def on_unreachable(self, to: Any, reason: str) -> None:
+        self._note("unreachable", reason)
+
+    def on_frame(self, link: int, body: bytes) -> None:
+        self._note("frame", body)
+
+    def on_closed(self, link: int, reason: str) -> None:
+        self._note("closed", reason)
+
+    async def until(self, count: int) -> list[tuple[Any, ...]]:
+        async with asyncio.timeout(5):
+            while len(self.heard) < count:
+                self.changed.clear()
+                await self.changed.wait()
+        return self.heard
+
+
+class Peer:
+    """The bare other end of a stream."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+        self._frames = FrameReader()
+
+    def say(self, *messages: Any) -> None:
+        self.writer.write(b"".join([framed(MEMBERSHIP.encode(m)) for m in messages]))
+
+    async def heard(self) -> list[Any]:
+        """Return everything that comes until the stream ends."""
+        async with asyncio.timeout(5):
+            data = await self.reader.read()
+        return [MEMBERSHIP.decode(body) for body in self._frames.feed(data)]
+
+
+@pytest.fixture
+async def make_streams():
+    """Make listening streams with a recorder behind them; all end with the test."""
+    made: list[TcpStreams] = []
+
+    async def make(**options: Any) -> tuple[TcpStreams, Recorder]:
+        recorder = Recorder()
+        settings = {"role": "node", "name": "n1", "cluster": "default", **options}
+        streams = TcpStreams(recorder, **settings)
+        await streams.listen(bind_tcp(("127.0.0.1", 0)))
+        made.append(streams)
+        return streams, recorder
+
+    yield make
+    for streams in made:
+        streams.close()
+        await streams.wait_closed()
+
+
+@pytest.fixture
+async def connect():
+    """Connect to streams as a stranger; every connection ends with the test."""
+    writers = []
+
+    async def dial(streams: TcpStreams) -> Peer:
+        reader, writer = await asyncio.open_connection(*streams.endpoint)
+        writers.append(writer)
+        return Peer(reader, writer)
+
+    yield dial
+    for writer in writers:
+        writer.close()
+
+
+async def test_a_hello_is_welcomed_by_role_and_name_and_frames_may_follow_at_once(
+    make_streams, connect
+):
+    streams, recorder = await make_streams(role="tracker", name="t")
+    peer = await connect(streams)
+
+    peer.say(Hello(PROTOCOL, "default"), Welcome(1, "x", "y"))
+    heard = await recorder.until(2)
+    streams.close()
+
+    assert heard == [("accepted", 1), ("frame", MEMBERSHIP.encode(Welcome(1, "x", "y")))]
+    assert await peer.heard() == [Welcome(PROTOCOL, "tracker", "t")]
+
+
+@pytest.mark.parametrize(
+    ("hello", "code"),
+    [(Hello(PROTOCOL + 1, "default"), "protocol"), (Hello(PROTOCOL, "other"), "cluster"),
+     (Welcome(1, "node", "n"), "no-hello")],
+    ids=["a newer protocol", "another cluster", "no Hello at all"],
+)  # fmt: skip
+async def test_whoever_does_not_fit_is_refused_and_the_handler_never_hears_of_it(
+    make_streams, connect, hello, code
+):
+    streams, recorder = await make_streams()
+    peer = await connect(streams)
+
+    peer.say(hello)
+    (refused,) = await peer.heard()
+
+    assert refused.code == code
+    assert recorder.heard == []
+
+
+async def test_one_stream_too_many_is_refused_and_room_is_made_by_one_that_ends(
+    make_streams, connect
+):
+    streams, recorder = await make_streams(connections_max=2)
+    first, second = await connect(streams), await connect(streams)
+    for peer in (first, second):
+        peer.say(Hello(PROTOCOL, "default"))
+    await recorder.until(2)
+
+    (refused,) = await (await connect(streams)).heard()
+    first.writer.close()
+    await recorder.until(3)
+    late = await connect(streams)
+    late.say(Hello(PROTOCOL, "default"))
+
+    assert refused.code == "busy"
+    assert (await recorder.until(4))[3][0] == "accepted"
+
+
+async def test_silence_before_the_hello_ends_the_stream(make_streams, connect, monkeypatch):
+    monkeypatch.setattr(tcp, "HELLO_S", 0.01)
+    streams, recorder = await make_streams()
+
+    (refused,) = await (await connect(streams)).heard()
+
+    assert refused.code == "no-hello"
+    assert recorder.heard == []
+
+
+async def test_a_frame_that_is_begun_and_never_ended_ends_the_stream(
+    make_streams, connect, monkeypatch
+):
+    monkeypatch.setattr(tcp, "FRAME_S", 0.01)
+    streams, recorder = await make_streams()
+    peer = await connect(streams)
+    peer.say(Hello(PROTOCOL, "default"))
+    await recorder.until(1)
+
+    peer.writer.write(framed(b"half of it")[:-1])
+
+    assert (await peer.heard())[-1].code == "too-slow"
+    assert [row[0] for row in await recorder.until(2)] == ["accepted", "closed"]
+
+
+async def test_a_frame_in_single_bytes_is_one_frame(make_streams, connect):
+    streams, recorder = await make_streams()
+    peer = await connect(streams)
+    hello = framed(MEMBERSHIP.encode(Hello(PROTOCOL, "default")))
+
+    for byte in hello + framed(b"slowly"):
+        peer.writer.write(bytes([byte]))
+        await peer.writer.drain()
+        await asyncio.sleep(0)
+
+    assert (await recorder.until(2))[1] == ("frame", b"slowly")
+
+
+async def test_the_longest_frame_arrives_whole_in_both_directions(make_streams):
+    (a, ours), (b, theirs) = await make_streams(), await make_streams()
+    a.open(b.endpoint)
+    link = (await ours.until(1))[0][1]
+    peer_link = (await theirs.until(1))[0][1]
+    body = bytes(range(256)) * (FRAME_BYTES_MAX // 256)
+
+    a.send(link, body)
+    b.send(peer_link, body)
+
+    assert (await theirs.until(2))[1] == ("frame", body)
+    assert (await ours.until(2))[1] == ("frame", body)
+
+
+async def test_a_length_beyond_the_limit_ends_the_stream(make_streams, connect):
+    streams, recorder = await make_streams()
+    peer = await connect(streams)
+    peer.say(Hello(PROTOCOL, "default"))
+
+    peer.writer.write((FRAME_BYTES_MAX + 1).to_bytes(4, "big"))
+
+    assert [type(m) for m in await peer.heard()] == [Welcome, Refused]
+    assert [row[0] for row in await recorder.until(2)] == ["accepted", "closed"]
+
+
+async def test_a_peer_that_reads_nothing_is_ended_instead_of_hoarded_for(
+    make_streams, connect, monkeypatch
+):
+    monkeypatch.setattr(tcp, "UNREAD_BYTES_MAX", 256 * 1024)
+    streams, recorder = await make_streams()
+    peer = await connect(streams)
+    peer.writer.get_extra_info("socket")
+    peer.say(Hello(PROTOCOL, "default"))
+    link = (await recorder.until(1))[0][1]
+
+    async with asyncio.timeout(5):
+        while len(recorder.heard) < 2:
+            streams.send(link, bytes(FRAME_BYTES_MAX))
+            await asyncio.sleep(0)
+
+    assert recorder.heard[1] == ("closed", "did not read what it was sent")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [(Refused(0, "cluster", "not\x1bours"), "not\\x1bours"),
+     (Hello(PROTOCOL, "default"), "does not say Welcome")],
+    ids=["refused", "something else"],
+)  # fmt: skip
+async def test_a_stream_that_is_not_welcomed_is_unreachable_and_says_why(
+    make_streams, answer, reason
+):
+    streams, recorder = await make_streams()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(framed(MEMBERSHIP.encode(answer)))
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        streams.open(server.sockets[0].getsockname())
+
+        ((what, why),) = await recorder.until(1)
+
+    assert what == "unreachable"
+    assert reason in why
+
+
+async def test_somebody_who_never_answers_is_unreachable_after_a_while(make_streams, monkeypatch):
+    monkeypatch.setattr(tcp, "OPEN_S", 0.02)
+    streams, recorder = await make_streams()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        streams.open(silent.getsockname())
+
+        assert await recorder.until(1) == [("unreachable", "no answer in 0.02 s")]
+
+
+async def test_a_second_listener_on_one_port_is_an_error(make_streams):
+    streams, _ = await make_streams()
+
+    with pytest.raises(OSError, match="in use"):
+        bind_tcp(streams.endpoint)

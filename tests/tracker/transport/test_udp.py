@@ -1,0 +1,117 @@
+"""Datagrams over UDP, beyond what every transport promises."""
+
+import asyncio
+import socket
+
+import pytest
+
+from tracker.transport.base import DATAGRAMS_PER_DRAIN_MAX, PlainSeal
+from tracker.transport.udp import UdpDatagrams, bind_udp
+from tracker.wire import DATAGRAM_BYTES_MAX, FrameError
+
+
+class Recorder:
+    """Keeps what comes in, and lets a test wait for it."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+        self.changed = asyncio.Event()
+
+    def on_datagram(self, body: bytes, sender: tuple[str, int]) -> None:
+        self.bodies.append(body)
+
+    def on_drained(self) -> None:
+        self.changed.set()
+
+    async def until(self, body: bytes) -> list[bytes]:
+        async with asyncio.timeout(5):
+            while body not in self.bodies:
+                self.changed.clear()
+                await self.changed.wait()
+        return self.bodies
+
+
+@pytest.fixture
+async def place():
+    recorder = Recorder()
+    datagrams = UdpDatagrams(bind_udp(("127.0.0.1", 0)), recorder)
+    yield datagrams, recorder
+    datagrams.close()
+
+
+@pytest.fixture
+def stranger():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        yield sock
+
+
+@pytest.mark.parametrize(
+    "datagram",
+    [b"", b"no seal", b"\x02sealed by a secret", b"\x01" + bytes(DATAGRAM_BYTES_MAX + 1)],
+    ids=["empty", "no format byte", "another format", "too long"],
+)
+async def test_what_was_not_sealed_as_ours_is_dropped_and_counted(place, stranger, datagram):
+    datagrams, recorder = place
+
+    stranger.sendto(datagram, datagrams.endpoint)
+    stranger.sendto(PlainSeal().close(b"good"), datagrams.endpoint)
+
+    assert await recorder.until(b"good") == [b"good"]
+    assert datagrams.strange == 1
+
+
+async def test_a_drain_takes_what_is_there_at_once_but_not_without_end(place, stranger):
+    datagrams, recorder = place
+    for number in range(DATAGRAMS_PER_DRAIN_MAX + 1):
+        stranger.sendto(PlainSeal().close(b"%d" % number), datagrams.endpoint)
+
+    datagrams.drain()
+
+    assert recorder.bodies == [b"%d" % number for number in range(DATAGRAMS_PER_DRAIN_MAX)]
+
+
+async def test_what_the_kernel_does_not_take_is_dropped_and_counted(place):
+    datagrams, _ = place
+
+    assert not datagrams.send(datagrams.endpoint, bytes(70_000))
+    assert datagrams.dropped == 1
+
+
+async def test_a_refusal_of_the_kernel_does_not_stop_the_receiving(place, stranger):
+    datagrams, recorder = place
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
+        gone.bind(("127.0.0.1", 0))
+        nobody = gone.getsockname()
+
+    for _ in range(3):
+        datagrams.send(nobody, b"hello?")
+    stranger.sendto(PlainSeal().close(b"still here"), datagrams.endpoint)
+
+    assert await recorder.until(b"still here") == [b"still here"]
+
+
+async def test_a_receive_buffer_far_above_the_system_s_default_is_asked_for(place, stranger):
+    datagrams, _ = place
+
+    assert datagrams.receive_buffer_bytes > stranger.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+
+
+async def test_a_closed_socket_takes_and_sends_nothing_and_may_be_closed_again(place):
+    datagrams, recorder = place
+    endpoint = datagrams.endpoint
+
+    datagrams.close()
+    datagrams.close()
+
+    assert not datagrams.send(endpoint, b"late")
+    datagrams.drain()
+    assert recorder.bodies == []
+
+
+def test_a_seal_adds_what_it_says_and_opens_only_its_own():
+    seal = PlainSeal()
+
+    assert len(seal.close(b"body")) == len(b"body") + seal.overhead
+    assert seal.open(seal.close(b"body")) == b"body"
+    with pytest.raises(FrameError, match="another protocol"):
+        seal.open(b"body")
