@@ -1,19 +1,47 @@
-"""Run every benchmark: `python -m benchmarks`, or some of them by name."""
+"""Run every benchmark: `python -m benchmarks`, or some of them by name; `--readme` keeps them.
+
+The rule: a number stands beside the floor it has to reach, whether it reaches it or not, with
+the machine it was measured on and the command that repeats it.
+"""
 
 import sys
 from importlib import import_module
+from pathlib import Path
+
+from benchmarks.machine import Row, described
 
 ALL = ("gossip", "door", "membership", "startup")
+README = Path(__file__).parent.parent / "README.md"
+BEGIN, END = "<!-- numbers -->", "<!-- /numbers -->"
 
 
 def main() -> None:
     """Run those named on the command line, or all."""
-    chosen = sys.argv[1:] or ALL
-    unknown = [name for name in chosen if name not in ALL]
+    names = [name for name in sys.argv[1:] if name != "--readme"]
+    unknown = [name for name in names if name not in ALL]
     if unknown:
         raise SystemExit(f"no benchmark {unknown[0]}; there are {', '.join(ALL)}")
-    for name in chosen:
-        import_module(f"benchmarks.{name}").main()
+    print(described())
+    rows: list[Row] = []
+    for name in names or ALL:
+        for row in import_module(f"benchmarks.{name}").measure():
+            print(f"{row.what:74} {row.measured:>20}   {row.floor and 'floor ' + row.floor}")
+            rows.append(row)
+    if "--readme" in sys.argv[1:]:
+        _keep(rows)
+
+
+def _keep(rows: list[Row]) -> None:
+    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
+    lines = [
+        BEGIN,
+        f"Measured on {described()}.",
+        "",
+        "| what | measured | floor | repeat it |",
+        "|---|---|---|---|",
+        *[f"| {r.what} | {r.measured} | {r.floor} | `{r.command}` |" for r in rows],
+    ]
+    README.write_text(before + "\n".join(lines) + "\n" + END + rest.partition(END)[2], "utf-8")
 
 
 if __name__ == "__main__":

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 import uvloop
 
-from benchmarks.machine import described
+from benchmarks.machine import Row
 from counter.client.door import Door
 from counter.messages import UNTIL_ALL, Query
 from loadtest.cluster import Cluster
 
+WITH = "python -m benchmarks gossip"
 QUERIES = 60
 BARE_BYTES = 62
 ASK = Query(0, "views", 10, 0, 0, 5_000, UNTIL_ALL, 0, 0, False)
@@ -104,21 +105,23 @@ async def _bare(count: int) -> float:
     return used
 
 
-def main() -> None:
-    """Print a line for each size."""
-    print(f"gossip machine: {described()}")
-    for nodes in (100, 1000):
+def measure() -> list[Row]:
+    """Measure two sizes of cluster."""
+    rows = []
+    for nodes, floor_ms in ((100, 3), (1000, 30)):
         r = uvloop.run(measured(nodes))
-        print(
-            f"gossip {r.nodes:5} nodes   exact answer in {r.elapsed_ms:6.2f} ms at the median"
-            f" (floor {30 if nodes == 1000 else 3} ms)   {r.messages_per_node:.3f} messages/node"
-            f"   {r.duplicates} duplicates   {r.bytes_per_node:.0f} bytes/node"
-        )
-        print(
-            f"gossip               {r.cpu_us:6.2f} us of CPU a message (floor 15);"
-            f" a bare datagram costs {r.bare_us:.2f} us here, ratio {r.cpu_us / r.bare_us:.2f}"
-        )
-
-
-if __name__ == "__main__":
-    main()
+        what = f"query over {nodes} real nodes in one process"
+        rows += [
+            Row(f"{what}: exact answer, median", f"{r.elapsed_ms:.1f} ms", f"{floor_ms} ms", WITH),
+            Row(f"{what}: messages a node", f"{r.messages_per_node:.3f}", "2.00", WITH),
+            Row(f"{what}: duplicates in {QUERIES} queries", f"{r.duplicates}", "0", WITH),
+            Row(f"{what}: bytes a node, headers in", f"{r.bytes_per_node:.0f}", "200", WITH),
+            Row(f"{what}: CPU a message", f"{r.cpu_us:.1f} us", "15 us", WITH),
+            Row(
+                f"{what}: that, against a bare datagram passed on",
+                f"{r.cpu_us / r.bare_us:.1f} x {r.bare_us:.1f} us",
+                "",
+                WITH,
+            ),
+        ]
+    return rows

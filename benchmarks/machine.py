@@ -13,9 +13,22 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 START_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One measured number: what, how much, the floor to reach, and the command that repeats it."""
+
+    what: str
+    measured: str
+    floor: str
+    command: str
+
+
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 

@@ -7,11 +7,12 @@ import asyncio
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from tempfile import TemporaryDirectory
 
 import uvloop
 
-from benchmarks.machine import counter_command, cpu_s, described, free_port, process, rss_mb
+from benchmarks.machine import Row, counter_command, cpu_s, free_port, process, rss_mb
 from loadtest.cluster import Cluster
 
 NODES = 1_000
@@ -28,9 +29,10 @@ class Wiretap:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass one stream on."""
         onward_reader, onward_writer = await asyncio.open_connection(*self._to)
-        await asyncio.gather(
-            self._pump(reader, onward_writer), self._pump(onward_reader, writer)
-        )
+        with suppress(asyncio.CancelledError, ConnectionError):
+            await asyncio.gather(
+                self._pump(reader, onward_writer), self._pump(onward_reader, writer)
+            )
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65_536):
@@ -90,9 +92,8 @@ def node_start_ms(port: int, directory: str) -> float:
         child.wait()
 
 
-def main() -> None:
-    """Print everything, each beside its floor."""
-    print(f"member machine: {described()}")
+def measure() -> list[Row]:
+    """Measure everything, the largest cluster last."""
     with TemporaryDirectory() as directory:
         port = free_port()
         listen = ("--listen", f"127.0.0.1:{port}", "--data", f"{directory}/tracker")
@@ -109,13 +110,13 @@ def main() -> None:
                 time.sleep(REST_S)
                 rest, memory = (cpu_s(pid) - before) / REST_S, rss_mb(pid)
             share, boot_s = uvloop.run(tracker_share(port, tracker))
-    print(f"member heartbeats, nothing changed   {per_s:6.1f} bytes a node and second (floor 100)")
-    print(f"member tracker with {NODES} nodes       {100 * share:6.1f} % of a core (floor 10 %)")
-    print(f"member {NODES} nodes up in             {boot_s:6.1f} s")
-    print(f"member node starts in                {starts[2]:6.0f} ms (floor 300)")
-    print(f"member node at rest                  {100 * rest:6.2f} % of a core (floor 1 %)")
-    print(f"member node at rest                  {memory:6.1f} MB (floor 40)")
-
-
-if __name__ == "__main__":
-    main()
+    command = "python -m benchmarks membership"
+    share_of = f"tracker with {NODES} nodes, nothing changing"
+    return [
+        Row("heartbeats both ways, a node and second", f"{per_s:.0f} bytes", "100 bytes", command),
+        Row(share_of, f"{100 * share:.1f} % of a core", "10 %", command),
+        Row(f"{NODES} nodes up, in one process", f"{boot_s:.1f} s", "", command),
+        Row("node starts (port open)", f"{starts[2]:.0f} ms", "300 ms", command),
+        Row("node at rest: CPU", f"{100 * rest:.2f} % of a core", "1 %", command),
+        Row("node at rest: memory", f"{memory:.0f} MB", "40 MB", command),
+    ]

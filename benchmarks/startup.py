@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 
-from benchmarks.machine import counter_command, described, free_port, process
+from benchmarks.machine import Row, counter_command, free_port, process
 
 ROUNDS = 21
 
@@ -16,8 +16,8 @@ def _ms(command: list[str]) -> float:
     return (time.perf_counter() - began) * 1000
 
 
-def main() -> None:
-    """Print the medians of interleaved rounds and their ratio."""
+def measure() -> list[Row]:
+    """Measure both in turns; the medians and their ratio."""
     port = free_port()
     listen = ("--listen", f"127.0.0.1:{port}", "--tracker", f"127.0.0.1:{free_port()}")
     bare = [sys.executable, "-c", "import typer, msgpack"]
@@ -26,10 +26,9 @@ def main() -> None:
         pairs = [(_ms(bare), _ms(inc)) for _ in range(ROUNDS)]
     imports = statistics.median([one for one, _ in pairs])
     whole = statistics.median([two for _, two in pairs])
-    print(f"start  machine: {described()}")
-    print(f"start  import typer, msgpack {imports:6.0f} ms")
-    print(f"start  counter inc           {whole:6.0f} ms   ratio {whole / imports:.2f}")
-
-
-if __name__ == "__main__":
-    main()
+    command = "python -m benchmarks startup"
+    return [
+        Row("python -c 'import typer, msgpack'", f"{imports:.0f} ms", "", command),
+        Row("`counter inc`, whole command", f"{whole:.0f} ms", "", command),
+        Row("that, against the imports", f"{whole / imports:.2f}", "about 1", command),
+    ]

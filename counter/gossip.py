@@ -186,13 +186,14 @@ class Gossip:
         self._count_activity(now)
         effects = self._after_membership(self.membership.tick(now), now)
         self.relay.tick(now)
-        effects += self._release(now)
-        effects += self.asker.tick(
-            now,
-            self.lag_s,
-            view_is_current=self._view_is_current(now),
-            view_is_hopeless=self._view_is_hopeless(),
-        )
+        if self.asker:
+            effects += self._release(now)
+            effects += self.asker.tick(
+                now,
+                self.lag_s,
+                view_is_current=self._view_is_current(now),
+                view_is_hopeless=self._view_is_hopeless(),
+            )
         if self._save_at is not None and now >= self._save_at:
             effects += self._save_view()
         if self._depart_by is not None and now >= self._depart_by:
@@ -202,14 +203,16 @@ class Gossip:
 
     def deadline(self) -> float | None:
         """Say when `tick` is wanted next."""
-        times = (
-            self.membership.deadline(),
-            self.asker.deadline(),
+        due = self.membership.deadline()
+        for time in (
+            self.asker.deadline() if self.asker else None,
             self.relay.deadline(),
             self._save_at,
             self._depart_by,
-        )
-        return min([time for time in times if time is not None], default=None)
+        ):
+            if time is not None and (due is None or time < due):
+                due = time
+        return due
 
     # -- peers --------------------------------------------------------------------------------
 
@@ -248,6 +251,8 @@ class Gossip:
 
     def _release(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
+        if not self.asker:
+            return effects
         heard = self.membership.heard_at is not None
         for link, request in self.asker.released(now, view_is_known=heard):
             if heard or self.membership.view.expected:

@@ -407,9 +407,7 @@ class Answer:
         _u32,
         wire.text(64),
         wire.text(TEXT_MAX),
-        wire.listing(
-            wire.record(wire.text(64), wire.total, wire.u16, wire.seconds), TOP_ROWS_MAX
-        ),
+        wire.listing(wire.record(wire.text(64), wire.total, wire.u16, wire.seconds), TOP_ROWS_MAX),
     )
 
     def to_wire(self) -> tuple[Any, ...]:
@@ -448,9 +446,7 @@ class Answered:
     TAG: ClassVar[int] = 38
     WIRE: ClassVar[Schema] = (
         _u64,
-        wire.listing(
-            wire.record(wire.text(64), wire.total, wire.u16, wire.seconds), ROWS_PER_PAGE
-        ),
+        wire.listing(wire.record(wire.text(64), wire.total, wire.u16, wire.seconds), ROWS_PER_PAGE),
     )
 
     def to_wire(self) -> tuple[Any, ...]:

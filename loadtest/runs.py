@@ -177,7 +177,7 @@ class Run:
         self, reading: Reading, answer: Answer, rows: Sequence[NodeRow], cost: Cost
     ) -> QueryRecord:
         """Judge a query that has ended, and add it to the report."""
-        times = [row[3] for row in rows if row[0] in self._members_up]
+        times = [after_ms for name, _, _, after_ms in rows if name in self._members_up]
         up = len(self.up)
         covers_all = len(times) == up
         # Those who were ended hold nothing: whoever heard all others has the whole sum.
@@ -222,7 +222,7 @@ class Run:
     def total(self, key: str, value: int, heard: Sequence[NodeRow]) -> bool:
         """Note the final read of a key; returns whether everybody who is up is in it."""
         self._totals[key] = value
-        covered = len({row[0] for row in heard} & self._members_up) == len(self.up)
+        covered = len({name for name, *_ in heard} & self._members_up) == len(self.up)
         self._covered[key] = covered
         return covered
 

@@ -146,8 +146,8 @@ class Stage:
         finally:
             for writer in writers:
                 writer.door.close()
-        await self._resolve()
-        await self._finish()
+        await self.resolve()
+        await self.finish()
         for door in self.doors.values():
             door.close()
 
@@ -267,7 +267,7 @@ class Stage:
 
     # -- the end ------------------------------------------------------------------------------
 
-    async def _resolve(self) -> None:
+    async def resolve(self) -> None:
         """Send what was never acknowledged again, under its own identity: it counts once."""
         for unknown in self.unknown:
             for _ in range(RETRIES_MAX):
@@ -288,7 +288,7 @@ class Stage:
             return False
         return True
 
-    async def _finish(self) -> None:
+    async def finish(self) -> None:
         """Read every key once more: nothing is being written, so the total is exact."""
         keys = self.scenario.keys
         questions = self._questions(RESULT_TRIES_MAX * len(keys))
@@ -326,12 +326,13 @@ class Writer:
         for key, amount in self._stage.scenario.increments(self._number):
             await asyncio.sleep(max(0.0, began + next(arrivals) - monotonic()))
             self.is_counting = True
-            await self._count(key, amount)
+            await self.count(key, amount)
             self.is_counting = False
             if self.is_stopped:
                 return
 
-    async def _count(self, key: str, amount: int) -> None:
+    async def count(self, key: str, amount: int) -> None:
+        """Send one increment and wait for what becomes of it."""
         run, door = self._run, self.door
         run.sent(key, amount)
         sent_at = monotonic()

@@ -6,13 +6,13 @@ Times are in seconds everywhere inside; people write `250ms`, `2s`, `1m`, `24h`.
 import re
 from dataclasses import dataclass
 
+from tracker.address import Endpoint
 from tracker.errors import ConfigError
-from tracker.machine import Endpoint
-from tracker.members import MEMBERS_MAX
 from tracker.text import printable
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 TRACKER_PORT = 7400
+MEMBERS_MAX = 100_000
 
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}

@@ -13,10 +13,9 @@ link number is never used twice by one driver.
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-Endpoint = tuple[str, int]
-Link = int
-Address = Endpoint | Link
-
+from tracker.address import Address as Address
+from tracker.address import Endpoint as Endpoint
+from tracker.address import Link as Link
 
 # -- effects ------------------------------------------------------------------------------
 

@@ -22,7 +22,6 @@ from tracker.machine import Endpoint
 ALIVE, SUSPECT, DEAD, AWAY, GONE = range(5)
 STATUS_NAMES: Final = ("alive", "suspect", "dead", "away", "gone")
 
-MEMBERS_MAX = 100_000
 TOMBSTONES_MAX = 4_096
 MERGES_MAX = 4
 

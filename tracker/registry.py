@@ -115,8 +115,8 @@ class Registry:
         self._save_at = float("-inf")
 
     def __len__(self) -> int:
-        """Return how many members are not gone."""
-        return self.table.expected
+        """Return how many members are not gone, before the start those of the saved list."""
+        return self.table.expected + sum([member.expected for member in self._saved])
 
     # -- the machine ------------------------------------------------------------------------
 

@@ -97,9 +97,7 @@ class ListFile:
             return
         self._is_writing = True
         loop = asyncio.get_running_loop()
-        job = loop.run_in_executor(
-            self._thread, write_atomically, self._path, record.record, MAGIC
-        )
+        job = loop.run_in_executor(self._thread, write_atomically, self._path, record.record, MAGIC)
         job.add_done_callback(lambda done: self._written(record, done.exception()))
 
     def _written(self, record: Persist, error: BaseException | None) -> None:

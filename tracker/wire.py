@@ -25,8 +25,8 @@ from typing import Any
 
 import msgpack
 
+from tracker.address import Endpoint
 from tracker.errors import FrameError
-from tracker.machine import Endpoint
 from tracker.text import is_printable, printable
 
 PROTOCOL = 1

@@ -13,9 +13,9 @@ import typer
 from counter.cli import options
 from counter.cli.screens import USAGE, CommandError
 from counter.cli.settings import Settings
+from tracker.address import Endpoint
 from tracker.config import TRACKER_PORT, parse_endpoint
 from tracker.errors import ConfigError
-from tracker.machine import Endpoint
 
 HOST = "127.0.0.1"
 _ADJECTIVES = (

@@ -11,9 +11,9 @@ from counter.cli.screens import CommandError
 from counter.cli.settings import Settings
 from counter.client import light
 from counter.client.blocking import Connection, now
+from tracker.address import Endpoint
 from tracker.config import parse_endpoint, shown_endpoint
 from tracker.errors import UnreachableError
-from tracker.machine import Endpoint
 from tracker.text import printable
 
 DEADLINE_S = 5.0

@@ -12,7 +12,6 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from hashlib import blake2b
 from typing import Annotated
 
 import typer
@@ -27,6 +26,12 @@ from tracker import wire
 from tracker.config import shown_endpoint
 from tracker.errors import ConnectionLostError, DeadlineError, FrameError, InDoubtError
 from tracker.text import printable
+
+try:
+    # hashlib would load all of OpenSSL first, which takes longer than to count.
+    from _blake2 import blake2b
+except ImportError:
+    from hashlib import blake2b
 
 TOKEN_CHARACTERS_MAX = 128
 PIPELINED_MAX = 256

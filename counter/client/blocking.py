@@ -15,6 +15,7 @@ from typing import Any, Final
 from counter.client import light
 from counter.client.session import Session
 from tracker import wire
+from tracker.address import Endpoint
 from tracker.config import shown_endpoint
 from tracker.errors import (
     ConnectionLostError,
@@ -24,7 +25,6 @@ from tracker.errors import (
     RefusedError,
     UnreachableError,
 )
-from tracker.machine import Endpoint
 from tracker.text import printable
 
 TRIES_MAX: Final = 3
@@ -216,7 +216,10 @@ def _connected(
 
 def _opened(endpoint: Endpoint, timeout_s: float) -> socket.socket:
     try:
-        stream = socket.create_connection(endpoint, timeout=timeout_s)
+        host, port = endpoint
+        # Given as bytes it is looked up as it is; as text it would cost the import of IDNA.
+        address: Any = host.encode() if host.isascii() else host
+        stream = socket.create_connection((address, port), timeout=timeout_s)
     except UnicodeError as error:  # a host name that IDNA cannot write
         raise socket.gaierror(socket.EAI_NONAME, str(error)) from error
     stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from tracker.config import (
+    MEMBERS_MAX,
     TrackerConfig,
     parse_duration,
     parse_endpoint,
@@ -12,7 +13,6 @@ from tracker.config import (
     shown_endpoint,
 )
 from tracker.errors import ConfigError
-from tracker.members import MEMBERS_MAX
 
 
 def test_the_defaults_make_sense_and_forget_nobody():

@@ -1,0 +1,211 @@
+"""`loadtest` as a person runs it: its report, its exit codes, what it refuses."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from counter.cli.app import run
+from counter.messages import Counted, Increment
+from loadtest import cli, virtual
+from loadtest.scenarios import Scenario
+from loadtest.thresholds import parse
+from tracker.machine import Send
+
+ROOT = Path(__file__).parents[2]
+SMALL = "--virtual --nodes 10 --queries 3 --duration 500ms --writers 3 --rate 100".split()
+
+
+@pytest.fixture(autouse=True)
+def _empty_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def loadtest(capsys):
+    """Run the command in this process, its streams on pipes; returns (code, out, err)."""
+
+    def call(*arguments):
+        code = run(arguments, cli._dispatch)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def test_the_report_is_the_last_line_of_stdout_and_of_the_log(loadtest, tmp_path):
+    code, out, _ = loadtest(*SMALL, "--seed", "4", "--json")
+
+    (line,) = out.splitlines()
+    (log,) = (tmp_path / "logs").iterdir()
+    lines = log.read_text().splitlines()
+    result = json.loads(line)
+    assert code == 0
+    assert lines[-1] == line
+    assert [next(iter(json.loads(text))) for text in lines[:-1]] == [
+        "header", "run", "query", "query", "query",
+    ]  # fmt: skip
+    assert (result["nodes"], result["mode"], result["seed"]) == (10, "virtual", 4)
+    assert all(check["ok"] for check in result["checks"])
+
+
+def test_a_person_reads_a_table_with_the_log_and_the_command_that_repeats_it(loadtest):
+    code, out, err = loadtest(*SMALL, "--seed", "4", "--loss", "1.5%")
+
+    assert code == 0
+    assert "✓ every acknowledged increment is in the final total" in out
+    assert "nodes 10/10 up" in err
+    assert out.endswith(
+        "repeat: loadtest --nodes 10 --virtual --loss 1.5% --writers 3 --rate 100"
+        " --queries 3 --duration 0.5s --seed 4\n"
+    )
+    assert "\x1b" not in out + err
+
+
+def test_the_word_run_may_stand_before_the_options(loadtest):
+    assert loadtest("run", *SMALL)[0] == 0
+
+
+def test_the_command_of_a_report_makes_the_same_scenario_again():
+    fields = {"nodes": 7, "seed": 3, "chatter": 3, "latency_s": 0.0015, "loss": 0.005}
+    scenario = Scenario(**fields, writers=2, queries=4, duration_s=1.5, crash=0.25, rate=12.5)
+    limits = [parse("query.p99<100ms")]
+
+    written = cli.command(scenario, "sockets", limits)
+
+    assert written == (
+        "loadtest --nodes 7 --chatter 3 --latency 1.5ms --loss 0.5% --crash 25% --writers 2"
+        " --rate 12.5 --queries 4 --duration 1.5s --seed 3 --threshold 'query.p99<100ms'"
+    )
+
+
+def test_a_threshold_that_is_not_reached_is_named_and_ends_with_99(loadtest):
+    code, out, err = loadtest(
+        *SMALL, "--threshold", "messages_per_node<1", "--threshold", "coverage_min>=1", "--json"
+    )
+
+    checks = {check["name"]: check["ok"] for check in json.loads(out)["checks"]}
+    assert code == 99
+    assert checks["messages_per_node<1"] is False
+    assert checks["coverage_min>=1"] is True
+    assert "failed: messages_per_node<1 (found 1.8)" in err
+
+
+def test_a_threshold_stands_in_the_table_with_what_was_found(loadtest):
+    _, out, _ = loadtest(*SMALL, "--threshold", "messages_per_node<1", "--threshold", "hops_max<9")
+
+    assert "✗ messages_per_node<1 (1.8)" in out
+    assert "✓ hops_max<9 (1)" in out
+
+
+class Forgetful(virtual.WatchedNode):
+    """Acknowledges the third increment of each client without counting it."""
+
+    def receive(self, sender, message, now):
+        if isinstance(message, Increment) and message.sequence == 3:
+            return [Send(sender, Counted(3, False, False))]
+        return super().receive(sender, message, now)
+
+
+def test_a_lost_increment_is_named_and_ends_with_99(loadtest, monkeypatch):
+    monkeypatch.setattr(virtual, "WatchedNode", Forgetful)
+
+    code, out, err = loadtest(*SMALL)
+
+    assert code == 99
+    assert "3 lost  0 doubled" in out
+    assert "✗ every acknowledged increment is in the final total" in out
+    assert "failed: exact total" in err
+
+
+def test_queries_that_did_not_fit_are_said(loadtest):
+    code, _, err = loadtest(*SMALL, "--queries", "50", "--latency", "100ms")
+
+    assert code == 0
+    assert "note: 4 of 50 queries fitted into 0.75 s" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("--nodes 0", "--nodes is 0, needs at least 1"),
+        ("--nodes 1e3", '--nodes: "1e3" is no whole number'),
+        ("--nodes 1000000000", "1000000000 nodes are too many for one process"),
+        ("--virtual --nodes 1000000000", "are too many for the simulator: 20000 would fit"),
+        ("--latency 10", '--latency: "10" is not a duration (250ms, 2s, 1m)'),
+        ("--loss 0.05", '--loss: "0.05" is not a share (5%, 0.5%)'),
+        ("--crash 100%", "--crash is 100%, needs 0% or more, less than 100%"),
+        ("--rate fast", '--rate: "fast" is not a number of increments a second'),
+        ("--rate 0", "--rate is 0, needs more than 0"),
+        ("--duration 0", "--duration is 0 s, needs 0.1 to 3600 s"),
+        ("--threshold qery.p99<1s", "did you mean query.p99?"),
+        ("--sockets --virtual", "--sockets and --virtual exclude each other"),
+        ("--bogus", "No such option"),
+        ("walk", "unexpected extra argument"),
+    ],
+)
+def test_what_makes_no_sense_is_one_clear_line_and_nothing_is_started(
+    loadtest, tmp_path, arguments, words
+):
+    code, out, err = loadtest(*arguments.split())
+
+    assert code == 2
+    assert words in err.splitlines()[0]
+    assert out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_log_that_cannot_be_written_is_said_before_anything_runs(loadtest, tmp_path):
+    (tmp_path / "logs").write_text("a file")
+
+    code, _, err = loadtest(*SMALL)
+
+    assert code == 2
+    assert "cannot write a log into logs" in err
+
+
+def test_help_and_version_are_results(loadtest):
+    assert "--threshold" in loadtest("--help")[1]
+    assert loadtest("--version")[1].startswith("loadtest ")
+
+
+PROGRAM = "import sys; sys.path.insert(0, {root!r}); from loadtest.cli import main; main()"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["--sockets", "--virtual"])
+def test_ctrl_c_ends_with_130_and_a_report_of_what_was_seen(tmp_path, mode):
+    command = [sys.executable, "-c", PROGRAM.format(root=str(ROOT))]
+    options = [mode, "--nodes", "5", "--duration", "1h", "--queries", "100000", "--json"]
+    process = subprocess.Popen(
+        [*command, *options],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    with process:
+        assert process.stderr is not None
+        while b"up after" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+
+    assert process.returncode == 130
+    assert b"interrupted: " in err
+    assert json.loads(out)["interrupted"] is True
+    assert all(check["ok"] for check in json.loads(out)["checks"])
+
+
+@pytest.mark.slow
+def test_sockets_are_the_default_and_end_with_an_exact_total(loadtest):
+    code, out, _ = loadtest("--nodes", "5", "--duration", "300ms", "--queries", "2", "--json")
+
+    result = json.loads(out)
+    assert code == 0
+    assert (result["mode"], result["latency_ms"]) == ("sockets", 10)
+    assert result["checks"][0]["expected"] == result["checks"][0]["found"] > 0

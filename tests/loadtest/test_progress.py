@@ -1,0 +1,81 @@
+"""How far a run is: plain lines in a pipe, bars on a terminal."""
+
+import io
+import os
+
+import pytest
+
+from loadtest import progress
+from loadtest.scenarios import Scenario
+
+SCENARIO = Scenario(nodes=1_000, seed=1, queries=50)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Return a clock that is moved by hand."""
+    time = [100.0]
+    monkeypatch.setattr(progress, "monotonic", lambda: time[0])
+    return time
+
+
+def test_a_pipe_gets_one_plain_line_now_and_then(clock):
+    stream = io.StringIO()
+    lines = progress.Lines(SCENARIO, stream)
+    lines.booting(10)
+    clock[0] += 2.5
+    lines.booting(500)
+    lines.booted()
+    lines.loading(1, 0)
+    clock[0] += 2.5
+    lines.loading(900, 7)
+    lines.close()
+
+    assert stream.getvalue().splitlines() == [
+        "nodes 500/1000 up",
+        "nodes 1000/1000 up after 2.5 s",
+        "writes 900 counted, queries 7/50",
+    ]
+
+
+@pytest.fixture
+def terminal():
+    """Return a stream on a terminal, and what reads the other end."""
+    master, slave = os.openpty()
+    stream = os.fdopen(slave, "w")
+    yield stream, lambda: os.read(master, 100_000).decode()
+    stream.close()
+    os.close(master)
+
+
+def test_a_terminal_gets_bars_that_are_taken_away_at_the_end(clock, terminal, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    stream, seen = terminal
+    bars = progress.Bars(SCENARIO, stream)
+    bars.booting(1_000)
+    bars.booted()
+    clock[0] += 1.0
+    bars.loading(93_412, 7)
+    shown = seen()
+    bars.close()
+    taken_away = seen()
+
+    assert "1 000/1 000 up" in shown
+    assert "93 412 counted" in shown
+    assert "7/50" in shown
+    assert "\x1b[2K" in taken_away
+
+
+def test_frames_are_few_however_often_something_happens(clock, terminal, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    stream, seen = terminal
+    bars = progress.Bars(SCENARIO, stream)
+    bars.booted()
+    clock[0] += 1.0
+    for acked in range(1_000):
+        bars.loading(acked, 0)
+        clock[0] += 0.001
+    bars.close()
+
+    frames = seen().count("writes")
+    assert 5 <= frames <= 8

@@ -1,0 +1,91 @@
+"""Scenarios: what is refused, and that a seed decides everything that is chosen."""
+
+from itertools import islice
+
+import pytest
+
+from counter.config import LAN, LOCAL, WAN
+from loadtest.scenarios import Scenario, writers_for
+from tracker.errors import ConfigError
+
+
+def make_scenario(**fields):
+    return Scenario(**{"nodes": 100, "seed": 7, **fields})
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"nodes": 0}, "nodes is 0, needs at least 1"),
+        ({"chatter": 0}, "chatter is 0, needs 1 to 64"),
+        ({"latency_s": 2.0}, "latency is 2 s, needs 0 to 1 s"),
+        ({"loss": 1.0}, "loss is 100%, needs 0% or more, less than 100%"),
+        ({"crash": -0.1}, "crash is -10%"),
+        ({"rate": 0.0}, "rate is 0, needs more than 0"),
+        ({"writers": 1_001}, "writers is 1001, needs 0 to 1000"),
+        ({"queries": -1}, "queries is -1"),
+        ({"duration_s": 0.0}, "duration is 0 s, needs 0.1 to 3600 s"),
+        ({"seed": -1}, "seed is -1"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_makes_no_sense_is_refused_in_plain_words(fields, words):
+    with pytest.raises(ConfigError, match=words):
+        make_scenario(**fields)
+
+
+def choices_of(scenario):
+    up = [name for name in scenario.names if name not in scenario.crashed()]
+    return (
+        scenario.crashed(),
+        scenario.written_to(up),
+        list(islice(scenario.increments(0), 20)),
+        list(islice(scenario.arrivals(0), 20)),
+        list(islice(scenario.questions(up), 20)),
+        scenario.identity("n1"),
+    )
+
+
+def test_one_seed_makes_the_same_choices_again_and_another_seed_makes_others():
+    ours, other = make_scenario(crash=0.2), make_scenario(crash=0.2, seed=8)
+
+    assert choices_of(ours) == choices_of(make_scenario(crash=0.2))
+    assert all(a != b for a, b in zip(choices_of(ours), choices_of(other), strict=True))
+
+
+def test_a_share_of_the_nodes_is_ended_and_one_node_always_stays():
+    assert len(set(make_scenario(crash=0.25).crashed())) == 25
+    assert len(make_scenario(nodes=2, crash=0.99).crashed()) == 1
+
+
+def test_no_node_has_a_second_writer_before_all_have_one():
+    many = make_scenario(nodes=3, writers=7)
+
+    written_to = many.written_to(many.names)
+
+    assert sorted(written_to[:3]) == ["n1", "n2", "n3"]
+    assert len(written_to) == 7
+
+
+def test_all_writers_together_count_at_the_rate_that_was_asked_for():
+    scenario = make_scenario(writers=4, rate=400.0)
+
+    within_10_s = [
+        sum(1 for _ in iter(lambda times=scenario.arrivals(w): next(times) < 10.0, False))
+        for w in range(4)
+    ]
+
+    assert sum(within_10_s) == pytest.approx(4_000, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("latency_s", "preset"), [(0.0, LOCAL), (0.010, LAN), (0.080, WAN)], ids=["0", "10ms", "80ms"]
+)
+def test_nodes_take_the_preset_of_their_latency_with_the_chatter_asked_for(latency_s, preset):
+    gossip = make_scenario(latency_s=latency_s, chatter=3).gossip
+
+    assert (gossip.hop_s, gossip.chatter) == (preset.hop_s, 3)
+
+
+def test_a_small_cluster_has_a_writer_for_each_node_by_default():
+    assert [writers_for(nodes) for nodes in (1, 5, 1_000)] == [1, 5, 20]

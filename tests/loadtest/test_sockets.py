@@ -1,0 +1,122 @@
+"""The scenario on real sockets: counted by the nodes' own counters, exact at its end."""
+
+import asyncio
+
+import pytest
+
+from loadtest import sockets
+from loadtest.cluster import Cluster
+from loadtest.runs import Quiet, Run
+from loadtest.scenarios import Scenario
+from tracker.errors import ConfigError
+
+pytestmark = pytest.mark.slow
+
+
+def make_run(watcher=None, **fields):
+    given = {"nodes": 5, "seed": 5, "duration_s": 0.3, "queries": 4, "writers": 3, "rate": 300.0}
+    return Run(Scenario(**{**given, "latency_s": 0.0, **fields}), watcher=watcher)
+
+
+def names_of_failed(run):
+    return [row["name"] for row in run.checks() if not row["ok"]]
+
+
+def test_what_was_acknowledged_is_found_and_messages_are_counted_as_they_left():
+    run = make_run()
+
+    sockets.run(run)
+
+    queries = run.queries.as_dict()
+    assert names_of_failed(run) == []
+    assert run.writes.acked > 20
+    assert (queries["reasons"], queries["coverage_min"]) == ({"complete": 4}, 1.0)
+    assert run.queries.messages == 4 * 2 * 4
+    assert queries["t100_ms"]["max"] <= queries["stop_ms"]["max"]
+
+
+def test_ended_nodes_and_lost_messages_leave_the_total_of_the_others_exact():
+    run = make_run(nodes=10, crash=0.2, loss=0.05, queries=1)
+
+    sockets.run(run)
+
+    assert names_of_failed(run) == []
+    assert len(run.up) == 8
+    assert run.queries.reasons == {"converged": 1}
+
+
+def test_latency_is_put_on_each_message_of_a_query():
+    run = make_run(latency_s=0.05, queries=1)
+
+    sockets.run(run)
+
+    assert run.queries.times["stop_ms"].max >= 100.0
+
+
+def test_a_wish_to_stop_ends_a_long_load_and_what_was_seen_is_checked():
+    class Impatient(Quiet):
+        def loading(self, acked, queries):
+            if queries == 1 and not run.stop.is_wished:
+                run.stop.wish()
+
+    run = make_run(Impatient(), duration_s=3_600.0, queries=50_000)
+
+    sockets.run(run)
+
+    assert run.queries.count == 1
+    assert names_of_failed(run) == []
+
+
+def test_a_wish_to_stop_while_nodes_come_up_leaves_nothing_to_report():
+    class Impatient(Quiet):
+        def booting(self, up):
+            if not run.stop.is_wished:
+                run.stop.wish()
+
+    run = make_run(Impatient(), nodes=60)
+
+    sockets.run(run)
+
+    assert not run.is_booted
+
+
+async def test_an_increment_whose_acknowledgement_was_lost_is_sent_again_and_counts_once():
+    run = make_run(nodes=2, writers=1)
+    async with Cluster(2) as cluster:
+        stage = sockets.Stage(run, cluster)
+        writer = await sockets.Writer.open(stage, 0, "n1")
+        counting = asyncio.create_task(writer.count("key-0", 1))
+        await asyncio.sleep(0)
+        writer.door.close()
+        await counting
+        in_doubt = len(stage.unknown)
+        await stage.resolve()
+        await stage.finish()
+        writer.door.close()
+
+    assert in_doubt == 1
+    assert names_of_failed(run) == []
+    assert (run.writes.acked, run.writes.unknown) == (1, 0)
+
+
+async def test_what_cannot_be_resolved_stays_unknown_and_fails_nothing(monkeypatch):
+    monkeypatch.setattr(sockets, "RETRY_S", 0.0)
+    run = make_run(nodes=2, writers=1)
+    async with Cluster(2) as cluster:
+        stage = sockets.Stage(run, cluster)
+        writer = await sockets.Writer.open(stage, 0, "n1")
+        run.crashed(["n1"])
+        counting = asyncio.create_task(writer.count("key-0", 1))
+        await asyncio.sleep(0)
+        await cluster.crash(["n1"])
+        await counting
+        await stage.resolve()
+        await stage.finish()
+
+    assert names_of_failed(run) == []
+    assert run.writes.acked + run.writes.unknown == 1
+
+
+def test_more_nodes_than_one_process_runs_are_refused_with_a_number_that_fits():
+    with pytest.raises(ConfigError, match=r"1000000000 nodes are too many .*: \d+ would fit"):
+        sockets.check_fits(10**9)
