@@ -68,6 +68,11 @@ class Asker:
     def __len__(self) -> int:
         return len(self._by_id) + len(self._held)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether any query is under way or held back."""
+        return bool(self._by_id or self._held)
+
     # -- from clients -------------------------------------------------------------------------
 
     def is_own(self, query: bytes) -> bool:

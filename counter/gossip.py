@@ -186,7 +186,7 @@ class Gossip:
         self._count_activity(now)
         effects = self._after_membership(self.membership.tick(now), now)
         self.relay.tick(now)
-        if self.asker:
+        if self.asker.is_busy:
             effects += self._release(now)
             effects += self.asker.tick(
                 now,
@@ -205,7 +205,7 @@ class Gossip:
         """Say when `tick` is wanted next."""
         due = self.membership.deadline()
         for time in (
-            self.asker.deadline() if self.asker else None,
+            self.asker.deadline() if self.asker.is_busy else None,
             self.relay.deadline(),
             self._save_at,
             self._depart_by,
@@ -251,7 +251,7 @@ class Gossip:
 
     def _release(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
-        if not self.asker:
+        if not self.asker.is_busy:
             return effects
         heard = self.membership.heard_at is not None
         for link, request in self.asker.released(now, view_is_known=heard):

@@ -12,6 +12,7 @@ The rule: a node answers every ask with the value it had at first sight, and spl
 once. What is remembered is bounded in number and in time.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
@@ -74,7 +75,8 @@ class Relay:
         is_new_share = not ask.flags & LEAF and ask.share not in seen.shares
         if is_new_share and len(seen.shares) < self.config.shares_per_query_max:
             seen.shares.add(ask.share)
-            onward = self._pass_on(ask, seen, view)
+            if not self._is_alone(ask, view):
+                onward = self._pass_on(ask, seen, view)
         reply = Reply(
             ask.query,
             self.position,
@@ -115,6 +117,16 @@ class Relay:
         seen = self._seen[ask.query] = _Seen(value, flags)
         heappush(self._expiry, (now + ask.budget_ms / 1000 + self.config.memory_s, ask.query))
         return seen
+
+    def _is_alone(self, ask: Ask, view: View) -> bool:
+        """Say whether the arc holds this node and nobody else, as most arcs do."""
+        positions = view.positions
+        begin = bisect_left(positions, ask.low)
+        return (
+            begin < len(positions)
+            and positions[begin] == self.position
+            and (begin + 1 == len(positions) or positions[begin + 1] >= ask.high)
+        )
 
     def _pass_on(self, ask: Ask, seen: _Seen, view: View) -> list[Effect]:
         skip = ask.skip

@@ -17,7 +17,7 @@ from tracker.members import ALIVE, Member, View
 LEAVES_MAX = 512
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Part:
     """One chunk: who is asked, in which round, and for which arc. A leaf has no arc."""
 
@@ -47,8 +47,6 @@ def split(
     """
     begin, end = view.span(low, high)
     positions, ring = view.positions, view.ring
-    if end - begin == 1 and positions[begin] in skip:
-        return [], 0
     if skip:
         places = [i for i in range(begin, end) if positions[i] not in skip]
     else:

@@ -68,57 +68,61 @@ def _option(flag: str, metavar: str, help: str) -> Any:
     return typer.Option(flag, metavar=metavar, help=help)
 
 
+Text = str | None
+Nodes = Annotated[Text, _option("--nodes", "N", f"Nodes. [default: {NODES}]")]
+Chatter = Annotated[Text, _option("--chatter", "N", "Peers a node asks on. [default: 10]")]
+Latency = Annotated[
+    Text, _option("--latency", "TIME", "Delay of each gossip message. [default: 10ms]")
+]
+Loss = Annotated[Text, _option("--loss", "SHARE%", "Gossip messages that vanish. [default: 0%]")]
+Crash = Annotated[
+    Text,
+    _option("--crash", "SHARE%", "Nodes ended without a word before the load. [default: 0%]"),
+]
+Writers = Annotated[
+    Text, _option("--writers", "N", f"Clients that count. [default: {scenarios.WRITERS}]")
+]
+Rate = Annotated[
+    Text, _option("--rate", "PER_S", "Increments a second, all writers. [default: 1000]")
+]
+Queries = Annotated[
+    Text, _option("--queries", "Q", "Queries, spread over the duration. [default: 50]")
+]
+Duration = Annotated[
+    Text,
+    _option(
+        "--duration",
+        "TIME",
+        "How long the load lasts; up to half as long again if queries are late. [default: 10s]",
+    ),
+]
+Sockets = Annotated[bool, typer.Option("--sockets", help="Real nodes, real sockets. [default]")]
+Virtual = Annotated[
+    bool, typer.Option("--virtual", help="The same in a simulator, exactly repeatable.")
+]
+Seed = Annotated[Text, _option("--seed", "N", "Repeats the choices of an earlier run.")]
+Limits = Annotated[
+    list[str] | None,
+    _option("--threshold", "'query.p99<100ms'", "Must hold, or exit 99; may be repeated."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")]
+
+
 def load(
-    nodes: Annotated[str | None, _option("--nodes", "N", f"Nodes. [default: {NODES}]")] = None,
-    chatter: Annotated[
-        str | None,
-        _option("--chatter", "N", "Peers a node passes a query to. [default: 10]"),
-    ] = None,
-    latency: Annotated[
-        str | None,
-        _option("--latency", "TIME", "Delay of each gossip message. [default: 10ms]"),
-    ] = None,
-    loss: Annotated[
-        str | None, _option("--loss", "SHARE%", "Gossip messages that vanish. [default: 0%]")
-    ] = None,
-    crash: Annotated[
-        str | None,
-        _option("--crash", "SHARE%", "Nodes ended without a word before the load. [default: 0%]"),
-    ] = None,
-    writers: Annotated[
-        str | None,
-        _option("--writers", "N", f"Clients that count. [default: {scenarios.WRITERS}]"),
-    ] = None,
-    rate: Annotated[
-        str | None,
-        _option("--rate", "PER_S", "Increments a second, all writers. [default: 1000]"),
-    ] = None,
-    queries: Annotated[
-        str | None,
-        _option("--queries", "Q", "Queries, spread over the duration. [default: 50]"),
-    ] = None,
-    duration: Annotated[
-        str | None,
-        _option(
-            "--duration",
-            "TIME",
-            "How long the load lasts; up to half as long again if queries are late. [default: 10s]",
-        ),
-    ] = None,
-    on_sockets: Annotated[
-        bool, typer.Option("--sockets", help="Real nodes on real sockets. [default]")
-    ] = False,
-    virtually: Annotated[
-        bool, typer.Option("--virtual", help="The same in a simulator, exactly repeatable.")
-    ] = False,
-    seed: Annotated[
-        str | None, _option("--seed", "N", "Repeats the choices of an earlier run.")
-    ] = None,
-    threshold: Annotated[
-        list[str] | None,
-        _option("--threshold", "'query.p99<100ms'", "Must hold, or exit 99; may be repeated."),
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    nodes: Nodes = None,
+    chatter: Chatter = None,
+    latency: Latency = None,
+    loss: Loss = None,
+    crash: Crash = None,
+    writers: Writers = None,
+    rate: Rate = None,
+    queries: Queries = None,
+    duration: Duration = None,
+    on_sockets: Sockets = False,
+    virtually: Virtual = False,
+    seed: Seed = None,
+    threshold: Limits = None,
+    json: Json = False,
 ) -> int:
     """Start many nodes, count and query, and check that nothing was lost or counted twice."""
     if on_sockets and virtually:

@@ -63,14 +63,14 @@ class Lines:
 class Bars:
     """Bars on a terminal; gone when the run is over, the report takes their place."""
 
-    def __init__(self, scenario: Scenario, stream: TextIO) -> None:
+    def __init__(self, scenario: Scenario, console: Console) -> None:
         self._scenario = scenario
         self._due = self._began = monotonic()
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(BAR_COLUMNS),
             TextColumn("{task.fields[told]}"),
-            console=Console(file=stream),
+            console=console,
             # No thread: it would take its time from the nodes, in the middle of a query.
             auto_refresh=False,
             transient=True,
@@ -78,6 +78,7 @@ class Bars:
         self._nodes = self._bar("nodes   ", scenario.nodes)
         self._writes: TaskID | None = None
         self._queries: TaskID | None = None
+        self._show(self._nodes, 0, f"0/{grouped(scenario.nodes)} up")
         self._progress.start()
 
     def booting(self, up: int) -> None:
@@ -121,7 +122,7 @@ class Bars:
 def shown(scenario: Scenario) -> Lines | Bars:
     """Return what suits stderr."""
     if sys.stderr.isatty():
-        return Bars(scenario, sys.stderr)
+        return Bars(scenario, Console(stderr=True))
     return Lines(scenario, sys.stderr)
 
 

@@ -18,8 +18,7 @@ from tracker.text import printable
 
 BAR_CELLS = 20
 LOGS_PER_SEED_MAX = 10_000
-CHATTER_DEFAULT = 10
-LATENCY_MS_DEFAULT = 10
+LINE_COLUMNS_MAX = 80
 
 Summary = dict[str, Any]
 
@@ -238,7 +237,7 @@ def _new_file(directory: Path, stem: str) -> tuple[Path, TextIO]:
 def table(result: Summary, *, log: Path | None = None, repeat: str | None = None) -> list[str]:
     """Return the lines a person reads, made from the summary.
 
-    `repeat` is the command that makes the same run again, where the summary does not tell all.
+    `repeat` is the command that makes the same run again.
     """
     writes, queries = result["writes"], result["queries"]
     checks = [check["ok"] for check in result["checks"]]
@@ -252,13 +251,15 @@ def table(result: Summary, *, log: Path | None = None, repeat: str | None = None
         f"query (ms) {_cells(queries['stop_ms'], 1)}      {_reasons(queries['reasons'])}",
         f"inc   (µs) {_cells(writes['latency_us'], 0)}",
         f"messages      {queries['messages_per_node']:.1f} per node and query"
-        f"      duplicates {_percent(queries['duplicates_share'])}",
+        f"      duplicates {_percent(queries['duplicates_share'])}{_coverage(queries)}",
     ]
     lines += [_check_line(check, is_first=not n) for n, check in enumerate(result["checks"])]
     if not checks:
         lines.append("checks   none were made")
-    lines.append(_repeat_line(repeat or repeat_command(result), log))
-    return lines
+    last = [f"log {printable(str(log))}"] if log is not None else []
+    last += [f"repeat: {repeat}"] if repeat is not None else []
+    together = "      ".join(last)
+    return lines + ([together] if last and len(together) <= LINE_COLUMNS_MAX else last)
 
 
 def bar(share: float, cells: int = BAR_CELLS) -> str:
@@ -270,22 +271,6 @@ def bar(share: float, cells: int = BAR_CELLS) -> str:
 def grouped(number: float) -> str:
     """Return a whole number with a space between its thousands."""
     return f"{round(number):,}".replace(",", " ")
-
-
-def repeat_command(result: Summary) -> str:
-    """Return the command line that makes the same run again."""
-    words = ["loadtest", "--nodes", str(result["nodes"])]
-    if result["mode"] != "sockets":
-        words.append(f"--{result['mode']}")
-    if result["chatter"] != CHATTER_DEFAULT:
-        words += ["--chatter", str(result["chatter"])]
-    if result["latency_ms"] != LATENCY_MS_DEFAULT:
-        words += ["--latency", f"{result['latency_ms']:g}ms"]
-    if result["loss"]:
-        words += ["--loss", f"{100 * result['loss']:g}%"]
-    if result["crash"]:
-        words += ["--crash", f"{100 * result['crash']:g}%"]
-    return " ".join([*words, "--seed", str(result["seed"])])
 
 
 def _outcomes(writes: dict[str, Any]) -> str:
@@ -304,13 +289,20 @@ def _reasons(reasons: dict[str, int]) -> str:
     return "  ".join(f"{printable(name, 16)} {grouped(n)}" for name, n in reasons.items())
 
 
+def _coverage(queries: dict[str, Any]) -> str:
+    """Say who was heard at the least of those who were up, unless everybody always was."""
+    if queries["coverage_min"] is None or set(queries["reasons"]) <= {"complete"}:
+        return ""
+    return f"      coverage {_percent(queries['coverage_min'])}"
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
 _SENTENCES = {
     "exact total": "every acknowledged increment is in the final total",
-    "reads within bounds": "no read was below what was acknowledged, or above what was sent",
+    "reads within bounds": "no read was below what was counted, or above what was sent",
 }
 
 
@@ -328,8 +320,3 @@ def _comparison(check: Row) -> str:
         # A threshold: its name says what was expected.
         return f"{found:,.5g}".replace(",", " ")
     return f"{grouped(expected)} {'=' if expected == found else '≠'} {grouped(found)}"
-
-
-def _repeat_line(command: str, log: Path | None) -> str:
-    repeat = f"repeat: {command}"
-    return repeat if log is None else f"log {printable(str(log))}      {repeat}"

@@ -195,12 +195,11 @@ class Stage:
     async def _query(self, name: str, key: str) -> None:
         run, origin = self.run, self.nodes[name]
         strangers = origin.machine.asker.strangers
-        door = await self._door(name)
         before = self._counters()
         reading = run.asked(key)
         try:
-            answer, asked = await self._ask(door, key)
-        except (ClusterError, TimeoutError) as error:
+            answer, asked = await self._ask(name, key)
+        except (OSError, ClusterError, TimeoutError) as error:
             run.failed(reading, name, _why(error))
             return
         drain_ms = await self._drain(monotonic())
@@ -221,15 +220,17 @@ class Stage:
         )
         run.answered(reading, answer, asked.rows, cost)
 
-    async def _ask(self, door: Door, key: str) -> tuple[Answer, Asked]:
+    async def _ask(self, name: str, key: str) -> tuple[Answer, Asked]:
         async with asyncio.timeout(ANSWER_S_MAX):
-            return await door.ask(Query(0, key, 0, 0, 0, 0, 0, 0, 0, True))
-
-    async def _door(self, name: str) -> Door:
-        door = self.doors.get(name)
-        if door is None:
-            door = self.doors[name] = await Door.open(self.nodes[name].endpoint)
-        return door
+            door = self.doors.get(name)
+            if door is None:
+                door = self.doors[name] = await Door.open(self.nodes[name].endpoint)
+            try:
+                return await door.ask(Query(0, key, 0, 0, 0, 0, 0, 0, 0, True))
+            except BaseException:
+                # Whatever it was, the next query to this node has a connection of its own.
+                self.doors.pop(name).close()
+                raise
 
     def _counters(self) -> list[tuple[str, int, int, int]]:
         """Return (name, datagrams out, datagrams in, bytes out) of each node."""
@@ -296,7 +297,7 @@ class Stage:
             for _ in range(RESULT_TRIES_MAX):
                 name, _ = next(questions)
                 try:
-                    answer, asked = await self._ask(await self._door(name), key)
+                    answer, asked = await self._ask(name, key)
                 except (OSError, ClusterError, TimeoutError):
                     continue
                 if self.run.total(key, answer.value, asked.rows):

@@ -1,4 +1,4 @@
-"""Thresholds: what a load test must reach, written as `query.p99<100ms`. Pure.
+"""Thresholds: what a load test must reach, written as `query.p99<100ms`.
 
 The rule: a threshold names one number of the report, and is judged against that number as it
 was measured, before it is rounded for people. What was not measured was not reached.

@@ -17,7 +17,19 @@ from loadtest.thresholds import parse
 from tracker.machine import Send
 
 ROOT = Path(__file__).parents[2]
-SMALL = "--virtual --nodes 10 --queries 3 --duration 500ms --writers 3 --rate 100".split()
+SMALL = [
+    "--virtual",
+    "--nodes",
+    "10",
+    "--queries",
+    "3",
+    "--duration",
+    "500ms",
+    "--writers",
+    "3",
+    "--rate",
+    "100",
+]
 
 
 @pytest.fixture(autouse=True)

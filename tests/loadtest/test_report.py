@@ -1,6 +1,7 @@
 """The report: the contract's JSON, the log, the table."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -88,8 +89,8 @@ def test_a_run_without_queries_has_no_times_and_no_coverage():
     assert report.table(empty)
 
 
-def test_the_table_of_a_run_reads_as_in_the_contract(tmp_path):
-    lines = report.table(make_summary())
+def test_the_table_of_a_run_reads_as_in_the_contract():
+    lines = report.table(make_summary(), repeat="loadtest --nodes 1000 --seed 4711")
 
     assert lines == [
         "nodes    ━━━━━━━━━━━━━━━━━━━━ 1 000/1 000 up      2.1 s",
@@ -110,13 +111,18 @@ def test_the_table_marks_a_check_that_failed():
     assert any("✗ every acknowledged" in line and "(93 412 ≠ 93 411)" in line for line in lines)
 
 
-def test_the_command_that_repeats_a_run_names_what_is_not_the_default():
-    result = make_summary(mode="virtual", loss=0.05, crash=0.1, chatter=3, latency_ms=2.5)
+def test_a_log_and_a_command_too_long_for_one_line_stand_on_two():
+    short = report.table(make_summary(), log=Path("logs/x"), repeat="loadtest --nodes 9")
+    long = report.table(make_summary(), log=Path("logs/x"), repeat="loadtest " + "9" * 80)
 
-    assert report.repeat_command(result) == (
-        "loadtest --nodes 1000 --virtual --chatter 3 --latency 2.5ms --loss 5% --crash 10%"
-        " --seed 4711"
-    )
+    assert short[-1] == "log logs/x      repeat: loadtest --nodes 9"
+    assert long[-2:] == ["log logs/x", "repeat: loadtest " + "9" * 80]
+
+
+def test_the_table_tells_coverage_when_a_query_was_not_complete():
+    lines = report.table(make_summary(make_record(reason="converged", coverage=0.997)))
+
+    assert "messages      2.0 per node and query      duplicates 0 %      coverage 99.7 %" in lines
 
 
 def test_a_name_from_outside_cannot_move_the_cursor_of_who_reads_the_table():

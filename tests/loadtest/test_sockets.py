@@ -1,6 +1,7 @@
 """The scenario on real sockets: counted by the nodes' own counters, exact at its end."""
 
 import asyncio
+from time import monotonic
 
 import pytest
 
@@ -9,6 +10,7 @@ from loadtest.cluster import Cluster
 from loadtest.runs import Quiet, Run
 from loadtest.scenarios import Scenario
 from tracker.errors import ConfigError
+from tracker.transport.tcp import CLOSE_S
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +52,8 @@ def test_latency_is_put_on_each_message_of_a_query():
 
     sockets.run(run)
 
-    assert run.queries.times["stop_ms"].max >= 100.0
+    # There and back; the loop's own clock counts whole milliseconds.
+    assert run.queries.times["stop_ms"].max > 98.0
 
 
 def test_a_wish_to_stop_ends_a_long_load_and_what_was_seen_is_checked():
@@ -74,10 +77,13 @@ def test_a_wish_to_stop_while_nodes_come_up_leaves_nothing_to_report():
                 run.stop.wish()
 
     run = make_run(Impatient(), nodes=60)
+    began = monotonic()
 
     sockets.run(run)
 
     assert not run.is_booted
+    # Less than what a stream that nobody ended would be waited for.
+    assert monotonic() - began < CLOSE_S
 
 
 async def test_an_increment_whose_acknowledgement_was_lost_is_sent_again_and_counts_once():

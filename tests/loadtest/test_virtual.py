@@ -142,7 +142,7 @@ def test_queries_that_are_late_get_half_as_much_time_again_and_no_more():
 
 
 def test_more_nodes_than_the_simulator_runs_are_refused_with_the_number_that_fits():
-    with pytest.raises(ConfigError, match="20001 nodes are too many .* 20000 would fit"):
+    with pytest.raises(ConfigError, match=r"20001 nodes are too many .* 20000 would fit"):
         virtual.check_fits(20_001)
 
 
@@ -153,9 +153,22 @@ from loadtest.cli import main
 sys.argv = ["loadtest"] + {arguments!r}
 main()
 """
-ARGUMENTS = (
-    ["--virtual", "--nodes", "30", "--loss", "5%", "--crash", "10%", "--queries", "4", "--duration", "1s", "--seed", "9", "--json"]
-)
+ARGUMENTS = [
+    "--virtual",
+    "--nodes",
+    "30",
+    "--loss",
+    "5%",
+    "--crash",
+    "10%",
+    "--queries",
+    "4",
+    "--duration",
+    "1s",
+    "--seed",
+    "9",
+    "--json",
+]
 
 
 @pytest.mark.slow

@@ -68,6 +68,7 @@ class TcpStreams:
         self.cluster = cluster
         self.connections_max = connections_max
         self.endpoint: Endpoint = ("", 0)
+        self.is_closed = False
         self.numbers = count(1)
         self.accepted: dict[Link, _Stream] = {}
         self.links: dict[Link, _Stream] = {}
@@ -128,6 +129,7 @@ class TcpStreams:
 
     def close(self) -> None:
         """Stop listening and end every stream."""
+        self.is_closed = True
         if self._server is not None:
             self._server.close()
         for task in list(self._opening):
@@ -317,6 +319,10 @@ class _Accepted(_Stream):
         """Begin, unless there are too many already."""
         super().connection_made(transport)
         streams = self.streams
+        if streams.is_closed:
+            # It was in the queue of the listening socket when that was closed.
+            self.end()
+            return
         if len(streams.accepted) >= streams.connections_max:
             self.refuse("busy", f"{streams.connections_max} connections are open; come back later")
             return
