@@ -1,0 +1,38 @@
+"""Every message of this package, in two modules: `datagrams` between nodes, `door` for clients.
+
+The rule: a message says what it means in its docstring, and its schema refuses what it does not
+mean. How bytes travel is one package below, in `tracker`.
+"""
+
+from counter.messages.datagrams import DECREASED as DECREASED
+from counter.messages.datagrams import GOSSIP as GOSSIP
+from counter.messages.datagrams import LATE_MAX as LATE_MAX
+from counter.messages.datagrams import LEAF as LEAF
+from counter.messages.datagrams import OTHERS_MAX as OTHERS_MAX
+from counter.messages.datagrams import RING as RING
+from counter.messages.datagrams import SKIP_MAX as SKIP_MAX
+from counter.messages.datagrams import Ask as Ask
+from counter.messages.datagrams import Reply as Reply
+from counter.messages.datagrams import Stop as Stop
+from counter.messages.door import ACK_DEFAULT as ACK_DEFAULT
+from counter.messages.door import ACK_DISK as ACK_DISK
+from counter.messages.door import ACK_MEMORY as ACK_MEMORY
+from counter.messages.door import DOOR as DOOR
+from counter.messages.door import PAIRS_MAX as PAIRS_MAX
+from counter.messages.door import ROWS_PER_PAGE as ROWS_PER_PAGE
+from counter.messages.door import TOP_ROWS_MAX as TOP_ROWS_MAX
+from counter.messages.door import UNTIL_ALL as UNTIL_ALL
+from counter.messages.door import UNTIL_SHARE as UNTIL_SHARE
+from counter.messages.door import UNTIL_STABLE as UNTIL_STABLE
+from counter.messages.door import Answer as Answer
+from counter.messages.door import Answered as Answered
+from counter.messages.door import Cancel as Cancel
+from counter.messages.door import Counted as Counted
+from counter.messages.door import Get as Get
+from counter.messages.door import Increment as Increment
+from counter.messages.door import Missing as Missing
+from counter.messages.door import Query as Query
+from counter.messages.door import Recall as Recall
+from counter.messages.door import Recalled as Recalled
+from counter.messages.door import Value as Value
+from counter.messages.door import amount as amount
