@@ -177,7 +177,7 @@ class Run:
         self, reading: Reading, answer: Answer, rows: Sequence[NodeRow], cost: Cost
     ) -> QueryRecord:
         """Judge a query that has ended, and add it to the report."""
-        times = [after_ms for name, _, _, after_ms in rows if name in self._members_up]
+        times = [round(after_ms, 3) for name, _, _, after_ms in rows if name in self._members_up]
         up = len(self.up)
         covers_all = len(times) == up
         # Those who were ended hold nothing: whoever heard all others has the whole sum.
@@ -194,9 +194,9 @@ class Run:
             reason=answer.reason,
             value=answer.value,
             coverage=round(min(1.0, len(times) / up), 6),
-            stop_ms=answer.elapsed_ms,
+            stop_ms=round(answer.elapsed_ms, 3),
             **shares_heard(times, up),
-            drain_ms=cost.drain_ms,
+            drain_ms=None if cost.drain_ms is None else round(cost.drain_ms, 3),
             messages=cost.messages,
             bytes=cost.bytes,
             duplicates=cost.duplicates,

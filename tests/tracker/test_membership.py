@@ -856,3 +856,16 @@ def test_the_reign_and_incarnation_a_tracker_gives_are_kept_and_told_to_the_othe
 
     assert effects == [Send(1, Beat(0, 4, 0)), Send(2, Beat(0, 4, 0))]
     assert (node.member.reign, node.member.incarnation) == (1, 4)
+
+
+def test_a_tracker_with_a_long_interval_is_not_given_up_between_two_heartbeats():
+    node = make_node()
+    node.start(0.0)
+    node.submit(Opened(1, TRACKER), 0.0)
+    node.receive(1, Registered(b"tracker1", 0, 0, 0, 5_000), 0.0)
+
+    early = node.tick(14.0)
+    late = node.tick(15.1)
+
+    assert Close(1) not in early
+    assert Close(1) in late
