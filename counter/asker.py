@@ -27,7 +27,7 @@ from counter.messages import (
     Reply,
     Stop,
 )
-from counter.query import CANCELLED, COMPLETE, CONVERGED, Heard, Hops, OwnQuery
+from counter.query import CANCELLED, COMPLETE, CONVERGED, SATISFIED, Heard, Hops, OwnQuery
 from tracker.machine import Effect, Endpoint, Link, Send
 from tracker.members import Member, View, position
 from tracker.messages import Refused
@@ -222,7 +222,8 @@ class Asker:
         self.strangers += query.tally.strangers
         self.hops = query.hops
         effects: list[Effect] = []
-        if query.pending or query.cut:
+        if why in (CANCELLED, SATISFIED):
+            # After any other end it has run its course, and nobody passes it on any more.
             stop = Stop(query.id)
             effects += [Send(child, stop) for child in query.children]
         if query.request.rows:

@@ -111,6 +111,7 @@ class Gossip:
         self.lag_s = 0.0
         self._saved_view = self._followed = self.membership.view
         self._save_at: float | None = None
+        self._saved_at = float("-inf")
         self._activity: deque[tuple[float, int]] = deque(maxlen=ACTIVITY_SAMPLES_MAX)
         self._depart_by: float | None = None
         self._handlers: dict[type, Callable[[Any, Any, float], list[Effect]]] = {
@@ -195,7 +196,7 @@ class Gossip:
                 view_is_hopeless=self._view_is_hopeless(),
             )
         if self._save_at is not None and now >= self._save_at:
-            effects += self._save_view()
+            effects += self._save_view(now)
         if self._depart_by is not None and now >= self._depart_by:
             self._depart_by = None
             effects.append(Emit("departed", {"announced": False}))
@@ -310,12 +311,13 @@ class Gossip:
             self._followed = view
             self.asker.follow(view)
             if self._save_at is None:
-                self._save_at = now + VIEW_SAVE_S
+                self._save_at = max(now, self._saved_at + VIEW_SAVE_S)
         return effects + self._release(now)
 
-    def _save_view(self) -> list[Effect]:
+    def _save_view(self, now: float) -> list[Effect]:
         self._save_at = None
         self._saved_view = self.membership.view
+        self._saved_at = now
         if not self.ledger.durable:
             return []
         self.ledger.token += 1
@@ -336,7 +338,7 @@ class Gossip:
 
     def _leave(self, now: float) -> list[Effect]:
         self.ledger.is_leaving = True
-        effects = self._save_view() if self._saved_view is not self.membership.view else []
+        effects = self._save_view(now) if self._saved_view is not self.membership.view else []
         if not self.membership.is_registered:
             return [*effects, Emit("departed", {"announced": False})]
         self._depart_by = now + DEPART_S

@@ -223,7 +223,7 @@ def run(settings: NodeSettings) -> int:
                 _say(joined_line(emit, settings))
             elif emit.event == "registration-refused":
                 _complain(text_line(emit.event, emit.details))
-                if not node.machine.membership.is_registered:
+                if emit.details["final"] and not node.machine.membership.is_registered:
                     refused.append(RefusedError(emit.details["code"], emit.details["text"]))
                     stop.set()
             elif emit.event not in ("departed", "view") or settings.verbose:

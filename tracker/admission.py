@@ -24,6 +24,9 @@ from tracker.table import Table, is_sane
 FATAL_CODES: Final = frozenset({"name-taken", "name-kept", "old-backup", "clone", "protocol"})
 """Refusals that no later try at the same tracker can change."""
 
+IN_USE_TRIES_MAX: Final = 8
+"""Tries at a tracker that says `in-use`: some 8 s, in which a node that died is found out."""
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -88,8 +91,11 @@ def _same_store(newcomer: Member, old: Member, seen: Seen) -> Admitted | Refusal
         return _old_backup(newcomer, old)
     moved = newcomer.endpoint != old.endpoint
     lives = old.status == ALIVE and seen.beat_s is not None
-    if newcomer.epoch == old.epoch and moved and lives:
-        return _clone(newcomer, old, seen)
+    if moved and lives:
+        # With a later start it may be one that overtakes the news of its own end: it may try
+        # again. Two that live side by side are told apart by trying for some seconds.
+        code = "clone" if newcomer.epoch == old.epoch else "in-use"
+        return _clone(newcomer, old, seen, code)
     reign = max(newcomer.reign, old.reign)
     if newcomer.epoch > old.epoch:
         member = replace(newcomer, reign=reign)
@@ -138,14 +144,14 @@ def _store_elsewhere(newcomer: Member, elsewhere: Member, seen: Seen) -> Refusal
     return _clone(newcomer, elsewhere, seen)
 
 
-def _clone(newcomer: Member, old: Member, seen: Seen) -> Refusal:
+def _clone(newcomer: Member, old: Member, seen: Seen, code: str = "clone") -> Refusal:
     how = _alive(seen) if old.status == ALIVE else STATUS_NAMES[old.status]
     text = (
         f'the data directory of "{newcomer.name}" at {shown_endpoint(newcomer.endpoint)} is a copy'
         f' of that of "{old.name}" at {shown_endpoint(old.endpoint)}, {how}:'
         " stop one of them, or start this one with a new directory"
     )
-    return Refusal("clone", text)
+    return Refusal(code, text)
 
 
 def _old_backup(newcomer: Member, old: Member) -> Refusal:

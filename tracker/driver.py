@@ -102,7 +102,7 @@ class Driver:
 
     def settle(self, event: Persisted | PersistFailed) -> None:
         """Hand the machine what became of a record."""
-        self.carry_out(self.machine.submit(event, monotonic()))
+        self.submit(event)
 
     def close(self) -> None:
         """Stop the timer; nothing is carried out any more."""

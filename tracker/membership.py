@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Final
 
-from tracker.admission import FATAL_CODES
+from tracker.admission import FATAL_CODES, IN_USE_TRIES_MAX
 from tracker.config import shown_endpoint
 from tracker.errors import FrameError
 from tracker.machine import (
@@ -74,6 +74,7 @@ class _Tracker:
     link: Link | None = None
     retry_at: float = 0.0
     tries: int = 0
+    in_use_tries: int = 0
     # Known to be unreachable: since it was lost, until it opens again.
     is_down: bool = False
     is_missed: bool = False
@@ -289,6 +290,7 @@ class Membership:
             return []
         tracker.state = JOINED
         tracker.tries = 0
+        tracker.in_use_tries = 0
         tracker.refusal = ""
         tracker.quiet_since = now
         longest_s = max(self._interval_s, message.interval_ms / 1000)
@@ -397,14 +399,15 @@ class Membership:
         if message.request != NO_REQUEST or tracker.link is None or self._is_departing:
             return []
         code, text = printable(message.code, 32), printable(message.text, 400)
-        is_fatal = code in FATAL_CODES
+        tracker.in_use_tries += code == "in-use"
+        is_fatal = code in FATAL_CODES or tracker.in_use_tries > IN_USE_TRIES_MAX
         if tracker.state == JOINED and not is_fatal and code != "not-registered":
             return [Emit("tracker-complains", {"code": code, "text": text})]
         address = shown_endpoint(tracker.endpoint)
-        details = {"code": code, "text": text, "tracker": address}
+        details = {"code": code, "text": text, "tracker": address, "final": is_fatal}
         effects: list[Effect] = [Close(tracker.link)]
         if code != "not-registered":
-            if tracker.refusal != code:
+            if tracker.refusal != code or is_fatal:
                 effects.append(Emit("registration-refused", details))
             tracker.refusal = code
             tracker.is_missed = True

@@ -179,5 +179,3 @@ async def test_a_link_that_is_gone_swallows_what_is_sent(streams: StreamPair) ->
     a.send(link, b"nobody there")  # type: ignore[arg-type]
 
     assert [row[0] for row in theirs.heard] == ["accepted", "closed"]
-
-

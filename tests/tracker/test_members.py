@@ -1,5 +1,6 @@
 """Members and views: what overrides what, and where everybody stands on the ring."""
 
+import random
 from dataclasses import replace
 from hashlib import blake2b
 
@@ -148,3 +149,17 @@ def test_digests_tell_apart_what_differs_in_anything():
 
     assert len(digests) == len(LADDER) + 3
     assert View().digest == 0
+
+
+def test_a_ring_patched_by_news_is_the_ring_sorted_anew():
+    dice = random.Random(7)
+    view = make_view(*[make_member(f"n{i}") for i in range(40)])
+    for step in range(200):
+        assert len(view.ring) == view.expected
+        name = f"n{dice.randrange(60)}"
+        epoch = step + 2
+        status = dice.choice([ALIVE, SUSPECT, DEAD, AWAY, GONE])
+        view = view.merged([make_member(name, epoch=epoch, status=status)])
+
+        assert view.ring == View(dict(view.members)).ring
+        assert view.positions == [position(member.name) for member in view.ring]

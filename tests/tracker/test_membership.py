@@ -6,6 +6,7 @@ from collections import Counter, deque
 
 import pytest
 
+from tracker.admission import IN_USE_TRIES_MAX
 from tracker.config import TrackerConfig
 from tracker.machine import (
     Accepted,
@@ -859,13 +860,32 @@ def test_the_reign_and_incarnation_a_tracker_gives_are_kept_and_told_to_the_othe
 
 
 def test_a_tracker_with_a_long_interval_is_not_given_up_between_two_heartbeats():
-    node = make_node()
+    node = Membership([T1], make_member(), View(), random.Random(1), 1.0, 0.1, 1.5)
     node.start(0.0)
-    node.submit(Opened(1, TRACKER), 0.0)
+    node.submit(Opened(1, T1), 0.0)
     node.receive(1, Registered(b"tracker1", 0, 0, 0, 5_000), 0.0)
 
-    early = node.tick(14.0)
-    late = node.tick(15.1)
+    early = [effect for second in range(1, 15) for effect in node.tick(float(second))]
+    late = node.tick(15.0)
 
     assert Close(1) not in early
     assert Close(1) in late
+
+
+def test_a_store_that_lives_elsewhere_is_given_up_after_some_tries():
+    node = Membership([T1], make_member(), View(), random.Random(1), 1.0, 0.1, 1.5)
+    told, now = node.start(0.0), 0.0
+    finals = []
+    for link in range(1, 30):
+        if Open(T1) not in told:
+            break
+        node.submit(Opened(link, T1), now)
+        refused = node.receive(link, Refused(0, "in-use", "lives at 10.0.0.9:7401"), now)
+        finals += [e.details["final"] for e in refused if isinstance(e, Emit)]
+        now = node.deadline() or now
+        told = node.tick(now)
+
+    assert finals == [False, True]
+    assert link == IN_USE_TRIES_MAX + 2
+    assert [refusal.code for refusal in node.refusals] == ["in-use"]
+    assert 5.0 < now < 15.0

@@ -245,17 +245,31 @@ def test_a_reconnection_from_the_same_address_replaces_the_old_link_and_changes_
     assert registry.submit(Closed(1, "late news of it"), 1.0) == []
 
 
-def test_a_later_start_of_the_same_store_takes_over_whatever_its_address():
+def test_a_later_start_of_a_store_that_lives_elsewhere_has_to_try_again():
     registry = make_registry()
     join(registry, 1, make_member(port=7401, incarnation=5))
 
-    effects = register(registry, 2, make_member(port=7402, epoch=2))
+    refused = register(registry, 2, make_member(port=7402, epoch=2))
+    registry.submit(Closed(1, "reset"), 0.5)
+    effects = register(registry, 3, make_member(port=7402, epoch=2), now=0.6)
+
+    [refusal] = sent(refused, Refused, 2)
+    assert refusal.code == "in-use"
+    assert "10.0.0.11:7401" in refusal.text
+    assert "10.0.0.11:7402" in refusal.text
+    assert emitted(effects) == ["moved"]
+    assert sent(effects, Registered, 3)[0].incarnation == 0
+    assert registry.table.get("n1").endpoint == ("10.0.0.11", 7402)
+
+
+def test_a_later_start_at_the_same_address_takes_over_at_once():
+    registry = make_registry()
+    join(registry, 1, make_member(port=7401, incarnation=5))
+
+    effects = register(registry, 2, make_member(port=7401, epoch=2))
 
     assert Close(1) in effects
-    assert emitted(effects) == ["moved"]
-    assert sent(effects, Registered, 2)[0].incarnation == 0
-    assert registry.table.get("n1").endpoint == ("10.0.0.11", 7402)
-    assert emitted(register(registry, 3, make_member(port=7402, epoch=3))) == ["restarted"]
+    assert emitted(effects) == ["restarted"]
 
 
 def test_a_suspect_that_comes_back_at_a_new_address_has_moved_and_is_alive_again():
