@@ -4,7 +4,6 @@ The rule: results go to stdout and nothing else does; how far the run is goes to
 `--json` the last line of stdout is the report, whatever happened before.
 """
 
-import gc
 import re
 import resource
 import secrets
@@ -28,6 +27,7 @@ from loadtest.scenarios import Scenario
 from loadtest.thresholds import Threshold
 from tracker.config import parse_duration
 from tracker.errors import ConfigError
+from tracker.server import rare_collections
 from tracker.text import printable
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ def _carry_out(scenario: Scenario, mode: str, asked: list[Threshold], *, as_json
         log.write({"run": {"version": counter.__version__, "repeat": repeat}})
         with closing(progress.shown(scenario)) as watcher:
             run = Run(scenario, watcher=watcher, log=log)
-            with _interruptible(run), _rare_collections():
+            with _interruptible(run), rare_collections():
                 play.run(run)
         if not run.is_booted:
             screens.note("interrupted before all nodes were up: nothing was measured")
@@ -309,15 +309,3 @@ def _interruptible(run: "Run") -> Iterator[None]:
     finally:
         for number, handler in zip(numbers, old, strict=True):
             signal.signal(number, handler)
-
-
-@contextmanager
-def _rare_collections() -> Iterator[None]:
-    """Collect garbage rarely: ten thousands of objects live here, and hardly any is garbage."""
-    old = gc.get_threshold()
-    gc.set_threshold(50_000, 20, 20)
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-        gc.set_threshold(*old)

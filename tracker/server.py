@@ -10,9 +10,9 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -198,11 +198,25 @@ def listening(
         raise ConfigError(f"cannot listen on {shown_endpoint(address)}: {reason}") from error
 
 
+@contextmanager
+def rare_collections() -> Iterator[None]:
+    """Collect cyclic garbage rarely: what lives long here is no garbage, and walking through
+    all of it costs more than it frees."""
+    old = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*old)
+
+
 def run_daemon(serve: Callable[[anyio.Event], Awaitable[int]]) -> int:
     """Run a service until SIGTERM or Ctrl-C sets its event; returns its exit code.
 
-    uvloop where it exists. Cyclic garbage is collected rarely: what a daemon holds is mostly
-    long-lived, and a full collection of it costs more than it frees.
+    uvloop where it exists.
     """
 
     async def main() -> int:
@@ -212,9 +226,8 @@ def run_daemon(serve: Callable[[anyio.Event], Awaitable[int]]) -> int:
             loop.add_signal_handler(number, stop.set)
         return await serve(stop)
 
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
-    return anyio.run(main, backend="asyncio", backend_options={"use_uvloop": has_uvloop()})
+    with rare_collections():
+        return anyio.run(main, backend="asyncio", backend_options={"use_uvloop": has_uvloop()})
 
 
 def has_uvloop() -> bool:
