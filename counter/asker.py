@@ -59,6 +59,7 @@ class Asker:
         self.hops = Hops(config.hop_s, config.hop_s / 4)
         self.asked_total = 0
         self.strangers = 0
+        self.youngest = float("-inf")
         self._position = position(member.name)
         self._rng = rng
         self._by_id: dict[bytes, _Asked] = {}
@@ -87,10 +88,13 @@ class Asker:
         view: View,
         now: float,
         *,
-        view_is_current: bool,
+        view_known_until: float,
         view_is_hopeless: bool,
     ) -> list[Effect]:
-        """Begin a query over `view`; `own` is this node's share and whether it decreased."""
+        """Begin a query over `view`; `own` is this node's share and whether it decreased.
+
+        The view is taken to be current for every query begun by `view_known_until`.
+        """
         if (refused := self._refused(link, request)) is not None:
             return [refused]
         query = OwnQuery(
@@ -112,7 +116,10 @@ class Asker:
         member = self.member
         mine = Heard(member.name, member.store[:8], member.epoch, own[0], 0, 0.0, own[1])
         asks = query.start(mine)
-        why = query.verdict(now, view_is_current=view_is_current, view_is_hopeless=view_is_hopeless)
+        self.youngest = now
+        why = query.verdict(
+            now, view_is_current=now <= view_known_until, view_is_hopeless=view_is_hopeless
+        )
         return [*asks] if why is None else [*asks, *self._end(asked, why, now)]
 
     def hold(self, link: Link, request: Query, now: float) -> list[Effect]:
@@ -157,7 +164,7 @@ class Asker:
     # -- from the cluster ---------------------------------------------------------------------
 
     def hear(
-        self, reply: Reply, sender: Endpoint, now: float, *, view_is_current: bool
+        self, reply: Reply, sender: Endpoint, now: float, *, view_known_until: float
     ) -> list[Effect]:
         """Take one answer to a query of this node."""
         asked = self._by_id.get(reply.query)
@@ -172,7 +179,7 @@ class Asker:
         if query.pending and query.request.until == UNTIL_ALL:
             # Only time can end it now, and time is the tick's business.
             return []
-        why = query.verdict(now, view_is_current=view_is_current)
+        why = query.verdict(now, view_is_current=query.started <= view_known_until)
         return [] if why is None else self._end(asked, why, now)
 
     def follow(self, view: View) -> None:
@@ -183,14 +190,16 @@ class Asker:
     # -- time ---------------------------------------------------------------------------------
 
     def tick(
-        self, now: float, lag_s: float, *, view_is_current: bool, view_is_hopeless: bool
+        self, now: float, lag_s: float, *, view_known_until: float, view_is_hopeless: bool
     ) -> list[Effect]:
         """Repair, tell partial results, stop."""
         effects: list[Effect] = []
         for asked in list(self._by_id.values()):
             asked.query.excuse(now, lag_s)
             why = asked.query.verdict(
-                now, view_is_current=view_is_current, view_is_hopeless=view_is_hopeless
+                now,
+                view_is_current=asked.query.started <= view_known_until,
+                view_is_hopeless=view_is_hopeless,
             )
             if why is not None:
                 effects += self._end(asked, why, now)

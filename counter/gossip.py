@@ -189,10 +189,11 @@ class Gossip:
         self.relay.tick(now)
         if self.asker.is_busy:
             effects += self._release(now)
+            effects += self._look(now)
             effects += self.asker.tick(
                 now,
                 self.lag_s,
-                view_is_current=self._view_is_current(now),
+                view_known_until=self._view_known_until(now),
                 view_is_hopeless=self._view_is_hopeless(),
             )
         if self._save_at is not None and now >= self._save_at:
@@ -223,7 +224,7 @@ class Gossip:
         return self.relay.ask(ask, self.membership.view, now)
 
     def _reply(self, sender: Any, reply: Reply, now: float) -> list[Effect]:
-        return self.asker.hear(reply, sender, now, view_is_current=self._view_is_current(now))
+        return self.asker.hear(reply, sender, now, view_known_until=self._view_known_until(now))
 
     def _share_of(self, key: str) -> tuple[int, int]:
         counters = self.ledger.counters
@@ -240,15 +241,16 @@ class Gossip:
         self.ledger.operations += 1
         value, flags = self._share_of(request.key)
         own = (value, bool(flags & DECREASED))
-        return self.asker.ask(
+        effects = self.asker.ask(
             link,
             request,
             own,
             self.membership.view,
             now,
-            view_is_current=self._view_is_current(now),
+            view_known_until=self._view_known_until(now),
             view_is_hopeless=self._view_is_hopeless(),
         )
+        return effects + self._look(now)
 
     def _release(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
@@ -323,8 +325,14 @@ class Gossip:
         self.ledger.token += 1
         return [Persist(self.ledger.token, "members", members_to_record(self._saved_view))]
 
-    def _view_is_current(self, now: float) -> bool:
-        return self.membership.is_current(now, self.gossip.view_fresh_s)
+    def _view_known_until(self, now: float) -> float:
+        return self.membership.known_until(now, self.gossip.view_fresh_s)
+
+    def _look(self, now: float) -> list[Effect]:
+        """Look for a tracker if none speaks: without a look no answer may be called complete."""
+        if self._view_known_until(now) >= self.asker.youngest:
+            return []
+        return self.membership.look(now)
 
     def _view_is_hopeless(self) -> bool:
         return self.membership.heard_at is None and self.membership.is_cut_off

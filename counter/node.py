@@ -101,11 +101,13 @@ class Node:
             trackers,
             random.Random(secrets.randbits(128)),
         )
-        self.driver = Driver(
-            self.machine, DOOR, GOSSIP, self._emitted, UNTIMED, express(self.machine.ledger)
-        )
+        self.driver = Driver(self.machine, DOOR, GOSSIP, self._emitted, UNTIMED)
         self._streams = TcpStreams(
-            self.driver, role="node", name=settings.name, cluster=settings.cluster
+            self.driver,
+            role="node",
+            name=settings.name,
+            cluster=settings.cluster,
+            express=express(self.machine.ledger),
         )
         self._datagrams: Datagrams | None = None
 

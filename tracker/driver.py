@@ -65,12 +65,8 @@ class Driver:
         datagrams: Codec | None,
         on_emit: Callable[[Emit], None],
         untimed: frozenset[type] = frozenset(),
-        express: Callable[[bytes], bytes | None] = lambda body: None,
     ) -> None:
-        """Make a driver; `untimed` are messages that never bring a deadline nearer than 1 s.
-
-        `express` may answer a frame's body with the body of its reply, past the machine.
-        """
+        """Make a driver; `untimed` are messages that never bring a deadline nearer than 1 s."""
         self.machine = machine
         self.traffic = Traffic()
         self.streams: Streams | None = None
@@ -80,7 +76,6 @@ class Driver:
         self._gossip = datagrams
         self._on_emit = on_emit
         self._untimed = untimed
-        self._express = express
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._due: float | None = None
@@ -172,10 +167,6 @@ class Driver:
     def on_frame(self, link: Link, body: bytes) -> None:
         """Take one frame."""
         self.traffic.frames_in += 1
-        reply = self._express(body)
-        if reply is not None:
-            self.streams.send(link, reply)  # type: ignore[union-attr]
-            return
         try:
             message = self._frames.decode(body)
         except FrameError as error:

@@ -55,6 +55,8 @@ OPENING, JOINING, JOINED, WAITING, REFUSED = range(5)
 
 SILENT_INTERVALS: Final = 3
 """Missed heartbeats after which an open stream is given up."""
+LOOK_GAP_S: Final = 0.05
+"""Least pause between two tries at a tracker, however many queries want to know of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,9 @@ class _Tracker:
     state: int = WAITING
     link: Link | None = None
     retry_at: float = 0.0
+    tried_at: float = float("-inf")
+    # When the last try began that did not reach it.
+    missed_at: float = float("-inf")
     tries: int = 0
     in_use_tries: int = 0
     # Known to be unreachable: since it was lost, until it opens again.
@@ -148,19 +153,36 @@ class Membership:
         """Whether every tracker is known to be out of reach right now."""
         return all(tracker.is_down for tracker in self._trackers)
 
-    def is_current(self, now: float, fresh_s: float) -> bool:
-        """Whether the view may be trusted to be that of the cluster, as far as anybody knows.
+    def known_until(self, now: float, fresh_s: float) -> float:
+        """Say up to when the view is that of the cluster, as far as anybody knows.
 
-        True when a tracker was heard within `fresh_s`; and when none can be reached, after one
-        was heard at all. A stream that is open but silent proves nothing.
+        Infinity while a tracker speaks, heard within `fresh_s`. Without one, after one was
+        heard at all: when the last look at all of them began that reached none. Whoever was
+        in reach of a tracker before may have let others in, so a stream that was lost, or is
+        open but silent, proves nothing (minus infinity).
         """
         is_heard = False
         for tracker in self._trackers:
             if tracker.heard_at is not None:
                 is_heard = True
-                if now - tracker.heard_at <= max(fresh_s, tracker.silent_s):
-                    return True
-        return is_heard and self.is_cut_off
+                is_open = tracker.state == JOINED and tracker.is_caught_up
+                if is_open and now - tracker.heard_at <= max(fresh_s, tracker.silent_s):
+                    return float("inf")
+        if not is_heard or not self.is_cut_off:
+            return float("-inf")
+        # Who was refused for good looks no more; that tracker will tell nothing.
+        looked = [t.missed_at for t in self._trackers if t.state != REFUSED]
+        return min(looked, default=float("inf"))
+
+    def look(self, now: float) -> list[Effect]:
+        """Try every lost tracker now rather than after its pause: somebody wants to know."""
+        effects: list[Effect] = []
+        for tracker in self._trackers:
+            if tracker.state == WAITING:
+                soonest = max(now, tracker.tried_at + LOOK_GAP_S)
+                tracker.retry_at = min(tracker.retry_at, soonest)
+                effects += self._watched(tracker, now)
+        return effects
 
     # -- the machine --------------------------------------------------------------------------
 
@@ -168,7 +190,7 @@ class Membership:
         """Begin: open a stream to every tracker."""
         self._started_at = now
         self._beat_at = now + self._interval_s
-        return [_open(tracker) for tracker in self._trackers]
+        return [_open(tracker, now) for tracker in self._trackers]
 
     def receive(self, link: Link, message: Any, now: float) -> list[Effect]:
         """Take one message from a tracker."""
@@ -193,7 +215,10 @@ class Membership:
                 return self._opened(self._by_endpoint[to], link, now)
             case Unreachable(to, reason) if to in self._by_endpoint:
                 tracker = self._by_endpoint[to]
-                return self._wait(tracker, reason, now) if tracker.state == OPENING else []
+                if tracker.state != OPENING:
+                    return []
+                tracker.missed_at = tracker.tried_at
+                return self._wait(tracker, reason, now)
             case Closed(link, reason) if link in self._by_link:
                 return self._wait(self._by_link[link], reason, now)
         return []
@@ -272,7 +297,7 @@ class Membership:
 
     def _watched(self, tracker: _Tracker, now: float) -> list[Effect]:
         if tracker.state == WAITING and now >= tracker.retry_at and not self._is_departing:
-            return [_open(tracker)]
+            return [_open(tracker, now)]
         link = tracker.link
         if link is None or now < tracker.quiet_since + tracker.silent_s:
             return []
@@ -440,6 +465,7 @@ class Membership:
         return Send(link, Beat(tracker.version, self.member.incarnation, self.activity))
 
 
-def _open(tracker: _Tracker) -> Effect:
+def _open(tracker: _Tracker, now: float) -> Effect:
     tracker.state = OPENING
+    tracker.tried_at = now
     return Open(tracker.endpoint)

@@ -1,6 +1,7 @@
 """The origin's side of its clients' queries: held, told in parts, ended with one last answer."""
 
 from dataclasses import replace
+from math import inf
 from random import Random
 
 import pytest
@@ -50,10 +51,10 @@ class Origin:
         self.asker = Asker(self.config, make_member(0), Random(1))
         self.view = make_view(count)
         self.now = 0.0
-        self.is_current, self.is_hopeless = True, False
+        self.known_until, self.is_hopeless = inf, False
 
     def ask(self, request=None, link=LINK):
-        standing = {"view_is_current": self.is_current, "view_is_hopeless": self.is_hopeless}
+        standing = {"view_known_until": self.known_until, "view_is_hopeless": self.is_hopeless}
         request = request or make_request()
         return self.asker.ask(link, request, (100, False), self.view, self.now, **standing)
 
@@ -62,11 +63,11 @@ class Origin:
         member = make_member(index)
         sent = Reply(query, position(member.name), member.store[:8], 1, value, 1, 0, (), ())
         return self.asker.hear(
-            replace(sent, **changes), member.endpoint, self.now, view_is_current=self.is_current
+            replace(sent, **changes), member.endpoint, self.now, view_known_until=self.known_until
         )
 
     def tick(self, lag_s=0.0):
-        standing = {"view_is_current": self.is_current, "view_is_hopeless": self.is_hopeless}
+        standing = {"view_known_until": self.known_until, "view_is_hopeless": self.is_hopeless}
         return self.asker.tick(self.now, lag_s, **standing)
 
     def ticks_until(self, end):
@@ -127,7 +128,7 @@ def test_alone_the_answer_comes_in_the_same_step_and_costs_nothing():
 
 def test_without_a_tracker_s_word_everybody_answering_is_not_called_complete():
     origin = Origin(2)
-    origin.is_current = False
+    origin.known_until = -inf
     asks = origin.ask()
     assert origin.reply(asks, 1) == []
 

@@ -3,6 +3,7 @@
 import itertools
 import random
 from collections import Counter, deque
+from math import inf
 
 import pytest
 
@@ -21,7 +22,7 @@ from tracker.machine import (
     Unreachable,
 )
 from tracker.members import ALIVE, AWAY, DEAD, GONE, SUSPECT, Member, View
-from tracker.membership import Membership
+from tracker.membership import LOOK_GAP_S, Membership
 from tracker.messages import (
     MEMBERSHIP,
     NEWS_PER_PAGE,
@@ -239,7 +240,7 @@ def test_a_node_waits_for_a_tracker_that_starts_later():
     world.run(60.0)
     assert not node.is_registered
     assert node.is_cut_off
-    assert not node.is_current(world.now, 3.0)
+    assert node.known_until(world.now, 3.0) == -inf
 
     world.tracker()
     world.run(2.0)
@@ -279,9 +280,38 @@ def test_with_its_tracker_dead_a_node_keeps_its_view_and_may_call_it_current():
 
     node = world.nodes["n1"]
     assert node.view is view
-    assert node.is_current(world.now, 3.0)
+    assert node.known_until(world.now, 3.0) > 0
     assert node.is_cut_off
     assert not node.is_registered
+
+
+def test_a_lost_tracker_is_looked_for_before_the_view_is_called_current():
+    world = started(2)
+    node = world.nodes["n1"]
+    world.kill(T1)
+    lost_at = world.now
+    assert node.known_until(world.now, 3.0) < lost_at
+    world.tracker()
+    world.node("n3")
+    assert node.known_until(world.now, 3.0) < lost_at
+
+    world.do("n1", "look")
+    world.run(0.1)
+
+    assert statuses(node)["n3"] == ALIVE
+    assert node.known_until(world.now, 3.0) == inf
+
+
+def test_a_dead_tracker_is_looked_for_once_however_many_want_to_know():
+    node = Membership([T1], make_member(), View(), random.Random(1), 1.0, 0.1, 1.5)
+    node.start(0.0)
+    node.submit(Unreachable(T1, "refused"), 0.0)
+
+    assert node.look(0.01) == node.look(0.02) == []
+    assert node.tick(LOOK_GAP_S) == [Open(T1)]
+    assert node.look(LOOK_GAP_S) == []
+    node.submit(Unreachable(T1, "refused"), 0.06)
+    assert node.look(0.2) == [Open(T1)]
 
 
 def test_a_tracker_that_restarts_empty_is_taught_within_two_seconds_and_takes_nobody_away():
@@ -359,7 +389,7 @@ def test_with_one_of_two_trackers_dead_everything_goes_on():
     world.run(2.0)
 
     assert all(len(node.view) == 4 for node in world.nodes.values())
-    assert all(node.is_current(world.now, 3.0) for node in world.nodes.values())
+    assert all(node.known_until(world.now, 3.0) > 0 for node in world.nodes.values())
     assert not any(node.is_cut_off for node in world.nodes.values())
 
 
@@ -428,13 +458,13 @@ def test_a_stream_that_stays_open_but_silent_is_closed_and_opened_anew():
 
     world.run(3.5)
     node = world.nodes["n1"]
-    assert not node.is_current(world.now, 3.0)
+    assert node.known_until(world.now, 3.0) == -inf
     assert not node.is_cut_off
     assert [d["reason"] for d in world.said("tracker-lost", "n1")] == ["silent"]
     world.heal()
     world.run(5.0)
 
-    assert node.is_current(world.now, 3.0)
+    assert node.known_until(world.now, 3.0) > 0
     assert statuses(world.nodes["n2"]) == {"n1": ALIVE, "n2": ALIVE}
 
 

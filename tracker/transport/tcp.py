@@ -15,6 +15,7 @@ most its own stream.
 
 import asyncio
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from typing import cast
@@ -61,12 +62,18 @@ class TcpStreams:
         name: str,
         cluster: str,
         connections_max: int = CONNECTIONS_MAX,
+        express: Callable[[bytes], bytes | None] = lambda body: None,
     ) -> None:
+        """Make the streams; `express` may answer a frame's body with the body of its reply.
+
+        What it answers the handler never sees; see `counter.express` for what that is good for.
+        """
         self.handler = handler
         self.role = role
         self.name = name
         self.cluster = cluster
         self.connections_max = connections_max
+        self.express = express
         self.endpoint: Endpoint = ("", 0)
         self.is_closed = False
         self.numbers = count(1)
@@ -181,9 +188,9 @@ class _Stream(asyncio.Protocol):
             body = self.reader.single(data) if self.is_greeted and not self.is_over else None
             if body is not None:
                 self._frames += 1
-                self.streams.handler.on_frame(self.link, body)
-            else:
-                self._take_all(data)
+                self._take(body)
+                return
+            self._take_all(data)
         except FrameError as error:
             self.refuse("bad-frame", str(error))
         if self.reader.is_midway and self._watch is None and not self.is_over:
@@ -196,9 +203,17 @@ class _Stream(asyncio.Protocol):
                 break
             self._frames += 1
             if self.is_greeted:
-                self.streams.handler.on_frame(self.link, body)
+                self._take(body)
             else:
                 self.greet(body)
+
+    def _take(self, body: bytes) -> None:
+        streams = self.streams
+        reply = streams.express(body)
+        if reply is not None:
+            self.send(framed(reply))
+        else:
+            streams.handler.on_frame(self.link, body)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End: tell the handler, unless the end was ours."""
