@@ -16,7 +16,7 @@ from benchmarks.machine import Row
 from counter.client.door import Door
 from counter.messages import UNTIL_ALL, Query
 from loadtest.cluster import Cluster
-from tracker.server import rare_collections
+from tracker.daemon import rare_collections
 
 WITH = "python -m benchmarks gossip"
 QUERIES = 60

@@ -25,8 +25,9 @@ from counter.live import FRAMES_MAX, FRAMES_PER_S, panel, plain_line
 from counter.messages import UNTIL_ALL, Answer, Query
 from counter.node import Node, NodeSettings
 from tracker.config import TrackerConfig
+from tracker.daemon import run_daemon
 from tracker.machine import Emit
-from tracker.server import Tracker, TrackerSettings, run_daemon
+from tracker.server import Tracker, TrackerSettings
 
 NODES = 5
 KEY = "views"

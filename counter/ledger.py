@@ -53,6 +53,10 @@ class Ledger:
         self._waiting: deque[_Waiting] = deque()
         self._underway: dict[tuple[bytes, int], _Waiting] = {}
         self._followers: dict[int, list[tuple[Link, int]]] = {}
+        # By link, the last token its replies wait for; by token, replies that wait for theirs.
+        self._turns: dict[Link, int] = {}
+        self._behind: dict[int, list[Send]] = {}
+        self._behind_replies = 0
         # Bounded by inflight_max: after such a failure the store takes no more writes.
         self._doubtful: dict[tuple[bytes, int], str] = {}
         # A record of something counted in memory was not written: of what was counted, nobody
@@ -68,7 +72,23 @@ class Ledger:
     # -- increments ---------------------------------------------------------------------------
 
     def increment(self, link: Link, message: Increment) -> list[Effect]:
-        """Take one increment from a client; the effects hold its reply, now or later."""
+        """Take one increment from a client; the effects hold its reply, now or later.
+
+        Replies come in the order of the requests: what is known or refused at once waits for
+        what came before it on the same link and waits for the disk.
+        """
+        turn = self._turns.get(link)
+        effects = self._taken(link, message)
+        is_early = turn is not None and effects and isinstance(effects[-1], Send)
+        if turn is None or not is_early or self._behind_replies >= self.config.inflight_max:
+            return effects
+        *rest, reply = effects
+        assert isinstance(reply, Send)
+        self._behind.setdefault(turn, []).append(reply)
+        self._behind_replies += 1
+        return rest
+
+    def _taken(self, link: Link, message: Increment) -> list[Effect]:
         pairs = message.pairs
         known = self.sessions.look_up(message.session, message.sequence, pairs)
         if known is not Known.NEW:
@@ -90,6 +110,7 @@ class Ledger:
         self._waiting.append(waiting)
         self._underway[message.session, message.sequence] = waiting
         if counts_later:
+            self._turns[link] = self.token
             return [persist]
         _add(self.counters.own, pairs)
         return [persist, Send(link, Counted(message.sequence, False, False))]
@@ -166,6 +187,7 @@ class Ledger:
                 effects.append(Send(entry.link, Counted(entry.message.sequence, True, False)))
             for link, sequence in self._followers.pop(entry.token, ()):
                 effects.append(Send(link, Counted(sequence, True, True)))
+            effects += self._whose_turn_came(entry)
         return effects
 
     def persist_failed(self, event: PersistFailed) -> list[Effect]:
@@ -188,7 +210,16 @@ class Ledger:
             else:
                 self._has_gap = True
             effects += [Send(link, Refused(number, code, event.reason)) for link, number in replies]
+            effects += self._whose_turn_came(entry)
         return effects
+
+    def _whose_turn_came(self, entry: _Waiting) -> list[Send]:
+        """Return the replies that waited behind an increment which has had its own."""
+        if self._turns.get(entry.link) == entry.token:
+            del self._turns[entry.link]
+        replies = self._behind.pop(entry.token, [])
+        self._behind_replies -= len(replies)
+        return replies
 
     def _settle(self, entry: _Waiting) -> None:
         self._reserved -= entry.magnitude

@@ -8,7 +8,6 @@ import asyncio
 import random
 import secrets
 import socket
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,13 +24,13 @@ from counter.storage.base import Storage
 from counter.storage.durable import DurableStorage
 from counter.storage.memory import MemoryStorage
 from tracker.config import shown_endpoint
+from tracker.daemon import complain, listening, resolved, run_daemon, say
 from tracker.driver import Driver
 from tracker.errors import ConfigError, RefusedError
 from tracker.files import shown_path
 from tracker.logs import text_line
 from tracker.machine import Emit, Endpoint, Leave, Persisted, PersistFailed
 from tracker.members import Member
-from tracker.server import listening, resolved, run_daemon
 from tracker.transport.base import DatagramHandler, Datagrams
 from tracker.transport.tcp import TcpStreams, bind_tcp
 from tracker.transport.udp import RECEIVE_BUFFER_BYTES, UdpDatagrams, bind_udp
@@ -222,21 +221,23 @@ def run(settings: NodeSettings) -> int:
 
         def on_emit(emit: Emit) -> None:
             if emit.event == "joined":
-                _say(joined_line(emit, settings))
+                say(joined_line(emit, settings))
             elif emit.event == "registration-refused":
-                _complain(text_line(emit.event, emit.details))
                 if emit.details["final"] and not node.machine.membership.is_registered:
+                    # It ends the run, and is said once, as its error.
                     refused.append(RefusedError(emit.details["code"], emit.details["text"]))
                     stop.set()
+                else:
+                    complain(text_line(emit.event, emit.details))
             elif emit.event not in ("departed", "view") or settings.verbose:
-                _complain(text_line(emit.event, emit.details))
+                complain(text_line(emit.event, emit.details))
 
         node = Node(settings, on_emit)
         await node.start()
-        _say(first_line(settings, node))
+        say(first_line(settings, node))
         await stop.wait()
         if settings.data is None and node.keys:
-            _complain(f"this node kept its counts in memory: {node.keys} keys end with it")
+            complain(f"this node kept its counts in memory: {node.keys} keys end with it")
         await node.stop()
         if refused:
             raise refused[0]
@@ -272,15 +273,3 @@ def joined_line(emit: Emit, settings: NodeSettings) -> str:
         f" · {members} member{plural}\n"
         f"next:  counter inc views 5{option}   ·   counter query views --live{option}"
     )
-
-
-def _say(text: str) -> None:
-    with suppress(BrokenPipeError):
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
-
-
-def _complain(text: str) -> None:
-    with suppress(BrokenPipeError):
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()

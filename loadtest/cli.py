@@ -26,8 +26,8 @@ from loadtest import scenarios, thresholds
 from loadtest.scenarios import Scenario
 from loadtest.thresholds import Threshold
 from tracker.config import parse_duration
+from tracker.daemon import rare_collections
 from tracker.errors import ConfigError
-from tracker.server import rare_collections
 from tracker.text import printable
 
 if TYPE_CHECKING:

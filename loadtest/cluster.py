@@ -171,7 +171,7 @@ class Cluster:
 
     def _up(self) -> int:
         views = [node.machine.membership.view for node in self.nodes]
-        return sum([len(view.members) == self.count for view in views])
+        return sum([len(view.members) >= self.count for view in views])
 
     def _make_datagrams(self, sock: socket.socket, handler: DatagramHandler) -> UdpDatagrams:
         if self._faults == Faults():

@@ -36,8 +36,8 @@ from loadtest.runs import (
     Cost,
     Run,
 )
+from tracker.daemon import has_uvloop
 from tracker.errors import ClusterError, ConfigError, ConnectionLostError, RefusedError
-from tracker.server import has_uvloop
 
 ANSWER_S_MAX = 30.0
 ACK_S_MAX = 5.0

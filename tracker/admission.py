@@ -116,7 +116,8 @@ def _another_store(newcomer: Member, old: Member, seen: Seen) -> Admitted | Refu
     if old.status == ALIVE:
         text = (
             f'the name "{old.name}" is taken by {shown_endpoint(old.endpoint)},'
-            f" {_alive(seen)}; this node is at {shown_endpoint(newcomer.endpoint)}"
+            f" {_alive(seen)}; this node is at {shown_endpoint(newcomer.endpoint)}:"
+            " use another --name"
         )
         return Refusal("name-taken", text)
     member = replace(newcomer, reign=max(newcomer.reign, old.reign + 1))

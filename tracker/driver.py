@@ -111,14 +111,19 @@ class Driver:
         """Do what the machine decided, in its order."""
         if self._is_closed:
             return
+        traffic = self.traffic
         for effect in effects:
             kind = effect.__class__
             if kind is Send:
-                to, message = effect.to, effect.message  # type: ignore[union-attr]
+                to: Any = effect.to  # type: ignore[union-attr]
+                message = effect.message  # type: ignore[union-attr]
                 if to.__class__ is int:
                     self.streams.send(to, self._frames.encode(message))  # type: ignore[union-attr]
                 else:
-                    self._send_datagram(to, message)
+                    body = self._gossip.encode(message)  # type: ignore[union-attr]
+                    if self.datagrams.send(to, body):  # type: ignore[union-attr]
+                        traffic.datagrams_out += 1
+                        traffic.datagram_bytes_out += len(body)
             elif kind is Persist:
                 assert self.records is not None
                 self.records.write(effect)  # type: ignore[arg-type]
@@ -126,12 +131,6 @@ class Driver:
                 self._on_emit(effect)  # type: ignore[arg-type]
             else:
                 self._carry_out_rare(effect)
-
-    def _send_datagram(self, to: Any, message: Any) -> None:
-        body = self._gossip.encode(message)  # type: ignore[union-attr]
-        if self.datagrams.send(to, body):  # type: ignore[union-attr]
-            self.traffic.datagrams_out += 1
-            self.traffic.datagram_bytes_out += len(body)
 
     def _carry_out_rare(self, effect: Effect) -> None:
         assert self.streams is not None

@@ -5,31 +5,26 @@ business; this module binds the port, keeps the list on disk and says what happe
 """
 
 import asyncio
-import gc
 import os
 import random
-import signal
-import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
-from socket import AI_PASSIVE, SOCK_STREAM, gaierror, getaddrinfo, socket
 
 import anyio
 
 from tracker.config import TrackerConfig, shown_endpoint
+from tracker.daemon import complain, listening, run_daemon, say
 from tracker.driver import Driver
-from tracker.errors import ConfigError, StorageError
+from tracker.errors import StorageError
 from tracker.files import read_checked, shown_path, write_atomically
 from tracker.logs import speaker
 from tracker.machine import Emit, Endpoint, Leave, Persist, Persisted, PersistFailed
 from tracker.messages import MEMBERSHIP
 from tracker.registry import Registry
-from tracker.text import printable
-from tracker.transport.tcp import TcpStreams, bind_tcp
+from tracker.transport.tcp import TcpStreams
 
 MAGIC = b"GCTRACK\n"
 LINKS_MAX = 16_384
@@ -167,84 +162,12 @@ class Tracker:
         self._file.close()
 
 
-def resolved(endpoint: Endpoint, deed: str) -> Endpoint:
-    """Return an address with the IP of its host. Raises ConfigError."""
-    host, port = endpoint
-    try:
-        found = getaddrinfo(host, port, type=SOCK_STREAM, flags=AI_PASSIVE)
-    except (gaierror, UnicodeError, OSError) as error:
-        raise ConfigError(f"cannot {deed} {printable(host, 80)}: no such host") from error
-    return str(found[0][4][0]), port
-
-
-def listening(
-    endpoint: Endpoint, *, insecure: bool, bind: Callable[[Endpoint], socket] = bind_tcp
-) -> socket:
-    """Return a listening socket. Raises ConfigError with what to do about it."""
-    address = resolved(endpoint, "listen on")
-    if not ip_address(address[0]).is_loopback and not insecure:
-        raise ConfigError(
-            f"{shown_endpoint(address)} can be reached from other machines, and nothing there"
-            " is protected yet\n  if that network is trusted:  --insecure"
-        )
-    try:
-        return bind(address)
-    except OSError as error:
-        if address[1] and error.errno is not None and error.strerror == os.strerror(98):
-            raise ConfigError(
-                f"port {address[1]} is in use            pass --listen HOST:0 to pick a free one"
-            ) from error
-        reason = (error.strerror or str(error)).lower()
-        raise ConfigError(f"cannot listen on {shown_endpoint(address)}: {reason}") from error
-
-
-@contextmanager
-def rare_collections() -> Iterator[None]:
-    """Collect cyclic garbage rarely: what lives long here is no garbage, and walking through
-    all of it costs more than it frees."""
-    old = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-        gc.set_threshold(*old)
-
-
-def run_daemon(serve: Callable[[anyio.Event], Awaitable[int]]) -> int:
-    """Run a service until SIGTERM or Ctrl-C sets its event; returns its exit code.
-
-    uvloop where it exists.
-    """
-
-    async def main() -> int:
-        stop = anyio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        return await serve(stop)
-
-    with rare_collections():
-        return anyio.run(main, backend="asyncio", backend_options={"use_uvloop": has_uvloop()})
-
-
-def has_uvloop() -> bool:
-    """Whether uvloop can be imported here."""
-    try:
-        import uvloop  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
 def run(settings: TrackerSettings) -> int:
     """Run a tracker until it is told to stop. Raises ClusterError for what fails at start."""
 
     async def serve(stop: anyio.Event) -> int:
-        tracker = Tracker(settings, speaker(_to_stderr, as_json=settings.json))
-        _to_stdout(first_lines(settings, tracker.endpoint, len(tracker.machine)))
+        tracker = Tracker(settings, speaker(complain, as_json=settings.json))
+        say(first_lines(settings, tracker.endpoint, len(tracker.machine)))
         await tracker.start()
         await stop.wait()
         await tracker.stop()
@@ -263,15 +186,3 @@ def first_lines(settings: TrackerSettings, endpoint: Endpoint, members: int) -> 
         f"counter tracker  {where}   {kept} ({members} member{plural})\n"
         f"next:  counter node --name n1{option}"
     )
-
-
-def _to_stdout(text: str) -> None:
-    with suppress(BrokenPipeError):
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
-
-
-def _to_stderr(text: str) -> None:
-    with suppress(BrokenPipeError):
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()

@@ -58,7 +58,14 @@ def _marked(argument: str) -> str:
 def _root(
     ctx: typer.Context,
     verbose: Annotated[
-        int, typer.Option("-v", "--verbose", count=True, help="Say more; -vv adds tracebacks.")
+        int,
+        typer.Option(
+            "-v",
+            "--verbose",
+            count=True,
+            show_default=False,
+            help="Say more; -vv adds tracebacks.",
+        ),
     ] = 0,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
@@ -108,9 +115,7 @@ def run(arguments: Sequence[str], dispatch: Dispatch | None = None) -> int:
     screens.prepare_streams()
     rest, verbosity = rewritten(arguments)
     try:
-        code = (dispatch or _dispatch)(rest, verbosity)
-        screens.finish_stdout()
-        return code
+        return _finished(dispatch or _dispatch, rest, verbosity)
     except BrokenPipeError:
         # Whoever read stdout has seen enough (`| head -1`).
         screens.silence_stdout()
@@ -127,6 +132,18 @@ def run(arguments: Sequence[str], dispatch: Dispatch | None = None) -> int:
         if verbosity < 2:
             screens.note("  the same command with -vv says where")
         return screens.DEFECT
+
+
+def _finished(dispatch: Dispatch, arguments: list[str], verbosity: int) -> int:
+    """Carry a command out, up to the last byte of its result."""
+    try:
+        code = dispatch(arguments, verbosity)
+        screens.finish_stdout()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        return screens.check_stdout(error)
+    return code
 
 
 def _dispatch(arguments: list[str], verbosity: int) -> int:

@@ -4,7 +4,7 @@ from typing import Any
 
 from counter.cli import options
 from counter.cli.screens import DONE, note, on_terminal, out, out_json
-from counter.cli.settings import KNOWN, Settings, nearest, shown_value
+from counter.cli.settings import KNOWN, PREFIX, Settings, nearest, shown_value
 from tracker.text import printable
 
 
@@ -13,8 +13,8 @@ def config(json: options.Json = False) -> int:
     settings = Settings()
     found = {name: settings.lookup(name) for name in KNOWN}
     for stranger in settings.strangers():
-        name = stranger.removeprefix("COUNTER_")
-        note(f"note: {printable(stranger, 60)} is no setting ({nearest(name)})")
+        hint = nearest(stranger.removeprefix(PREFIX))
+        note(f"note: {printable(stranger, 60)} is no setting, and is ignored ({hint})")
     if json:
         rows_by_name = {
             name: {"value": _plain(name, value), "source": where}

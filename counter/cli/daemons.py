@@ -65,7 +65,11 @@ def tracker(
     ] = None,
     suspect_after: Annotated[
         str | None,
-        typer.Option("--suspect-after", metavar="TIME", help="Silence that makes a suspect."),
+        typer.Option(
+            "--suspect-after",
+            metavar="TIME",
+            help="Silence that makes a suspect. [default: 3s, at least 3 intervals]",
+        ),
     ] = None,
     dead_after: Annotated[
         str | None,
@@ -79,7 +83,7 @@ def tracker(
     insecure: Insecure = False,
     json: Annotated[bool, typer.Option("--json", help="Log as JSON lines.")] = False,
 ) -> int:
-    """Run a tracker: it knows who belongs to the cluster, and tells everybody every second."""
+    """Run a tracker: it knows who belongs to the cluster. Everybody hears it every second."""
     from tracker import server
     from tracker.config import TrackerConfig
 

@@ -2,7 +2,7 @@
 
 
 def demo() -> int:
-    """Run a tracker, five nodes, writers and a live query; ends by itself within 15 s."""
+    """Run a tracker, five nodes, writers and a live query. Ends by itself within 15 s."""
     from counter.demo import run
 
     code: int = run()

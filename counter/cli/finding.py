@@ -13,7 +13,7 @@ from counter.client import light
 from counter.client.blocking import Connection, now
 from tracker.address import Endpoint
 from tracker.config import parse_endpoint, shown_endpoint
-from tracker.errors import UnreachableError
+from tracker.errors import RefusedError, UnreachableError
 from tracker.text import printable
 
 DEADLINE_S = 5.0
@@ -22,6 +22,7 @@ NO_TRACKER = (
     "start one:  counter tracker          elsewhere:  --tracker HOST:PORT or COUNTER_TRACKER",
     "or talk to a node without any tracker:  --node HOST:PORT",
 )
+WHO_IS_THERE = "who is there:  counter members"
 
 Candidate = tuple[str, str, int, int, int]
 
@@ -75,8 +76,13 @@ class Finder:
             return [parse_endpoint(self.node)]
         name = self.node or ""
         with self.open_tracker() as tracker:
-            found = tracker.request(light.Find(tracker.number(), name))
             where = tracker.who
+            try:
+                found = tracker.request(light.Find(tracker.number(), name))
+            except RefusedError as error:
+                if error.code != "unknown":
+                    raise
+                raise CommandError(str(error), WHO_IS_THERE) from error
         candidates: list[Candidate] = list(found.candidates)
         if name:
             return [(candidate[1], candidate[2]) for candidate in _named(candidates, name, where)]
@@ -89,9 +95,7 @@ class Finder:
 def _named(candidates: list[Candidate], name: str, where: str) -> list[Candidate]:
     same = [candidate for candidate in candidates if candidate[0] == name]
     if not same:
-        raise CommandError(
-            f'{where} knows no node "{printable(name, 64)}"', "who is there:  counter members"
-        )
+        raise CommandError(f'{where} knows no node "{printable(name, 64)}"', WHO_IS_THERE)
     return same
 
 

@@ -18,7 +18,16 @@ import typer
 
 from counter.cli import options
 from counter.cli.finding import Finder, shown_node
-from counter.cli.screens import DONE, INCOMPLETE, USAGE, CommandError, on_terminal, out, out_json
+from counter.cli.screens import (
+    DONE,
+    INCOMPLETE,
+    INTERRUPTED,
+    USAGE,
+    CommandError,
+    on_terminal,
+    out,
+    out_json,
+)
 from counter.cli.settings import Settings
 from counter.client import light
 from counter.client.blocking import Connection
@@ -61,7 +70,8 @@ def inc(
         typer.Option(
             "--ack",
             metavar="memory|disk",
-            help="What the acknowledgement promises. [env: COUNTER_ACK]",
+            help="What the acknowledgement promises. [env: COUNTER_ACK]"
+            " [default: disk, where the node has one]",
         ),
     ] = None,
     token: Annotated[
@@ -273,7 +283,14 @@ class _InputRun:
         self.lines: list[int] = []
 
     def run(self, batches: Iterator[list[Line | CommandError]]) -> int:
-        """Count everything, then say how much it was."""
+        """Count everything, then say how much it was; so does Ctrl-C."""
+        try:
+            self._take(batches)
+        except KeyboardInterrupt:
+            raise CommandError("interrupted", self._so_far(), code=INTERRUPTED) from None
+        return self._report()
+
+    def _take(self, batches: Iterator[list[Line | CommandError]]) -> None:
         for batch in batches:
             good = [line for line in batch if not isinstance(line, CommandError)]
             for start in range(0, len(good), PIPELINED_MAX):
@@ -282,6 +299,8 @@ class _InputRun:
                 bad = batch[-1]
                 assert isinstance(bad, CommandError)
                 raise CommandError(str(bad), self._so_far(), code=USAGE)
+
+    def _report(self) -> int:
         where = shown_node(self.connection)
         if self.json:
             out_json(
@@ -326,7 +345,9 @@ class _InputRun:
                     refused = number, f"refused: {printable(reply.text, 400)}"
                     before = self.counted
         except (ConnectionLostError, DeadlineError, InDoubtError) as error:
-            raise self._unknown(error, lines[acknowledged:]) from error
+            raise self._unknown(str(error), lines[acknowledged:]) from error
+        except KeyboardInterrupt:
+            raise self._unknown("interrupted", lines[acknowledged:], INTERRUPTED) from None
         if refused is not None:
             raise self._refused(*refused, before)
 
@@ -339,13 +360,13 @@ class _InputRun:
             self._again(),
         )
 
-    def _unknown(self, error: Exception, lines: list[Line]) -> CommandError:
+    def _unknown(self, text: str, lines: list[Line], code: int = INCOMPLETE) -> CommandError:
         first, last = (lines[0][0], lines[-1][0]) if lines else (0, 0)
         return CommandError(
-            f"{error}; lines {first} to {last} MAY have been counted",
+            f"{text}; lines {first} to {last} MAY have been counted",
             self._so_far(),
             self._again(),
-            code=INCOMPLETE,
+            code=code,
         )
 
     def _so_far(self) -> str:

@@ -48,7 +48,7 @@ def members(
     deadline: options.Deadline = None,
     json: options.Json = False,
 ) -> int:
-    """List everybody the tracker knows; without a tracker, everybody --node knows."""
+    """List the members. Without a tracker: whom --node knows, given by its address."""
     pause_s = parse_pause(watch)
     finder = Finder(
         Settings(), tracker=tracker, node=node, pick=None, cluster=cluster, deadline=deadline
@@ -184,6 +184,8 @@ def forget(
     if row[0].status == GONE:
         note(f"{name} is gone already; nothing was changed")
         return DONE
+    if row[0].status == ALIVE:
+        raise CommandError(f'"{name}" is alive at {shown_endpoint(row[0].endpoint)}: stop it first')
     values = recalled(finder, rows, name)
     note(loss(row, values))
     if not yes and sys.stdin.isatty() and not _confirmed(name):

@@ -68,7 +68,11 @@ MaxAge = Annotated[
 ]
 MaxVisits = Annotated[
     str | None,
-    typer.Option("--max-visits", metavar="N", help="Rounds each node gives it, 1-32."),
+    typer.Option(
+        "--max-visits",
+        metavar="N",
+        help="Rounds each node gives it, 1-32. [default: 1, or 5 with a chatter below 3]",
+    ),
 ]
 Until = Annotated[
     str | None,

@@ -141,7 +141,7 @@ def _watch(asker: "Asker", report: "Report", pause_s: float) -> int:
                 with report.view(asker.query.key) as on_partial:
                     outcome = asker.ask(on_partial)
                 if asker.interrupted:
-                    break
+                    return report.last(outcome, interrupted=True)
                 report.frame(outcome)
                 failures = 0
             except ClusterError as error:
@@ -151,7 +151,8 @@ def _watch(asker: "Asker", report: "Report", pause_s: float) -> int:
                 show_error(error)
             time.sleep(max(0.0, began + pause_s - now()))
     except KeyboardInterrupt:
-        if outcome is None:
+        # The last answer was whole, and a person has seen it; a program waits for an end.
+        if outcome is None or not report.json:
             return INTERRUPTED
         outcome.answer = ended(outcome.answer, "cancelled", "")
     return report.last(outcome, interrupted=True)

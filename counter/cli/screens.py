@@ -4,12 +4,15 @@ The rule: results go to stdout, everything else to stderr, and a string from out
 `printable` before it reaches either.
 """
 
+import errno
 import os
 import sys
 
 from tracker.errors import ClusterError, ConfigError
 
 DONE, REFUSED, USAGE, INCOMPLETE, DEFECT, INTERRUPTED = 0, 1, 2, 3, 70, 130
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class CommandError(ClusterError):
@@ -64,7 +67,16 @@ def show_error(error: ClusterError) -> int:
 
 
 def prepare_streams() -> None:
-    """Make stdout and stderr take any text, whatever the terminal's encoding."""
+    """Make stdout and stderr take any text; a stream that was closed leads nowhere.
+
+    The order matters: what is opened takes the lowest free number, and so its own place.
+    """
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull)  # noqa: SIM115 - it stays open as long as the process
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the same
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - the same
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -77,6 +89,21 @@ def finish_stdout() -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         silence_stdout()
+
+
+def check_stdout(error: OSError) -> int:
+    """Say that stdout takes nothing more (a full disk); any other error is raised again.
+
+    A full disk under a store comes as StorageError, so that what comes bare is stdout's. The
+    exit code is not 1: what was asked for may have been done, only nobody can read it.
+    """
+    if error.errno not in _FULL:
+        raise error
+    silence_stdout()
+    reason = (error.strerror or str(error)).lower()
+    note(f"error: the result cannot be written to standard output ({reason})")
+    note("  what was asked for may have been done all the same")
+    return INCOMPLETE
 
 
 def silence_stdout() -> None:

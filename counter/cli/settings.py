@@ -116,13 +116,15 @@ def parse_until(raw: Any) -> tuple[str, int]:
 class Setting:
     """One setting: its name on every road (flag, environment, file), its check, its default."""
 
-    __slots__ = ("default", "help", "name", "parse")
+    __slots__ = ("default", "help", "name", "parse", "unset")
 
-    def __init__(self, name: str, parse: Parse, default: Any, text: str) -> None:
+    def __init__(self, name: str, parse: Parse, default: Any, text: str, unset: str = "-") -> None:
         self.name = name
         self.parse = parse
         self.default = default
         self.help = text
+        # What holds while the value is None, in words.
+        self.unset = unset
 
     @property
     def variable(self) -> str:
@@ -132,20 +134,20 @@ class Setting:
 
 _ALL = (
     Setting("tracker", _trackers, (("127.0.0.1", 7400),), "where trackers listen"),
-    Setting("node", _node, None, "the node to talk to, by name or address"),
+    Setting("node", _node, None, "the node to talk to, by name or address", "any"),
     Setting(
         "pick", _choice("least-active", "random", "round-robin"), "least-active",
         "which node takes an increment or a query",
     ),
-    Setting("ack", _choice("memory", "disk"), None, "what an acknowledgement promises"),
-    Setting("deadline", _duration(0.001, 600.0), None, "longest wait for an answer"),
-    Setting("chatter", _whole(1, 64), None, "peers each node passes a query to"),
-    Setting("max-age", _whole(1, 255), None, "hops a query may travel"),
-    Setting("max-visits", _whole(1, 32), None, "rounds each node gives a query"),
-    Setting("until", parse_until, None, "when a query may stop early"),
+    Setting("ack", _choice("memory", "disk"), None, "what an acknowledgement promises", "disk"),
+    Setting("deadline", _duration(0.001, 600.0), None, "longest wait for an answer", "5s"),
+    Setting("chatter", _whole(1, 64), None, "peers each node passes a query to", "10"),
+    Setting("max-age", _whole(1, 255), None, "hops a query may travel", "enough"),
+    Setting("max-visits", _whole(1, 32), None, "rounds each node gives a query", "1"),
+    Setting("until", parse_until, None, "when a query may stop early", "all"),
     Setting("cluster", _cluster, "default", "the cluster's name; others are refused"),
     Setting("listen", _text, None, "HOST:PORT a daemon listens on"),
-    Setting("name", parse_name, None, "the node's name"),
+    Setting("name", parse_name, None, "the node's name", "made up"),
     Setting("data", _path, None, "a daemon's directory"),
     Setting("memory", _flag, False, "keep a node's counts in memory only"),
     Setting("insecure", _flag, False, "allow listening beyond this machine, unprotected"),
@@ -153,9 +155,13 @@ _ALL = (
         "preset", _choice("local", "lan", "wan"), "lan", "how far apart a node's peers are"
     ),
     Setting("interval", _duration(0.05, 60.0), 1.0, "time between a tracker's heartbeats"),
-    Setting("suspect-after", _duration(0.1, 3600.0), None, "silence that makes a member suspect"),
+    Setting(
+        "suspect-after", _duration(0.1, 3600.0), None, "silence that makes a member suspect", "3s"
+    ),
     Setting("dead-after", _duration(0.1, 86_400.0), 10.0, "time from suspect to dead"),
-    Setting("forget-after", _duration(0.1, 31_536_000.0), None, "time from dead to given up"),
+    Setting(
+        "forget-after", _duration(0.1, 31_536_000.0), None, "time from dead to given up", "never"
+    ),
 )  # fmt: skip
 KNOWN: Mapping[str, Setting] = {setting.name: setting for setting in _ALL}
 
@@ -269,7 +275,7 @@ def shown_duration(seconds: float) -> str:
 def shown_value(name: str, value: Any) -> str:
     """Return a setting's value as it would be written."""
     if value is None:
-        return "-"
+        return KNOWN[name].unset
     if name == "tracker":
         return ",".join([shown_endpoint(endpoint) for endpoint in value])
     if name == "until":

@@ -135,7 +135,7 @@ class Ask:
             low,
             high,
             _positions(skip, SKIP_MAX),
-            _positions(late, LATE_MAX),
+            () if late == [] else _positions(late, LATE_MAX),
             flags,
         )
 

@@ -289,10 +289,26 @@ def test_with_every_tracker_gone_after_it_was_heard_queries_go_on():
     gossip = started(2)
     gossip.submit(Closed(TRACKER_LINK, "killed"), 1.0)
     asks = gossip.receive(CLIENT, make_query(), 20.0)
+    assert Open(TRACKER) in asks
+    assert messages(heard_from(gossip, asks, 1, 20.01)) == []
 
-    (answer,) = messages(heard_from(gossip, asks, 1, 20.01))
+    gossip.submit(Unreachable(TRACKER, "refused"), 20.02)
+    (answer,) = messages(gossip.tick(20.03))
 
     assert answer.reason == "complete"
+
+
+def test_with_its_tracker_lost_nothing_is_complete_before_the_tracker_was_looked_for():
+    gossip = started(1)
+    gossip.submit(Closed(TRACKER_LINK, "killed"), 1.0)
+
+    assert messages(gossip.receive(CLIENT, make_query(), 1.5)) == []
+    join(gossip, SECOND_LINK, now=1.6)
+    news = make_heartbeat(gossip.membership.member, make_member(2), version=2)
+    asks = [*gossip.receive(SECOND_LINK, news, 1.6), *gossip.tick(1.7), *gossip.tick(1.75)]
+
+    assert make_member(2).endpoint in [e.to for e in asks if isinstance(e, Send)]
+    assert messages(asks) == []
 
 
 def test_a_member_that_joins_is_waited_for_by_queries_under_way():

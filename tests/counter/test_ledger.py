@@ -110,6 +110,38 @@ def test_acknowledgements_come_in_the_order_of_the_increments():
     assert [s.message.sequence for s in sent] == [1, 2, 3]
 
 
+@pytest.mark.parametrize(
+    "early",
+    [make_increment(3, ("k", AMOUNT_MAX)), make_increment(1), make_increment(3, ack=ACK_MEMORY)],
+    ids=["refused", "known", "counted in memory"],
+)
+@pytest.mark.parametrize("word", [Persisted(2), PersistFailed(2, "full", True)])
+def test_a_reply_that_could_come_at_once_waits_for_those_before_it_on_its_link(early, word):
+    ledger = make_ledger()
+    count(ledger, 5)
+    ledger.counters.own.positive["k"] = SHARE_MAX - 100
+    ledger.increment(LINK, make_increment(2))
+
+    now = [e for e in ledger.increment(LINK, early) if isinstance(e, Send)]
+    elsewhere = ledger.increment(OTHER_LINK, make_increment(1))
+    tell = ledger.persisted if isinstance(word, Persisted) else ledger.persist_failed
+    then = tell(replace(word, token=2))
+
+    assert now == []
+    assert [e.to for e in elsewhere] == [OTHER_LINK]
+    numbers = [getattr(e.message, "sequence", None) or e.message.request for e in then]
+    assert numbers == [2, early.sequence]
+    assert [type(e) for e in ledger.increment(LINK, make_increment(1))] == [Send]
+
+
+def test_the_replies_that_wait_for_their_turn_are_bounded():
+    ledger = make_ledger(inflight_max=1)
+    ledger.increment(LINK, make_increment(1))
+
+    assert ledger.increment(LINK, make_increment(2)) == []
+    assert refusal(ledger.increment(LINK, make_increment(3))) == "busy"
+
+
 def test_a_word_of_the_disk_about_nothing_that_waits_changes_nothing():
     ledger = make_ledger()
 
@@ -259,7 +291,7 @@ def test_past_too_many_increments_under_way_it_is_busy():
     for sequence in (1, 2):
         ledger.increment(LINK, make_increment(sequence))
 
-    assert refusal(ledger.increment(LINK, make_increment(3))) == "busy"
+    assert refusal(ledger.increment(OTHER_LINK, make_increment(3))) == "busy"
 
     ledger.persisted(Persisted(1))
     assert isinstance(ledger.increment(LINK, make_increment(3))[0], Persist)
@@ -307,7 +339,7 @@ def test_what_waits_for_the_disk_is_held_against_the_range(sign):
     ledger = near_the_range(sign)
     ledger.increment(LINK, make_increment(1, ("k", sign * 6)))
 
-    assert refusal(ledger.increment(LINK, make_increment(2, ("k", sign * 5)))) == "range"
+    assert refusal(ledger.increment(OTHER_LINK, make_increment(2, ("k", sign * 5)))) == "range"
     ledger.persist_failed(PersistFailed(1, "disk full", True))
 
     assert isinstance(ledger.increment(LINK, make_increment(2, ("k", sign * 10)))[0], Persist)

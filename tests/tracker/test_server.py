@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from tracker.config import TrackerConfig
+from tracker.daemon import listening
 from tracker.errors import ConfigError, DamagedError, StorageError
 from tracker.machine import Emit, Persist, Persisted, PersistFailed
 from tracker.members import Member
 from tracker.messages import MEMBERSHIP, Hello, Listed, Register, Registered, Roster, Welcome
-from tracker.server import ListFile, NoFile, Tracker, TrackerSettings, first_lines, listening
+from tracker.server import ListFile, NoFile, Tracker, TrackerSettings, first_lines
 from tracker.wire import PROTOCOL, FrameReader, framed
 
 NEWCOMER = Member("n1", bytes(range(16)), 0, 1, 0, "127.0.0.1", 9)

@@ -94,14 +94,13 @@ class PlainSeal:
     """No protection: one byte that names the format, so that a sealed one is told apart."""
 
     overhead = 1
-    _MARK = b"\x01"
 
     def close(self, body: bytes) -> bytes:
         """Put the format byte before the body."""
-        return self._MARK + body
+        return b"\x01" + body
 
     def open(self, datagram: bytes) -> bytes:
         """Take the format byte off."""
-        if datagram[:1] != self._MARK:
+        if not datagram or datagram[0] != 1:
             raise FrameError("a datagram of another protocol, or sealed where none is wanted")
         return datagram[1:]

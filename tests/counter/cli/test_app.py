@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 import counter as package
 from counter.cli.app import COMMANDS, rewritten
+from counter.cli.finding import DEADLINE_S
+from counter.config import LAN
 from counter.messages import Counted, Get, Increment, Value
 
 IMPORTS = """
@@ -22,6 +25,7 @@ heavy = ["anyio", "asyncio", "rich", "counter.live", "counter.messages",
 print(code, *[name for name in heavy if name in sys.modules])
 """
 ROOT = str(Path(__file__).parents[3])
+PROGRAM = f"import sys; sys.path.insert(0, {ROOT!r}); from counter.cli import main; main()"
 
 
 def script(message):
@@ -141,6 +145,35 @@ def test_a_reader_who_has_gone_is_no_error(start, serve, arguments):
     assert (process.returncode, err) == (0, b"")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", [(1,), (0, 1, 2)], ids=["stdout", "all-three"])
+@pytest.mark.parametrize("command", [["config"], ["inc", "k"], ["inc", "-"], ["--help"]], ids=str)
+def test_closed_streams_are_no_error(serve, command, closed):
+    more = ["--node", serve(script).address] if command[0] == "inc" else []
+    shell = "exec " + shlex.join([sys.executable, "-c", PROGRAM, *command, *more])
+    shell += "".join(f" {number}>&-" for number in closed)
+
+    ran = subprocess.run(["sh", "-c", shell], check=False, stdin=subprocess.DEVNULL,
+                         capture_output=True, timeout=20)  # fmt: skip
+
+    assert (ran.returncode, ran.stderr) == (0, b"")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+@pytest.mark.parametrize("command", [["config"], ["inc", "k"], ["--help"]], ids=str)
+def test_a_full_disk_under_stdout_is_said_in_words_and_not_as_nothing_counted(
+    start, serve, command
+):
+    more = ["--node", serve(script).address] if command[0] == "inc" else []
+    with open("/dev/full", "wb") as full:
+        process = start(*command, *more, stdout=full)
+        _, err = process.communicate(timeout=20)
+
+    assert process.returncode == 3
+    assert err.startswith(b"error: the result cannot be written to standard output (no space")
+
+
 # -- config ---------------------------------------------------------------------------------
 
 
@@ -155,12 +188,20 @@ def test_config_says_where_each_value_comes_from(counter, monkeypatch):
     assert found["tracker"] == {"value": "127.0.0.1:7400", "source": "default"}
 
 
+def test_config_shows_what_holds_where_nothing_is_set(counter):
+    shown = dict(line.split()[:2] for line in counter("config").out.splitlines())
+
+    assert shown["deadline"] == f"{DEADLINE_S:g}s" == f"{LAN.budget_s:g}s"
+    assert shown["chatter"] == str(LAN.chatter)
+    assert shown["forget-after"] == "never"
+
+
 def test_config_points_at_a_variable_that_is_no_setting(counter, monkeypatch):
     monkeypatch.setenv("COUNTER_TRAKER", "h:1")
 
     ran = counter("config")
 
-    assert "COUNTER_TRAKER is no setting (did you mean tracker?)" in ran.err
+    assert "COUNTER_TRAKER is no setting, and is ignored (did you mean tracker?)" in ran.err
     assert ran.code == 0
 
 

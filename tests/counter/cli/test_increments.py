@@ -1,6 +1,7 @@
 """`counter inc`, against servers that answer as a test wants."""
 
 import os
+import signal
 import subprocess
 
 import pytest
@@ -349,3 +350,36 @@ def test_a_slow_writer_is_counted_line_by_line(start, serve):
     os.close(heard_w)
 
     assert (heard, out) == (b".", b"2\n")
+
+
+@pytest.mark.slow
+def test_ctrl_c_says_what_was_counted_and_what_may_have_been(start, serve):
+    heard_r, heard_w = os.pipe()
+
+    def script(message):
+        os.write(heard_w, b".")
+        return counting(message) if message.pairs[0] == "a" else []
+
+    process = start("inc", "-", "--node", serve(script).address, stdin=subprocess.PIPE)
+    for line in (b"a\n", b"b\n"):
+        process.stdin.write(line)
+        process.stdin.flush()
+        os.read(heard_r, 1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    os.close(heard_r)
+    os.close(heard_w)
+
+    assert (process.returncode, out) == (130, b"")
+    assert err.startswith(b"error: interrupted; lines 2 to 2 MAY have been counted\n")
+    assert b"  1 increment before it counted\n  retrying is safe" in err
+
+
+def test_a_name_the_tracker_refuses_comes_with_where_to_look(counter, serve):
+    text = 'no member is called "n7"'
+    tracker = serve(lambda message: [Refused(message.request, "unknown", text)], role="tracker")
+
+    ran = counter("inc", "k", "--tracker", tracker.address, "--node", "n7")
+
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == f"error: {text}\n  who is there:  counter members\n"

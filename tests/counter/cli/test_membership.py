@@ -133,10 +133,13 @@ def test_forgetting_goes_on_without_those_who_do_not_answer(counter, tracking, n
 
 
 def test_a_living_member_is_not_forgotten(counter, tracking):
-    ran = counter("forget", "n1", "--yes", "--tracker", tracking(make_member("n1")).address)
+    server = tracking(make_member("n1"))
+
+    ran = counter("forget", "n1", "--yes", "--tracker", server.address)
 
     assert (ran.code, ran.out) == (1, "")
-    assert "error: n1 is alive" in ran.err
+    assert ran.err == 'error: "n1" is alive at 127.0.0.1:7401: stop it first\n'
+    assert forgotten(server) == []
 
 
 def test_one_who_is_gone_already_is_left_alone(counter, tracking):

@@ -1,0 +1,109 @@
+"""What every daemon needs: an address to listen on, a loop to run in, two streams to speak on.
+
+The rule: it knows neither trackers, nor nodes, nor their messages; what it refuses, it refuses
+with a sentence on what to do.
+"""
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from ipaddress import ip_address
+from socket import AI_PASSIVE, SOCK_STREAM, gaierror, getaddrinfo, socket
+
+import anyio
+
+from tracker.config import shown_endpoint
+from tracker.errors import ConfigError
+from tracker.machine import Endpoint
+from tracker.text import printable
+from tracker.transport.tcp import bind_tcp
+
+
+def resolved(endpoint: Endpoint, deed: str) -> Endpoint:
+    """Return an address with the IP of its host. Raises ConfigError."""
+    host, port = endpoint
+    try:
+        found = getaddrinfo(host, port, type=SOCK_STREAM, flags=AI_PASSIVE)
+    except (gaierror, UnicodeError, OSError) as error:
+        raise ConfigError(f"cannot {deed} {printable(host, 80)}: no such host") from error
+    return str(found[0][4][0]), port
+
+
+def listening(
+    endpoint: Endpoint, *, insecure: bool, bind: Callable[[Endpoint], socket] = bind_tcp
+) -> socket:
+    """Return a listening socket. Raises ConfigError with what to do about it."""
+    address = resolved(endpoint, "listen on")
+    if not ip_address(address[0]).is_loopback and not insecure:
+        raise ConfigError(
+            f"{shown_endpoint(address)} can be reached from other machines, and nothing there"
+            " is protected yet\n  if that network is trusted:  --insecure"
+        )
+    try:
+        return bind(address)
+    except OSError as error:
+        if address[1] and error.errno is not None and error.strerror == os.strerror(98):
+            raise ConfigError(
+                f"port {address[1]} is in use            pass --listen HOST:0 to pick a free one"
+            ) from error
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigError(f"cannot listen on {shown_endpoint(address)}: {reason}") from error
+
+
+@contextmanager
+def rare_collections() -> Iterator[None]:
+    """Collect cyclic garbage rarely: what lives long here is no garbage, and walking through
+    all of it costs more than it frees."""
+    old = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*old)
+
+
+def run_daemon(serve: Callable[[anyio.Event], Awaitable[int]]) -> int:
+    """Run a service until SIGTERM or Ctrl-C sets its event; returns its exit code.
+
+    uvloop where it exists.
+    """
+
+    async def main() -> int:
+        stop = anyio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        return await serve(stop)
+
+    with rare_collections():
+        return anyio.run(main, backend="asyncio", backend_options={"use_uvloop": has_uvloop()})
+
+
+def has_uvloop() -> bool:
+    """Whether uvloop can be imported here."""
+    try:
+        import uvloop  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def say(text: str) -> None:
+    """Write a line to stdout at once; whoever reads it may be gone."""
+    with suppress(BrokenPipeError):
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+
+def complain(text: str) -> None:
+    """Write a line to stderr at once."""
+    with suppress(BrokenPipeError):
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
