@@ -42,8 +42,14 @@ class Screen:
     def frame(self, answer: Answer) -> None:
         """Show one partial answer, unless the last one was a moment ago."""
 
+    def round(self, outcome: Outcome) -> None:
+        """Show the end of one round of a watch; more will come."""
+
     def last(self, outcome: Outcome) -> None:
         """Show the end: why it ended, and who is missing."""
+
+    def stop(self) -> None:
+        """Leave the screen as it is."""
 
 
 class PlainScreen(Screen):
@@ -60,6 +66,11 @@ class PlainScreen(Screen):
             sys.stdout.write(plain_line(answer) + "\n")
             sys.stdout.flush()
 
+    def round(self, outcome: Outcome) -> None:
+        """Print a round's line."""
+        sys.stdout.write(sentence(outcome) + "\n")
+        sys.stdout.flush()
+
     def last(self, outcome: Outcome) -> None:
         """Print the last line."""
         sys.stdout.write(sentence(outcome) + "\n")
@@ -73,6 +84,7 @@ class PanelScreen(Screen):
         self._key = key
         self._console = console
         self._history: deque[int] = deque(maxlen=FRAMES_MAX)
+        self._totals: deque[int] = deque(maxlen=FRAMES_MAX)
         self._next = 0.0
         self._live = Live(console=console, auto_refresh=False)
 
@@ -92,6 +104,11 @@ class PanelScreen(Screen):
             self._next = now + 1 / FRAMES_PER_S
             self._draw(answer)
 
+    def round(self, outcome: Outcome) -> None:
+        """Draw a round's end in place; from now on growth is what was counted between rounds."""
+        self._totals.append(outcome.answer.value)
+        self._draw(outcome.answer)
+
     def last(self, outcome: Outcome) -> None:
         """Draw the last frame, and under it why the query ended."""
         self._history.append(outcome.answer.answered)
@@ -100,7 +117,9 @@ class PanelScreen(Screen):
         self._console.print(verdict(outcome))
 
     def _draw(self, answer: Answer) -> None:
-        picture = panel(self._key, answer, tuple(self._history), self._console.width)
+        # The first total is where the watch began, not something that was counted in it.
+        growth = [total - self._totals[0] for total in self._totals][1:] or self._history
+        picture = panel(self._key, answer, tuple(growth), self._console.width)
         self._live.update(picture, refresh=True)
 
 

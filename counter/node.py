@@ -222,6 +222,12 @@ def run(settings: NodeSettings) -> int:
         def on_emit(emit: Emit) -> None:
             if emit.event == "joined":
                 say(joined_line(emit, settings))
+            elif emit.event == "tracker-lost" and not node.machine.membership.heard_at:
+                complain(
+                    f"no tracker at {emit.details['tracker']} yet ({emit.details['reason']});"
+                    " still trying, and counting meanwhile\n"
+                    "  start one:  counter tracker          elsewhere:  --tracker HOST:PORT"
+                )
             elif emit.event == "registration-refused":
                 if emit.details["final"] and not node.machine.membership.is_registered:
                     # It ends the run, and is said once, as its error.

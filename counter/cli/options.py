@@ -46,7 +46,7 @@ Deadline = Annotated[
     typer.Option(
         "--deadline",
         metavar="TIME",
-        help="Longest wait, like 250ms or 2s. [env: COUNTER_DEADLINE] [default: 5s]",
+        help="Longest wait, like 250ms. [env: COUNTER_DEADLINE] [default: 2s for a query, else 5s]",
     ),
 ]
 Watch = Annotated[

@@ -56,7 +56,7 @@ from tracker.config import parse_duration, shown_endpoint
 from tracker.errors import ClusterError, ConfigError, ConnectionLostError, DeadlineError
 from tracker.text import printable
 
-BUDGET_S = 10.0
+QUERY_S = 2.0
 GRACE_S = 3.0
 CANCEL_WAIT_S = 0.3
 PARTIAL_MS = 250
@@ -102,7 +102,7 @@ def query(
             chatter=settings.get("chatter", whole(chatter, "chatter")) or 0,
             visits=settings.get("max-visits", whole(max_visits, "max-visits")) or 0,
             age_max=settings.get("max-age", whole(max_age, "max-age")) or 0,
-            deadline_ms=round((finder.deadline_s or 0) * 1000),
+            deadline_ms=round((finder.deadline_s or QUERY_S) * 1000),
             until=_UNTIL[kind],
             until_value=amount,
             partial_ms=LIVE_PARTIAL_MS if live else PARTIAL_MS,
@@ -114,7 +114,8 @@ def query(
         with report.view(key) as on_partial:
             outcome = asker.ask(on_partial)
         return report.last(outcome, asker.interrupted)
-    return _watch(asker, report, pause_s)
+    with report.kept(key):
+        return _watch(asker, report, pause_s)
 
 
 def parse_pause(watch: str | None) -> float | None:
@@ -153,6 +154,7 @@ def _watch(asker: "Asker", report: "Report", pause_s: float) -> int:
     except KeyboardInterrupt:
         # The last answer was whole, and a person has seen it; a program waits for an end.
         if outcome is None or not report.json:
+            report.leave()
             return INTERRUPTED
         outcome.answer = ended(outcome.answer, "cancelled", "")
     return report.last(outcome, interrupted=True)
@@ -172,7 +174,7 @@ class Asker:
 
         self.finder.restart()
         with self.finder.open_node(codec=DOOR) as connection:
-            connection.until = now() + (self.finder.deadline_s or BUDGET_S) + GRACE_S
+            connection.until = now() + (self.finder.deadline_s or QUERY_S) + GRACE_S
             message = replace(self.query, request=connection.number())
             outcome = Outcome(self.query.key, nothing_heard("origin-lost", "", ""))
             try:
@@ -224,6 +226,19 @@ class Report:
         self.live = live
         self.missing = missing
         self.per_node = per_node
+        self._is_kept = False
+
+    @contextmanager
+    def kept(self, key: str) -> Iterator[None]:
+        """Show every round of a watch on one screen."""
+        if not self.live or self.json:
+            yield
+            return
+        from counter import live
+
+        with live.shown(key) as self._screen:
+            self._is_kept = True
+            yield
 
     @contextmanager
     def view(self, key: str) -> Iterator[OnPartial]:
@@ -232,6 +247,8 @@ class Report:
             yield _ignore
         elif self.json:
             yield lambda answer: out_json(as_object(Outcome(key, answer)))
+        elif self._is_kept:
+            yield self._screen.frame
         else:
             from counter import live
 
@@ -244,8 +261,15 @@ class Report:
         if self.json:
             frame = as_object(outcome, per_node=self.per_node)
             out_json({**frame, "end": False})
+        elif self._is_kept:
+            self._screen.round(outcome)
         else:
             self._show(outcome)
+
+    def leave(self) -> None:
+        """Give the terminal back with its last frame on it."""
+        if self._is_kept:
+            self._screen.stop()
 
     def last(self, outcome: Outcome, interrupted: bool) -> int:
         """Show how it all ended; returns the exit code."""

@@ -140,7 +140,10 @@ _ALL = (
         "which node takes an increment or a query",
     ),
     Setting("ack", _choice("memory", "disk"), None, "what an acknowledgement promises", "disk"),
-    Setting("deadline", _duration(0.001, 600.0), None, "longest wait for an answer", "5s"),
+    Setting(
+        "deadline", _duration(0.001, 600.0), None, "longest wait for an answer",
+        "2s for a query, else 5s",
+    ),
     Setting("chatter", _whole(1, 64), None, "peers each node passes a query to", "10"),
     Setting("max-age", _whole(1, 255), None, "hops a query may travel", "enough"),
     Setting("max-visits", _whole(1, 32), None, "rounds each node gives a query", "1"),

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from counter.client.answers import Outcome
-from counter.live import panel, picture_svg, plain_line, sparkline, verdict
+from counter.live import PanelScreen, panel, picture_svg, plain_line, sparkline, verdict
 from tracker.members import DEAD
 
 TOP = (
@@ -149,3 +149,18 @@ def test_the_picture_in_the_docs_is_the_one_that_is_drawn(large, recorded):
     outcome = Outcome("views", large, rows)
 
     recorded("docs/live.svg", picture_svg(outcome, HISTORY, "counter query views --live"))
+
+
+def test_the_rounds_of_a_watch_share_one_screen_and_growth_is_what_they_counted(make_answer):
+    console = Console(width=80, file=io.StringIO(), force_terminal=True, _environ={})
+    screen = PanelScreen("views", console)
+    screen.start()
+    for value in (100, 110, 150):
+        screen.frame(make_answer(value=value, end=False))
+        screen.round(Outcome("views", make_answer(value=value)))
+    screen.stop()
+
+    seen = console.file.getvalue()
+
+    assert "▃█" in seen  # 10, then 40
+    assert "complete:" not in seen

@@ -110,13 +110,13 @@ def test_every_wish_travels_with_the_query(counter, answering):
     assert (query.until, query.until_value, query.deadline_ms) == (UNTIL_SHARE, 950, 2000)
 
 
-def test_without_a_wish_the_defaults_are_the_node_s(counter, answering):
+def test_without_a_wish_the_defaults_are_the_node_s_and_two_seconds(counter, answering):
     server = answering()
 
     counter("query", "k", "--node", server.address, "--until", "stable:200ms")
 
     query = asked(server)
-    assert (query.chatter, query.age_max, query.visits, query.deadline_ms) == (0, 0, 0, 0)
+    assert (query.chatter, query.age_max, query.visits, query.deadline_ms) == (0, 0, 0, 2000)
     assert (query.until, query.until_value) == (UNTIL_STABLE, 200)
 
 
