@@ -83,7 +83,7 @@ def test_with_all_trackers_dead_counting_and_querying_go_on(machines):
 
 def test_a_node_that_finds_no_tracker_counts_and_a_query_says_who_is_not_known(machines, nobody):
     node = machines.node("n1", "--tracker", nobody)
-    node.said("tracker-lost")
+    node.said("no tracker at")
 
     assert machines.run("inc", "views", "5", "--node", node.address).out == "5\n"
     ran = machines.run("query", "views", "--node", node.address, "--deadline", "300ms")
@@ -97,7 +97,7 @@ def test_a_query_asked_before_the_first_heartbeat_waits_for_it(machines):
     tracker = machines.tracker()
     tracker.kill()
     node = machines.node("n1")
-    node.said("tracker-lost")
+    node.said("no tracker at")
     with machines.connection(node) as connection:
         connection.send(Query(connection.number(), "views", 0, 0, 0, 20_000, 0, 0, 0, False))
 
@@ -118,7 +118,7 @@ def test_a_node_that_comes_back_without_any_tracker_asks_those_it_remembers(mach
     n1.kill()
 
     again = two.node("n1", "--tracker", two.trackers[0].address, listen=n1.address)
-    again.said("tracker-lost")
+    again.said("no tracker at")
     answer = two.ask(again, deadline_ms=500)
 
     assert (answer["value"], answer["answered"], answer["members"]) == (3, 2, 2)
