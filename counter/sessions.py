@@ -2,8 +2,9 @@
 
 An operation is (session, sequence); a client numbers its operations from 1 upward. The rule:
 as long as its session is remembered an operation is never counted twice, and what lies behind
-the session's window is TOO_OLD, not a guess. After Ongaro and Ousterhout, "In search of an understandable
-consensus algorithm" (Raft, extended version), section 8: sessions with sequence numbers.
+the session's window is TOO_OLD, not a guess. After Ongaro and Ousterhout, "In search of an
+understandable consensus algorithm" (Raft, extended version), section 8: sessions with sequence
+numbers.
 
 Memory is bounded twice: by the number of sessions and by the number of operations that are
 remembered over all of them. The session unused for longest goes first, and a retry that comes
