@@ -34,7 +34,8 @@ def least_age(members: int, chatter: int, visits: int) -> int:
     return hops
 
 
-def chunks(members: int, chatter: int, visits: int, hops_left: int) -> list[tuple[int, int]]:
+@lru_cache(maxsize=256)
+def chunks(members: int, chatter: int, visits: int, hops_left: int) -> tuple[tuple[int, int], ...]:
     """Cut `members` into chunks; returns (round, size) of each, sizes from 1 up.
 
     Sizes add up to `members`. A chunk of round j has `hops_left` - j hops left; if that is
@@ -42,17 +43,17 @@ def chunks(members: int, chatter: int, visits: int, hops_left: int) -> list[tupl
     """
     hops = min(hops_left, least_age(members + 1, chatter, visits))
     if members <= 0 or hops <= 0:
-        return []
+        return ()
     rounds = min(visits, hops)
     if members <= chatter:
-        return [(1, 1)] * members
+        return ((1, 1),) * members
     weights = [
         (turn, reach(hops - turn, chatter, visits))
         for turn in range(1, rounds + 1)
         for _ in range(chatter)
     ]
     if members <= len(weights):
-        return [(turn, 1) for turn, _ in weights[:members]]
+        return tuple([(turn, 1) for turn, _ in weights[:members]])
     whole = sum(weight for _, weight in weights)
     sized, before, begin = [], 0, 0
     for turn, weight in weights:
@@ -61,4 +62,4 @@ def chunks(members: int, chatter: int, visits: int, hops_left: int) -> list[tupl
         if end > begin:
             sized.append((turn, end - begin))
         begin = end
-    return sized
+    return tuple(sized)

@@ -17,6 +17,7 @@ from typing import Any
 from counter.config import GossipConfig
 from counter.lastknown import LastValue, LastValues
 from counter.messages import (
+    DECREASED,
     GOSSIP,
     ROWS_PER_PAGE,
     UNTIL_ALL,
@@ -163,23 +164,24 @@ class Asker:
 
     # -- from the cluster ---------------------------------------------------------------------
 
-    def hear(
-        self, reply: Reply, sender: Endpoint, now: float, *, view_known_until: float
-    ) -> list[Effect]:
-        """Take one answer to a query of this node."""
+    def hear(self, reply: Reply, sender: Endpoint, now: float) -> bool:
+        """Take one answer to a query of this node; returns whether it may have ended it."""
         asked = self._by_id.get(reply.query)
         if asked is None:
             self.strangers += 1
-            return []
+            return False
         query = asked.query
         if query.hear(reply, sender, now):
-            heard = query.answers[reply.store]
-            last = LastValue(heard.value, now, heard.has_decreased)
+            last = LastValue(reply.value, now, bool(reply.flags & DECREASED))
             self.last_values.note(reply.store, query.request.key, last)
-        if query.pending and query.request.until == UNTIL_ALL:
-            # Only time can end it now, and time is the tick's business.
-            return []
-        why = query.verdict(now, view_is_current=query.started <= view_known_until)
+        # With somebody pending only time can end it, and time is the tick's business.
+        return not query.pending or query.request.until != UNTIL_ALL
+
+    def conclude(self, number: bytes, now: float, *, view_known_until: float) -> list[Effect]:
+        """End the query with this id if what was heard ends it."""
+        asked = self._by_id[number]
+        is_current = asked.query.started <= view_known_until
+        why = asked.query.verdict(now, view_is_current=is_current)
         return [] if why is None else self._end(asked, why, now)
 
     def follow(self, view: View) -> None:

@@ -224,7 +224,9 @@ class Gossip:
         return self.relay.ask(ask, self.membership.view, now)
 
     def _reply(self, sender: Any, reply: Reply, now: float) -> list[Effect]:
-        return self.asker.hear(reply, sender, now, view_known_until=self._view_known_until(now))
+        if not self.asker.hear(reply, sender, now):
+            return []
+        return self.asker.conclude(reply.query, now, view_known_until=self._view_known_until(now))
 
     def _share_of(self, key: str) -> tuple[int, int]:
         counters = self.ledger.counters

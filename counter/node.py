@@ -17,7 +17,7 @@ import anyio
 
 from counter import __version__
 from counter.config import LAN, GossipConfig, NodeConfig
-from counter.express import express
+from counter.express import asks, increments
 from counter.gossip import UNTIMED, Gossip
 from counter.messages import DOOR, GOSSIP
 from counter.storage.base import Storage
@@ -100,13 +100,21 @@ class Node:
             trackers,
             random.Random(secrets.randbits(128)),
         )
-        self.driver = Driver(self.machine, DOOR, GOSSIP, self._emitted, UNTIMED)
+        machine = self.machine
+        self.driver = Driver(
+            machine,
+            DOOR,
+            GOSSIP,
+            self._emitted,
+            UNTIMED,
+            asks(machine.relay, machine.ledger.counters, machine.asker.is_own, machine.membership),
+        )
         self._streams = TcpStreams(
             self.driver,
             role="node",
             name=settings.name,
             cluster=settings.cluster,
-            express=express(self.machine.ledger),
+            express=increments(machine.ledger),
         )
         self._datagrams: Datagrams | None = None
 

@@ -12,32 +12,31 @@ The rule: a node answers every ask with the value it had at first sight, and spl
 once. What is remembered is bounded in number and in time.
 """
 
-from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from heapq import heappop, heappush
 from random import Random
 
 from counter.config import GossipConfig
 from counter.messages import LEAF, SKIP_MAX, Ask, Reply, Stop
-from counter.selection import split
+from counter.selection import Part, split
 from tracker.machine import Effect, Endpoint, Send
 from tracker.members import View
 
-NO_CUT: tuple[int, ...] = ()
+NO_POSITIONS: tuple[int, ...] = ()
 CHILDREN_MAX = 1_024
 
 
 @dataclass(slots=True)
-class _Seen:
-    """What a node remembers of one query."""
+class Seen:
+    """What a node remembers of one query; most are passed to nobody."""
 
     value: int
     flags: int
+    shares: tuple[int, ...] = NO_POSITIONS
+    cut: tuple[int, ...] = NO_POSITIONS
+    children: tuple[Endpoint, ...] = ()
     is_stopped: bool = False
-    cut: tuple[int, ...] = NO_CUT
-    shares: set[int] = field(default_factory=set)
-    children: list[Endpoint] = field(default_factory=list)
 
 
 class Relay:
@@ -56,26 +55,28 @@ class Relay:
         self.position = position
         self.store = store[:8]
         self.epoch = epoch
+        self.seen: dict[bytes, Seen] = {}
         self._value_of = value_of
         self._rng = rng
-        self._seen: dict[bytes, _Seen] = {}
         self._expiry: list[tuple[float, bytes]] = []
+        self._view: View | None = None
+        self._neighbours = (0, 0)
 
     def __len__(self) -> int:
-        return len(self._seen)
+        return len(self.seen)
 
     def ask(self, ask: Ask, view: View, now: float) -> list[Effect]:
         """Answer an ask, and pass it on."""
-        seen = self._seen.get(ask.query)
+        seen = self.seen.get(ask.query)
         if seen is None:
-            seen = self._remember(ask, now)
+            seen = self.remember(ask.query, *self._value_of(ask.key), ask.budget_ms, now)
         elif seen.is_stopped:
             return []
         onward: list[Effect] = []
         is_new_share = not ask.flags & LEAF and ask.share not in seen.shares
         if is_new_share and len(seen.shares) < self.config.shares_per_query_max:
-            seen.shares.add(ask.share)
-            if not self._is_alone(ask, view):
+            seen.shares = (*seen.shares, ask.share)
+            if not self.is_alone(view, ask.low, ask.high):
                 onward = self._pass_on(ask, seen, view)
         reply = Reply(
             ask.query,
@@ -92,83 +93,85 @@ class Relay:
 
     def stop(self, stop: Stop) -> list[Effect]:
         """Forget a query, and tell those it was passed to. A late ask for it is ignored."""
-        seen = self._seen.get(stop.query)
+        seen = self.seen.get(stop.query)
         if seen is None or seen.is_stopped:
             return []
-        children, seen.children = seen.children, []
+        children, seen.children = seen.children, ()
         seen.is_stopped = True
-        seen.shares.clear()
         return [Send(child, stop) for child in children]
 
     def tick(self, now: float) -> None:
         """Forget what is past its life."""
         expiry = self._expiry
         while expiry and expiry[0][0] <= now:
-            self._seen.pop(heappop(expiry)[1], None)
+            self.seen.pop(heappop(expiry)[1], None)
 
     def deadline(self) -> float | None:
         """Say when something is to be forgotten."""
         return self._expiry[0][0] if self._expiry else None
 
-    def _remember(self, ask: Ask, now: float) -> _Seen:
-        while len(self._seen) >= self.config.queries_max:
-            self._seen.pop(heappop(self._expiry)[1], None)
-        value, flags = self._value_of(ask.key)
-        seen = self._seen[ask.query] = _Seen(value, flags)
-        heappush(self._expiry, (now + ask.budget_ms / 1000 + self.config.memory_s, ask.query))
+    def remember(self, query: bytes, value: int, flags: int, budget_ms: int, now: float) -> Seen:
+        """Begin to know a query; for a while after its life, and the oldest goes first."""
+        while len(self.seen) >= self.config.queries_max:
+            self.seen.pop(heappop(self._expiry)[1], None)
+        seen = self.seen[query] = Seen(value, flags)
+        heappush(self._expiry, (now + budget_ms / 1000 + self.config.memory_s, query))
         return seen
 
-    def _is_alone(self, ask: Ask, view: View) -> bool:
-        """Say whether the arc holds this node and nobody else, as most arcs do."""
-        positions = view.positions
-        begin = bisect_left(positions, ask.low)
-        return (
-            begin < len(positions)
-            and positions[begin] == self.position
-            and (begin + 1 == len(positions) or positions[begin + 1] >= ask.high)
-        )
+    def is_alone(self, view: View, low: int, high: int) -> bool:
+        """Say whether [low, high) holds this node and nobody else, as most arcs do."""
+        if view is not self._view:
+            self._view = view
+            self._neighbours = view.neighbours(self.position)
+        before, after = self._neighbours
+        return before < low <= self.position < high <= after
 
-    def _pass_on(self, ask: Ask, seen: _Seen, view: View) -> list[Effect]:
-        skip = ask.skip
-        if ask.low <= self.position < ask.high and self.position not in skip:
+    def share_out(
+        self,
+        seen: Seen,
+        view: View,
+        arc: tuple[int, int, tuple[int, ...], tuple[int, ...]],
+        chatter: int,
+        visits: int,
+        hops_left: int,
+    ) -> list[Part]:
+        """Split the arc (low, high, skip, late), and remember who is asked or what is cut off."""
+        low, high, skip, late = arc
+        if low <= self.position < high and self.position not in skip:
             skip = (*skip, self.position)
-        parts, cut_off = split(
-            view,
-            ask.low,
-            ask.high,
-            skip,
-            ask.late,
-            ask.chatter,
-            ask.visits,
-            ask.age_max - ask.age,
-            self._rng,
-        )
+        parts, cut_off = split(view, low, high, skip, late, chatter, visits, hops_left, self._rng)
         if cut_off:
-            seen.cut = (ask.low, ask.high - 1, *skip[-SKIP_MAX:])
-        effects: list[Effect] = []
-        for part in parts:
-            to = part.head.endpoint
-            effects.append(
-                Send(
-                    to,
-                    Ask(
-                        ask.query,
-                        self._rng.getrandbits(32),
-                        ask.key,
-                        ask.home,
-                        ask.chatter,
-                        ask.visits,
-                        ask.age + part.turn,
-                        ask.age_max,
-                        ask.budget_ms,
-                        part.low,
-                        part.high,
-                        part.skip,
-                        part.late,
-                        LEAF if part.is_leaf else 0,
-                    ),
-                )
+            seen.cut = (low, high - 1, *skip[-SKIP_MAX:])
+        room = CHILDREN_MAX - len(seen.children)
+        seen.children += tuple([part.head.endpoint for part in parts[:room]])
+        return parts
+
+    def new_share(self) -> int:
+        """Draw the number that names an arc."""
+        return self._rng.getrandbits(32)
+
+    def _pass_on(self, ask: Ask, seen: Seen, view: View) -> list[Effect]:
+        arc = (ask.low, ask.high, ask.skip, ask.late)
+        hops_left = ask.age_max - ask.age
+        return [
+            Send(
+                part.head.endpoint,
+                Ask(
+                    ask.query,
+                    self.new_share(),
+                    ask.key,
+                    ask.home,
+                    ask.chatter,
+                    ask.visits,
+                    ask.age + part.turn,
+                    ask.age_max,
+                    ask.budget_ms,
+                    part.low,
+                    part.high,
+                    part.skip,
+                    part.late,
+                    LEAF if part.is_leaf else 0,
+                ),
             )
-            if len(seen.children) < CHILDREN_MAX:
-                seen.children.append(to)
-        return effects
+            for part in self.share_out(seen, view, arc, ask.chatter, ask.visits, hops_left)
+        ]

@@ -57,15 +57,23 @@ def split(
         return [], len(places)
     sizes = chunks(len(places), chatter, visits, hops_left)
     if visits > 1:
-        rng.shuffle(sizes)
+        sizes = tuple(rng.sample(sizes, len(sizes)))
+    is_whole = view.is_whole and not late
     parts: list[Part] = []
     first = 0
+    chunk_high = low
     for turn, size in sizes:
-        inside = places[first : first + size]
-        chunk_low = positions[inside[0]] if first else low
-        first += size
+        begin, first = first, first + size
+        chunk_low = chunk_high
         chunk_high = positions[places[first]] if first < len(places) else high
-        inner_skip = [s for s in skip if chunk_low <= s < chunk_high] if skip else []
+        inner_skip = [s for s in skip if chunk_low <= s < chunk_high]
+        if is_whole:
+            head = places[begin + int(rng.random() * size)]
+            inner_skip.append(positions[head])
+            over = tuple(inner_skip[-SKIP_MAX:])
+            parts.append(Part(ring[head], turn, chunk_low, chunk_high, over, (), False))
+            continue
+        inside = places[begin:first]
         part = _chunk(view, inside, turn, chunk_low, chunk_high, inner_skip, late, rng)
         if part is not None:
             parts.append(part)

@@ -125,6 +125,11 @@ class View:
         """The positions of `ring`, in the same order."""
         return [position(member.name) for member in self.ring]
 
+    @cached_property
+    def is_whole(self) -> bool:
+        """Whether every expected member is believed to live."""
+        return {member.status for member in self.ring} <= {ALIVE}
+
     @property
     def expected(self) -> int:
         """How many members a complete answer needs."""
@@ -144,6 +149,19 @@ class View:
         if index < len(self.positions) and self.positions[index] == pos:
             return self.ring[index]
         return None
+
+    def neighbours(self, pos: int) -> tuple[int, int]:
+        """Return the positions (before, after) `pos` on the ring, -1 and 2^64 at its ends.
+
+        For a position that nobody has, both are `pos`: no arc lies between them.
+        """
+        positions = self.positions
+        index = bisect_left(positions, pos)
+        if index == len(positions) or positions[index] != pos:
+            return pos, pos
+        before = positions[index - 1] if index else -1
+        after = positions[index + 1] if index + 1 < len(positions) else 2**64
+        return before, after
 
     def span(self, low: int, high: int) -> tuple[int, int]:
         """Return the indices [i, j) into `ring` of the positions in [low, high)."""

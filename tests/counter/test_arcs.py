@@ -66,7 +66,7 @@ def test_chunks_add_up_and_none_holds_more_than_can_be_reached_from_it(chatter, 
 
 @pytest.mark.parametrize(("members", "hops"), [(0, 3), (5, 0)], ids=["nobody", "no hop left"])
 def test_with_nobody_to_ask_or_no_hop_left_there_is_no_chunk(members, hops):
-    assert chunks(members, 3, 1, hops) == []
+    assert chunks(members, 3, 1, hops) == ()
 
 
 def test_more_hops_than_needed_do_not_make_the_tree_deeper():
@@ -74,5 +74,5 @@ def test_more_hops_than_needed_do_not_make_the_tree_deeper():
 
 
 def test_the_few_are_asked_in_the_first_round():
-    assert chunks(3, 3, 5, 9) == [(1, 1)] * 3
-    assert chunks(5, 3, 2, 9) == [(1, 1)] * 3 + [(2, 1)] * 2
+    assert chunks(3, 3, 5, 9) == ((1, 1),) * 3
+    assert chunks(5, 3, 2, 9) == ((1, 1),) * 3 + ((2, 1),) * 2

@@ -61,10 +61,11 @@ class Origin:
     def reply(self, effects, index, value=1, **changes):
         query = next(e.message.query for e in effects if isinstance(e.message, Ask))
         member = make_member(index)
-        sent = Reply(query, position(member.name), member.store[:8], 1, value, 1, 0, (), ())
-        return self.asker.hear(
-            replace(sent, **changes), member.endpoint, self.now, view_known_until=self.known_until
-        )
+        plain = Reply(query, position(member.name), member.store[:8], 1, value, 1, 0, (), ())
+        sent = replace(plain, **changes)
+        if not self.asker.hear(sent, member.endpoint, self.now):
+            return []
+        return self.asker.conclude(sent.query, self.now, view_known_until=self.known_until)
 
     def tick(self, lag_s=0.0):
         standing = {"view_known_until": self.known_until, "view_is_hopeless": self.is_hopeless}

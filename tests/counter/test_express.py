@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from counter.config import NodeConfig
 from counter.crdt import Counters
-from counter.express import express
+from counter.express import increments
 from counter.ledger import Ledger
 from counter.messages import ACK_DISK, ACK_MEMORY, DOOR, Increment
 from tracker.errors import FrameError
@@ -48,7 +48,7 @@ def state(ledger):
 def test_the_next_increment_of_a_known_client_is_counted_at_once():
     ledger = make_ledger()
 
-    reply = express(ledger)(body_of())
+    reply = increments(ledger)(body_of())
 
     assert reply == commonly(make_ledger(), body_of())
     assert ledger.counters.value("hits") == 8
@@ -84,7 +84,7 @@ def test_everything_else_is_left_to_the_common_way_and_changes_nothing(body):
     ledger = make_ledger()
     before = state(make_ledger())
 
-    assert express(ledger)(body) is None
+    assert increments(ledger)(body) is None
 
     assert state(ledger) == before
 
@@ -94,14 +94,14 @@ def test_a_share_at_its_limit_and_a_node_that_leaves_are_left_to_the_common_way(
     full.counters.own.positive["hits"] = SHARE_MAX
     leaving.is_leaving = True
 
-    assert express(full)(body_of()) is None
-    assert express(leaving)(body_of()) is None
+    assert increments(full)(body_of()) is None
+    assert increments(leaving)(body_of()) is None
 
 
 def test_a_durable_node_has_no_short_way():
     ledger = make_ledger(durable=True)
 
-    assert express(ledger)(body_of()) is None
+    assert increments(ledger)(body_of()) is None
 
 
 @given(
@@ -118,7 +118,7 @@ def test_a_durable_node_has_no_short_way():
 )
 def test_a_node_with_the_short_way_says_and_holds_what_one_without_does(operations):
     quick, common = make_ledger(), make_ledger()
-    short = express(quick)
+    short = increments(quick)
     for session, sequence, key, number, ack in operations:
         body = body_of(session, sequence, (key, number), ack)
 

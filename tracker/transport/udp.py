@@ -51,11 +51,13 @@ class UdpDatagrams:
         self._receive = sock.recvfrom
         self._sendto = sock.sendto
         self._handler = handler
-        self._seal = seal or PlainSeal()
+        seal = seal or PlainSeal()
+        self._sealed, self._opened = seal.close, seal.open
         self._is_v6 = sock.family == socket.AF_INET6
         self._is_busy = False
         self._read_at = 0.0
         self._loop = asyncio.get_running_loop()
+        self._now = self._loop.time
         self._loop.add_reader(sock.fileno(), self._readable)
 
     @property
@@ -66,7 +68,7 @@ class UdpDatagrams:
     def send(self, to: Endpoint, body: bytes) -> bool:
         """Send one body; false when it was dropped."""
         try:
-            self._sendto(self._seal.close(body), to)
+            self._sendto(self._sealed(body), to)
         except OSError:
             self.dropped += 1
             return False
@@ -87,7 +89,7 @@ class UdpDatagrams:
         if self._is_busy:
             self._is_busy = self._take_burst() > 1
         else:
-            now = self._loop.time()
+            now = self._now()
             self._is_busy = now - self._read_at < BURST_S
             self._read_at = now
             self._take_one()
@@ -111,7 +113,7 @@ class UdpDatagrams:
             self.strange += 1
             return True
         try:
-            body = self._seal.open(datagram)
+            body = self._opened(datagram)
         except FrameError:
             self.strange += 1
             return True

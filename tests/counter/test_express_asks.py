@@ -1,0 +1,223 @@
+"""The shortest way of an ask is the common way, byte for byte; the rest it leaves alone."""
+
+from dataclasses import replace
+from random import Random
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from counter.config import GossipConfig
+from counter.crdt import Counters, Share
+from counter.express import asks
+from counter.messages import DECREASED, GOSSIP, LEAF, RING, SKIP_MAX, Ask, Stop
+from counter.relay import Relay
+from tracker.errors import FrameError
+from tracker.members import SUSPECT, Member, View, position
+
+OWN_QUERY = b"o" * 16
+MEMBERS = [
+    Member(f"n{i}", i.to_bytes(16, "big"), 0, 1, 0, "127.0.0.1", 1000 + i) for i in range(40)
+]
+VIEW = View().merged(MEMBERS)
+ME = position("n1")
+
+
+class Side:
+    """One node's relay and counts, with its own dice of one seed."""
+
+    def __init__(self, view=VIEW, queries_max=3):
+        self.view = view
+        self.counters = Counters(MEMBERS[1].store, 1)
+        self.counters.own.add("views", 7)
+        config = GossipConfig(queries_max=queries_max)
+        self.relay = Relay(config, ME, MEMBERS[1].store, 1, self.share_of, Random(1))
+        self.short = asks(self.relay, self.counters, lambda query: query == OWN_QUERY, self)
+
+    def share_of(self, key):
+        has_decreased = self.counters.own.has_decreased(key)
+        return self.counters.value(key), DECREASED if has_decreased else 0
+
+    def commonly(self, body, now=1.0):
+        """Return the datagrams that the common way leads to."""
+        try:
+            message = GOSSIP.decode(body)
+        except FrameError:
+            return []
+        if not isinstance(message, Ask) or message.query == OWN_QUERY:
+            return []
+        effects = self.relay.ask(message, self.view, now)
+        return [(effect.to, GOSSIP.encode(effect.message)) for effect in effects]
+
+    @property
+    def state(self):
+        relay = self.relay
+        return relay.seen, relay.deadline(), relay.new_share()
+
+
+def make_ask(**changes):
+    home = ("127.0.0.1", 9000)
+    plain = Ask(b"q" * 16, 5, "views", home, 3, 1, 1, 6, 900, 0, RING, (ME,), (), 0)
+    return replace(plain, **changes)
+
+
+def raw(place, value):
+    """Return the body of an ask with one field replaced by something else."""
+    values = msgpack.unpackb(GOSSIP.encode(make_ask()))
+    values[place] = value
+    return msgpack.packb(values)
+
+
+ALONE = {"low": ME, "high": ME + 1}
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        pytest.param(make_ask(), id="the whole ring is passed on"),
+        pytest.param(make_ask(skip=()), id="nobody is skipped"),
+        pytest.param(make_ask(skip=(ME, VIEW.positions[3])), id="somebody else is skipped"),
+        pytest.param(make_ask(visits=3), id="several visits"),
+        pytest.param(make_ask(age=6), id="too old to be passed on"),
+        pytest.param(make_ask(high=ME), id="an arc that ends before this node"),
+        pytest.param(make_ask(**ALONE), id="an arc with nobody else"),
+        pytest.param(make_ask(**ALONE, flags=LEAF), id="a leaf"),
+        pytest.param(make_ask(low=1, high=1, flags=LEAF, skip=()), id="a leaf without an arc"),
+        pytest.param(make_ask(low=RING - 1), id="one position at the end of the ring"),
+        pytest.param(make_ask(key="never counted"), id="a key never counted"),
+        pytest.param(make_ask(home=("::1", 9000)), id="a home in IPv6"),
+    ],
+)
+def test_a_first_ask_is_answered_and_passed_on_at_once(ask):
+    quick, common = Side(), Side()
+    body = GOSSIP.encode(ask)
+
+    sent = quick.short(body, 1.0)
+
+    assert sent is not None
+    assert sent == common.commonly(body)
+    assert quick.state == common.state
+
+
+def test_decreases_and_the_shares_of_other_stores_are_in_the_answer():
+    quick, common = Side(), Side()
+    for side in (quick, common):
+        side.counters.own.add("views", -9)
+        side.counters.others[b"x" * 16] = Share(1)
+        side.counters.others[b"x" * 16].add("views", 4)
+    body = GOSSIP.encode(make_ask())
+
+    assert quick.short(body, 1.0) == common.commonly(body)
+
+
+def test_a_member_that_is_not_well_is_passed_by_alike():
+    view = VIEW.merged([MEMBERS[7].became(SUSPECT), MEMBERS[9].became(SUSPECT)])
+    quick, common = Side(view), Side(view)
+    body = GOSSIP.encode(make_ask(chatter=9))
+
+    assert quick.short(body, 1.0) == common.commonly(body)
+
+
+def test_an_arc_is_judged_by_the_newest_view():
+    fewer = View().merged(MEMBERS[1:2])
+    quick, common = Side(), Side()
+
+    for number, view in enumerate([VIEW, fewer, VIEW]):
+        quick.view = common.view = view
+        body = GOSSIP.encode(make_ask(query=bytes([number]) * 16))
+
+        assert quick.short(body, 1.0) == common.commonly(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(GOSSIP.encode(make_ask(late=(3,))), id="somebody is late"),
+        pytest.param(GOSSIP.encode(make_ask(query=OWN_QUERY)), id="its own query"),
+        pytest.param(GOSSIP.encode(make_ask(key="besök")), id="a key beyond ASCII"),
+        pytest.param(GOSSIP.encode(Stop(b"q" * 16)), id="another message"),
+        pytest.param(GOSSIP.encode(make_ask())[:-2], id="cut short"),
+        pytest.param(GOSSIP.encode(make_ask()) + b"\x00", id="more behind it"),
+        pytest.param(b"\x9f\x01\xc1", id="no message"),
+        pytest.param(raw(1, b"q" * 15), id="a query of 15 bytes"),
+        pytest.param(raw(1, "q" * 16), id="text for a query"),
+        pytest.param(raw(2, -1), id="a negative share"),
+        pytest.param(raw(2, 2**32), id="a share too large"),
+        pytest.param(raw(2, True), id="true for a share"),
+        pytest.param(raw(3, ""), id="an empty key"),
+        pytest.param(raw(3, "k" * 257), id="a long key"),
+        pytest.param(raw(3, "a\x1b[2J"), id="an escape in a key"),
+        pytest.param(raw(3, b"views"), id="bytes for a key"),
+        pytest.param(raw(4, [b"\x7f\x00\x00\x01"]), id="a home without a port"),
+        pytest.param(raw(4, [b"\x7f\x00\x00\x01", 0]), id="port 0"),
+        pytest.param(raw(4, [b"\x7f\x00\x00\x01", 70_000]), id="port 70000"),
+        pytest.param(raw(4, [b"\x7f", 9000]), id="no address"),
+        pytest.param(raw(4, ["127.0.0.1", 9000]), id="text for an address"),
+        pytest.param(raw(5, 0), id="chatter 0"),
+        pytest.param(raw(5, 10**6), id="too much chatter"),
+        pytest.param(raw(6, 0), id="visits 0"),
+        pytest.param(raw(6, 1.0), id="1.0 visits"),
+        pytest.param(raw(7, -1), id="a negative age"),
+        pytest.param(raw(7, 256), id="too old"),
+        pytest.param(raw(8, 0), id="max age 0"),
+        pytest.param(raw(8, 10**9), id="max age too large"),
+        pytest.param(raw(9, 0), id="no budget"),
+        pytest.param(raw(9, 10**9), id="too much budget"),
+        pytest.param(raw(10, -1), id="an arc from below"),
+        pytest.param(raw(11, -1), id="an arc to below"),
+        pytest.param(raw(12, [-1]), id="a negative position"),
+        pytest.param(raw(12, [True]), id="true for a position"),
+        pytest.param(raw(12, [1] * (SKIP_MAX + 1)), id="too many positions"),
+        pytest.param(raw(13, None), id="nil for a list"),
+        pytest.param(raw(14, 2), id="an unknown flag"),
+        pytest.param(raw(14, -1), id="negative flags"),
+        pytest.param(msgpack.packb([1, b"q" * 16]), id="fields missing"),
+    ],
+)
+def test_everything_else_is_left_to_the_common_way_and_changes_nothing(body):
+    side, untouched = Side(), Side()
+
+    sent = side.short(body, 1.0)
+
+    assert sent is None
+    assert side.state == untouched.state
+
+
+def test_an_arc_that_ends_before_it_begins_is_left_to_the_common_way():
+    body = GOSSIP.encode(make_ask(low=9, high=8))
+
+    assert Side().short(body, 1.0) is None
+    assert Side().commonly(body) == []
+
+
+asked = st.builds(
+    make_ask,
+    query=st.sampled_from([bytes([n]) * 16 for n in range(5)]),
+    share=st.integers(0, 3),
+    key=st.sampled_from(["views", "other"]),
+    chatter=st.integers(1, 12),
+    visits=st.integers(1, 3),
+    age=st.integers(0, 7),
+    low=st.sampled_from([0, ME, VIEW.positions[5]]),
+    high=st.sampled_from([ME + 1, VIEW.positions[9], VIEW.positions[30], RING]),
+    skip=st.sampled_from([(), (ME,), (ME, VIEW.positions[8])]),
+    late=st.sampled_from([(), (), (VIEW.positions[7],)]),
+    flags=st.sampled_from([0, 0, LEAF]),
+    budget_ms=st.integers(1, 5_000),
+)
+
+
+@given(st.lists(asked, max_size=12))
+def test_a_node_with_the_short_way_says_and_holds_what_one_without_does(sequence):
+    quick, common = Side(), Side()
+    for number, ask in enumerate(sequence):
+        body = GOSSIP.encode(ask)
+        now = float(number)
+
+        sent = quick.short(body, now)
+        if sent is None:
+            sent = quick.commonly(body, now)
+
+        assert sent == common.commonly(body, now)
+        assert quick.state == common.state
