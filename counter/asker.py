@@ -23,6 +23,7 @@ from counter.messages import (
     UNTIL_ALL,
     Answer,
     Answered,
+    Ask,
     Missing,
     Query,
     Reply,
@@ -176,6 +177,10 @@ class Asker:
             self.last_values.note(reply.store, query.request.key, last)
         # With somebody pending only time can end it, and time is the tick's business.
         return not query.pending or query.request.until != UNTIL_ALL
+
+    def undelivered(self, ask: Ask, to: Endpoint) -> list[Effect]:
+        """Take back an ask of a query of this node: nobody listens there."""
+        return [*self._by_id[ask.query].query.undelivered(ask, to)]
 
     def conclude(self, number: bytes, now: float, *, view_known_until: float) -> list[Effect]:
         """End the query with this id if what was heard ends it."""

@@ -52,6 +52,7 @@ from tracker.machine import (
     Persisted,
     PersistFailed,
     Send,
+    Undelivered,
     Unreachable,
 )
 from tracker.members import NOBODY, Member, position
@@ -169,6 +170,8 @@ class Gossip:
                 return self.ledger.persisted(event)
             case PersistFailed():
                 return self.ledger.persist_failed(event)
+            case Undelivered(to, message):
+                return self._undelivered(to, message, now) if isinstance(message, Ask) else []
             case Opened() | Unreachable():
                 return self._after_membership(self.membership.submit(event, now), now)
             case Closed(link):
@@ -227,6 +230,14 @@ class Gossip:
         if not self.asker.hear(reply, sender, now):
             return []
         return self.asker.conclude(reply.query, now, view_known_until=self._view_known_until(now))
+
+    def _undelivered(self, to: Endpoint, ask: Ask, now: float) -> list[Effect]:
+        view = self.membership.view
+        if not self.asker.is_own(ask.query):
+            return self.relay.undelivered(ask, view)
+        effects = self.asker.undelivered(ask, to)
+        known_until = self._view_known_until(now)
+        return effects or self.asker.conclude(ask.query, now, view_known_until=known_until)
 
     def _share_of(self, key: str) -> tuple[int, int]:
         counters = self.ledger.counters

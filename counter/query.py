@@ -32,7 +32,7 @@ from counter.messages import (
     Query,
     Reply,
 )
-from counter.selection import split
+from counter.selection import asked_anew, split
 from tracker.machine import Endpoint, Send
 from tracker.members import ALIVE, Member, View, position
 
@@ -71,10 +71,11 @@ class Hops:
 
 @dataclass(slots=True)
 class Pending:
-    """A member that has not answered: how often repair has asked it."""
+    """A member that has not answered: how often repair has asked it, or that it is not there."""
 
     member: Member
     asks: int = 0
+    is_refused: bool = False
 
 
 @dataclass(slots=True)
@@ -100,6 +101,7 @@ class Tally:
     unlisted: int = 0
     unrepaired: int = 0
     repairs: int = 0
+    undelivered: int = 0
 
 
 @dataclass(slots=True)
@@ -136,6 +138,7 @@ class OwnQuery:
     tally: Tally = field(default_factory=Tally)
     wave_replies: tuple[int, int] = (0, 0)
     children: list[Endpoint] = field(default_factory=list)
+    repaired: dict[Endpoint, Pending] = field(default_factory=dict)
 
     # -- asking -------------------------------------------------------------------------------
 
@@ -297,10 +300,31 @@ class OwnQuery:
                 continue
             if pos in self.cut:
                 self.cut[pos] = member
-            elif pos in self.pending:
-                self.pending[pos].member = member
+            elif (pending := self.pending.get(pos)) is not None:
+                if pending.member.endpoint != member.endpoint:
+                    # What was asked at the old address proves nothing.
+                    self.pending[pos] = Pending(member)
+                else:
+                    pending.member = member
             else:
                 self.pending[pos] = Pending(member)
+
+    def undelivered(self, ask: Ask, to: Endpoint) -> list[Send]:
+        """Take back an ask: its member is not there, and its arc goes to another head.
+
+        Silence need not prove what the system has said. An answer is still taken if one comes.
+        """
+        if ask.flags & LEAF:
+            pending = self.repaired.get(to)
+        else:
+            self.tally.undelivered += 1
+            # A head is the last of those that its arc skips.
+            pending = self.pending.get(ask.skip[-1]) if ask.skip else None
+        if pending is not None and pending.member.endpoint == to:
+            pending.is_refused = True
+        again = asked_anew(ask, self.view, self.rng)
+        self.children += [to for to, _ in again]
+        return [Send(to, other) for to, other in again]
 
     # -- repairing ----------------------------------------------------------------------------
 
@@ -357,7 +381,7 @@ class OwnQuery:
             return []
         self._pace()
         wanted = self.asks_wanted()
-        due = [p for p in self.pending.values() if p.asks < wanted]
+        due = [p for p in self.pending.values() if p.asks < wanted and not p.is_refused]
         due.sort(key=lambda p: (p.asks, p.member.status != ALIVE))
         self.wave_at = now + self.repair_s()
         if not due:
@@ -369,6 +393,7 @@ class OwnQuery:
             while len(self.firsts) <= pending.asks:
                 self.firsts.append(0)
             ask = self._ask(now, 1, 1, 1, (), (), LEAF)
+            self.repaired[pending.member.endpoint] = pending
             asks.append(Send(pending.member.endpoint, ask))
         self.tally.repairs += len(asks)
         return asks
@@ -404,11 +429,13 @@ class OwnQuery:
         return None
 
     def _silence_is_proof(self, now: float) -> bool:
+        if self.pending and all(p.is_refused for p in self.pending.values()):
+            return True
         # When the next wave is due, the asks of the last one are overdue.
         if not self.pending or self.waves < self.config.waves_min or now < self.next_wave:
             return False
         wanted = self.asks_wanted()
-        return all(p.asks >= wanted for p in self.pending.values())
+        return all(p.is_refused or p.asks >= wanted for p in self.pending.values())
 
     def _is_satisfied(self, now: float) -> bool:
         request = self.request
@@ -439,7 +466,8 @@ class OwnQuery:
         Replies, the ask behind each answer that came without repair, and all repair asks. A
         lost ask of somebody else is seen by nobody.
         """
-        return self.tally.replies + self.tally.unrepaired + self.tally.repairs
+        tally = self.tally
+        return tally.replies + tally.unrepaired + tally.repairs + tally.undelivered
 
     def sample_ask(self) -> Ask:
         """Return an ask as this query sends them, to measure its size."""
@@ -447,7 +475,7 @@ class OwnQuery:
 
     def silent(self) -> list[tuple[Member, str]]:
         """Return who has not answered, and why that may be, by name."""
-        rows = [(p.member, _why_silent(p.member)) for p in self.pending.values()]
+        rows = [(p.member, _why_silent(p)) for p in self.pending.values()]
         rows += [(member, "cut off by age") for member in self.cut.values()]
         return sorted(rows, key=lambda row: row[0].name)
 
@@ -462,5 +490,7 @@ def _is_his(member: Member, reply: Reply, sender: Endpoint) -> bool:
     return sender == member.endpoint or reply.epoch > member.epoch
 
 
-def _why_silent(member: Member) -> str:
-    return "no answer" if member.status == ALIVE else "no answer, and not alive"
+def _why_silent(pending: Pending) -> str:
+    if pending.is_refused:
+        return "nobody listens at its address"
+    return "no answer" if pending.member.status == ALIVE else "no answer, and not alive"

@@ -7,6 +7,7 @@ On an `Ask`::
     again, another share           answer home with the remembered value; pass the arc on
     again, the same share          answer home with the remembered value, nothing more
     too many shares                answer home, nothing more
+    one of its own came back       somebody else is asked for that arc
 
 The rule: a node answers every ask with the value it had at first sight, and splits a share
 once. What is remembered is bounded in number and in time.
@@ -19,7 +20,7 @@ from random import Random
 
 from counter.config import GossipConfig
 from counter.messages import LEAF, SKIP_MAX, Ask, Reply, Stop
-from counter.selection import Part, split
+from counter.selection import Part, asked_anew, split
 from tracker.machine import Effect, Endpoint, Send
 from tracker.members import View
 
@@ -99,6 +100,16 @@ class Relay:
         children, seen.children = seen.children, ()
         seen.is_stopped = True
         return [Send(child, stop) for child in children]
+
+    def undelivered(self, ask: Ask, view: View) -> list[Effect]:
+        """Ask somebody else for the arc of an ask that reached nobody."""
+        seen = self.seen.get(ask.query)
+        if seen is None or seen.is_stopped:
+            return []
+        again = asked_anew(ask, view, self._rng)
+        room = CHILDREN_MAX - len(seen.children)
+        seen.children += tuple([to for to, _ in again[:room]])
+        return [Send(to, other) for to, other in again]
 
     def tick(self, now: float) -> None:
         """Forget what is past its life."""

@@ -6,12 +6,13 @@ are believed to live, and the suspect are asked as leaves.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp
 from random import Random
 
 from counter.arcs import chunks
-from counter.messages import LATE_MAX, SKIP_MAX
+from counter.messages import LATE_MAX, LEAF, SKIP_MAX, Ask
+from tracker.machine import Endpoint
 from tracker.members import ALIVE, Member, View
 
 LEAVES_MAX = 512
@@ -110,6 +111,32 @@ def _chunk(
         inner_late = tuple([positions[i] for i in inside if i not in fit][:LATE_MAX])
     inner_skip = (*skip, positions[head])[-SKIP_MAX:]
     return Part(ring[head], turn, low, high, inner_skip, inner_late, False)
+
+
+def asked_anew(ask: Ask, view: View, rng: Random) -> list[tuple[Endpoint, Ask]]:
+    """Give the arc of an ask that reached nobody to another head; nothing for a leaf.
+
+    The head that is not there travels in `skip`, so each try knows one more of them; an arc
+    in which SKIP_MAX were tried is left to the origin's repair.
+    """
+    if ask.flags & LEAF or len(ask.skip) >= SKIP_MAX:
+        return []
+    parts, _ = split(view, ask.low, ask.high, ask.skip, ask.late, 1, 1, 1, rng)
+    return [
+        (
+            part.head.endpoint,
+            replace(
+                ask,
+                share=rng.getrandbits(32),
+                low=part.low,
+                high=part.high,
+                skip=part.skip,
+                late=part.late,
+                flags=LEAF if part.is_leaf else ask.flags,
+            ),
+        )
+        for part in parts
+    ]
 
 
 def least_active(activities: Sequence[int], rng: Random) -> int:

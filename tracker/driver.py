@@ -7,6 +7,7 @@ is decided by time, so a timer first drains the datagrams, and `tick` sees the l
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Protocol
@@ -28,6 +29,7 @@ from tracker.machine import (
     Persisted,
     PersistFailed,
     Send,
+    Undelivered,
     Unreachable,
 )
 from tracker.messages import NO_REQUEST, TEXT_MAX, Refused
@@ -172,6 +174,12 @@ class Driver:
         self.carry_out(self.machine.receive(sender, message, now))
         if message.__class__ not in self._untimed:
             self._is_aim_due = True
+
+    def on_refused(self, to: Endpoint, body: bytes) -> None:
+        """Nobody listens where a datagram was sent."""
+        with suppress(FrameError):
+            message = self._gossip.decode(body)  # type: ignore[union-attr]
+            self.submit(Undelivered(to, message))
 
     def on_drained(self) -> None:
         """Look at the deadline once for all that was taken."""

@@ -105,6 +105,14 @@ class Closed:
 
 
 @dataclass(frozen=True, slots=True)
+class Undelivered:
+    """Nobody listens where this datagram was sent. Not every system says so, nor every time."""
+
+    to: Endpoint
+    message: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Persisted:
     """Every record with a token up to and including this one is on disk."""
 
@@ -128,7 +136,7 @@ class Leave:
     """The person running this process asked it to stop."""
 
 
-Event = Opened | Unreachable | Accepted | Closed | Persisted | PersistFailed | Leave
+Event = Opened | Unreachable | Accepted | Closed | Undelivered | Persisted | PersistFailed | Leave
 
 
 class Machine(Protocol):

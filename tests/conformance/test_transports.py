@@ -19,6 +19,7 @@ class Recorder:
     """Takes everything, and lets a test wait for the n-th thing."""
 
     heard: list[tuple[object, ...]] = field(default_factory=list)
+    refused: list[tuple[Endpoint, bytes]] = field(default_factory=list)
     drains: list[int] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -28,6 +29,9 @@ class Recorder:
 
     def on_datagram(self, body: bytes, sender: Endpoint) -> None:
         self._note("datagram", body, sender)
+
+    def on_refused(self, to: Endpoint, body: bytes) -> None:
+        self.refused.append((to, body))
 
     def on_drained(self) -> None:
         self.drains.append(len(self.heard))
@@ -103,7 +107,9 @@ async def test_a_datagram_arrives_whole_with_its_senders_address(datagrams: Pair
     assert await theirs.until(1) == [("datagram", b"hello", a.endpoint)]
 
 
-async def test_a_datagram_to_nobody_is_lost_without_a_word(datagrams: Pair) -> None:
+async def test_a_datagram_to_nobody_comes_back_at_most_and_disturbs_nothing(
+    datagrams: Pair,
+) -> None:
     a, ours, b, _ = datagrams
     gone = b.endpoint
     b.close()
@@ -112,6 +118,7 @@ async def test_a_datagram_to_nobody_is_lost_without_a_word(datagrams: Pair) -> N
     a.send(a.endpoint, b"still here")
 
     assert await ours.until(1) == [("datagram", b"still here", a.endpoint)]
+    assert ours.refused in ([], [(gone, b"hello")])
 
 
 async def test_a_burst_is_taken_in_turns_and_each_turn_ends_with_a_decision(

@@ -20,6 +20,7 @@ from tracker.machine import (
     Persist,
     Persisted,
     Send,
+    Undelivered,
     Unreachable,
 )
 from tracker.messages import MEMBERSHIP, Beat, Departed, Refused
@@ -156,6 +157,43 @@ async def test_a_datagram_comes_with_its_sender_and_is_counted(here, there):
     sent, received = here.driver.traffic, there.driver.traffic
     assert (sent.datagrams_out, sent.datagram_bytes_out) == (1, len(body))
     assert (received.datagrams_in, received.datagram_bytes_in) == (1, len(body))
+
+
+async def test_a_datagram_that_nobody_listened_for_is_an_event(here):
+    here.start()
+
+    here.driver.carry_out([Send(THERE, Beat(7, 0, 0))])
+
+    await here.machine.until(Undelivered(THERE, Beat(7, 0, 0)))
+
+
+async def test_nonsense_that_comes_back_is_no_event(here):
+    here.start()
+
+    here.driver.on_refused(THERE, b"\xc1")
+
+    assert here.machine.told == ["start"]
+
+
+async def test_the_shorter_way_is_taken_first_and_its_answers_are_sent_and_counted(network, there):
+    body, answer = MEMBERSHIP.encode(Beat(1, 0, 0)), MEMBERSHIP.encode(Beat(2, 0, 0))
+    express = lambda taken, now: [(HERE, answer)] if taken == body else None  # noqa: E731
+    quick = Place(network, ("10.0.0.3", 1), express=express)
+    quick.start()
+    here = Place(network, HERE)
+    here.start()
+
+    here.driver.carry_out([Send(quick.datagrams.endpoint, Beat(1, 0, 0))])
+    await here.machine.until((quick.datagrams.endpoint, Beat(2, 0, 0)))
+    here.driver.carry_out([Send(quick.datagrams.endpoint, Beat(9, 0, 0))])
+    await quick.machine.until((HERE, Beat(9, 0, 0)))
+
+    assert (HERE, Beat(1, 0, 0)) not in quick.machine.told
+    traffic = quick.driver.traffic
+    assert (traffic.datagrams_in, traffic.datagrams_out) == (2, 1)
+    assert traffic.datagram_bytes_out == len(answer)
+    for place in (quick, here):
+        place.driver.close()
 
 
 async def test_nonsense_never_reaches_the_machine(here, there):

@@ -21,6 +21,9 @@ class DatagramHandler(Protocol):
     def on_datagram(self, body: bytes, sender: Endpoint) -> None:
         """Take one body."""
 
+    def on_refused(self, to: Endpoint, body: bytes) -> None:
+        """Hear that nobody listens where a body was sent; a transport says so if it is told."""
+
     def on_drained(self) -> None:
         """Decide: for now nothing more is waiting, or enough was taken for one turn."""
 

@@ -44,6 +44,8 @@ class MemoryDatagrams:
         receiver = self._network.datagrams.get(to)
         if receiver is not None:
             receiver._arrive(body, self.endpoint)
+        else:
+            asyncio.get_running_loop().call_soon(self._handler.on_refused, to, body)
         return True
 
     def drain(self) -> None:

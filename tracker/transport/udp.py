@@ -2,10 +2,15 @@
 
 The rule: nothing here waits and nothing queues. What the kernel does not take is dropped and
 counted; what it holds is read in turns of at most 64, so that streams get theirs too.
+
+Linux says when nobody listens where a datagram was sent (ICMP port unreachable), and hands
+back what was sent: ip(7), IP_RECVERR. A query then need not wait for a dead member.
 """
 
 import asyncio
+import errno
 import socket
+import struct
 from contextlib import suppress
 
 from tracker.errors import FrameError
@@ -15,6 +20,10 @@ from tracker.wire import DATAGRAM_BYTES_MAX
 
 RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024
 BURST_S = 0.002
+REFUSALS_PER_TURN_MAX = 256
+_IP_RECVERR, _IPV6_RECVERR = 11, 25
+_ERROR_NUMBER = struct.Struct("=I")
+_ERRORS_KEPT: int = getattr(socket, "MSG_ERRQUEUE", 0)
 
 
 def bind_udp(endpoint: Endpoint) -> socket.socket:
@@ -35,6 +44,12 @@ def bind_udp(endpoint: Endpoint) -> socket.socket:
     except OSError:
         sock.close()
         raise
+    if _ERRORS_KEPT:
+        with suppress(OSError):
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+            else:
+                sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
     return sock
 
 
@@ -55,6 +70,7 @@ class UdpDatagrams:
         self._sealed, self._opened = seal.close, seal.open
         self._is_v6 = sock.family == socket.AF_INET6
         self._is_busy = False
+        self._is_refused = False
         self._read_at = 0.0
         self._loop = asyncio.get_running_loop()
         self._now = self._loop.time
@@ -67,8 +83,21 @@ class UdpDatagrams:
 
     def send(self, to: Endpoint, body: bytes) -> bool:
         """Send one body; false when it was dropped."""
+        datagram = self._sealed(body)
         try:
-            self._sendto(self._sealed(body), to)
+            self._sendto(datagram, to)
+        except ConnectionRefusedError:
+            # That is the word of an earlier datagram, and this one was not sent.
+            self._take_refusals_soon()
+            return self._send_again(datagram, to)
+        except OSError:
+            self.dropped += 1
+            return False
+        return True
+
+    def _send_again(self, datagram: bytes, to: Endpoint) -> bool:
+        try:
+            self._sendto(datagram, to)
         except OSError:
             self.dropped += 1
             return False
@@ -107,7 +136,7 @@ class UdpDatagrams:
         except (BlockingIOError, InterruptedError):
             return False
         except OSError:
-            # A refusal of something sent earlier (ICMP), or the socket is closed.
+            self._take_refusals_soon()
             return self._socket.fileno() >= 0
         if len(datagram) > DATAGRAM_BYTES_MAX:
             self.strange += 1
@@ -119,6 +148,37 @@ class UdpDatagrams:
             return True
         self._handler.on_datagram(body, sender[:2] if self._is_v6 else sender)
         return True
+
+    def _take_refusals_soon(self) -> None:
+        """Take what came back once this turn of the loop has handed over all its events.
+
+        uvloop listens no more to a socket after the event that told of an error, and that event
+        may still be on its way when a send has met the error first.
+        """
+        if not self._is_refused:
+            self._is_refused = True
+            self._loop.call_soon(self._take_refusals)
+
+    def _take_refusals(self) -> None:
+        """Listen anew, and hand over what came back, at most REFUSALS_PER_TURN_MAX."""
+        self._is_refused = False
+        number = self._socket.fileno()
+        if number < 0:
+            return
+        self._loop.remove_reader(number)
+        self._loop.add_reader(number, self._readable)
+        for _ in range(REFUSALS_PER_TURN_MAX if _ERRORS_KEPT else 0):
+            try:
+                datagram, about, _, to = self._socket.recvmsg(
+                    DATAGRAM_BYTES_MAX + 1, 512, _ERRORS_KEPT
+                )
+                numbers = [_ERROR_NUMBER.unpack_from(data)[0] for _, _, data in about]
+                if errno.ECONNREFUSED in numbers:
+                    self._handler.on_refused(to[:2], self._opened(datagram))
+            except OSError:
+                break
+            except (FrameError, struct.error):
+                self.strange += 1
 
     def close(self) -> None:
         """Stop receiving and give the port back."""
