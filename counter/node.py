@@ -10,7 +10,6 @@ import secrets
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
@@ -23,6 +22,7 @@ from counter.messages import DOOR, GOSSIP
 from counter.storage.base import Storage
 from counter.storage.durable import DurableStorage
 from counter.storage.memory import MemoryStorage
+from tracker.classes import dataclass
 from tracker.config import shown_endpoint
 from tracker.daemon import complain, listening, resolved, run_daemon, say
 from tracker.driver import Driver
@@ -41,7 +41,7 @@ LEAVE_S = 1.5
 MakeDatagrams = Callable[[socket.socket, DatagramHandler], Datagrams]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NodeSettings:
     """What one node is started with. `data` None keeps everything in memory."""
 

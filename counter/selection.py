@@ -6,12 +6,12 @@ are believed to live, and the suspect are asked as leaves.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import exp
 from random import Random
 
 from counter.arcs import chunks
 from counter.messages import LATE_MAX, SKIP_MAX
+from tracker.classes import dataclass
 from tracker.members import ALIVE, Member, View
 
 LEAVES_MAX = 512

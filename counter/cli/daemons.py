@@ -141,10 +141,9 @@ def node(
     insecure: Insecure = False,
 ) -> int:
     """Run a node: it counts by itself, and passes questions on."""
-    from dataclasses import replace
-
     from counter import node as service
     from counter.config import PRESETS
+    from tracker.classes import replace
 
     settings = Settings()
     own_name: str = settings.get("name", name) or made_up_name()

@@ -170,7 +170,7 @@ class Asker:
 
     def ask(self, on_partial: OnPartial) -> Outcome:
         """Ask once and return how it ended, Ctrl-C and a lost origin included."""
-        from dataclasses import replace
+        from tracker.classes import replace
 
         self.finder.restart()
         with self.finder.open_node(codec=DOOR) as connection:
