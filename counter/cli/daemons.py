@@ -8,9 +8,8 @@ import random
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from counter.cli import options
+from counter.cli.options import Option
 from counter.cli.screens import USAGE, CommandError
 from counter.cli.settings import Settings
 from tracker.address import Endpoint
@@ -31,20 +30,20 @@ _NOUNS = (
 
 Listen = Annotated[
     str | None,
-    typer.Option("--listen", metavar="HOST:PORT", help="Where to listen. [env: COUNTER_LISTEN]"),
+    Option("--listen", metavar="HOST:PORT", help="Where to listen. [env: COUNTER_LISTEN]"),
 ]
 Data = Annotated[
     str | None,
-    typer.Option("--data", metavar="DIR", help="Where to keep what must last. [env: COUNTER_DATA]"),
+    Option("--data", metavar="DIR", help="Where to keep what must last. [env: COUNTER_DATA]"),
 ]
 Insecure = Annotated[
     bool,
-    typer.Option("--insecure", help="Allow listening beyond this machine, unprotected."),
+    Option("--insecure", help="Allow listening beyond this machine, unprotected."),
 ]
 
 ForgetAfter = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--forget-after",
         metavar="TIME",
         help="Give up dead and stopped members after this long. [default: never]",
@@ -53,11 +52,10 @@ ForgetAfter = Annotated[
 
 
 def tracker(
-    ctx: typer.Context,
     listen: Listen = None,
     interval: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--interval",
             metavar="TIME",
             help="Time between heartbeats. [env: COUNTER_INTERVAL] [default: 1s]",
@@ -65,7 +63,7 @@ def tracker(
     ] = None,
     suspect_after: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--suspect-after",
             metavar="TIME",
             help="Silence that makes a suspect. [default: 3s, at least 3 intervals]",
@@ -73,15 +71,13 @@ def tracker(
     ] = None,
     dead_after: Annotated[
         str | None,
-        typer.Option(
-            "--dead-after", metavar="TIME", help="Time from suspect to dead. [default: 10s]"
-        ),
+        Option("--dead-after", metavar="TIME", help="Time from suspect to dead. [default: 10s]"),
     ] = None,
     forget_after: ForgetAfter = None,
     data: Data = None,
     cluster: options.Cluster = None,
     insecure: Insecure = False,
-    json: Annotated[bool, typer.Option("--json", help="Log as JSON lines.")] = False,
+    json: Annotated[bool, Option("--json", help="Log as JSON lines.")] = False,
 ) -> int:
     """Run a tracker: it knows who belongs to the cluster. Everybody hears it every second."""
     from tracker import server
@@ -115,23 +111,20 @@ def tracker(
 
 
 def node(
-    ctx: typer.Context,
     name: Annotated[
         str | None,
-        typer.Option(
-            "--name", metavar="NAME", help="Its name; made up if missing. [env: COUNTER_NAME]"
-        ),
+        Option("--name", metavar="NAME", help="Its name; made up if missing. [env: COUNTER_NAME]"),
     ] = None,
     listen: Listen = None,
     tracker: options.Tracker = None,
     data: Data = None,
     memory: Annotated[
-        bool, typer.Option("--memory", help="Keep counts in memory only. [env: COUNTER_MEMORY]")
+        bool, Option("--memory", help="Keep counts in memory only. [env: COUNTER_MEMORY]")
     ] = False,
     chatter: options.Chatter = None,
     preset: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--preset",
             metavar="local|lan|wan",
             help="How far apart its peers are. [env: COUNTER_PRESET] [default: lan]",
@@ -139,6 +132,7 @@ def node(
     ] = None,
     cluster: options.Cluster = None,
     insecure: Insecure = False,
+    verbosity: options.Verbosity = 0,
 ) -> int:
     """Run a node: it counts by itself, and passes questions on."""
     from counter import node as service
@@ -161,7 +155,7 @@ def node(
             data=_data_directory(settings, own_name, data, memory),
             insecure=settings.get("insecure", insecure or None),
             cluster=settings.get("cluster", cluster),
-            verbose=ctx.obj or 0,
+            verbose=verbosity,
             gossip=gossip,
             port_search=endpoint is None,
         )

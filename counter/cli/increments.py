@@ -14,10 +14,9 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Annotated
 
-import typer
-
 from counter.cli import options
 from counter.cli.finding import Finder, shown_node
+from counter.cli.options import Argument, Option
 from counter.cli.screens import (
     DONE,
     INCOMPLETE,
@@ -59,15 +58,15 @@ Line = tuple[int, str, int]
 
 
 def inc(
-    key: Annotated[str, typer.Argument(help="What to count; - reads lines.")],
+    key: Annotated[str, Argument(help="What to count; - reads lines.")],
     amount: Annotated[
-        str, typer.Argument(metavar="[AMOUNT]", help="A whole number, negative allowed.")
+        str, Argument(metavar="[AMOUNT]", help="A whole number, negative allowed.")
     ] = "1",
     node: options.Node = None,
     pick: options.Pick = None,
     ack: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--ack",
             metavar="memory|disk",
             help="What the acknowledgement promises. [env: COUNTER_ACK]"
@@ -76,7 +75,7 @@ def inc(
     ] = None,
     token: Annotated[
         str | None,
-        typer.Option("--id", metavar="TOKEN", help="The same id never counts twice."),
+        Option("--id", metavar="TOKEN", help="The same id never counts twice."),
     ] = None,
     tracker: options.Tracker = None,
     cluster: options.Cluster = None,
