@@ -19,9 +19,9 @@ import typer
 import counter
 from counter.cli import screens
 from counter.cli.app import run as run_command
-from counter.cli.daemons import whole
 from counter.cli.full import invoked
 from counter.cli.screens import INTERRUPTED, USAGE, CommandError
+from counter.cli.settings import whole
 from loadtest import scenarios, thresholds
 from loadtest.scenarios import Scenario
 from loadtest.thresholds import Threshold

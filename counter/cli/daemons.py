@@ -6,12 +6,12 @@ The rule: nothing is decided here but where its settings come from.
 import os
 import random
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from counter.cli import options
 from counter.cli.options import Option
 from counter.cli.screens import USAGE, CommandError
-from counter.cli.settings import Settings
+from counter.cli.settings import Settings, whole
 from tracker.address import Endpoint
 from tracker.config import TRACKER_PORT, parse_endpoint
 from tracker.errors import ConfigError
@@ -182,18 +182,6 @@ def listen_endpoint(settings: Settings, flag: str | None) -> Endpoint | None:
     except ConfigError as error:
         where = "--listen" if source == "flag" else source
         raise CommandError(f"{where}: {error}", code=USAGE) from error
-
-
-def whole(written: str | None, name: str) -> Any:
-    """Return the number a flag holds, None for none; raises CommandError."""
-    if written is None:
-        return None
-    digits = written[1:] if written[:1] == "-" else written
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
-        from tracker.text import printable
-
-        raise CommandError(f'--{name}: "{printable(written, 40)}" is no whole number', code=USAGE)
-    return int(written)
 
 
 def state_directory() -> Path:

@@ -32,14 +32,9 @@ from counter.client import light
 from counter.client.blocking import Connection
 from tracker import wire
 from tracker.config import shown_endpoint
+from tracker.digest import blake2b
 from tracker.errors import ConnectionLostError, DeadlineError, FrameError, InDoubtError
 from tracker.text import printable
-
-try:
-    # hashlib would load all of OpenSSL first, which takes longer than to count.
-    from _blake2 import blake2b
-except ImportError:
-    from hashlib import blake2b
 
 TOKEN_CHARACTERS_MAX = 128
 PIPELINED_MAX = 256

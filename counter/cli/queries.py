@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 from counter.cli import options
-from counter.cli.daemons import whole
 from counter.cli.finding import Finder, shown_node
 from counter.cli.increments import check_key
 from counter.cli.options import Argument, Option
@@ -26,7 +25,7 @@ from counter.cli.screens import (
     out_json,
     show_error,
 )
-from counter.cli.settings import Settings
+from counter.cli.settings import Settings, whole
 from counter.client.answers import (
     Outcome,
     as_object,
