@@ -4,8 +4,7 @@ The rule: a knob that scales with the cluster says its formula beside it, and no
 read from anywhere but here.
 """
 
-from dataclasses import dataclass, replace
-
+from tracker.classes import dataclass, replace
 from tracker.errors import ConfigError
 
 CHATTER_MAX = 64
@@ -14,7 +13,7 @@ AGE_MAX = 255
 DEADLINE_MS_MAX = 600_000
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class GossipConfig:
     """How a query travels, and when its origin repairs and stops. Times in seconds."""
 
@@ -67,7 +66,7 @@ WAN = replace(LAN, hop_s=0.080, repair_floor_s=0.060)
 PRESETS = {"local": LOCAL, "lan": LAN, "wan": WAN}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NodeConfig:
     """What one node is. Times in seconds."""
 

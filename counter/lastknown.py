@@ -6,7 +6,8 @@ longest goes first.
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass
+
+from tracker.classes import dataclass
 
 
 @dataclass(slots=True)

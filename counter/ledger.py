@@ -14,7 +14,6 @@ it is on disk, unless the client asked for an acknowledgement from memory.
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from counter.config import NodeConfig
@@ -22,6 +21,7 @@ from counter.crdt import Counters, Row, Share
 from counter.messages import ACK_DISK, ACK_MEMORY, Counted, Increment
 from counter.sessions import Known, Sessions
 from tracker import wire
+from tracker.classes import dataclass
 from tracker.machine import Effect, Link, Persist, Persisted, PersistFailed, Send
 from tracker.messages import Refused
 

@@ -6,11 +6,9 @@ so that one address says where a node is.
 
 import asyncio
 import random
-import secrets
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
@@ -21,8 +19,8 @@ from counter.express import asks, increments
 from counter.gossip import UNTIMED, Gossip
 from counter.messages import DOOR, GOSSIP
 from counter.storage.base import Storage
-from counter.storage.durable import DurableStorage
 from counter.storage.memory import MemoryStorage
+from tracker.classes import dataclass
 from tracker.config import shown_endpoint
 from tracker.daemon import complain, listening, resolved, run_daemon, say
 from tracker.driver import Driver
@@ -41,7 +39,7 @@ LEAVE_S = 1.5
 MakeDatagrams = Callable[[socket.socket, DatagramHandler], Datagrams]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NodeSettings:
     """What one node is started with. `data` None keeps everything in memory."""
 
@@ -74,11 +72,7 @@ class Node:
         self._tcp, self._udp = bound(settings)
         self.endpoint: Endpoint = self._tcp.getsockname()[:2]
         try:
-            self.storage: Storage = (
-                DurableStorage(settings.data, settings.name, cluster=settings.cluster)
-                if settings.data is not None
-                else MemoryStorage()
-            )
+            self.storage = opened(settings)
         except BaseException:
             self._close_sockets()
             raise
@@ -98,7 +92,7 @@ class Node:
             settings.gossip,
             self.member,
             trackers,
-            random.Random(secrets.randbits(128)),
+            random.Random(random.SystemRandom().getrandbits(128)),
         )
         machine = self.machine
         self.driver = Driver(
@@ -203,6 +197,15 @@ def bound(settings: NodeSettings) -> tuple[socket.socket, socket.socket]:
                     "pass --listen HOST:0 to pick a free one"
                 ) from error
     raise ConfigError("no free port was found")
+
+
+def opened(settings: NodeSettings) -> Storage:
+    """Return the storage that the settings name. Raises StorageError."""
+    if settings.data is None:
+        return MemoryStorage()
+    from counter.storage.durable import DurableStorage
+
+    return DurableStorage(settings.data, settings.name, cluster=settings.cluster)
 
 
 def advertised(host: str, trackers: tuple[Endpoint, ...]) -> str:

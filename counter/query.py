@@ -16,7 +16,6 @@ K = ceil(ln(epsilon / n) / ln p), so that a living member is missed in at most e
 queries. Repair by the one who wants the answer, end to end: Saltzer, Reed and Clark 1984.
 """
 
-from dataclasses import dataclass, field
 from math import ceil, log
 from random import Random
 
@@ -33,6 +32,7 @@ from counter.messages import (
     Reply,
 )
 from counter.selection import asked_anew, split
+from tracker.classes import dataclass, field
 from tracker.machine import Endpoint, Send
 from tracker.members import ALIVE, Member, View, position
 

@@ -14,13 +14,13 @@ once. What is remembered is bounded in number and in time.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from heapq import heappop, heappush
 from random import Random
 
 from counter.config import GossipConfig
 from counter.messages import LEAF, SKIP_MAX, Ask, Reply, Stop
 from counter.selection import Part, asked_anew, split
+from tracker.classes import dataclass
 from tracker.machine import Effect, Endpoint, Send
 from tracker.members import View
 

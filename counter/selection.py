@@ -6,12 +6,12 @@ are believed to live, and the suspect are asked as leaves.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from math import exp
 from random import Random
 
 from counter.arcs import chunks
 from counter.messages import LATE_MAX, LEAF, SKIP_MAX, Ask
+from tracker.classes import dataclass, replace
 from tracker.machine import Endpoint
 from tracker.members import ALIVE, Member, View
 

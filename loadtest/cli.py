@@ -18,10 +18,10 @@ import typer
 
 import counter
 from counter.cli import screens
-from counter.cli.app import invoked
 from counter.cli.app import run as run_command
-from counter.cli.daemons import whole
+from counter.cli.full import invoked
 from counter.cli.screens import INTERRUPTED, USAGE, CommandError
+from counter.cli.settings import whole
 from loadtest import scenarios, thresholds
 from loadtest.scenarios import Scenario
 from loadtest.thresholds import Threshold
@@ -61,7 +61,7 @@ def _dispatch(arguments: list[str], verbosity: int) -> int:
     )
     app.command("loadtest")(load)
     rest = arguments[1:] if arguments[:1] == [COMMAND] else arguments
-    return invoked(app, "loadtest", rest, verbosity)
+    return invoked(app, "loadtest", rest)
 
 
 def _option(flag: str, metavar: str, help: str) -> Any:

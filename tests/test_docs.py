@@ -19,7 +19,8 @@ import typer
 
 from counter import query
 from counter.cli import screens
-from counter.cli.app import COMMANDS, build
+from counter.cli.app import COMMANDS
+from counter.cli.full import build
 from counter.cli.settings import KNOWN, shown_value
 from counter.client.answers import Outcome, as_object, nothing_heard
 from counter.config import PRESETS
@@ -84,7 +85,7 @@ def documented(document: str) -> set[str]:
 def programs() -> Iterator[tuple[str, Any]]:
     """Yield (command line, typer's command) of everything a person can type."""
     for name in COMMANDS:
-        group: Any = typer.main.get_command(build([name]))
+        group: Any = typer.main.get_command(build(COMMANDS, [name]))
         yield f"counter {name}", getattr(group, "commands", {name: group})[name]
     app = typer.Typer(add_completion=False)
     app.command("loadtest")(loadtest.load)

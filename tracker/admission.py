@@ -14,9 +14,9 @@ own history. What is known of the newcomer's store and of its name decides:
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Final
 
+from tracker.classes import dataclass, replace
 from tracker.config import shown_endpoint
 from tracker.members import ALIVE, AWAY, GONE, STATUS_NAMES, Member
 from tracker.table import Table, is_sane

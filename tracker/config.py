@@ -4,9 +4,9 @@ Times are in seconds everywhere inside; people write `250ms`, `2s`, `1m`, `24h`.
 """
 
 import re
-from dataclasses import dataclass
 
 from tracker.address import Endpoint
+from tracker.classes import dataclass
 from tracker.errors import ConfigError
 from tracker.text import printable
 
@@ -18,7 +18,7 @@ _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrackerConfig:
     """How a tracker watches its members."""
 

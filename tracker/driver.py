@@ -8,10 +8,10 @@ is decided by time, so a timer first drains the datagrams, and `tick` sees the l
 import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Protocol
 
+from tracker.classes import dataclass
 from tracker.errors import FrameError
 from tracker.machine import (
     Accepted,

@@ -10,12 +10,12 @@ open a stream to. A `Link` is one open stream, numbered by whoever carries out t
 link number is never used twice by one driver.
 """
 
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tracker.address import Address as Address
 from tracker.address import Endpoint as Endpoint
 from tracker.address import Link as Link
+from tracker.classes import dataclass
 
 # -- effects ------------------------------------------------------------------------------
 

@@ -11,12 +11,12 @@ A view never forgets by omission. A member stops being expected only by a record
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from hashlib import blake2b
 from typing import Final
 from weakref import ReferenceType, ref
 
+from tracker.classes import dataclass, replace
+from tracker.digest import blake2b
 from tracker.machine import Endpoint
 
 ALIVE, SUSPECT, DEAD, AWAY, GONE = range(5)

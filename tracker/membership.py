@@ -14,11 +14,11 @@ itself has the last word about itself: it denies being suspect with a higher inc
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Final
 
 from tracker.admission import FATAL_CODES, IN_USE_TRIES_MAX
+from tracker.classes import dataclass, replace
 from tracker.config import shown_endpoint
 from tracker.errors import FrameError
 from tracker.machine import (

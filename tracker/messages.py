@@ -5,11 +5,11 @@ rule: news about members travels as `Member` records and nothing else, whoever s
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Final
 
 from tracker import wire
+from tracker.classes import dataclass
 from tracker.config import NAME_PATTERN
 from tracker.errors import FrameError
 from tracker.members import GONE, Member

@@ -13,8 +13,7 @@ newcomers, which have a gap of their own: a thousand nodes that join share a few
 a single one waits for nothing.
 """
 
-from dataclasses import dataclass
-
+from tracker.classes import dataclass
 from tracker.machine import Effect, Link, Send
 from tracker.table import Table
 

@@ -16,11 +16,11 @@ A member's status, as this tracker sees it:
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Final
 
 from tracker.admission import Admitted, Refusal, Seen, judge
+from tracker.classes import dataclass, replace
 from tracker.config import TrackerConfig, shown_endpoint
 from tracker.errors import FrameError
 from tracker.failure import FailureDetector

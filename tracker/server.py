@@ -10,11 +10,11 @@ import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
 
+from tracker.classes import dataclass, field
 from tracker.config import TrackerConfig, shown_endpoint
 from tracker.daemon import complain, listening, run_daemon, say
 from tracker.driver import Driver
@@ -31,7 +31,7 @@ LINKS_MAX = 16_384
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrackerSettings:
     """Where a tracker listens and keeps its list. `data` None keeps it in memory only."""
 

@@ -16,7 +16,6 @@ A message class states its tag and its schema itself::
         WIRE: ClassVar[Schema] = (wire.u32, wire.key)
 """
 
-import ipaddress
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
@@ -192,7 +191,9 @@ def packed_ip(host: str) -> bytes:
     try:
         if "%" in host:
             raise ValueError("a scope means nothing to others, and may hold any character")
-        return ipaddress.ip_address(host).packed
+        from ipaddress import ip_address
+
+        return ip_address(host).packed
     except ValueError as error:
         raise FrameError(f"{shown(host)} is not an IP address") from error
 
@@ -200,7 +201,9 @@ def packed_ip(host: str) -> bytes:
 @lru_cache(maxsize=65_536)
 def _unpacked_ip(packed: bytes) -> str:
     try:
-        return str(ipaddress.ip_address(packed))
+        from ipaddress import ip_address
+
+        return str(ip_address(packed))
     except ValueError as error:
         raise FrameError(f"{shown(packed)} is not an IP address") from error
 

@@ -1,20 +1,19 @@
 """Which commands there are, and how one run ends.
 
-The rule: only the module of the command that was asked for is imported; every way to end
-passes through `run`, which alone turns errors into screens and exit codes.
+The rule: only the module of the command that was asked for is imported, and typer only where
+a command line is not plain to read; every way to end passes through `run`, which alone turns
+errors into screens and exit codes.
 """
 
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Annotated, Any
-
-import typer
-from typer.core import TyperCommand
 
 import counter
-from counter.cli import screens
+from counter.cli import plain, screens
+from counter.cli.options import OfRun
 from tracker.errors import ClusterError
 from tracker.text import printable
 
@@ -32,60 +31,10 @@ COMMANDS = {
 
 Dispatch = Callable[[list[str], int], int]
 
-_NEGATIVE = re.compile(r"-[0-9]")
 _VERBOSE = re.compile(r"-v{1,3}|--verbose")
-# No argument of a process can hold NUL, so a mark made of it is unmistakable.
-_MARK = "\0"
 WATCH_DEFAULT = "1s"
-
-
-class Command(TyperCommand):
-    """A command that takes `-5` as an argument, and still refuses `--bogus`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Hide the minus of numbers from the option parser, and bring it back."""
-        rest = super().parse_args(ctx, [_marked(arg) for arg in args])
-        for name, value in ctx.params.items():
-            if isinstance(value, str):
-                ctx.params[name] = value.removeprefix(_MARK)
-        return rest
-
-
-def _marked(argument: str) -> str:
-    return _MARK + argument if _NEGATIVE.match(argument) else argument
-
-
-def _root(
-    ctx: typer.Context,
-    verbose: Annotated[
-        int,
-        typer.Option(
-            "-v",
-            "--verbose",
-            count=True,
-            show_default=False,
-            help="Say more; -vv adds tracebacks.",
-        ),
-    ] = 0,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-) -> None:
-    """A leaderless distributed counter: count on any node, ask all of them."""
-
-
-def build(names: Sequence[str]) -> typer.Typer:
-    """Return the application with these commands only."""
-    app = typer.Typer(
-        add_completion=False,
-        rich_markup_mode=None,
-        pretty_exceptions_enable=False,
-        no_args_is_help=True,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
-    app.callback()(_root)
-    for name in names:
-        module = import_module(f"counter.cli.{COMMANDS[name]}")
-        app.command(name, cls=Command)(getattr(module, name))
-    return app
+# A shell that asks for completions says so in this variable.
+COMPLETION = "_COUNTER_COMPLETE"
 
 
 def rewritten(arguments: Sequence[str]) -> tuple[list[str], int]:
@@ -151,43 +100,32 @@ def _dispatch(arguments: list[str], verbosity: int) -> int:
     if arguments[:1] == ["--version"]:
         screens.out(f"counter {counter.__version__}")
         return screens.DONE
+    if arguments[:1] == [first] and first in COMMANDS and COMPLETION not in os.environ:
+        code = _plainly(first, arguments[1:], verbosity)
+        if code is not None:
+            return code
+    from counter.cli import full
+
     names = [first] if first in COMMANDS else list(COMMANDS)
-    return invoked(build(names), "counter", arguments, verbosity)
+    return full.invoked(full.build(COMMANDS, names, verbosity), "counter", arguments)
 
 
-def invoked(app: typer.Typer, name: str, arguments: list[str], verbosity: int) -> int:
-    """Parse the arguments and call the command they name; what is refused is shown here."""
-    command = typer.main.get_command(app)
+def _plainly(name: str, arguments: list[str], verbosity: int) -> int | None:
+    """Carry out a plainly written command; None if it takes more to say what is meant."""
+    command = getattr(import_module(f"counter.cli.{COMMANDS[name]}"), name)
+    values = plain.parsed(command, arguments)
+    if values is None:
+        return None
+    for parameter, marker, _ in plain.parameters(command):
+        if isinstance(marker, OfRun):
+            values[parameter] = verbosity
     try:
-        code = command.main(arguments, prog_name=name, standalone_mode=False, obj=verbosity)
-    except typer.Abort:
+        code: int = command(**values)
+    except EOFError:
+        # Nobody answers a question: the line it stands in ends here.
+        screens.note("")
         return screens.INTERRUPTED
-    except SystemExit as error:
-        # typer makes an exit of its own out of a reader who has gone.
-        if isinstance(error.__context__, BrokenPipeError):
-            raise error.__context__ from None
-        raise
-    except Exception as error:
-        # typer keeps its own copy of click: its errors are known by what they can do.
-        if not hasattr(error, "format_message"):
-            raise
-        return _usage(error)
-    return code if isinstance(code, int) else screens.DONE
-
-
-def _usage(error: Any) -> int:
-    """Show what typer refuses; with no arguments at all this is the help."""
-    text = error.format_message()
-    if type(error).__name__ == "NoArgsIsHelpError":
-        screens.note(text)
-        return screens.USAGE
-    context = getattr(error, "ctx", None)
-    for index, line in enumerate(text.splitlines()):
-        screens.note(("error: " if index == 0 else "  ") + printable(line, 400))
-    if context is not None:
-        screens.note(f"  {context.command.get_usage(context).strip()}")
-        screens.note(f"  more:  {context.command_path} --help")
-    return screens.USAGE
+    return code
 
 
 def _trace(verbosity: int) -> None:

@@ -6,13 +6,12 @@ The rule: nothing is decided here but where its settings come from.
 import os
 import random
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Annotated
 
 from counter.cli import options
+from counter.cli.options import Option
 from counter.cli.screens import USAGE, CommandError
-from counter.cli.settings import Settings
+from counter.cli.settings import Settings, whole
 from tracker.address import Endpoint
 from tracker.config import TRACKER_PORT, parse_endpoint
 from tracker.errors import ConfigError
@@ -31,20 +30,20 @@ _NOUNS = (
 
 Listen = Annotated[
     str | None,
-    typer.Option("--listen", metavar="HOST:PORT", help="Where to listen. [env: COUNTER_LISTEN]"),
+    Option("--listen", metavar="HOST:PORT", help="Where to listen. [env: COUNTER_LISTEN]"),
 ]
 Data = Annotated[
     str | None,
-    typer.Option("--data", metavar="DIR", help="Where to keep what must last. [env: COUNTER_DATA]"),
+    Option("--data", metavar="DIR", help="Where to keep what must last. [env: COUNTER_DATA]"),
 ]
 Insecure = Annotated[
     bool,
-    typer.Option("--insecure", help="Allow listening beyond this machine, unprotected."),
+    Option("--insecure", help="Allow listening beyond this machine, unprotected."),
 ]
 
 ForgetAfter = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--forget-after",
         metavar="TIME",
         help="Give up dead and stopped members after this long. [default: never]",
@@ -53,11 +52,10 @@ ForgetAfter = Annotated[
 
 
 def tracker(
-    ctx: typer.Context,
     listen: Listen = None,
     interval: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--interval",
             metavar="TIME",
             help="Time between heartbeats. [env: COUNTER_INTERVAL] [default: 1s]",
@@ -65,7 +63,7 @@ def tracker(
     ] = None,
     suspect_after: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--suspect-after",
             metavar="TIME",
             help="Silence that makes a suspect. [default: 3s, at least 3 intervals]",
@@ -73,15 +71,13 @@ def tracker(
     ] = None,
     dead_after: Annotated[
         str | None,
-        typer.Option(
-            "--dead-after", metavar="TIME", help="Time from suspect to dead. [default: 10s]"
-        ),
+        Option("--dead-after", metavar="TIME", help="Time from suspect to dead. [default: 10s]"),
     ] = None,
     forget_after: ForgetAfter = None,
     data: Data = None,
     cluster: options.Cluster = None,
     insecure: Insecure = False,
-    json: Annotated[bool, typer.Option("--json", help="Log as JSON lines.")] = False,
+    json: Annotated[bool, Option("--json", help="Log as JSON lines.")] = False,
 ) -> int:
     """Run a tracker: it knows who belongs to the cluster. Everybody hears it every second."""
     from tracker import server
@@ -115,23 +111,20 @@ def tracker(
 
 
 def node(
-    ctx: typer.Context,
     name: Annotated[
         str | None,
-        typer.Option(
-            "--name", metavar="NAME", help="Its name; made up if missing. [env: COUNTER_NAME]"
-        ),
+        Option("--name", metavar="NAME", help="Its name; made up if missing. [env: COUNTER_NAME]"),
     ] = None,
     listen: Listen = None,
     tracker: options.Tracker = None,
     data: Data = None,
     memory: Annotated[
-        bool, typer.Option("--memory", help="Keep counts in memory only. [env: COUNTER_MEMORY]")
+        bool, Option("--memory", help="Keep counts in memory only. [env: COUNTER_MEMORY]")
     ] = False,
     chatter: options.Chatter = None,
     preset: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--preset",
             metavar="local|lan|wan",
             help="How far apart its peers are. [env: COUNTER_PRESET] [default: lan]",
@@ -139,12 +132,12 @@ def node(
     ] = None,
     cluster: options.Cluster = None,
     insecure: Insecure = False,
+    verbosity: options.Verbosity = 0,
 ) -> int:
     """Run a node: it counts by itself, and passes questions on."""
-    from dataclasses import replace
-
     from counter import node as service
     from counter.config import PRESETS
+    from tracker.classes import replace
 
     settings = Settings()
     own_name: str = settings.get("name", name) or made_up_name()
@@ -162,7 +155,7 @@ def node(
             data=_data_directory(settings, own_name, data, memory),
             insecure=settings.get("insecure", insecure or None),
             cluster=settings.get("cluster", cluster),
-            verbose=ctx.obj or 0,
+            verbose=verbosity,
             gossip=gossip,
             port_search=endpoint is None,
         )
@@ -189,18 +182,6 @@ def listen_endpoint(settings: Settings, flag: str | None) -> Endpoint | None:
     except ConfigError as error:
         where = "--listen" if source == "flag" else source
         raise CommandError(f"{where}: {error}", code=USAGE) from error
-
-
-def whole(written: str | None, name: str) -> Any:
-    """Return the number a flag holds, None for none; raises CommandError."""
-    if written is None:
-        return None
-    digits = written[1:] if written[:1] == "-" else written
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
-        from tracker.text import printable
-
-        raise CommandError(f'--{name}: "{printable(written, 40)}" is no whole number', code=USAGE)
-    return int(written)
 
 
 def state_directory() -> Path:

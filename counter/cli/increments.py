@@ -14,10 +14,9 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Annotated
 
-import typer
-
 from counter.cli import options
 from counter.cli.finding import Finder, shown_node
+from counter.cli.options import Argument, Option
 from counter.cli.screens import (
     DONE,
     INCOMPLETE,
@@ -33,14 +32,9 @@ from counter.client import light
 from counter.client.blocking import Connection
 from tracker import wire
 from tracker.config import shown_endpoint
+from tracker.digest import blake2b
 from tracker.errors import ConnectionLostError, DeadlineError, FrameError, InDoubtError
 from tracker.text import printable
-
-try:
-    # hashlib would load all of OpenSSL first, which takes longer than to count.
-    from _blake2 import blake2b
-except ImportError:
-    from hashlib import blake2b
 
 TOKEN_CHARACTERS_MAX = 128
 PIPELINED_MAX = 256
@@ -59,15 +53,15 @@ Line = tuple[int, str, int]
 
 
 def inc(
-    key: Annotated[str, typer.Argument(help="What to count; - reads lines.")],
+    key: Annotated[str, Argument(help="What to count; - reads lines.")],
     amount: Annotated[
-        str, typer.Argument(metavar="[AMOUNT]", help="A whole number, negative allowed.")
+        str, Argument(metavar="[AMOUNT]", help="A whole number, negative allowed.")
     ] = "1",
     node: options.Node = None,
     pick: options.Pick = None,
     ack: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--ack",
             metavar="memory|disk",
             help="What the acknowledgement promises. [env: COUNTER_ACK]"
@@ -76,7 +70,7 @@ def inc(
     ] = None,
     token: Annotated[
         str | None,
-        typer.Option("--id", metavar="TOKEN", help="The same id never counts twice."),
+        Option("--id", metavar="TOKEN", help="The same id never counts twice."),
     ] = None,
     tracker: options.Tracker = None,
     cluster: options.Cluster = None,

@@ -7,10 +7,9 @@ import sys
 import time
 from typing import Annotated, Any
 
-import typer
-
 from counter.cli import options
 from counter.cli.finding import Finder
+from counter.cli.options import Argument, Option
 from counter.cli.queries import parse_pause
 from counter.cli.screens import (
     DONE,
@@ -159,8 +158,8 @@ def shown_age(seconds: float) -> str:
 
 
 def forget(
-    name: Annotated[str, typer.Argument(help="The member to give up.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    name: Annotated[str, Argument(help="The member to give up.")],
+    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
     tracker: options.Tracker = None,
     cluster: options.Cluster = None,
     deadline: options.Deadline = None,

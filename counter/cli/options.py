@@ -1,15 +1,45 @@
-"""Options that several commands share, each with its help and the variable that sets it.
+"""What commands take: options and arguments in words of our own, and those that several share.
 
-The rule: an option's type is plain text or None; `settings` alone knows what it means.
+A command's parameters are annotated with these. A plain command line is read by them alone
+(`counter.cli.plain`); typer is made of the same (`counter.cli.full`) when there is something to
+explain, since importing it takes longer than to count. The rule: an option's type is plain text
+or None, or bool for a flag; `settings` alone knows what it means.
 """
 
 from typing import Annotated
 
-import typer
 
+class Argument:
+    """A parameter that is known by its place on the command line."""
+
+    __slots__ = ("help", "metavar")
+
+    def __init__(self, *, help: str, metavar: str | None = None) -> None:
+        self.help = help
+        self.metavar = metavar
+
+
+class Option:
+    """A parameter that is known by one of its flags; `metavar` shows what follows it."""
+
+    __slots__ = ("flags", "help", "metavar")
+
+    def __init__(self, *flags: str, help: str, metavar: str | None = None) -> None:
+        self.flags = flags
+        self.help = help
+        self.metavar = metavar
+
+
+class OfRun:
+    """A parameter that is no word of its own: how verbose the whole run is, `-v` counted."""
+
+    __slots__ = ()
+
+
+Verbosity = Annotated[int, OfRun()]
 Tracker = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--tracker",
         metavar="HOST:PORT[,…]",
         help="Where trackers listen; asked in this order. [env: COUNTER_TRACKER]"
@@ -18,7 +48,7 @@ Tracker = Annotated[
 ]
 Node = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--node",
         metavar="NAME|HOST:PORT",
         help="The node to talk to; by address no tracker is needed. [env: COUNTER_NODE]",
@@ -26,7 +56,7 @@ Node = Annotated[
 ]
 Pick = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--pick",
         metavar="HOW",
         help="Which node, if none is named: least-active, random or round-robin."
@@ -35,7 +65,7 @@ Pick = Annotated[
 ]
 Cluster = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--cluster",
         metavar="NAME",
         help="The cluster's name; a node of another one refuses. [env: COUNTER_CLUSTER]",
@@ -43,7 +73,7 @@ Cluster = Annotated[
 ]
 Deadline = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--deadline",
         metavar="TIME",
         help="Longest wait, like 250ms. [env: COUNTER_DEADLINE] [default: 2s for a query, else 5s]",
@@ -51,12 +81,12 @@ Deadline = Annotated[
 ]
 Watch = Annotated[
     str | None,
-    typer.Option("--watch", metavar="[=1s]", help="Repeat until Ctrl-C, this far apart."),
+    Option("--watch", metavar="[=1s]", help="Repeat until Ctrl-C, this far apart."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Json = Annotated[bool, Option("--json", help="Print one JSON object.")]
 Chatter = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--chatter",
         metavar="N",
         help="Peers each node passes a query to, 1-64. [env: COUNTER_CHATTER] [default: 10]",
@@ -64,11 +94,11 @@ Chatter = Annotated[
 ]
 MaxAge = Annotated[
     str | None,
-    typer.Option("--max-age", metavar="HOPS", help="Hops it may travel, 1-255. [default: enough]"),
+    Option("--max-age", metavar="HOPS", help="Hops it may travel, 1-255. [default: enough]"),
 ]
 MaxVisits = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--max-visits",
         metavar="N",
         help="Rounds each node gives it, 1-32. [default: 1, or 5 with a chatter below 3]",
@@ -76,5 +106,5 @@ MaxVisits = Annotated[
 ]
 Until = Annotated[
     str | None,
-    typer.Option("--until", metavar="all|95%|stable:200ms", help="When it may end. [default: all]"),
+    Option("--until", metavar="all|95%|stable:200ms", help="When it may end. [default: all]"),
 ]

@@ -9,12 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
-import typer
-
 from counter.cli import options
-from counter.cli.daemons import whole
 from counter.cli.finding import Finder, shown_node
 from counter.cli.increments import check_key
+from counter.cli.options import Argument, Option
 from counter.cli.screens import (
     DONE,
     INCOMPLETE,
@@ -27,7 +25,7 @@ from counter.cli.screens import (
     out_json,
     show_error,
 )
-from counter.cli.settings import Settings
+from counter.cli.settings import Settings, whole
 from counter.client.answers import (
     Outcome,
     as_object,
@@ -68,10 +66,8 @@ OnPartial = Callable[[Answer], None]
 
 
 def query(
-    key: Annotated[str, typer.Argument(help="What to ask for.")],
-    live: Annotated[
-        bool, typer.Option("--live", help="Show the answer while it comes in.")
-    ] = False,
+    key: Annotated[str, Argument(help="What to ask for.")],
+    live: Annotated[bool, Option("--live", help="Show the answer while it comes in.")] = False,
     chatter: options.Chatter = None,
     max_age: options.MaxAge = None,
     max_visits: options.MaxVisits = None,
@@ -79,8 +75,8 @@ def query(
     deadline: options.Deadline = None,
     node: options.Node = None,
     pick: options.Pick = None,
-    missing: Annotated[bool, typer.Option("--missing", help="Name who did not answer.")] = False,
-    per_node: Annotated[bool, typer.Option("--per-node", help="Show each node's share.")] = False,
+    missing: Annotated[bool, Option("--missing", help="Name who did not answer.")] = False,
+    per_node: Annotated[bool, Option("--per-node", help="Show each node's share.")] = False,
     watch: options.Watch = None,
     tracker: options.Tracker = None,
     cluster: options.Cluster = None,
@@ -170,7 +166,7 @@ class Asker:
 
     def ask(self, on_partial: OnPartial) -> Outcome:
         """Ask once and return how it ended, Ctrl-C and a lost origin included."""
-        from dataclasses import replace
+        from tracker.classes import replace
 
         self.finder.restart()
         with self.finder.open_node(codec=DOOR) as connection:
@@ -317,7 +313,7 @@ class Report:
 
 
 def get(
-    key: Annotated[str, typer.Argument(help="What to ask for.")],
+    key: Annotated[str, Argument(help="What to ask for.")],
     node: options.Node = None,
     pick: options.Pick = None,
     tracker: options.Tracker = None,

@@ -240,6 +240,16 @@ def read_file(path: str) -> dict[str, Any]:
     return values
 
 
+def whole(written: str | None, name: str) -> Any:
+    """Return the number a flag holds, None for none; raises CommandError."""
+    if written is None:
+        return None
+    digits = written[1:] if written[:1] == "-" else written
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
+        raise CommandError(f'--{name}: "{printable(written, 40)}" is no whole number', code=2)
+    return int(written)
+
+
 def nearest(name: str) -> str:
     """Return a hint that names the setting most like `name`."""
     import difflib

@@ -4,10 +4,10 @@ The rule: the fields of the JSON object are the contract; a value that is not kn
 never a number that looks like one.
 """
 
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 from counter.messages import Answer
+from tracker.classes import dataclass, field, replace
 from tracker.members import STATUS_NAMES
 from tracker.text import printable
 

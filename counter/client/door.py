@@ -7,11 +7,11 @@ object, a future for each request; increments are acknowledged in the order they
 import asyncio
 import secrets
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Any, cast
 
 from counter.messages import ACK_DEFAULT, DOOR, Answer, Answered, Counted, Increment, Missing, Query
 from tracker import wire
+from tracker.classes import dataclass, field
 from tracker.errors import ConnectionLostError, RefusedError
 from tracker.machine import Endpoint
 from tracker.messages import NO_REQUEST, Hello, Refused, Welcome

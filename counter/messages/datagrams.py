@@ -5,11 +5,11 @@ are not frozen, since that makes an object six times as dear, and they check all
 in one expression; the schema is asked only for the words when that fails.
 """
 
-from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from counter.config import AGE_MAX, CHATTER_MAX, DEADLINE_MS_MAX, VISITS_MAX
 from tracker import wire
+from tracker.classes import dataclass
 from tracker.errors import FrameError
 from tracker.machine import Endpoint
 from tracker.wire import Schema

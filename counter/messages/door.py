@@ -4,11 +4,11 @@ The rule: a request carries a number, its replies carry the same one; an increme
 its number. `Increment` and `Counted` are not frozen, for the reason given in `datagrams`.
 """
 
-from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from counter.config import AGE_MAX, CHATTER_MAX, DEADLINE_MS_MAX, VISITS_MAX
 from tracker import wire
+from tracker.classes import dataclass
 from tracker.errors import FrameError
 from tracker.messages import MEMBERSHIP, TEXT_MAX
 from tracker.wire import Schema

@@ -6,9 +6,9 @@ replayed in order, each exactly once; a record of kind `members` replaces the on
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
+from tracker.classes import dataclass
 from tracker.machine import Persist, Persisted, PersistFailed
 
 COUNTS = "counts"

@@ -12,11 +12,11 @@ import fcntl
 import json
 import os
 import struct
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from counter.storage.log import Log, remove_strays
+from tracker.classes import dataclass, replace
 from tracker.errors import DamagedError, LockedError, StorageError
 from tracker.files import (
     Disk,

@@ -15,7 +15,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -24,6 +23,7 @@ from counter.storage.base import COUNTS, MEMBERS, STATE, Done, Identity
 from counter.storage.directory import Directory
 from counter.storage.frames import RECORD_BYTES_MAX, RECORD_HEAD_BYTES
 from counter.storage.log import Log
+from tracker.classes import dataclass
 from tracker.errors import StorageError, StorageLostError
 from tracker.files import DISK, Disk
 from tracker.machine import Persist, Persisted, PersistFailed

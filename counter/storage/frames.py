@@ -8,11 +8,11 @@ arrived; and a bad frame with a good one behind it cannot come from a power cut,
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 from zlib import crc32
 
+from tracker.classes import dataclass
 from tracker.errors import DamagedError
 from tracker.files import newer_error, shown_path
 

@@ -21,8 +21,8 @@ IMPORTS = """
 import sys; sys.path.insert(0, {root!r})
 from counter.cli.app import run
 code = run(sys.argv[1:])
-heavy = ["anyio", "asyncio", "rich", "counter.live", "counter.messages",
-         "counter.node", "tracker.messages", "json", "tomllib"]
+heavy = ["anyio", "asyncio", "dataclasses", "hashlib", "inspect", "ipaddress", "json", "rich",
+         "tomllib", "typer", "counter.live", "counter.messages", "counter.node", "tracker.messages"]
 print(code, *[name for name in heavy if name in sys.modules])
 """
 ROOT = str(Path(__file__).parents[3])
@@ -44,6 +44,16 @@ def test_counting_imports_nothing_that_takes_time(serve):
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     assert out == "5\n0\n"
+
+
+@pytest.mark.slow
+def test_a_node_in_memory_imports_neither_a_store_on_disk_nor_what_reads_the_command_line():
+    program = "import sys; sys.path.insert(0, {root!r}); import counter.node, counter.cli.daemons\n"
+    program += "print(*[name for name in ['counter.storage.durable', 'counter.storage.log', 'rich',"
+    program += " 'secrets', 'typer'] if name in sys.modules])"
+    command = [sys.executable, "-c", program.format(root=ROOT)]
+
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "\n"
 
 
 def test_the_version_is_the_package_s(counter):

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from counter.cli.daemons import listen_endpoint, made_up_name, state_directory, whole
+from counter.cli.daemons import listen_endpoint, made_up_name, state_directory
 from counter.cli.screens import CommandError
-from counter.cli.settings import Settings
+from counter.cli.settings import Settings, whole
 from tracker.config import parse_name
 
 
