@@ -22,7 +22,8 @@ from counter.cli.app import run as run_command
 from counter.cli.full import invoked
 from counter.cli.screens import INTERRUPTED, USAGE, CommandError
 from counter.cli.settings import whole
-from loadtest import scenarios, thresholds
+from loadtest import comparing, scenarios, thresholds
+from loadtest.arguments import share
 from loadtest.scenarios import Scenario
 from loadtest.thresholds import Threshold
 from tracker.config import parse_duration
@@ -40,7 +41,6 @@ FAILED = 99
 SOCKETS, VIRTUAL = "sockets", "virtual"
 COMMAND = "run"
 
-_SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%")
 _RATE = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
 
 
@@ -59,6 +59,9 @@ def _dispatch(arguments: list[str], verbosity: int) -> int:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+    if arguments[:1] == [comparing.COMMAND]:
+        app.command("compare")(comparing.compare)
+        return invoked(app, "loadtest compare", arguments[1:])
     app.command("loadtest")(load)
     rest = arguments[1:] if arguments[:1] == [COMMAND] else arguments
     return invoked(app, "loadtest", rest)
@@ -133,8 +136,8 @@ def load(
         nodes=whole(nodes, "nodes"),
         chatter=whole(chatter, "chatter"),
         latency_s=_duration(latency, "latency"),
-        loss=_share(loss, "loss"),
-        crash=_share(crash, "crash"),
+        loss=share(loss, "loss"),
+        crash=share(crash, "crash"),
         writers=whole(writers, "writers"),
         rate=_rate(rate),
         queries=whole(queries, "queries"),
@@ -180,16 +183,6 @@ def _duration(written: str | None, name: str) -> float | None:
         return parse_duration(written)
     except ConfigError as error:
         raise CommandError(f"--{name}: {error}", code=USAGE) from error
-
-
-def _share(written: str | None, name: str) -> float | None:
-    if written is None or written == "0":
-        return None if written is None else 0.0
-    match = _SHARE.fullmatch(written)
-    if match is None:
-        shown = printable(written, 40)
-        raise CommandError(f'--{name}: "{shown}" is not a share (5%, 0.5%)', code=USAGE)
-    return round(float(match[1]) / 100, 8)
 
 
 def _rate(written: str | None) -> float | None:

@@ -35,7 +35,7 @@ class Strategy:
     play: Callable[[Stage], Play]
 
 
-OURS: Final = "gossip-counter"
+OURS: Final = "counter"
 STRATEGIES: Final = (
     Strategy("blind-push", RUMOURS, blind_push),
     Strategy("carried-set", RUMOURS, carrying_push),
