@@ -26,6 +26,7 @@ from counter.client.answers import Outcome, as_object, nothing_heard
 from counter.config import PRESETS
 from counter.messages import DOOR, GOSSIP
 from loadtest import cli as loadtest
+from loadtest import comparing
 from loadtest.report import Queries, Situation, Writes, summary
 from tracker import errors
 from tracker.config import TrackerConfig
@@ -87,9 +88,10 @@ def programs() -> Iterator[tuple[str, Any]]:
     for name in COMMANDS:
         group: Any = typer.main.get_command(build(COMMANDS, [name]))
         yield f"counter {name}", getattr(group, "commands", {name: group})[name]
-    app = typer.Typer(add_completion=False)
-    app.command("loadtest")(loadtest.load)
-    yield "loadtest", typer.main.get_command(app)
+    for name, function in (("loadtest", loadtest.load), ("loadtest compare", comparing.compare)):
+        app = typer.Typer(add_completion=False)
+        app.command(name)(function)
+        yield name, typer.main.get_command(app)
 
 
 def parameters(command: Any) -> Iterator[tuple[str, str]]:

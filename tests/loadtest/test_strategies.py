@@ -6,8 +6,10 @@ and of four standard errors of what was found here; nothing is compared that cha
 """
 
 import json
+import re
 from dataclasses import replace
 from math import exp, sqrt
+from pathlib import Path
 from statistics import mean, stdev
 
 import pytest
@@ -26,6 +28,7 @@ from loadtest.strategies.trial import BY_NAME, OURS, Outcome
 from tracker.errors import ConfigError, FrameError
 from tracker.machine import Send
 
+ROOT = Path(__file__).parents[2]
 ERRORS = 4.0
 SMALL = Setting(nodes=60)
 LOSSY, CRASHED = replace(SMALL, loss=0.1), replace(SMALL, crash=0.3)
@@ -416,7 +419,7 @@ def test_the_lines_of_the_table_fit_under_their_heads():
     assert max(len(name) for name in BY_NAME) <= COLUMNS[0][1]
 
 
-# -- the command ----------------------------------------------------------------------------
+# -- the command, and the page that shows it ------------------------------------------------
 
 
 @pytest.fixture
@@ -475,3 +478,38 @@ def test_compare_refuses_what_makes_no_sense_in_one_line(loadtest, arguments, wo
     assert (code, out) == (2, "")
     assert err.startswith(words)
     assert len(err.splitlines()) == 1
+
+
+PAGE = "docs/strategies.md"
+BLOCK = re.compile(r"```\n\$ loadtest (compare [^\n]+)\n(.*?)```", re.DOTALL)
+
+
+def test_the_page_shows_every_strategy_in_every_table():
+    page = (ROOT / PAGE).read_text(encoding="utf-8")
+    blocks = [block.splitlines() for _, block in BLOCK.findall(page)]
+
+    assert len(blocks) == 4
+    assert all(block[0] == head() for block in blocks)
+    assert all([text.split()[0] for text in block[1:]] == list(BY_NAME) for block in blocks)
+    assert [name for name in BY_NAME if f"`{name}`" not in page] == []
+
+
+@pytest.mark.soak
+def test_the_tables_on_the_page_are_what_the_commands_beside_them_print(loadtest, recorded):
+    page = (ROOT / PAGE).read_text(encoding="utf-8")
+
+    def printed(match):
+        code, out, _ = loadtest(*match[1].split())
+        assert code == 0
+        return f"```\n$ loadtest {match[1]}\n{out}```"
+
+    recorded(PAGE, BLOCK.sub(printed, page))
+
+
+def test_every_field_of_a_comparison_stands_on_the_page_of_json(loadtest):
+    _, out, _ = loadtest("compare", "--nodes", "5", "--seeds", "1", "--json")
+    shown = (ROOT / "docs/reference/json.md").read_text(encoding="utf-8")
+    told = shown.partition("## loadtest compare")[2]
+    result = json.loads(out)
+
+    assert [name for name in (*result, *result["rows"][0]) if f"`{name}`" not in told] == []
