@@ -18,15 +18,15 @@ from counter.cli.app import run as run_command
 from counter.messages import Reply
 from loadtest import cli
 from loadtest.simulation.agenda import SimulationError
-from loadtest.strategies import comparison, serf, trial
+from loadtest.strategies import comparison, production, serf, trial
 from loadtest.strategies.averaging import Averaging
 from loadtest.strategies.comparison import COLUMNS, head, line, summed_up
 from loadtest.strategies.messages import AVERAGES, RUMOURS, Halved, Marked, Rumour
 from loadtest.strategies.rumours import CarryingPush, Unvisited
-from loadtest.strategies.stage import QUERY, Collector, Setting, Stage, draw
+from loadtest.strategies.stage import QUERY, Collector, Origin, Peer, Setting, Stage, draw
 from loadtest.strategies.trial import BY_NAME, OURS, Outcome
 from tracker.errors import ConfigError, FrameError
-from tracker.machine import Send
+from tracker.machine import Leave, Send
 
 ROOT = Path(__file__).parents[2]
 ERRORS = 4.0
@@ -332,6 +332,31 @@ def test_a_strategy_that_does_not_stop_is_an_error(monkeypatch):
 
     with pytest.raises(SimulationError, match=r"one-tree has not stopped after 0\.03 s"):
         tried("one-tree")
+
+
+def test_the_product_is_tried_only_with_a_tracker_that_speaks(monkeypatch):
+    monkeypatch.setattr(production, "BOOT_S_MAX", 0.0)
+
+    with pytest.raises(SimulationError, match="the origin heard no tracker within 0 s"):
+        tried(OURS)
+
+
+def test_nothing_is_found_before_the_query_has_ended():
+    strategy = BY_NAME[OURS]
+    play = strategy.play(Stage(SMALL, 1, strategy.codec))
+
+    with pytest.raises(SimulationError, match="the query has not ended"):
+        play.found()
+
+
+def test_an_origin_leaves_what_is_no_answer_to_its_peer_and_a_bare_peer_does_nothing():
+    stage = Stage(SMALL, 1, RUMOURS)
+    origin = Origin(Peer(), Collector(stage), stage.reply(0, 0))
+
+    assert origin.start(0.0) == []
+    assert origin.receive(stage.endpoints[1], "?", 0.0) == origin.submit(Leave(), 0.0) == []
+    assert origin.tick(0.01) == origin.peer.start(0.0) == origin.peer.tick(0.0) == []
+    assert origin.deadline() == pytest.approx(0.05)
 
 
 @pytest.mark.parametrize(
