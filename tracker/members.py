@@ -12,7 +12,7 @@ A view never forgets by omission. A member stops being expected only by a record
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, lru_cache
-from typing import Final
+from typing import Any, Final
 from weakref import ReferenceType, ref
 
 from tracker.classes import dataclass, replace
@@ -23,6 +23,8 @@ ALIVE, SUSPECT, DEAD, AWAY, GONE = range(5)
 STATUS_NAMES: Final = ("alive", "suspect", "dead", "away", "gone")
 
 TOMBSTONES_MAX = 4_096
+_MIXER: Final = 0x9E3779B97F4A7C15
+"""2^64 / phi, odd (Knuth, TAOCP 6.4): a product of it is no mere XOR of its parts."""
 MERGES_MAX = 4
 PATCHED_MAX = 64
 
@@ -84,6 +86,11 @@ class Member:
         return int.from_bytes(blake2b(told, digest_size=8).digest(), "big")
 
     @property
+    def roll_mark(self) -> int:
+        """64 bits of the name and the store that is expected under it."""
+        return (position(self.name) ^ int.from_bytes(self.store[:8], "big")) * _MIXER % 2**64
+
+    @property
     def expected(self) -> bool:
         """Whether an answer without it is incomplete."""
         return self.status != GONE
@@ -143,6 +150,14 @@ class View:
             result ^= member.mark
         return result
 
+    @cached_property
+    def roll(self) -> int:
+        """64 bits that two views share when they expect the same stores under the same names."""
+        result = 0
+        for member in self.ring:
+            result ^= member.roll_mark
+        return result
+
     def at(self, pos: int) -> Member | None:
         """Return the expected member at a position."""
         index = bisect_left(self.positions, pos)
@@ -186,9 +201,13 @@ class View:
             old = members.get(member.name)
             if old is None or member.overrides(old):
                 members[member.name] = member
-        result = View(_without_oldest_tombstones(members))
+        patches: dict[str, Any] = {}
         if "ring" in self.__dict__ and len(fresh) <= PATCHED_MAX:
-            result.__dict__["ring"] = _patched(self.ring, self.positions, fresh, members)
+            patches["ring"] = _patched(self.ring, self.positions, fresh, members)
+            if "roll" in self.__dict__:
+                patches["roll"] = self.roll ^ _difference(self.members, fresh, members)
+        result = View(_without_oldest_tombstones(members))
+        result.__dict__.update(patches)
         if len(self._merges) >= MERGES_MAX:
             self._merges.clear()
         self._merges[id(news)] = (news, ref(result))
@@ -212,6 +231,18 @@ def _patched(
             ring.insert(index, member)
             positions.insert(index, pos)
     return ring
+
+
+def _difference(
+    before: dict[str, Member], fresh: Sequence[Member], after: dict[str, Member]
+) -> int:
+    """Return what changed in the roll, as bits to be flipped."""
+    result = 0
+    for name in {member.name: None for member in fresh}:
+        for member in (before.get(name), after[name]):
+            if member is not None and member.expected:
+                result ^= member.roll_mark
+    return result
 
 
 NOBODY: Final = View()

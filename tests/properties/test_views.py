@@ -89,3 +89,24 @@ def test_views_survive_the_wire_and_the_disk(pages):
 @given(st.lists(members, unique_by=lambda m: m.name))
 def test_a_page_of_news_comes_back_as_it_went(page):
     assert list(news_from_wire(news_to_wire(page))) == page
+
+
+@given(news, news)
+def test_equal_rolls_mean_that_the_same_stores_are_expected(pages, others):
+    view, other = told(pages), told(others)
+    expected, theirs = [
+        {(member.name, member.store) for member in one if member.expected} for one in (view, other)
+    ]
+
+    assert (view.roll == other.roll) == (expected == theirs)
+
+
+@given(news)
+def test_a_roll_that_was_carried_on_is_the_one_that_is_worked_out(pages):
+    view = View()
+    for page in pages:
+        assert view.ring is not None
+        assert view.roll >= 0
+        view = view.merged(page)
+
+    assert view.roll == View(dict(view.members)).roll

@@ -141,6 +141,15 @@ def test_tombstones_past_the_limit_are_dropped_the_oldest_first(monkeypatch):
     assert sorted(view.members) == ["g2", "g3", "n1"]
 
 
+def test_the_oldest_tombstone_may_be_the_news(monkeypatch):
+    monkeypatch.setattr("tracker.members.TOMBSTONES_MAX", 1)
+    first, second = make_member("n1"), make_member("n2", status=GONE)
+    view = make_view(first, second)
+    assert view.ring == [first]
+
+    assert view.merged([first.became(GONE)]).ring == []
+
+
 def test_digests_tell_apart_what_differs_in_anything():
     digests = {
         make_view(member).digest
