@@ -49,6 +49,16 @@ def measure() -> list[Row]:
     ]
 
 
+def redis_incr_us() -> float | None:
+    """Return the CPU of Redis for one INCR, in us; None where it is not installed."""
+    if shutil.which("redis-server") is None:
+        return None
+    port = free_port()
+    command = ["redis-server", "--port", str(port), "--save", "", "--appendonly", "no"]
+    with process(command, port) as pid:
+        return statistics.median([_redis(port, pid) for _ in range(ROUNDS)])
+
+
 def _redis(port: int, pid: int) -> float:
     sockets = [socket.create_connection(("127.0.0.1", port)) for _ in range(CONNECTIONS)]
     request = b"*2\r\n$4\r\nINCR\r\n$5\r\nviews\r\n"
