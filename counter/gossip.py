@@ -163,6 +163,16 @@ class Gossip:
             return self._out_of_place(sender, message)
         return handler(sender, message, now)
 
+    def reflex(self, link: Link, body: bytes, now: float) -> bytes | None:
+        """Answer a tracker's heartbeat that says nothing new, bytes for bytes.
+
+        None leaves the frame to `receive`, which would change the same and say the same.
+        """
+        if not self.membership.owns(link) or self.asker.is_busy:
+            return None
+        self._count_activity(now)
+        return self.membership.reflex(link, body, now)
+
     def submit(self, event: Event, now: float) -> list[Effect]:
         """Take the life of a stream, the word of the disk, or the wish to leave."""
         match event:
@@ -313,6 +323,7 @@ class Gossip:
     def _membership(self, link: Link, message: Any, now: float) -> list[Effect]:
         if not self.membership.owns(link):
             return self._out_of_place(link, message)
+        self._count_activity(now)
         effects = self.membership.receive(link, message, now)
         is_done = isinstance(message, Departed) and self.membership.is_departed
         if is_done and self._depart_by is not None:
@@ -351,11 +362,13 @@ class Gossip:
         return self.membership.heard_at is None and self.membership.is_cut_off
 
     def _count_activity(self, now: float) -> None:
-        if now - self._activity[-1][0] >= 1.0:
-            self._activity.append((now, self.ledger.operations))
-            while now - self._activity[0][0] > ACTIVITY_S:
-                self._activity.popleft()
-            self.membership.activity = self.ledger.operations - self._activity[0][1]
+        samples = self._activity
+        if now - samples[-1][0] >= 1.0:
+            samples.append((now, self.ledger.operations))
+        # The newest sample is less than a second old: one always stays.
+        while now - samples[0][0] > ACTIVITY_S:
+            samples.popleft()
+        self.membership.activity = self.ledger.operations - samples[0][1]
 
     def _leave(self, now: float) -> list[Effect]:
         self.ledger.is_leaving = True

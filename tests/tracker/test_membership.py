@@ -19,6 +19,7 @@ from tracker.machine import (
     Persist,
     Persisted,
     Send,
+    SendAll,
     Unreachable,
 )
 from tracker.members import ALIVE, AWAY, DEAD, GONE, SUSPECT, Member, View
@@ -154,6 +155,9 @@ class World:
                 if (node, endpoint) not in self.mute:
                     told = MEMBERSHIP.decode(MEMBERSHIP.encode(message))
                     self.do(other, "receive", link, told)
+            case SendAll(links, message):
+                for link in links:
+                    self._carry_out(key, Send(link, message))
             case Close(link) if link in self.ends:
                 node, endpoint = self.ends[link]
                 other = endpoint if key == node else node

@@ -16,6 +16,7 @@ from tracker.machine import (
     Persisted,
     PersistFailed,
     Send,
+    SendAll,
 )
 from tracker.members import ALIVE, AWAY, DEAD, GONE, SUSPECT, Member, View
 from tracker.messages import (
@@ -64,7 +65,9 @@ def sent(effects, kind, link=None):
     return [
         e.message
         for e in effects
-        if isinstance(e, Send) and isinstance(e.message, kind) and link in (None, e.to)
+        if isinstance(e, Send | SendAll) and isinstance(e.message, kind)
+        for to in (e.to if isinstance(e, SendAll) else [e.to])
+        if link in (None, to)
     ]
 
 
