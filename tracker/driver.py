@@ -200,25 +200,24 @@ class Driver:
 
     # -- streams --------------------------------------------------------------------------------
 
-    def on_frame(self, link: Link, body: bytes) -> None:
-        """Take one frame."""
+    def on_frame(self, link: Link, body: bytes) -> bytes | None:
+        """Take one frame; returns the body of the reply where a reflex has one."""
         self.traffic.frames_in += 1
         now = monotonic()
         reply = self._reflex(link, body, now)
         if reply is not None:
-            if reply and self.streams is not None and not self._is_closed:
-                self.streams.send(link, reply)
-            return
+            return None if self._is_closed else reply or None
         try:
             message = self._frames.decode(body)
         except FrameError as error:
             self.traffic.refused += 1
             refusal = Refused(NO_REQUEST, "bad-message", printable(str(error), TEXT_MAX))
             self.carry_out([Send(link, refusal)])
-            return
+            return None
         self.carry_out(self.machine.receive(link, message, now))
         if message.__class__ not in self._untimed:
             self._aim()
+        return None
 
     def on_accepted(self, link: Link, peer: Endpoint) -> None:
         """Somebody connected."""

@@ -258,11 +258,17 @@ class Membership:
 
     def deadline(self) -> float | None:
         """Say when `tick` is wanted next; None when only a tracker can change anything."""
-        times = [tracker.quiet_since + tracker.silent_s for tracker in self._by_link.values()]
-        if not self._is_departing:
-            times += [t.beat_at for t in self._by_link.values() if t.state == JOINED]
-            times += [t.retry_at for t in self._trackers if t.state == WAITING]
-        return min(times, default=None)
+        due = float("inf")
+        for tracker in self._trackers:
+            time = due
+            if tracker.link is not None:
+                time = tracker.quiet_since + tracker.silent_s
+                if tracker.state == JOINED and tracker.beat_at < time and not self._is_departing:
+                    time = tracker.beat_at
+            elif tracker.state == WAITING and not self._is_departing:
+                time = tracker.retry_at
+            due = min(due, time)
+        return due if due < float("inf") else None
 
     def depart(self, holds_counts: bool, now: float) -> list[Effect]:
         """Announce a graceful stop; each tracker says Departed, then `is_departed` is set."""
