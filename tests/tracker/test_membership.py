@@ -253,6 +253,15 @@ def test_a_node_that_hears_no_heartbeat_beats_unasked_after_two_intervals_and_th
     assert all(effects in ([], [Send(1, Beat(1, 0, 0))]) for _, effects in beats)
 
 
+def test_a_node_that_was_stopped_reads_before_it_gives_a_tracker_up():
+    node, _ = make_registered()
+    node.receive(1, heartbeat([make_member()], 1, 0), 1.0)
+
+    effects = node.tick(4.0)
+
+    assert effects == [Send(1, Beat(1, 0, 0))]
+
+
 def test_the_activity_of_a_node_travels_with_its_beat():
     world = started(1)
     world.nodes["n1"].activity = 17

@@ -41,8 +41,9 @@ from tracker.messages import (
     news_to_wire,
 )
 from tracker.pages import members_from_record, members_to_record
+from tracker.publication import Publication
 from tracker.registry import Registry
-from tracker.table import COUNT_MAX, PAGES_AT_ONCE_MAX
+from tracker.table import COUNT_MAX, PAGES_AT_ONCE_MAX, Table
 from tracker.wire import FRAME_BYTES_MAX
 
 EPOCH = b"tracker1"
@@ -163,6 +164,38 @@ def test_while_news_or_a_record_wait_no_beat_is_a_reflex():
     unsaved = rested()
     unsaved._save_wanted = True
     assert unsaved.reflex(1, beat_of(unsaved), 2.5) is None
+
+
+def test_while_others_wait_for_news_or_a_list_no_reader_is_settled():
+    table = Table(EPOCH)
+    table.put(make_member(), 0.0)
+    publication = Publication(table, 0.05)
+    publication.add(1)
+    publication.acknowledged(1, 1)
+    publication.due(0.0)
+    assert publication.is_settled(1)
+
+    publication.add(2)
+    publication.acknowledged(2, 1)
+    assert not publication.is_settled(1)
+    publication.due(1.0)
+    assert publication.is_settled(1)
+
+    publication.changed()
+    assert not publication.is_settled(1)
+
+
+def test_a_tracker_that_was_stopped_for_more_than_a_second_blames_nobody_for_it():
+    registry = rested()
+    for link in (1, 2):
+        beat(registry, link, now=2.0)
+
+    registry.tick(4.2)
+    run(registry, 6.1)
+    assert status(registry) == ALIVE
+
+    run(registry, 6.3)
+    assert status(registry) == SUSPECT
 
 
 def test_a_heartbeat_without_news_is_one_effect_for_all_who_lack_nothing():
