@@ -4,6 +4,7 @@ The tracker and the node that are measured are processes of their own, as people
 """
 
 import asyncio
+import os
 import socket
 import subprocess
 import time
@@ -67,6 +68,8 @@ class Rest:
 
     tracker: float
     nodes: float
+    kernel: float
+    """What of `nodes` was spent in the kernel."""
     boot_s: float
 
 
@@ -78,10 +81,11 @@ async def rest_of(port: int, pid: int) -> Rest:
         # Some seconds first, until each has heard of all.
         await asyncio.sleep(SETTLE_S)
         with rare_collections():  # as in every daemon
-            tracker, nodes = cpu_s(pid), time.process_time()
+            tracker, nodes, kernel = cpu_s(pid), time.process_time(), os.times().system
             await asyncio.sleep(REST_S)
             tracker, nodes = cpu_s(pid) - tracker, time.process_time() - nodes
-    return Rest(tracker / REST_S, nodes / REST_S, boot_s)
+            kernel = os.times().system - kernel
+    return Rest(tracker / REST_S, nodes / REST_S, kernel / REST_S, boot_s)
 
 
 def against_redis(share: float, incr_us: float | None) -> str:
@@ -155,6 +159,7 @@ def measure() -> list[Row]:
             floor(NODES_FLOOR),
             command,
         ),
+        Row("of that, in the kernel", against_redis(rested.kernel, incr_us), "", command),
         Row(f"{NODES} nodes up, in one process", f"{rested.boot_s:.1f} s", "", command),
         Row("node starts (port open)", f"{starts[2]:.0f} ms", "300 ms", command),
         Row("node at rest: CPU", f"{100 * alone:.2f} % of a core", "1 %", command),
