@@ -4,19 +4,26 @@ The tracker and the node that are measured are processes of their own, as people
 """
 
 import asyncio
+import os
 import socket
 import subprocess
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 
 import uvloop
 
+from benchmarks.door import redis_incr_us
 from benchmarks.machine import Row, counter_command, cpu_s, free_port, process, rss_mb
 from loadtest.cluster import Cluster
+from tracker.daemon import rare_collections
 
 NODES = 1_000
 REST_S = 10.0
+SETTLE_S = 3.0
+TRACKER_FLOOR, NODES_FLOOR = 0.03, 0.02
+FLOOR_INCR_US = 5.2
 
 
 class Wiretap:
@@ -55,16 +62,42 @@ async def heartbeat_bytes(port: int) -> float:
     return used / REST_S
 
 
-async def tracker_share(port: int, pid: int) -> tuple[float, float]:
-    """Return the share of a core a tracker uses for 1000 members at rest, and the boot time."""
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What 1000 members at rest cost, in shares of a core, and how long they took to boot."""
+
+    tracker: float
+    nodes: float
+    kernel: float
+    """What of `nodes` was spent in the kernel."""
+    boot_s: float
+
+
+async def rest_of(port: int, pid: int) -> Rest:
+    """Let 1000 members of this process rest at a tracker, which is a process of its own."""
     began = time.monotonic()
     async with Cluster(NODES, tracker=("127.0.0.1", port)):
         boot_s = time.monotonic() - began
-        await asyncio.sleep(2)
-        before = cpu_s(pid)
-        await asyncio.sleep(REST_S)
-        used = cpu_s(pid) - before
-    return used / REST_S, boot_s
+        # Some seconds first, until each has heard of all.
+        await asyncio.sleep(SETTLE_S)
+        with rare_collections():  # as in every daemon
+            tracker, nodes, kernel = cpu_s(pid), time.process_time(), os.times().system
+            await asyncio.sleep(REST_S)
+            tracker, nodes = cpu_s(pid) - tracker, time.process_time() - nodes
+            kernel = os.times().system - kernel
+    return Rest(tracker / REST_S, nodes / REST_S, kernel / REST_S, boot_s)
+
+
+def against_redis(share: float, incr_us: float | None) -> str:
+    """Return what one member costs each second, in Redis's INCRs of the same run."""
+    if incr_us is None:
+        return f"{100 * share:.1f} %"
+    return f"{100 * share:.1f} %, {share / NODES * 1e6 / incr_us:.1f} INCR"
+
+
+def floor(share: float) -> str:
+    """Return a floor that was set on a machine where Redis takes FLOOR_INCR_US for an INCR."""
+    return f"{100 * share:g} %, {share / NODES * 1e6 / FLOOR_INCR_US:.1f} INCR"
 
 
 def node_start_ms(port: int, directory: str) -> float:
@@ -108,15 +141,27 @@ def measure() -> list[Row]:
             with process(node, node_port) as pid:
                 before = cpu_s(pid)
                 time.sleep(REST_S)
-                rest, memory = (cpu_s(pid) - before) / REST_S, rss_mb(pid)
-            share, boot_s = uvloop.run(tracker_share(port, tracker))
+                alone, memory = (cpu_s(pid) - before) / REST_S, rss_mb(pid)
+            rested = uvloop.run(rest_of(port, tracker))
+    incr_us = redis_incr_us()
     command = "python -m benchmarks membership"
-    share_of = f"tracker with {NODES} nodes, nothing changing"
     return [
         Row("heartbeats both ways, a node and second", f"{per_s:.0f} bytes", "100 bytes", command),
-        Row(share_of, f"{100 * share:.1f} % of a core", "10 %", command),
-        Row(f"{NODES} nodes up, in one process", f"{boot_s:.1f} s", "", command),
+        Row(
+            f"tracker with {NODES} nodes, nothing changing: core; a node and second",
+            against_redis(rested.tracker, incr_us),
+            floor(TRACKER_FLOOR),
+            command,
+        ),
+        Row(
+            f"{NODES} nodes in one process, nothing changing: core; a node and second",
+            against_redis(rested.nodes, incr_us),
+            floor(NODES_FLOOR),
+            command,
+        ),
+        Row("of that, in the kernel", against_redis(rested.kernel, incr_us), "", command),
+        Row(f"{NODES} nodes up, in one process", f"{rested.boot_s:.1f} s", "", command),
         Row("node starts (port open)", f"{starts[2]:.0f} ms", "300 ms", command),
-        Row("node at rest: CPU", f"{100 * rest:.2f} % of a core", "1 %", command),
+        Row("node at rest: CPU", f"{100 * alone:.2f} % of a core", "1 %", command),
         Row("node at rest: memory", f"{memory:.0f} MB", "40 MB", command),
     ]

@@ -113,7 +113,9 @@ class Gossip:
         self._saved_view = self._followed = self.membership.view
         self._save_at: float | None = None
         self._saved_at = float("-inf")
+        # Empty while nothing was done for so long; `_counted` is how much had been done then.
         self._activity: deque[tuple[float, int]] = deque(maxlen=ACTIVITY_SAMPLES_MAX)
+        self._counted = 0
         self._depart_by: float | None = None
         self._handlers: dict[type, Callable[[Any, Any, float], list[Effect]]] = {
             Ask: self._ask,
@@ -153,7 +155,7 @@ class Gossip:
 
     def start(self, now: float) -> list[Effect]:
         """Begin: look for the trackers."""
-        self._activity.append((now, self.ledger.operations))
+        self._counted = self.ledger.operations
         return self.membership.start(now)
 
     def receive(self, sender: Address, message: Any, now: float) -> list[Effect]:
@@ -162,6 +164,16 @@ class Gossip:
         if handler is None:
             return self._out_of_place(sender, message)
         return handler(sender, message, now)
+
+    def reflex(self, link: Link, body: bytes, now: float) -> bytes | None:
+        """Answer a tracker's heartbeat that says nothing new, bytes for bytes.
+
+        None leaves the frame to `receive`, which would change the same and say the same.
+        """
+        if not self.membership.owns(link) or self.asker.is_busy:
+            return None
+        self._count_activity(now)
+        return self.membership.reflex(link, body, now)
 
     def submit(self, event: Event, now: float) -> list[Effect]:
         """Take the life of a stream, the word of the disk, or the wish to leave."""
@@ -209,12 +221,8 @@ class Gossip:
     def deadline(self) -> float | None:
         """Say when `tick` is wanted next."""
         due = self.membership.deadline()
-        for time in (
-            self.asker.deadline() if self.asker.is_busy else None,
-            self.relay.deadline(),
-            self._save_at,
-            self._depart_by,
-        ):
+        asker = self.asker.deadline() if self.asker.is_busy else None
+        for time in (asker, self.relay.deadline(), self._save_at, self._depart_by):
             if time is not None and (due is None or time < due):
                 due = time
         return due
@@ -313,6 +321,7 @@ class Gossip:
     def _membership(self, link: Link, message: Any, now: float) -> list[Effect]:
         if not self.membership.owns(link):
             return self._out_of_place(link, message)
+        self._count_activity(now)
         effects = self.membership.receive(link, message, now)
         is_done = isinstance(message, Departed) and self.membership.is_departed
         if is_done and self._depart_by is not None:
@@ -351,11 +360,20 @@ class Gossip:
         return self.membership.heard_at is None and self.membership.is_cut_off
 
     def _count_activity(self, now: float) -> None:
-        if now - self._activity[-1][0] >= 1.0:
-            self._activity.append((now, self.ledger.operations))
-            while now - self._activity[0][0] > ACTIVITY_S:
-                self._activity.popleft()
-            self.membership.activity = self.ledger.operations - self._activity[0][1]
+        samples, operations = self._activity, self.ledger.operations
+        if not samples:
+            if operations == self._counted:
+                return
+            samples.append((now, self._counted))
+        if now - samples[-1][0] >= 1.0:
+            samples.append((now, operations))
+        # The newest sample is less than a second old: one always stays.
+        while now - samples[0][0] > ACTIVITY_S:
+            samples.popleft()
+        self.membership.activity = activity = operations - samples[0][1]
+        if not activity:
+            samples.clear()
+            self._counted = operations
 
     def _leave(self, now: float) -> list[Effect]:
         self.ledger.is_leaving = True

@@ -102,6 +102,7 @@ class Node:
             self._emitted,
             UNTIMED,
             asks(machine.relay, machine.ledger.counters, machine.asker.is_own, machine.membership),
+            reflex=machine.reflex,
         )
         self._streams = TcpStreams(
             self.driver,

@@ -29,6 +29,7 @@ from tracker.machine import (
     Persisted,
     PersistFailed,
     Send,
+    SendAll,
     Undelivered,
     Unreachable,
 )
@@ -36,6 +37,8 @@ from tracker.messages import NO_REQUEST, TEXT_MAX, Refused
 from tracker.text import printable
 from tracker.transport.base import Datagrams, Streams
 from tracker.wire import Codec
+
+Reflex = Callable[[Link, bytes, float], bytes | None]
 
 
 class Records(Protocol):
@@ -72,10 +75,13 @@ class Driver:
         on_emit: Callable[[Emit], None],
         untimed: frozenset[type] = frozenset(),
         express: Express = lambda body, now: None,
+        reflex: Reflex = lambda link, body, now: None,
     ) -> None:
         """Make a driver; `untimed` are messages that never bring a deadline nearer than 1 s.
 
         `express` is a shorter way past messages and machine, for datagrams that need neither.
+        `reflex` is one for frames: it returns the body of the reply, empty for none. Nothing
+        may be due sooner by what it takes.
         """
         self.machine = machine
         self.traffic = Traffic()
@@ -87,6 +93,7 @@ class Driver:
         self._on_emit = on_emit
         self._untimed = untimed
         self._express = express
+        self._reflex = reflex
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._due: float | None = None
@@ -145,7 +152,11 @@ class Driver:
 
     def _carry_out_rare(self, effect: Effect) -> None:
         assert self.streams is not None
-        if isinstance(effect, Open):
+        if isinstance(effect, SendAll):
+            body = self._frames.encode(effect.message)
+            for link in effect.to:
+                self.streams.send(link, body)
+        elif isinstance(effect, Open):
             self.streams.open(effect.to)
         elif isinstance(effect, Close):
             self.streams.close_link(effect.link)
@@ -189,19 +200,24 @@ class Driver:
 
     # -- streams --------------------------------------------------------------------------------
 
-    def on_frame(self, link: Link, body: bytes) -> None:
-        """Take one frame."""
+    def on_frame(self, link: Link, body: bytes) -> bytes | None:
+        """Take one frame; returns the body of the reply where a reflex has one."""
         self.traffic.frames_in += 1
+        now = monotonic()
+        reply = self._reflex(link, body, now)
+        if reply is not None:
+            return None if self._is_closed else reply or None
         try:
             message = self._frames.decode(body)
         except FrameError as error:
             self.traffic.refused += 1
             refusal = Refused(NO_REQUEST, "bad-message", printable(str(error), TEXT_MAX))
             self.carry_out([Send(link, refusal)])
-            return
-        self.carry_out(self.machine.receive(link, message, monotonic()))
+            return None
+        self.carry_out(self.machine.receive(link, message, now))
         if message.__class__ not in self._untimed:
             self._aim()
+        return None
 
     def on_accepted(self, link: Link, peer: Endpoint) -> None:
         """Somebody connected."""
@@ -223,7 +239,9 @@ class Driver:
 
     def _aim(self) -> None:
         """Set the timer if the machine wants it earlier than it is set."""
-        due = self.machine.deadline()
+        self._aim_at(self.machine.deadline())
+
+    def _aim_at(self, due: float | None) -> None:
         if due is None or self._is_closed or (self._due is not None and self._due <= due):
             return
         if self._timer is not None:
@@ -234,9 +252,16 @@ class Driver:
 
     def _on_timer(self) -> None:
         self._due = self._timer = None
+        due = self.machine.deadline()
+        # Most often what the timer was set for has moved on meanwhile, and nothing is due.
+        if due is not None and due <= monotonic():
+            due = self._ticked()
+        self._aim_at(due)
+
+    def _ticked(self) -> float | None:
         if self.datagrams is not None:
             self.datagrams.drain()
         due = self.machine.deadline()
         if due is not None and due <= monotonic():
             self.carry_out(self.machine.tick(monotonic()))
-        self._aim()
+        return self.machine.deadline()

@@ -32,6 +32,14 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
+class SendAll:
+    """Deliver one message on many links, as a `Send` for each of them in turn would."""
+
+    to: tuple[Link, ...]
+    message: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Open:
     """Open a stream; comes back as `Opened`, or as `Unreachable`."""
 
@@ -66,7 +74,7 @@ class Emit:
     details: dict[str, Any]
 
 
-Effect = Send | Open | Close | Persist | Emit
+Effect = Send | SendAll | Open | Close | Persist | Emit
 
 
 # -- events -------------------------------------------------------------------------------

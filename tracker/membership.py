@@ -4,7 +4,7 @@ One stream to each tracker, each in one of these states:
 
     OPENING   asked for; comes back as Opened or Unreachable
     JOINING   open, Register is sent; comes back as Registered or Refused
-    JOINED    beats go out, heartbeats come in
+    JOINED    each heartbeat is answered with a beat; without any, beats go out all the same
     WAITING   lost, refused or silent; tried again after a jittered pause that doubles
     REFUSED   refused for a reason that no later try changes; left alone for good
 
@@ -48,6 +48,7 @@ from tracker.messages import (
     news_from_wire,
 )
 from tracker.pages import PAGE_MEMBERS_MIN, pages_of
+from tracker.pulse import beat_body, heartbeat_body
 from tracker.table import COUNT_MAX
 from tracker.text import printable
 
@@ -55,6 +56,8 @@ OPENING, JOINING, JOINED, WAITING, REFUSED = range(5)
 
 SILENT_INTERVALS: Final = 3
 """Missed heartbeats after which an open stream is given up."""
+BEAT_AFTER_INTERVALS: Final = 2
+"""Intervals since the last beat after which a node beats unasked, and from then on in each."""
 LOOK_GAP_S: Final = 0.05
 """Least pause between two tries at a tracker, however many queries want to know of it."""
 
@@ -89,6 +92,7 @@ class _Tracker:
     version: int = 0
     heard_at: float | None = None
     quiet_since: float = 0.0
+    beat_at: float = 0.0
 
 
 class Membership:
@@ -122,7 +126,6 @@ class Membership:
         self._by_endpoint = {tracker.endpoint: tracker for tracker in self._trackers}
         self._by_link: dict[Link, _Tracker] = {}
         self._started_at = 0.0
-        self._beat_at = 0.0
         self._has_joined = False
         self._is_departing = False
         self._lost_to: tuple[bytes, int] | None = None
@@ -189,7 +192,6 @@ class Membership:
     def start(self, now: float) -> list[Effect]:
         """Begin: open a stream to every tracker."""
         self._started_at = now
-        self._beat_at = now + self._interval_s
         return [_open(tracker, now) for tracker in self._trackers]
 
     def receive(self, link: Link, message: Any, now: float) -> list[Effect]:
@@ -207,6 +209,20 @@ class Membership:
             case Departed():
                 return self._departed(tracker, link)
         return []
+
+    def reflex(self, link: Link, body: bytes, now: float) -> bytes | None:
+        """Answer a heartbeat that says nothing new with the body of a beat, both in bytes.
+
+        None leaves the frame to `receive`, which would change the same and say the same.
+        """
+        tracker = self._by_link.get(link)
+        if tracker is None or tracker.state != JOINED or not tracker.is_caught_up:
+            return None
+        if self._is_departing or body != heartbeat_body(tracker.epoch, tracker.version):
+            return None
+        tracker.quiet_since = tracker.heard_at = now
+        tracker.beat_at = now + BEAT_AFTER_INTERVALS * self._interval_s
+        return beat_body(tracker.version, self.member.incarnation, self.activity)
 
     def submit(self, event: Event, now: float) -> list[Effect]:
         """Take the life of a stream; what belongs to others is ignored."""
@@ -226,28 +242,33 @@ class Membership:
     def tick(self, now: float) -> list[Effect]:
         """Beat, try again, give up on the silent: whatever is due."""
         due = self.deadline()
-        if due is not None and now - due > self._interval_s:
+        if due is not None and now - due >= self._interval_s:
             # This node itself was stopped: what the trackers said may lie in its sockets.
             for tracker in self._trackers:
                 tracker.quiet_since = now
         effects: list[Effect] = []
         for tracker in self._trackers:
             effects += self._watched(tracker, now)
-        if now >= self._beat_at:
-            self._beat_at += self._interval_s
-            if self._beat_at <= now:
-                self._beat_at = now + self._interval_s
-            effects += self._beats()
+        if not self._is_departing:
+            for link, tracker in self._by_link.items():
+                if tracker.state == JOINED and now >= tracker.beat_at:
+                    effects.append(self._beat(tracker, link, now))
+                    tracker.beat_at = now + self._interval_s
         return effects
 
     def deadline(self) -> float | None:
         """Say when `tick` is wanted next; None when only a tracker can change anything."""
-        times = [tracker.quiet_since + tracker.silent_s for tracker in self._by_link.values()]
-        if self._by_link and not self._is_departing:
-            times.append(self._beat_at)
-        if not self._is_departing:
-            times += [t.retry_at for t in self._trackers if t.state == WAITING]
-        return min(times, default=None)
+        due = float("inf")
+        for tracker in self._trackers:
+            time = due
+            if tracker.link is not None:
+                time = tracker.quiet_since + tracker.silent_s
+                if tracker.state == JOINED and tracker.beat_at < time and not self._is_departing:
+                    time = tracker.beat_at
+            elif tracker.state == WAITING and not self._is_departing:
+                time = tracker.retry_at
+            due = min(due, time)
+        return due if due < float("inf") else None
 
     def depart(self, holds_counts: bool, now: float) -> list[Effect]:
         """Announce a graceful stop; each tracker says Departed, then `is_departed` is set."""
@@ -334,7 +355,7 @@ class Membership:
             own, reign=reign, incarnation=max(own.incarnation, message.incarnation)
         )
         is_raised = self.member.rank > own.rank
-        effects += self._beats() if is_raised else [self._beat(tracker, link)]
+        effects += self._beats(now) if is_raised else [self._beat(tracker, link, now)]
         if self._knows_more_than(message.digest):
             effects += [Send(link, Teach(page)) for page in pages_of(self.view)]
         return effects
@@ -358,7 +379,7 @@ class Membership:
         tracker.quiet_since = now
         if message.since > tracker.version:
             # A page before this one is lost: say again where we stand.
-            return [self._beat(tracker, link)]
+            return [self._beat(tracker, link, now)]
         try:
             news = news_from_wire(message.page)
         except FrameError as error:
@@ -376,10 +397,10 @@ class Membership:
             self.view = self.view.merged(news)
             effects += self._joined(tracker, now)
             effects += self._name_lost()
-            denials = self._denials()
-        if denials or self._is_departing or message.version == message.since:
+            denials = self._denials(now)
+        if denials or self._is_departing:
             return effects + denials
-        return [*effects, self._beat(tracker, link)]
+        return [*effects, self._beat(tracker, link, now)]
 
     def _joined(self, tracker: _Tracker, now: float) -> list[Effect]:
         known = self.view.get(self.member.name)
@@ -398,7 +419,7 @@ class Membership:
         }
         return [Emit("joined", details)]
 
-    def _denials(self) -> list[Effect]:
+    def _denials(self, now: float) -> list[Effect]:
         """Compare the view's record of this node with the truth; deny what is wrong in it."""
         own, told = self.member, self.view.get(self.member.name)
         if told is None or (told.store, told.epoch) != (own.store, own.epoch):
@@ -407,7 +428,8 @@ class Membership:
         if told.status != ALIVE and told.incarnation >= own.incarnation:
             incarnation = min(told.incarnation + 1, COUNT_MAX)
         self.member = replace(own, reign=max(own.reign, told.reign), incarnation=incarnation)
-        return self._beats() if incarnation > max(own.incarnation, told.incarnation) else []
+        is_denied = incarnation > max(own.incarnation, told.incarnation)
+        return self._beats(now) if is_denied else []
 
     def _name_lost(self) -> list[Effect]:
         """Say, once for each, that a later record gives this node's name to somebody else."""
@@ -452,16 +474,17 @@ class Membership:
 
     # -- beats --------------------------------------------------------------------------------
 
-    def _beats(self) -> list[Effect]:
+    def _beats(self, now: float) -> list[Effect]:
         if self._is_departing:
             return []
         return [
-            self._beat(tracker, link)
+            self._beat(tracker, link, now)
             for link, tracker in self._by_link.items()
             if tracker.state == JOINED
         ]
 
-    def _beat(self, tracker: _Tracker, link: Link) -> Effect:
+    def _beat(self, tracker: _Tracker, link: Link, now: float) -> Effect:
+        tracker.beat_at = now + BEAT_AFTER_INTERVALS * self._interval_s
         return Send(link, Beat(tracker.version, self.member.incarnation, self.activity))
 
 

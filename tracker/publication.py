@@ -14,7 +14,7 @@ a single one waits for nothing.
 """
 
 from tracker.classes import dataclass
-from tracker.machine import Effect, Link, Send
+from tracker.machine import Effect, Link, Send, SendAll
 from tracker.table import Table
 
 GAP_PER_READER_S = 0.0005
@@ -68,10 +68,28 @@ class Publication:
         self._is_wanted = False
         self._newcomers.clear()
         self._published_at = self._listed_at = now
-        effects: list[Effect] = []
+        version = self._table.version
+        settled, effects = list[Link](), list[Effect]()
         for link, reader in self._readers.items():
-            effects += self._sent(link, reader)
+            if reader.acknowledged == version:
+                settled.append(link)
+            else:
+                effects += self._sent(link, reader)
+        if settled:
+            [idle] = self._table.heartbeats(version)
+            effects.append(SendAll(tuple(settled), idle))
         return effects
+
+    def is_settled(self, link: Link) -> bool:
+        """Whether nobody waits for anything, and this reader has acknowledged all there is.
+
+        Then a beat that acknowledges it again changes nothing here.
+        """
+        return (
+            self._readers[link].acknowledged == self._table.version
+            and not self._is_wanted
+            and not self._newcomers
+        )
 
     def due(self, now: float) -> list[Effect]:
         """Return the news that may go out by now."""

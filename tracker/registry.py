@@ -60,6 +60,7 @@ from tracker.messages import (
 )
 from tracker.pages import cut, members_from_record, members_to_record
 from tracker.publication import Publication
+from tracker.pulse import activity_in
 from tracker.table import COUNT_MAX, Table, is_sane
 from tracker.text import printable
 
@@ -138,6 +139,24 @@ class Registry:
             return _unexpected(sender, message)
         return self._with_due(handler(self, sender, message, now), now)
 
+    def reflex(self, link: Link, body: bytes, now: float) -> bytes | None:
+        """Take a beat that says nothing new, in bytes; None leaves the frame to `receive`.
+
+        Changes exactly what `receive` would change, which would return no effects; nothing is
+        due any sooner by it. A beat is not answered.
+        """
+        registration = self._links.get(link)
+        if registration is None or self._save_wanted or not self._publication.is_settled(link):
+            return None
+        name = registration.name
+        activity = activity_in(body, self.table.version, self.table.members[name].incarnation)
+        if activity is None:
+            return None
+        registration.heard_at = now
+        registration.activity = activity
+        self._detector.heard(name, now)
+        return b""
+
     def submit(self, event: Event, now: float) -> list[Effect]:
         """Take one event: a link's end, what became of a record, the wish to stop."""
         effects: list[Effect] = []
@@ -156,8 +175,9 @@ class Registry:
     def tick(self, now: float) -> list[Effect]:
         """Say who has fallen silent, send the heartbeat, publish and save what is due."""
         late_s = now - self.deadline()
-        if late_s > self._config.suspect_after_s / 2:
-            # The tracker itself was stopped: the beats it missed may lie in its sockets.
+        if late_s > (self._config.suspect_after_s - self._config.interval_s) / 2:
+            # The tracker itself was stopped: the beats it missed may lie in its sockets, and
+            # those that answer its heartbeat come as late as that went out.
             self._detector.excuse(late_s)
         effects: list[Effect] = []
         for name, verdict in self._detector.due(now):

@@ -138,7 +138,7 @@ class Tracker:
         self.endpoint: Endpoint = self._socket.getsockname()[:2]
         machine = Registry(settings.config, os.urandom(8), saved, random.Random(os.urandom(8)))
         self.machine = machine
-        self.driver = Driver(machine, MEMBERSHIP, None, on_emit)
+        self.driver = Driver(machine, MEMBERSHIP, None, on_emit, reflex=machine.reflex)
         self._streams = TcpStreams(
             self.driver,
             role="tracker",

@@ -30,6 +30,7 @@ from tracker.machine import (
     Open,
     Persist,
     Send,
+    SendAll,
 )
 
 TICKS_PER_MOMENT_MAX = 1_000
@@ -237,6 +238,10 @@ class Host:
 
     def _carry_out_rare(self, effect: Effect) -> None:
         match effect:
+            case SendAll(links, message):
+                self.sent += len(links)
+                for link in links:
+                    self._streams.send(self, link, message)
             case Persist():
                 self.disk.write(effect)
             case Open(to):

@@ -1,7 +1,7 @@
 """What every transport promises, held against each of them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -22,6 +22,7 @@ class Recorder:
     refused: list[tuple[Endpoint, bytes]] = field(default_factory=list)
     drains: list[int] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    answer: Callable[[int, bytes], bytes | None] = lambda link, body: None
 
     def _note(self, *what: object) -> None:
         self.heard.append(what)
@@ -45,8 +46,9 @@ class Recorder:
     def on_unreachable(self, to: Endpoint, reason: str) -> None:
         self._note("unreachable", to, reason)
 
-    def on_frame(self, link: int, body: bytes) -> None:
+    def on_frame(self, link: int, body: bytes) -> bytes | None:
         self._note("frame", link, body)
+        return self.answer(link, body)
 
     def on_closed(self, link: int, reason: str) -> None:
         self._note("closed", link)
@@ -151,6 +153,26 @@ async def test_frames_arrive_in_order_on_both_directions(streams: StreamPair) ->
 
     assert [row[2] for row in (await theirs.until(101))[1:]] == [b"%d" % n for n in range(100)]
     assert [row[2] for row in (await ours.until(101))[1:]] == [b"-%d" % n for n in range(100)]
+
+
+async def test_a_frame_answered_at_once_is_answered_after_what_was_sent_before(
+    streams: StreamPair,
+) -> None:
+    a, ours, b, theirs = streams
+
+    def answer(link: int, body: bytes) -> bytes | None:
+        b.send(link, b"sent on " + body)
+        return b"answer to " + body
+
+    theirs.answer = answer
+    a.open(b.endpoint)
+    ((_, link, _),) = await ours.until(1)
+
+    a.send(link, b"1")
+    a.send(link, b"2")
+
+    heard = [body for _, _, body in (await ours.until(5))[1:]]
+    assert heard == [b"sent on 1", b"answer to 1", b"sent on 2", b"answer to 2"]
 
 
 async def test_what_was_sent_before_a_close_arrives_before_the_end(streams: StreamPair) -> None:

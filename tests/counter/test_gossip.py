@@ -12,6 +12,7 @@ from counter.messages import (
     ACK_DISK,
     ACK_MEMORY,
     DECREASED,
+    DOOR,
     RING,
     ROWS_PER_PAGE,
     UNTIL_ALL,
@@ -44,7 +45,6 @@ from tracker.machine import (
 from tracker.members import DEAD, Member, View, position
 from tracker.messages import (
     LISTED_PER_PAGE,
-    Beat,
     Departed,
     Departing,
     Find,
@@ -491,13 +491,45 @@ def test_beats_tell_how_much_was_done_in_the_last_half_minute():
     for second in range(1, ACTIVITY_S + 20):
         if second < 10:
             gossip.receive(CLIENT, Get(1, "k"), second - 0.5)
-        beats = messages(gossip.tick(float(second)), TRACKER_LINK)
-        told += [m.activity for m in beats if isinstance(m, Beat)]
-        gossip.receive(TRACKER_LINK, make_heartbeat(version=1, since=1), float(second))
+        idle = make_heartbeat(version=1, since=1)
+        [beat] = messages(gossip.receive(TRACKER_LINK, idle, float(second)), TRACKER_LINK)
+        told.append(beat.activity)
 
     assert max(told) == 9
     assert told[8] == 9
     assert told[-1] == 0
+
+
+def answered(gossip, body, now, *, by_reflex):
+    """Return the body of the answer to a frame of the tracker, None if it has none."""
+    if by_reflex and (reply := gossip.reflex(TRACKER_LINK, body, now)) is not None:
+        return reply
+    beats = messages(gossip.receive(TRACKER_LINK, DOOR.decode(body), now), TRACKER_LINK)
+    return DOOR.encode(beats[-1]) if beats else None
+
+
+def test_a_node_with_reflexes_tells_the_same_activity_as_one_without():
+    quick, common = started(1), started(1)
+    idle = DOOR.encode(make_heartbeat(version=1, since=1))
+    for second in [*range(1, 70), 69.5, 70, 200, 201.9, 202]:
+        for gossip in (quick, common):
+            for _ in range(int(second) % 7 if int(second) in range(5, 25) else 0):
+                gossip.receive(CLIENT, Get(1, "k"), second - 0.5)
+
+        reply = answered(quick, idle, float(second), by_reflex=True)
+
+        assert reply == answered(common, idle, float(second), by_reflex=False)
+        assert quick.deadline() == common.deadline()
+
+
+def test_a_busy_node_and_a_client_s_frame_have_no_reflex():
+    gossip = started(3)
+    idle = DOOR.encode(make_heartbeat(version=1, since=1))
+    assert gossip.reflex(TRACKER_LINK, idle, 0.9) is not None
+
+    assert gossip.reflex(CLIENT, idle, 1.0) is None
+    gossip.receive(CLIENT, make_query(), 1.0)
+    assert gossip.reflex(TRACKER_LINK, idle, 1.1) is None
 
 
 # -- leaving --------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from tracker.machine import (
     Persist,
     Persisted,
     Send,
+    SendAll,
     Undelivered,
     Unreachable,
 )
@@ -253,3 +254,60 @@ async def test_after_the_close_nothing_is_carried_out_and_nothing_ticks(here):
 
     assert here.emitted == [Emit("late", {})]
     assert here.machine.told == ["start", Persisted(1)]
+
+
+# -- reflexes ---------------------------------------------------------------------------------
+
+
+async def test_what_a_reflex_takes_is_answered_in_bytes_and_the_machine_hears_nothing(network):
+    question, answer = MEMBERSHIP.encode(Beat(1, 2, 3)), MEMBERSHIP.encode(Departed(2))
+    asker = Place(network, HERE)
+    taker = Place(
+        network, THERE, reflex=lambda link, body, now: answer if body == question else None
+    )
+    asker.start()
+    taker.start()
+    asker.driver.carry_out([Open(THERE)])
+    await asker.machine.until(Opened(1, THERE))
+
+    asker.driver.carry_out([Send(1, Beat(1, 2, 3)), Send(1, Beat(4, 5, 6))])
+
+    await asker.machine.until((1, Departed(2)))
+    await taker.machine.until((1, Beat(4, 5, 6)))
+    assert (1, Beat(1, 2, 3)) not in taker.machine.told
+    assert taker.driver.traffic.frames_in == 2
+
+
+async def test_a_reflex_may_take_a_frame_without_an_answer_and_a_closed_driver_gives_none(here):
+    replies = [b"", b"reply", b"reply"]
+    here.driver._reflex = lambda link, body, now: replies.pop(0)
+
+    assert here.driver.on_frame(1, b"x") is None
+    assert here.driver.on_frame(1, b"x") == b"reply"
+    here.driver.close()
+    assert here.driver.on_frame(1, b"x") is None
+
+
+async def test_one_message_for_many_links_reaches_each_of_them(here, there):
+    here.start()
+    here.driver.carry_out([Open(THERE), Open(THERE)])
+    await here.machine.until(Opened(2, THERE))
+
+    here.driver.carry_out([SendAll((2, 1), Departed(4))])
+
+    await there.machine.until((1, Departed(4)))
+    await there.machine.until((2, Departed(4)))
+
+
+async def test_a_timer_whose_deadline_has_moved_on_reads_nothing_and_ticks_nobody(here):
+    here.machine.wants = monotonic()
+    here.start()
+    drains = []
+    here.datagrams.drain = lambda: drains.append(here.machine.wants)
+    here.machine.wants = monotonic() + 0.05
+    first = here.machine.wants
+
+    await here.machine.until("tick")
+
+    assert drains == [first]
+    assert here.machine.told == ["start", "tick"]

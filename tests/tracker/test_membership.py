@@ -6,6 +6,8 @@ from collections import Counter, deque
 from math import inf
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tracker.admission import IN_USE_TRIES_MAX
 from tracker.config import TrackerConfig
@@ -19,6 +21,7 @@ from tracker.machine import (
     Persist,
     Persisted,
     Send,
+    SendAll,
     Unreachable,
 )
 from tracker.members import ALIVE, AWAY, DEAD, GONE, SUSPECT, Member, View
@@ -48,7 +51,9 @@ CLIENT = 1_000_000
 class World:
     """Trackers and nodes; a message takes no time, a lost link is noticed at once."""
 
-    def __init__(self):
+    def __init__(self, *, reflexes=False):
+        self.reflexes = reflexes
+        self.reflected = Counter()
         self.now = 0.0
         self.rng = random.Random(4711)
         self.trackers = {}
@@ -152,8 +157,10 @@ class World:
                 other = endpoint if key == node else node
                 self.counted[type(message)] += 1
                 if (node, endpoint) not in self.mute:
-                    told = MEMBERSHIP.decode(MEMBERSHIP.encode(message))
-                    self.do(other, "receive", link, told)
+                    self._arrive(other, link, MEMBERSHIP.encode(message))
+            case SendAll(links, message):
+                for link in links:
+                    self._carry_out(key, Send(link, message))
             case Close(link) if link in self.ends:
                 node, endpoint = self.ends[link]
                 other = endpoint if key == node else node
@@ -163,6 +170,17 @@ class World:
                 self.do(key, "submit", Persisted(token))
             case Emit(event, details):
                 self.events.append((key, event, details))
+
+    def _arrive(self, key, link, body):
+        machine = self.trackers.get(key, self.nodes.get(key))
+        if self.reflexes and machine is not None:
+            reply = machine.reflex(link, body, self.now)
+            if reply is not None:
+                self.reflected[type(machine)] += 1
+                answer = [Send(link, MEMBERSHIP.decode(reply))] if reply else []
+                self._queue.append((key, answer))
+                return
+        self.do(key, "receive", link, MEMBERSHIP.decode(body))
 
     def said(self, event, key=None):
         return [d for k, e, d in self.events if e == event and key in (None, k)]
@@ -223,6 +241,25 @@ def test_a_quiet_cluster_exchanges_one_beat_and_one_heartbeat_a_node_and_second(
     world.run(10.0)
 
     assert world.counted == {Heartbeat: 40, Beat: 40}
+
+
+def test_a_node_that_hears_no_heartbeat_beats_unasked_after_two_intervals_and_then_in_each():
+    node, _ = make_registered(interval_ms=60_000)
+    node.receive(1, heartbeat([make_member()], 1, 0), 0.5)
+
+    beats = [(second, node.tick(float(second))) for second in range(1, 8)]
+
+    assert [second for second, effects in beats if effects] == [3, 4, 5, 6, 7]
+    assert all(effects in ([], [Send(1, Beat(1, 0, 0))]) for _, effects in beats)
+
+
+def test_a_node_that_was_stopped_reads_before_it_gives_a_tracker_up():
+    node, _ = make_registered()
+    node.receive(1, heartbeat([make_member()], 1, 0), 1.0)
+
+    effects = node.tick(4.0)
+
+    assert effects == [Send(1, Beat(1, 0, 0))]
 
 
 def test_the_activity_of_a_node_travels_with_its_beat():
@@ -693,13 +730,13 @@ def make_member(name="n1", **fields):
     return Member(name, b"s" * 16, 0, 1, 0, "10.0.1.1", 7401, **fields)
 
 
-def make_registered(view=None, digest=0):
+def make_registered(view=None, digest=0, interval_ms=1_000):
     """Return a node that one tracker has just taken in, on link 1."""
     node = Membership([T1], make_member(), view or View(), random.Random(1), 1.0, 0.1, 1.5)
     node.start(0.0)
     [registration] = node.submit(Opened(1, T1), 0.0)
     assert registration == Send(1, Register(node.member))
-    effects = node.receive(1, Registered(b"tracker1", 0, 0, digest), 0.0)
+    effects = node.receive(1, Registered(b"tracker1", 0, 0, digest, interval_ms), 0.0)
     return node, effects
 
 
@@ -713,11 +750,12 @@ def test_a_registered_node_says_at_once_where_it_stands():
     assert effects == [Send(1, Beat(0, 0, 0))]
 
 
-def test_news_is_acknowledged_at_once_and_an_idle_heartbeat_is_not():
+def test_news_is_acknowledged_at_once_and_an_idle_heartbeat_is_answered_with_a_beat():
     node, _ = make_registered()
 
     assert node.receive(1, heartbeat([make_member("n2")], 4, 0), 0.1) == [Send(1, Beat(4, 0, 0))]
-    assert node.receive(1, heartbeat([], 4, 4), 0.2) == []
+    node.activity = 7
+    assert node.receive(1, heartbeat([], 4, 4), 0.2) == [Send(1, Beat(4, 0, 7))]
     assert node.heard_at == 0.2
 
 
@@ -919,3 +957,141 @@ def test_a_store_that_lives_elsewhere_is_given_up_after_some_tries():
     assert link == IN_USE_TRIES_MAX + 2
     assert [refusal.code for refusal in node.refusals] == ["in-use"]
     assert 5.0 < now < 15.0
+
+
+# -- reflexes ---------------------------------------------------------------------------------
+
+
+def caught_up(**wishes):
+    """Return a node that has taken in version 1 of a tracker's list."""
+    node, _ = make_registered(**wishes)
+    node.receive(1, heartbeat([make_member()], 1, 0), 0.1)
+    return node
+
+
+def body(members=(), version=1, since=1, epoch=b"tracker1"):
+    return MEMBERSHIP.encode(heartbeat(list(members), version, since, epoch))
+
+
+def test_a_heartbeat_without_news_is_answered_in_bytes_as_it_is_in_messages():
+    quick, common = caught_up(), caught_up()
+    quick.activity = common.activity = 300
+
+    reply = quick.reflex(1, body(), 1.1)
+
+    [beat] = common.receive(1, heartbeat([], 1, 1), 1.1)
+    assert reply == MEMBERSHIP.encode(beat.message)
+    assert state_of(quick) == state_of(common)
+
+
+@pytest.mark.parametrize(
+    ("link", "frame"),
+    [
+        pytest.param(2, body(), id="another link"),
+        pytest.param(1, body([make_member("n2")], 2, 1), id="news"),
+        pytest.param(1, body(version=2, since=2), id="a version not known yet"),
+        pytest.param(1, body(version=0, since=0), id="a version of before"),
+        pytest.param(1, body(epoch=b"tracker2"), id="another tracker"),
+        pytest.param(1, body()[:-1], id="cut short"),
+        pytest.param(1, body() + b"\x00", id="more behind it"),
+        pytest.param(1, MEMBERSHIP.encode(Departed(0)), id="another message"),
+    ],
+)
+def test_every_other_frame_is_left_alone_and_changes_nothing(link, frame):
+    node = caught_up()
+
+    assert node.reflex(link, frame, 1.1) is None
+
+    assert state_of(node) == state_of(caught_up())
+
+
+def test_a_node_that_lacks_the_list_or_leaves_has_no_reflex():
+    behind, _ = make_registered()
+    leaving = caught_up()
+    leaving.depart(holds_counts=True, now=0.2)
+
+    assert behind.reflex(1, body(version=0, since=0), 1.1) is None
+    assert leaving.reflex(1, body(), 1.1) is None
+
+
+def test_at_rest_every_beat_and_heartbeat_is_a_reflex():
+    world = World(reflexes=True)
+    for endpoint in (T1, T2):
+        world.tracker(endpoint)
+    for number in range(4):
+        world.node(f"n{number}", (T1, T2))
+    world.run(4.5)
+    world.reflected.clear()
+    world.counted.clear()
+
+    world.run(10.0)
+
+    assert world.counted == {Heartbeat: 80, Beat: 80}
+    assert world.reflected == {Membership: 80, Registry: 80}
+
+
+def state_of(machine):
+    """Return everything a reflex could have changed, or have failed to."""
+    if isinstance(machine, Registry):
+        publication = machine._publication
+        return (
+            [(r.name, r.heard_at, r.activity) for r in machine._links.values()],
+            [(r.acknowledged, r.sent) for r in publication._readers.values()],
+            sorted(machine._detector._due.items()),
+            (machine.table.version, machine.table.digest, machine.deadline()),
+        )
+    trackers = [(t.state, t.version, t.heard_at, t.quiet_since) for t in machine._trackers]
+    beats = [t.beat_at for t in machine._trackers]
+    return trackers, beats, machine.view.digest, machine.member, machine.deadline()
+
+
+NAMES = st.sampled_from(["n0", "n1", "n2", "n3"])
+STEPS = st.one_of(
+    st.tuples(st.just("run"), st.sampled_from([0.01, 0.3, 1.0, 3.5, 12.0])),
+    st.tuples(st.just("work"), NAMES, st.sampled_from([0, 1, 127, 128, 70_000, 2**40])),
+    st.tuples(st.just("kill"), st.one_of(NAMES, st.sampled_from([T1, T2]))),
+    st.tuples(st.just("begin"), st.one_of(NAMES, st.sampled_from([T1, T2]))),
+    st.tuples(st.sampled_from(["split", "mute"]), NAMES, st.sampled_from([T1, T2])),
+    st.tuples(st.just("heal")),
+)
+
+
+def carry_out(world, step, life):
+    match step:
+        case ("run", seconds):
+            world.run(seconds)
+        case ("work", name, activity) if name in world.nodes:
+            world.nodes[name].activity = activity
+        case ("kill", key) if key in world.nodes or key in world.trackers:
+            world.kill(key)
+        case ("begin", (_, _) as endpoint) if endpoint not in world.trackers:
+            world.tracker(endpoint)
+        case ("begin", str(name)) if name not in world.nodes:
+            world.node(name, (T1, T2), epoch=life, port=7401 + int(name[1:]))
+        case ("split", name, endpoint):
+            world.split(name, endpoint)
+        case ("mute", name, endpoint):
+            world.mute.add((name, endpoint))
+        case ("heal",):
+            world.heal()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(STEPS, max_size=12))
+@pytest.mark.slow
+def test_machines_with_reflexes_say_and_hold_what_machines_without_do(steps):
+    begin = [("begin", key) for key in (T1, T2, "n0", "n1")]
+    worlds = World(reflexes=True), World()
+    for life, step in enumerate([*begin, ("run", 1.0), *steps, ("run", 2.0)], 1):
+        for world in worlds:
+            carry_out(world, step, life)
+
+        quick, common = worlds
+        assert quick.counted == common.counted
+        assert quick.events == common.events
+        for machines in ("trackers", "nodes"):
+            states = [
+                {key: state_of(machine) for key, machine in getattr(world, machines).items()}
+                for world in worlds
+            ]
+            assert states[0] == states[1]

@@ -16,6 +16,7 @@ from tracker.machine import (
     Persisted,
     PersistFailed,
     Send,
+    SendAll,
 )
 from tracker.members import ALIVE, AWAY, DEAD, GONE, SUSPECT, Member, View
 from tracker.messages import (
@@ -40,8 +41,9 @@ from tracker.messages import (
     news_to_wire,
 )
 from tracker.pages import members_from_record, members_to_record
+from tracker.publication import Publication
 from tracker.registry import Registry
-from tracker.table import COUNT_MAX, PAGES_AT_ONCE_MAX
+from tracker.table import COUNT_MAX, PAGES_AT_ONCE_MAX, Table
 from tracker.wire import FRAME_BYTES_MAX
 
 EPOCH = b"tracker1"
@@ -64,7 +66,9 @@ def sent(effects, kind, link=None):
     return [
         e.message
         for e in effects
-        if isinstance(e, Send) and isinstance(e.message, kind) and link in (None, e.to)
+        if isinstance(e, Send | SendAll) and isinstance(e.message, kind)
+        for to in (e.to if isinstance(e, SendAll) else [e.to])
+        if link in (None, to)
     ]
 
 
@@ -103,6 +107,108 @@ def run(registry, until):
 
 def status(registry, name="n1"):
     return registry.table.get(name).status
+
+
+# -- reflexes ---------------------------------------------------------------------------------
+
+
+def rested(count=2):
+    """Return a registry whose members have acknowledged everything, and all of it is saved."""
+    registry = make_registry()
+    for link in range(1, count + 1):
+        join(registry, link, make_member(f"n{link}", port=7400 + link), now=0.1)
+    run(registry, 1.0)
+    for link in range(1, count + 1):
+        beat(registry, link, now=1.0)
+    registry.submit(Persisted(registry._token), 1.0)
+    run(registry, 2.0)
+    return registry
+
+
+def beat_of(registry, incarnation=0, activity=0, behind=0):
+    return MEMBERSHIP.encode(Beat(registry.table.version - behind, incarnation, activity))
+
+
+def test_a_beat_without_news_is_taken_in_bytes_and_not_answered():
+    registry = rested()
+
+    assert registry.reflex(1, beat_of(registry, activity=300), 2.5) == b""
+
+    assert registry._activity("n1") == 300
+    assert registry._seen("n1", 3.0).beat_s == 0.5
+    assert status(registry, "n1") == ALIVE
+    run(registry, 5.2)
+    assert (status(registry, "n1"), status(registry, "n2")) == (ALIVE, SUSPECT)
+
+
+@pytest.mark.parametrize(
+    ("link", "wishes"),
+    [
+        pytest.param(9, {}, id="a link on which nobody registered"),
+        pytest.param(1, {"incarnation": 1}, id="a denial"),
+        pytest.param(1, {"behind": 1}, id="a version of before"),
+    ],
+)
+def test_every_other_beat_is_left_to_the_common_way(link, wishes):
+    registry = rested()
+
+    assert registry.reflex(link, beat_of(registry, activity=5, **wishes), 2.5) is None
+    assert registry._activity("n1") == 0
+
+
+def test_while_news_or_a_record_wait_no_beat_is_a_reflex():
+    registry = rested()
+    register(registry, 3, make_member("n3", port=7403), now=2.5)
+    assert registry.reflex(1, beat_of(registry), 2.5) is None
+
+    unsaved = rested()
+    unsaved._save_wanted = True
+    assert unsaved.reflex(1, beat_of(unsaved), 2.5) is None
+
+
+def test_while_others_wait_for_news_or_a_list_no_reader_is_settled():
+    table = Table(EPOCH)
+    table.put(make_member(), 0.0)
+    publication = Publication(table, 0.05)
+    publication.add(1)
+    publication.acknowledged(1, 1)
+    publication.due(0.0)
+    assert publication.is_settled(1)
+
+    publication.add(2)
+    publication.acknowledged(2, 1)
+    assert not publication.is_settled(1)
+    publication.due(1.0)
+    assert publication.is_settled(1)
+
+    publication.changed()
+    assert not publication.is_settled(1)
+
+
+def test_a_tracker_that_was_stopped_for_more_than_a_second_blames_nobody_for_it():
+    registry = rested()
+    for link in (1, 2):
+        beat(registry, link, now=2.0)
+
+    registry.tick(4.2)
+    run(registry, 6.1)
+    assert status(registry) == ALIVE
+
+    run(registry, 6.3)
+    assert status(registry) == SUSPECT
+
+
+def test_a_heartbeat_without_news_is_one_effect_for_all_who_lack_nothing():
+    registry = rested(3)
+    register(registry, 4, make_member("n4", port=7404), now=2.5)
+    for link in (1, 3):
+        beat(registry, link, now=2.6)
+
+    effects = registry.tick(3.0)
+
+    [to_all] = [e for e in effects if isinstance(e, SendAll)]
+    assert (to_all.to, to_all.message.page) == ((1, 3), b"\x90")
+    assert [e.to for e in effects if isinstance(e, Send)] == [2, 4]
 
 
 # -- joining ----------------------------------------------------------------------------------

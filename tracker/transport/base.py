@@ -55,8 +55,8 @@ class StreamHandler(Protocol):
     def on_unreachable(self, to: Endpoint, reason: str) -> None:
         """A stream we wanted cannot be had."""
 
-    def on_frame(self, link: Link, body: bytes) -> None:
-        """Take one body."""
+    def on_frame(self, link: Link, body: bytes) -> bytes | None:
+        """Take one body; may return the body of a reply, to be sent at once."""
 
     def on_closed(self, link: Link, reason: str) -> None:
         """A stream ended that we did not close."""

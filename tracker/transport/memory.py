@@ -120,7 +120,9 @@ class MemoryStreams:
 
     def _arrive(self, link: Link, body: bytes) -> None:
         if link in self._peers:
-            self._handler.on_frame(link, body)
+            reply = self._handler.on_frame(link, body)
+            if reply is not None:
+                self.send(link, reply)
 
     def _ended(self, link: Link) -> None:
         if self._peers.pop(link, None) is not None:

@@ -212,8 +212,12 @@ class _Stream(asyncio.Protocol):
         reply = streams.express(body)
         if reply is not None:
             self.send(framed(reply))
-        else:
-            streams.handler.on_frame(self.link, body)
+            return
+        reply = streams.handler.on_frame(self.link, body)
+        if reply is not None:
+            # Nothing else is on its way at rest: it need not wait for the turn's end.
+            self._unsent.append(framed(reply))
+            self.flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End: tell the handler, unless the end was ours."""
