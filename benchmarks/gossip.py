@@ -1,7 +1,8 @@
 """One gossiped query over many real sockets in one process, no delay added.
 
-The reference in the same run is the least that these messages can cost here: as many sockets
-on the same event loop that pass on bare datagrams of the same size.
+Two references in the same run: the least that these messages can cost here, as many sockets on
+the same event loop that pass on bare datagrams of the same size; and an INCR of Redis, by which
+floors that were set in us on a faster machine are to be read.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 
 import uvloop
 
+from benchmarks.door import FLOOR_INCR_US, redis_incr_us
 from benchmarks.machine import Row
 from counter.client.door import Door
 from counter.messages import UNTIL_ALL, Query
@@ -102,9 +104,27 @@ async def _bare(count: int) -> float:
     return used
 
 
+def _in_incrs(what: str, r: Result, floor_ms: int, incr_us: float | None) -> list[Row]:
+    """Return the two times once more, in INCRs of the Redis of this run."""
+    if incr_us is None:
+        return []
+    answer, floor = r.elapsed_ms * 1000 / incr_us, floor_ms * 1000 / FLOOR_INCR_US
+    message = r.cpu_us / incr_us
+    return [
+        Row(f"{what}: answer, in INCRs of Redis", f"{answer:.0f}", f"{floor:.0f}", WITH),
+        Row(
+            f"{what}: CPU a message, in INCRs of Redis",
+            f"{message:.2f}",
+            f"{15 / FLOOR_INCR_US:.2f}",
+            WITH,
+        ),
+    ]
+
+
 def measure() -> list[Row]:
     """Measure two sizes of cluster."""
     rows = []
+    incr_us = redis_incr_us()
     for nodes, floor_ms in ((100, 3), (1000, 30)):
         with rare_collections():
             r = uvloop.run(measured(nodes))
@@ -115,6 +135,7 @@ def measure() -> list[Row]:
             Row(f"{what}: duplicates in {QUERIES} queries", f"{r.duplicates}", "0", WITH),
             Row(f"{what}: bytes a node, headers in", f"{r.bytes_per_node:.0f}", "200", WITH),
             Row(f"{what}: CPU a message", f"{r.cpu_us:.1f} us", "15 us", WITH),
+            *_in_incrs(what, r, floor_ms, incr_us),
             Row(
                 f"{what}: that, against a bare datagram passed on",
                 f"{r.cpu_us / r.bare_us:.1f} x {r.bare_us:.1f} us",
