@@ -69,6 +69,7 @@ def increments(ledger: Ledger) -> Callable[[bytes], bytes | None]:
             or type(ack) is not int
             or not 0 <= ack <= ACK_MEMORY
             or ledger.is_leaving
+            or ledger.is_held
         ):
             return None
         total = totals.get(key)

@@ -59,6 +59,7 @@ from tracker.members import NOBODY, Member, position
 from tracker.membership import Membership
 from tracker.messages import (
     LISTED_PER_PAGE,
+    Announced,
     Departed,
     Heartbeat,
     Listed,
@@ -117,11 +118,14 @@ class Gossip:
         self._activity: deque[tuple[float, int]] = deque(maxlen=ACTIVITY_SAMPLES_MAX)
         self._counted = 0
         self._depart_by: float | None = None
+        self._held: list[Effect] = []
+        self.ledger.is_held = True
+        self.membership.stale_s = max(self.membership.stale_s, gossip.view_fresh_s)
         self._handlers: dict[type, Callable[[Any, Any, float], list[Effect]]] = {
             Ask: self._ask,
             Reply: self._reply,
             Stop: lambda sender, stop, now: self.relay.stop(stop),
-            Increment: lambda link, message, now: self.ledger.increment(link, message),
+            Increment: self._increment,
             Query: self._query,
             Cancel: lambda link, message, now: self.asker.cancel(link, message.request, now),
             Get: self._get,
@@ -130,6 +134,7 @@ class Gossip:
             Heartbeat: self._membership,
             Registered: self._membership,
             Departed: self._membership,
+            Announced: self._membership,
             Refused: self._membership,
         }
 
@@ -156,7 +161,7 @@ class Gossip:
     def start(self, now: float) -> list[Effect]:
         """Begin: look for the trackers."""
         self._counted = self.ledger.operations
-        return self.membership.start(now)
+        return self.membership.start(now) + self._announced(now)
 
     def receive(self, sender: Address, message: Any, now: float) -> list[Effect]:
         """Take a datagram of a peer, a request of a client or the word of a tracker."""
@@ -179,9 +184,9 @@ class Gossip:
         """Take the life of a stream, the word of the disk, or the wish to leave."""
         match event:
             case Persisted():
-                return self.ledger.persisted(event)
+                return self._held_back(self.ledger.persisted(event))
             case PersistFailed():
-                return self.ledger.persist_failed(event)
+                return self._held_back(self.ledger.persist_failed(event))
             case Undelivered(to, message):
                 return self._undelivered(to, message, now) if isinstance(message, Ask) else []
             case Opened() | Unreachable():
@@ -222,7 +227,8 @@ class Gossip:
         """Say when `tick` is wanted next."""
         due = self.membership.deadline()
         asker = self.asker.deadline() if self.asker.is_busy else None
-        for time in (asker, self.relay.deadline(), self._save_at, self._depart_by):
+        held = self.membership.announcement.deadline() if self.ledger.is_held else None
+        for time in (asker, self.relay.deadline(), self._save_at, self._depart_by, held):
             if time is not None and (due is None or time < due):
                 due = time
         return due
@@ -252,6 +258,28 @@ class Gossip:
         return counters.value(key), DECREASED if counters.own.has_decreased(key) else 0
 
     # -- clients ------------------------------------------------------------------------------
+
+    def _increment(self, link: Link, message: Increment, now: float) -> list[Effect]:
+        if len(self._held) >= self.config.inflight_max:
+            text = "too many increments wait for this node's announcement; come back in 1 s"
+            return [Send(link, Refused(message.sequence, "busy", text))]
+        return self._held_back(self.ledger.increment(link, message))
+
+    def _held_back(self, effects: list[Effect]) -> list[Effect]:
+        """Keep replies back while somebody may not know of this node, who would miss its count."""
+        if not self.ledger.is_held:
+            return effects
+        self._held += [effect for effect in effects if isinstance(effect, Send)]
+        return [effect for effect in effects if not isinstance(effect, Send)]
+
+    def _announced(self, now: float) -> list[Effect]:
+        """Return the replies that were kept back, if the node is announced by now."""
+        membership = self.membership
+        if not membership.announcement.look(now, is_seeking=membership.is_seeking):
+            return []
+        held, self._held = self._held, []
+        self.ledger.is_held = False
+        return held
 
     def _query(self, link: Link, request: Query, now: float) -> list[Effect]:
         if self.membership.heard_at is None:
@@ -336,7 +364,8 @@ class Gossip:
             self.asker.follow(view)
             if self._save_at is None:
                 self._save_at = max(now, self._saved_at + VIEW_SAVE_S)
-        return effects + self._release(now)
+        effects += self._release(now)
+        return effects + self._announced(now) if self.ledger.is_held else effects
 
     def _save_view(self, now: float) -> list[Effect]:
         self._save_at = None

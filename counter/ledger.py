@@ -50,6 +50,8 @@ class Ledger:
         self.token = 0
         self.operations = 0
         self.is_leaving = False
+        # Whether the owner keeps replies back: then each has to pass through its hands.
+        self.is_held = False
         self._waiting: deque[_Waiting] = deque()
         self._underway: dict[tuple[bytes, int], _Waiting] = {}
         self._followers: dict[int, list[tuple[Link, int]]] = {}

@@ -1,12 +1,6 @@
 """The node's half of membership: it registers with every tracker, beats, and merges their news.
 
-One stream to each tracker, each in one of these states:
-
-    OPENING   asked for; comes back as Opened or Unreachable
-    JOINING   open, Register is sent; comes back as Registered or Refused
-    JOINED    each heartbeat is answered with a beat; without any, beats go out all the same
-    WAITING   lost, refused or silent; tried again after a jittered pause that doubles
-    REFUSED   refused for a reason that no later try changes; left alone for good
+One stream to each tracker; its states stand in `tracker.contact`.
 
 The rule: the view only learns. Whatever a tracker says is merged by rank, so that a tracker
 that knows nobody takes nobody away, and of several trackers the latest news wins. The node
@@ -18,8 +12,10 @@ from random import Random
 from typing import Any, Final
 
 from tracker.admission import FATAL_CODES, IN_USE_TRIES_MAX
-from tracker.classes import dataclass, replace
+from tracker.announcement import Announcement
+from tracker.classes import replace
 from tracker.config import shown_endpoint
+from tracker.contact import JOINED, JOINING, OPENING, REFUSED, WAITING, Contact, Refusal
 from tracker.errors import FrameError
 from tracker.machine import (
     Close,
@@ -37,6 +33,7 @@ from tracker.machine import (
 from tracker.members import ALIVE, Member, View
 from tracker.messages import (
     NO_REQUEST,
+    Announced,
     Beat,
     Departed,
     Departing,
@@ -52,47 +49,12 @@ from tracker.pulse import beat_body, heartbeat_body
 from tracker.table import COUNT_MAX
 from tracker.text import printable
 
-OPENING, JOINING, JOINED, WAITING, REFUSED = range(5)
-
 SILENT_INTERVALS: Final = 3
 """Missed heartbeats after which an open stream is given up."""
 BEAT_AFTER_INTERVALS: Final = 2
 """Intervals since the last beat after which a node beats unasked, and from then on in each."""
 LOOK_GAP_S: Final = 0.05
 """Least pause between two tries at a tracker, however many queries want to know of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A tracker that will not have this node, and why."""
-
-    tracker: Endpoint
-    code: str
-    text: str
-
-
-@dataclass(slots=True)
-class _Tracker:
-    endpoint: Endpoint
-    silent_s: float
-    state: int = WAITING
-    link: Link | None = None
-    retry_at: float = 0.0
-    tried_at: float = float("-inf")
-    # When the last try began that did not reach it.
-    missed_at: float = float("-inf")
-    tries: int = 0
-    in_use_tries: int = 0
-    # Known to be unreachable: since it was lost, until it opens again.
-    is_down: bool = False
-    is_missed: bool = False
-    is_caught_up: bool = False
-    refusal: str = ""
-    epoch: bytes = b""
-    version: int = 0
-    heard_at: float | None = None
-    quiet_since: float = 0.0
-    beat_at: float = 0.0
 
 
 class Membership:
@@ -115,6 +77,7 @@ class Membership:
         self.member = member
         self.view = view
         self.activity = 0
+        self.stale_s = SILENT_INTERVALS * interval_s
         self.refusals: list[Refusal] = []
         self.is_departed = False
         self._rng = rng
@@ -122,13 +85,14 @@ class Membership:
         self._reconnect_min_s = reconnect_min_s
         self._reconnect_max_s = reconnect_max_s
         silent_s = SILENT_INTERVALS * interval_s
-        self._trackers = [_Tracker(endpoint, silent_s) for endpoint in dict.fromkeys(trackers)]
+        self._trackers = [Contact(endpoint, silent_s) for endpoint in dict.fromkeys(trackers)]
         self._by_endpoint = {tracker.endpoint: tracker for tracker in self._trackers}
-        self._by_link: dict[Link, _Tracker] = {}
+        self._by_link: dict[Link, Contact] = {}
         self._started_at = 0.0
         self._has_joined = False
         self._is_departing = False
         self._lost_to: tuple[bytes, int] | None = None
+        self.announcement = Announcement()
 
     # -- what the owner asks ------------------------------------------------------------------
 
@@ -150,6 +114,11 @@ class Membership:
     def is_registered(self) -> bool:
         """Whether at least one tracker has taken this node in, and is connected."""
         return any(tracker.state == JOINED for tracker in self._trackers)
+
+    @property
+    def is_seeking(self) -> bool:
+        """Whether a tracker is being tried that may take this node in."""
+        return any(tracker.state in (OPENING, JOINING) for tracker in self._trackers)
 
     @property
     def is_cut_off(self) -> bool:
@@ -204,6 +173,8 @@ class Membership:
                 return self._heartbeat(tracker, link, message, now)
             case Registered():
                 return self._registered(tracker, link, message, now)
+            case Announced():
+                self.announcement.heard(tracker.endpoint)
             case Refused():
                 return self._refused(tracker, message, now)
             case Departed():
@@ -283,7 +254,7 @@ class Membership:
 
     # -- streams ------------------------------------------------------------------------------
 
-    def _opened(self, tracker: _Tracker, link: Link, now: float) -> list[Effect]:
+    def _opened(self, tracker: Contact, link: Link, now: float) -> list[Effect]:
         if tracker.state != OPENING or self._is_departing:
             return [Close(link)]
         tracker.state = JOINING
@@ -293,7 +264,7 @@ class Membership:
         self._by_link[link] = tracker
         return [Send(link, Register(self.member))]
 
-    def _wait(self, tracker: _Tracker, reason: str, now: float) -> list[Effect]:
+    def _wait(self, tracker: Contact, reason: str, now: float) -> list[Effect]:
         """Note that a tracker is lost, and try it again after a pause."""
         effects: list[Effect] = []
         if not tracker.is_missed and not self._is_departing:
@@ -311,12 +282,12 @@ class Membership:
         self.is_departed = self._is_departing and not self._by_link
         return effects
 
-    def _unlink(self, tracker: _Tracker) -> None:
+    def _unlink(self, tracker: Contact) -> None:
         if tracker.link is not None:
             del self._by_link[tracker.link]
             tracker.link = None
 
-    def _watched(self, tracker: _Tracker, now: float) -> list[Effect]:
+    def _watched(self, tracker: Contact, now: float) -> list[Effect]:
         if tracker.state == WAITING and now >= tracker.retry_at and not self._is_departing:
             return [_open(tracker, now)]
         link = tracker.link
@@ -330,7 +301,7 @@ class Membership:
     # -- what trackers say --------------------------------------------------------------------
 
     def _registered(
-        self, tracker: _Tracker, link: Link, message: Registered, now: float
+        self, tracker: Contact, link: Link, message: Registered, now: float
     ) -> list[Effect]:
         if tracker.state != JOINING:
             return []
@@ -341,6 +312,7 @@ class Membership:
         tracker.quiet_since = now
         longest_s = max(self._interval_s, message.interval_ms / 1000)
         tracker.silent_s = SILENT_INTERVALS * longest_s
+        self.announcement.registered(tracker.endpoint, now + max(self.stale_s, tracker.silent_s))
         if tracker.epoch != message.tracker_epoch:
             tracker.epoch = message.tracker_epoch
             tracker.version = 0
@@ -372,7 +344,7 @@ class Membership:
         return digest not in (view.digest, view.digest ^ own ^ ours)
 
     def _heartbeat(
-        self, tracker: _Tracker, link: Link, message: Heartbeat, now: float
+        self, tracker: Contact, link: Link, message: Heartbeat, now: float
     ) -> list[Effect]:
         if tracker.state != JOINED or message.tracker_epoch != tracker.epoch:
             return []
@@ -402,7 +374,7 @@ class Membership:
             return effects + denials
         return [*effects, self._beat(tracker, link, now)]
 
-    def _joined(self, tracker: _Tracker, now: float) -> list[Effect]:
+    def _joined(self, tracker: Contact, now: float) -> list[Effect]:
         known = self.view.get(self.member.name)
         own = self.member
         if (
@@ -442,7 +414,7 @@ class Membership:
         details = {"name": told.name, "address": shown_endpoint(told.endpoint)}
         return [Emit("name-lost", details)]
 
-    def _refused(self, tracker: _Tracker, message: Refused, now: float) -> list[Effect]:
+    def _refused(self, tracker: Contact, message: Refused, now: float) -> list[Effect]:
         if message.request != NO_REQUEST or tracker.link is None or self._is_departing:
             return []
         code, text = printable(message.code, 32), printable(message.text, 400)
@@ -464,7 +436,7 @@ class Membership:
             self.refusals.append(Refusal(tracker.endpoint, code, text))
         return effects
 
-    def _departed(self, tracker: _Tracker, link: Link) -> list[Effect]:
+    def _departed(self, tracker: Contact, link: Link) -> list[Effect]:
         if not self._is_departing:
             return []
         self._unlink(tracker)
@@ -483,12 +455,12 @@ class Membership:
             if tracker.state == JOINED
         ]
 
-    def _beat(self, tracker: _Tracker, link: Link, now: float) -> Effect:
+    def _beat(self, tracker: Contact, link: Link, now: float) -> Effect:
         tracker.beat_at = now + BEAT_AFTER_INTERVALS * self._interval_s
         return Send(link, Beat(tracker.version, self.member.incarnation, self.activity))
 
 
-def _open(tracker: _Tracker, now: float) -> Effect:
+def _open(tracker: Contact, now: float) -> Effect:
     tracker.state = OPENING
     tracker.tried_at = now
     return Open(tracker.endpoint)

@@ -304,6 +304,15 @@ class Forgotten:
     WIRE: ClassVar[Schema] = (wire.u64, wire.integer(0, GONE), wire.seconds)
 
 
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """Every living member has acknowledged `version`, and with it that this node is here."""
+
+    version: int
+    TAG: ClassVar[int] = 112
+    WIRE: ClassVar[Schema] = (wire.u32,)
+
+
 MEMBERSHIP: Final = wire.Codec(
     Hello,
     Welcome,
@@ -321,4 +330,5 @@ MEMBERSHIP: Final = wire.Codec(
     Listed,
     Forget,
     Forgotten,
+    Announced,
 )

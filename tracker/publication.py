@@ -13,6 +13,8 @@ newcomers, which have a gap of their own: a thousand nodes that join share a few
 a single one waits for nothing.
 """
 
+from collections.abc import Callable
+
 from tracker.classes import dataclass
 from tracker.machine import Effect, Link, Send, SendAll
 from tracker.table import Table
@@ -35,17 +37,21 @@ class Publication:
         self._gap_s = gap_s
         self._readers: dict[Link, _Reader] = {}
         self._newcomers: dict[Link, None] = {}
+        self._unannounced: dict[Link, int] = {}
+        self._laggard: Link = 0
         self._is_wanted = False
         self._published_at = self._listed_at = float("-inf")
 
     def add(self, link: Link) -> None:
-        """Begin to tell a link the news."""
+        """Begin to tell a link the news, the last of which is that it is here."""
         self._readers[link] = _Reader()
+        self._unannounced[link] = self._table.version
 
     def remove(self, link: Link) -> None:
         """Tell this link no more."""
         self._readers.pop(link, None)
         self._newcomers.pop(link, None)
+        self._unannounced.pop(link, None)
 
     def changed(self) -> None:
         """Note that the table has news."""
@@ -80,6 +86,26 @@ class Publication:
             effects.append(SendAll(tuple(settled), idle))
         return effects
 
+    def announced(self, is_alive: Callable[[Link], bool]) -> list[tuple[Link, int]]:
+        """Return, once, the links that all living readers have heard of, and in which version."""
+        known: list[tuple[Link, int]] = []
+        for link, version in self._unannounced.items():
+            if not self._has_reached_all(version, is_alive):
+                break  # those behind it were added later
+            known.append((link, version))
+        for link, _ in known:
+            del self._unannounced[link]
+        return known
+
+    def _has_reached_all(self, version: int, is_alive: Callable[[Link], bool]) -> bool:
+        # While a thousand nodes join, the one that lagged before most often still does.
+        for link in (self._laggard, *self._readers):
+            reader = self._readers.get(link)
+            if reader is not None and reader.acknowledged < version and is_alive(link):
+                self._laggard = link
+                return False
+        return True
+
     def is_settled(self, link: Link) -> bool:
         """Whether nobody waits for anything, and this reader has acknowledged all there is.
 
@@ -89,6 +115,7 @@ class Publication:
             self._readers[link].acknowledged == self._table.version
             and not self._is_wanted
             and not self._newcomers
+            and not self._unannounced
         )
 
     def due(self, now: float) -> list[Effect]:

@@ -43,6 +43,7 @@ from tracker.messages import (
     CANDIDATES_MAX,
     NO_REQUEST,
     TEXT_MAX,
+    Announced,
     Beat,
     Departed,
     Departing,
@@ -382,6 +383,8 @@ class Registry:
     def _with_due(self, effects: list[Effect], now: float) -> list[Effect]:
         """Return `effects`, and behind them the news and the record that are due by now."""
         effects += self._publication.due(now)
+        for link, version in self._publication.announced(self._lives):
+            effects.append(Send(link, Announced(version)))
         if self._save_wanted and not self._save_in_flight and now >= self._save_at:
             self._save_wanted, self._save_in_flight = False, True
             self._save_at = now + PERSIST_GAP_S
@@ -389,6 +392,9 @@ class Registry:
             record = members_to_record(self.table.members.values())
             effects.append(Persist(self._token, MEMBERS_KIND, record))
         return effects
+
+    def _lives(self, link: Link) -> bool:
+        return self.table.members[self._links[link].name].status == ALIVE
 
     # -- clients ----------------------------------------------------------------------------
 

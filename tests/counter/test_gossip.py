@@ -45,6 +45,7 @@ from tracker.machine import (
 from tracker.members import DEAD, Member, View, position
 from tracker.messages import (
     LISTED_PER_PAGE,
+    Announced,
     Departed,
     Departing,
     Find,
@@ -99,6 +100,7 @@ def started(count=3, **wishes):
     join(gossip)
     members = [gossip.membership.member, *[make_member(i) for i in range(1, count)]]
     gossip.receive(TRACKER_LINK, make_heartbeat(*members), 0.0)
+    gossip.receive(TRACKER_LINK, Announced(1), 0.0)
     return gossip
 
 
@@ -161,7 +163,8 @@ def test_counts_survive_a_restart_with_a_snapshot_of_an_earlier_epoch():
     after = restored(*[("state", record) for record in before.dump()])
 
     assert messages(after.receive(CLIENT, Get(1, "k"), 1.0)) == [Value(1, 5, True)]
-    again = after.receive(CLIENT, increment(), 1.0)
+    after.receive(CLIENT, increment(), 1.0)
+    again = after.submit(Unreachable(TRACKER, "connection refused"), 1.0)
     assert messages(again) == [Counted(1, True, True)]
 
 

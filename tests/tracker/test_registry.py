@@ -173,12 +173,15 @@ def test_while_others_wait_for_news_or_a_list_no_reader_is_settled():
     publication.add(1)
     publication.acknowledged(1, 1)
     publication.due(0.0)
+    assert not publication.is_settled(1)
+    assert publication.announced(lambda link: True) == [(1, 1)]
     assert publication.is_settled(1)
 
     publication.add(2)
     publication.acknowledged(2, 1)
     assert not publication.is_settled(1)
     publication.due(1.0)
+    publication.announced(lambda link: True)
     assert publication.is_settled(1)
 
     publication.changed()

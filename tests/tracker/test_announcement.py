@@ -1,0 +1,236 @@
+"""A node counts for others before it promises anything: everybody has heard of it first."""
+
+from random import Random
+
+import pytest
+
+from counter.config import LAN, NodeConfig
+from counter.gossip import Gossip
+from counter.messages import ACK_DEFAULT, UNTIL_ALL, Answer, Counted, Increment, Query
+from loadtest.simulation.network import NetworkConfig
+from loadtest.simulation.world import World
+from tracker.announcement import Announcement
+from tracker.config import TrackerConfig
+from tracker.machine import Send
+from tracker.members import SUSPECT, Member
+from tracker.messages import Announced, Beat, Register
+from tracker.registry import Registry
+
+TRACKER, SECOND = ("10.0.0.100", 7400), ("10.0.0.101", 7400)
+INCREMENT = Increment(b"s" * 16, 1, ("k", 7), ACK_DEFAULT)
+
+
+def make_member(index):
+    return Member(f"n{index}", index.to_bytes(8, "big") * 2, 0, 1, 0, f"10.0.0.{index}", 7401)
+
+
+# -- the node's side ------------------------------------------------------------------------
+
+
+def test_it_is_made_when_every_tracker_that_took_the_node_in_has_said_so():
+    announcement = Announcement()
+    announcement.registered(TRACKER, 3.0)
+    announcement.registered(SECOND, 3.1)
+
+    announcement.heard(TRACKER)
+    assert not announcement.look(0.1, is_seeking=False)
+    announcement.heard(SECOND)
+
+    assert announcement.look(0.1, is_seeking=False)
+    assert announcement.deadline() is None
+
+
+def test_it_is_not_made_while_a_tracker_may_yet_take_the_node_in():
+    announcement = Announcement()
+
+    assert not announcement.look(0.0, is_seeking=True)
+    assert announcement.deadline() is None
+    assert announcement.look(0.0, is_seeking=False)
+
+
+def test_a_tracker_that_hangs_is_waited_for_until_nobody_trusts_its_word_any_more():
+    announcement = Announcement()
+    announcement.registered(TRACKER, 3.0)
+
+    assert announcement.deadline() == 3.0
+    assert not announcement.look(2.9, is_seeking=False)
+    assert announcement.look(3.0, is_seeking=False)
+
+
+def test_once_made_it_stays_made():
+    announcement = Announcement()
+    announcement.look(0.0, is_seeking=False)
+
+    announcement.registered(TRACKER, 9.0)
+
+    assert announcement.look(1.0, is_seeking=True)
+
+
+# -- the tracker's side ---------------------------------------------------------------------
+
+
+def make_registry(count=2):
+    """Return a registry with members n1, n2, … who have acknowledged all there is."""
+    registry = Registry(TrackerConfig(), b"epoch---", None, Random(1))
+    registry.start(0.0)
+    for index in range(1, count + 1):
+        registry.receive(index, Register(make_member(index)), 0.0)
+    for index in range(1, count + 1):
+        registry.receive(index, Beat(registry.table.version, 0, 0), 0.0)
+    return registry
+
+
+def told(effects):
+    return [e.to for e in effects if isinstance(e, Send) and isinstance(e.message, Announced)]
+
+
+def beat(registry, link, now=1.0):
+    return told(registry.receive(link, Beat(registry.table.version, 0, 0), now))
+
+
+def test_a_node_is_announced_with_the_last_acknowledgement_of_its_registration():
+    registry = make_registry(2)
+
+    assert told(registry.receive(3, Register(make_member(3)), 1.0)) == []
+    assert beat(registry, 1) == []
+    assert beat(registry, 3) == []
+    assert beat(registry, 2) == [3]
+    assert beat(registry, 2) == []
+
+
+def test_the_first_of_all_is_announced_with_its_own_acknowledgement():
+    registry = make_registry(0)
+
+    registry.receive(1, Register(make_member(1)), 0.0)
+
+    assert beat(registry, 1) == [1]
+
+
+def test_who_is_silent_or_gone_is_not_waited_for():
+    registry = make_registry(3)
+    registry.receive(4, Register(make_member(4)), 1.0)
+    beat(registry, 1)
+    beat(registry, 4)
+    registry._changed(registry.table.members["n2"].became(SUSPECT), 1.0)
+    registry._unlink(3)
+
+    assert beat(registry, 1) == [4]
+
+
+def test_several_are_announced_in_the_order_in_which_they_came():
+    registry = make_registry(1)
+    registry.receive(2, Register(make_member(2)), 1.0)
+    version = registry.table.version
+    registry.receive(3, Register(make_member(3)), 1.0)
+
+    for link in (3, 2):
+        assert beat(registry, link) == []
+    assert told(registry.receive(1, Beat(version, 0, 0), 1.0)) == [2]
+    assert beat(registry, 1) == [3]
+
+
+def test_who_leaves_before_that_is_announced_to_nobody():
+    registry = make_registry(1)
+    registry.receive(2, Register(make_member(2)), 1.0)
+    beat(registry, 2)
+    registry._unlink(2)
+
+    assert beat(registry, 1) == []
+
+
+# -- both, in a world -----------------------------------------------------------------------
+
+
+def make_node(world, index):
+    member = make_member(index)
+    node = Gossip(NodeConfig(name=member.name), LAN, member, (TRACKER,), world.random(member.name))
+    node.resume(0)
+    world.add(node, member.endpoint)
+    return node
+
+
+def cluster(seed, count=4):
+    """Return a world with a tracker and n1, n2, …, after some seconds of rest."""
+    world = World(seed, NetworkConfig(base_s=0.001, jitter_s=0.03))
+    world.add(Registry(TrackerConfig(), b"epoch---", None, world.random("tracker")), TRACKER)
+    for index in range(1, count + 1):
+        make_node(world, index)
+    world.run_until(3.0 + seed / 7)
+    return world
+
+
+def answers(client, kind):
+    return [message for message in client.received if isinstance(message, kind)]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_query_that_begins_after_the_first_acknowledgement_of_a_newcomer_holds_its_count(seed):
+    world = cluster(seed)
+    newcomer = make_node(world, 5)
+    writer, reader = world.connect(("10.0.0.5", 7401)), world.connect(("10.0.0.1", 7401))
+    writer.send(INCREMENT)
+
+    assert world.run_until(lambda: answers(writer, Counted), time_max=world.now + 6)
+    assert newcomer.membership.announcement.is_made
+    reader.send(Query(1, "k", 3, 0, 0, 2_000, UNTIL_ALL, 0, 0, False))
+    assert world.run_until(lambda: answers(reader, Answer), time_max=world.now + 6)
+
+    [answer] = answers(reader, Answer)
+    assert (answer.value, answer.complete, answer.members) == (7, True, 5)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_newcomer_whose_tracker_hangs_acknowledges_when_no_view_is_trusted_any_more(seed):
+    world = cluster(seed)
+    newcomer = make_node(world, 5)
+    writer, reader = world.connect(("10.0.0.5", 7401)), world.connect(("10.0.0.1", 7401))
+    writer.send(INCREMENT)
+    assert world.run_until(lambda: newcomer.membership.is_registered, time_max=world.now + 1)
+    world.pause(TRACKER)
+
+    assert world.run_until(lambda: answers(writer, Counted), time_max=world.now + 6)
+    reader.send(Query(1, "k", 3, 0, 0, 2_000, UNTIL_ALL, 0, 0, False))
+    assert world.run_until(lambda: answers(reader, Answer), time_max=world.now + 6)
+
+    answer = answers(reader, Answer)[-1]
+    assert answer.value == 7 or not answer.complete
+
+
+def test_without_any_tracker_a_node_counts_at_once():
+    world = World(1, NetworkConfig())
+    make_node(world, 1)
+    writer = world.connect(("10.0.0.1", 7401))
+    writer.send(INCREMENT)
+
+    assert world.run_until(lambda: answers(writer, Counted), time_max=world.now + 3)
+
+
+def test_a_node_without_trackers_holds_nothing_back():
+    node = Gossip(NodeConfig(name="n1"), LAN, make_member(1), (), Random(1))
+    node.resume(0)
+    node.start(0.0)
+
+    [persist] = node.receive(9, INCREMENT, 0.0)
+
+    assert not node.ledger.is_held
+    assert persist.token == 1
+
+
+def test_what_waits_for_the_announcement_is_bounded_and_comes_in_order():
+    member = make_member(1)
+    config = NodeConfig(name="n1", inflight_max=2)
+    node = Gossip(config, LAN, member, (TRACKER,), Random(1))
+    node.ledger.durable = False
+    node.resume(0)
+    node.start(0.0)
+
+    numbered = [Increment(b"s" * 16, number, ("k", 1), ACK_DEFAULT) for number in (1, 2, 3)]
+    assert [node.receive(9, increment, 0.0) for increment in numbered[:2]] == [[], []]
+    [busy] = node.receive(9, numbered[2], 0.0)
+    released = node._announced(0.0)
+    node.membership._trackers[0].state = 3
+    released = node._announced(0.0)
+
+    assert busy.message.code == "busy"
+    assert [send.message.sequence for send in released] == [1, 2]
+    assert node.ledger.counters.value("k") == 2
