@@ -1,10 +1,10 @@
-"""A scenario: what a load test does to a cluster, whichever way the cluster is run.
+"""A plan: what a load test does to a cluster, whichever way the cluster is run.
 
 A share of the nodes is ended without a word. Then writers count, each on a node of its own,
 and queries are asked one after another, spread over the time the load lasts. At the end the
 writers stop, and one last query for each key must find the exact total.
 
-The rule: everything a scenario chooses comes from its seed, each choice from a generator of
+The rule: everything a plan chooses comes from its seed, each choice from a generator of
 its own. What a run measured may differ from machine to machine, what it did may not.
 """
 
@@ -41,7 +41,7 @@ LAN_LATENCY_S_MAX = 0.030
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scenario:
+class Plan:
     """What is done. Times in seconds; loss and crash are shares; rate is increments a second."""
 
     nodes: int
