@@ -11,6 +11,7 @@ overloaded machine. Its time of arrival is then the time at which it was dealt w
 """
 
 from collections import deque
+from collections.abc import Callable
 from math import inf
 from typing import Any
 
@@ -49,6 +50,7 @@ class Post:
         self.network = network
         self.traffic = traffic
         self.emitted: deque[Emitted] = deque(maxlen=EMITTED_MAX)
+        self.on_emit: Callable[[Emitted], None] | None = None
 
     def send(self, source: Endpoint, target: Endpoint, message: Any) -> None:
         """Let a datagram leave; it arrives never, once or twice."""
@@ -57,11 +59,14 @@ class Post:
         if network.partitions and network.is_cut(source, target):
             tally.cut += 1
             return
-        delays = network.datagram_delays()
+        now = agenda.now
+        if network.is_rough:
+            delays = network.rough_delays(source, target, now)
+        else:
+            delays = network.datagram_delays()
         if not delays:
             tally.lost += 1
             return
-        now = agenda.now
         for delay in delays:
             agenda.at(now + delay, self._arrive, source, target, message, tally)
         tally.duplicated += len(delays) - 1
@@ -250,8 +255,11 @@ class Host:
                 self._streams.close(self, link)
             case Emit(event, details):
                 now = self._post.agenda.now
-                self._post.emitted.append((now, self.endpoint, event, details))
+                emitted = (now, self.endpoint, event, details)
+                self._post.emitted.append(emitted)
                 self._post.traffic.note(f"emit {event}", self.endpoint, details)
+                if self._post.on_emit is not None:
+                    self._post.on_emit(emitted)
             case _:
                 raise SimulationError(f"{self.endpoint} returned {effect!r}, which is no effect")
 
