@@ -59,7 +59,7 @@ class Writes:
             "lost": self.lost,
             "doubled": self.doubled,
             "per_s": round(per_s),
-            "latency_us": _rounded(self.latency_us, 1),
+            "latency_us": rounded(self.latency_us, 1),
         }
 
 
@@ -136,7 +136,7 @@ class Queries:
     def as_dict(self) -> dict[str, Any]:
         """Return the part of the summary."""
         visits = max(1, self.count * self.nodes)
-        times = {name: _rounded(histogram, 2) for name, histogram in self.times.items()}
+        times = {name: rounded(histogram, 2) for name, histogram in self.times.items()}
         drain = times.pop("drain_ms")
         return {
             "count": self.count,
@@ -174,7 +174,8 @@ def summary(
     }
 
 
-def _rounded(histogram: Histogram, digits: int) -> dict[str, float | None]:
+def rounded(histogram: Histogram, digits: int) -> dict[str, float | None]:
+    """Return p50, p90, p99 and max as a report shows them; None where nothing was measured."""
     found = histogram.percentiles()
     return {name: None if v is None else round(v, digits) for name, v in found.items()}
 

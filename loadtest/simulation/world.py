@@ -210,20 +210,10 @@ class World:
         self.network.heal(partition)
         self._streams.healed()
 
-    def flap(
-        self,
-        sources: Iterable[Endpoint],
-        targets: Iterable[Endpoint] | None = None,
-        *,
-        one_way: bool = False,
-        down_s: float,
-        up_s: float,
-        until: float,
-    ) -> None:
+    def flap(self, partition: Partition, *, down_s: float, up_s: float, until: float) -> None:
         """Cut paths for `down_s`, heal them for `up_s`, and so on; whole for good at `until`."""
         if not (down_s > 0.0 and up_s > 0.0):
             raise SimulationError(f"a link cannot be down for {down_s:g} s and up for {up_s:g} s")
-        partition = Partition(sources, targets, one_way=one_way)
 
         def go_down() -> None:
             if self.now < until:

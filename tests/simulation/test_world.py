@@ -14,7 +14,7 @@ import pytest
 
 from loadtest.simulation.agenda import SimulationError
 from loadtest.simulation.disks import DiskConfig
-from loadtest.simulation.network import NetworkConfig
+from loadtest.simulation.network import NetworkConfig, Partition
 from loadtest.simulation.world import World
 from tracker import wire
 from tracker.machine import Emit, Leave, Persist, Persisted, Send
@@ -176,7 +176,7 @@ def test_a_flapping_path_is_cut_and_whole_by_turns_and_whole_at_the_end(toy):
     world.add(far, B)
     world.add(toy(), A)
 
-    world.flap([A], [B], one_way=True, down_s=1.0, up_s=0.5, until=3.2)
+    world.flap(Partition([A], [B], one_way=True), down_s=1.0, up_s=0.5, until=3.2)
     for number in range(20):
         world.at(number / 4 + 0.1, world.inject, A, B, number / 4 + 0.1)
     world.run_until(6.0)
@@ -190,7 +190,7 @@ def test_a_flapping_path_is_cut_and_whole_by_turns_and_whole_at_the_end(toy):
 @pytest.mark.parametrize("down_s", [0.0, -1.0])
 def test_a_path_that_flaps_for_no_time_is_refused(down_s):
     with pytest.raises(SimulationError, match="cannot be down for"):
-        World(4711).flap([A], down_s=down_s, up_s=1.0, until=2.0)
+        World(4711).flap(Partition([A], None, one_way=False), down_s=down_s, up_s=1.0, until=2.0)
 
 
 # -- crash, pause, slow machines --------------------------------------------------------------
