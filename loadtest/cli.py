@@ -22,9 +22,10 @@ from counter.cli.app import run as run_command
 from counter.cli.full import invoked
 from counter.cli.screens import INTERRUPTED, USAGE, CommandError
 from counter.cli.settings import whole
-from loadtest import comparing, thresholds
 from loadtest import plan as plans
+from loadtest import thresholds
 from loadtest.arguments import share
+from loadtest.commands import COMMANDS
 from loadtest.plan import Plan
 from loadtest.thresholds import Threshold
 from tracker.config import parse_duration
@@ -60,12 +61,12 @@ def _dispatch(arguments: list[str], verbosity: int) -> int:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    if arguments[:1] == [comparing.COMMAND]:
-        app.command("compare")(comparing.compare)
-        return invoked(app, "loadtest compare", arguments[1:])
-    app.command("loadtest")(load)
-    rest = arguments[1:] if arguments[:1] == [COMMAND] else arguments
-    return invoked(app, "loadtest", rest)
+    first = arguments[0] if arguments else ""
+    other = COMMANDS.get(first)
+    name = f"loadtest {first}" if other is not None else "loadtest"
+    app.command(name)(other or load)
+    rest = arguments[1:] if other is not None or first == COMMAND else arguments
+    return invoked(app, name, rest)
 
 
 def _option(flag: str, metavar: str, help: str) -> Any:
@@ -128,7 +129,10 @@ def load(
     threshold: Limits = None,
     json: Json = False,
 ) -> int:
-    """Start many nodes, count and query, and check that nothing was lost or counted twice."""
+    """Start many nodes, count and query, and check that nothing was lost or counted twice.
+
+    Beside this: loadtest scenario NAME, loadtest scenarios, loadtest diff A B.
+    """
     if on_sockets and virtually:
         raise CommandError("--sockets and --virtual exclude each other", code=USAGE)
     mode = VIRTUAL if virtually else SOCKETS

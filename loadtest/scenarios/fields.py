@@ -17,7 +17,8 @@ from tracker.errors import ConfigError
 from tracker.text import printable
 
 SHOWN_MAX = 60
-WORDS_MAX = 1_000
+LINE_MAX = 120
+NAMES_MAX = 1_000
 TIME_S_MAX = 3_600.0
 
 Table = TypeVar("Table")
@@ -164,8 +165,9 @@ def _flag(value: Any) -> bool:
 def _line(value: Any) -> str:
     if type(value) is not str or not value.strip():
         raise ValueError(f"{shown(value)} is not a line of text")
-    if printable(value, 500) != value:
-        raise ValueError(f"{shown(value)} holds what a terminal would obey, or is too long")
+    if printable(value, LINE_MAX) != value:
+        text = f"holds what a terminal would obey, or more than {LINE_MAX} characters"
+        raise ValueError(f"{shown(value)} {text}")
     return value
 
 
@@ -218,9 +220,9 @@ def read_who(value: Any) -> Who:
 
 
 def _range(letter: str, first: int, last: int) -> list[str]:
-    if not first <= last < first + WORDS_MAX:
+    if not first <= last < first + NAMES_MAX:
         raise ValueError(
-            f"{letter}{first}-{letter}{last} is no range of at most {WORDS_MAX} that goes upward"
+            f"{letter}{first}-{letter}{last} is no range of at most {NAMES_MAX} that goes upward"
         )
     return [f"{letter}{n}" for n in range(first, last + 1)]
 

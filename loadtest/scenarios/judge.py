@@ -9,6 +9,7 @@ is judged by a share is judged over all seeds together.
     [expect] how many complete, how soon they end, what they cost, who is refused
 """
 
+from collections.abc import Iterable
 from math import ceil
 from typing import Any, Final
 
@@ -43,6 +44,7 @@ class Judge:
         self.faults: list[str] = []
         self.faults_total = 0
         self.seeds: list[int] = []
+        self.finished = 0
         self.virtual_s = 0.0
         self.steps = 0
         self.visits = 0
@@ -54,6 +56,14 @@ class Judge:
     def begin(self, seed: int) -> None:
         """Begin with another seed."""
         self.seeds.append(seed)
+
+    def end(self, virtual_s: float, steps: int, refused: Iterable[str]) -> None:
+        """Note that a seed is through, how long it was, and which refusals were heard in it."""
+        self.finished += 1
+        self.virtual_s += virtual_s
+        self.steps += steps
+        for code in refused:
+            self.refused[code] = self.refused.get(code, 0) + 1
 
     def hold(self, what: str, now: float, fault: str | None) -> None:
         """Note that something held (`fault` None), or how it did not."""
@@ -142,13 +152,9 @@ class Judge:
             )
         if expect.refused is not None:
             found_in = self.refused.get(expect.refused, 0)
-            rows.append(row(f"seeds with a node refused: {expect.refused}", self.count, found_in))
+            name = f"seeds with a node refused: {expect.refused}"
+            rows.append(row(name, self.finished, found_in))
         return rows
-
-    @property
-    def count(self) -> int:
-        """How many seeds were run."""
-        return len(self.seeds)
 
     def summary(self) -> dict[str, Any]:
         """Return the JSON object of `loadtest scenario --json`."""
@@ -160,13 +166,16 @@ class Judge:
         queries["bytes_per_node"] = round(self.queries.bytes / visits, 1)
         for unknown in ("duplicates_share", "node_messages_max", "drain_ms"):
             del queries[unknown]
+        writes = self.writes.as_dict()
+        # What is lost or doubled shows in the reads, of which each was checked.
+        del writes["lost"], writes["doubled"]
         return {
             "scenario": self.scenario.name,
             "nodes": self.scenario.nodes,
             "seed": self.seeds[0] if self.seeds else None,
-            "seeds": self.count,
+            "seeds": self.finished,
             "ok": all(check["ok"] for check in checks),
-            "writes": self.writes.as_dict(),
+            "writes": writes,
             "queries": queries,
             "exact_ms": rounded(self.exact_ms, 1),
             "virtual_s": round(self.virtual_s, 3),

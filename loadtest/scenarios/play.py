@@ -221,9 +221,5 @@ class _Run:
 
     def close(self) -> None:
         """Add up what is known of the run as a whole."""
-        judge = self.judge
-        judge.writes.unknown += sum([writer.waits for writer in self.writers])
-        judge.virtual_s += self.world.now
-        judge.steps += self.world.agenda.scheduled
-        for code in self.stage.refused:
-            judge.refused[code] = judge.refused.get(code, 0) + 1
+        self.judge.writes.unknown += sum([writer.waits for writer in self.writers])
+        self.judge.end(self.world.now, self.world.agenda.scheduled, self.stage.refused)

@@ -1,0 +1,222 @@
+"""`loadtest scenario`, `scenarios`, `diff`: the commands beside `run`.
+
+The rule: parse, call one function, print. Results go to stdout, the rest to stderr.
+"""
+
+import json as jsons
+import re
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from counter.cli import screens
+from counter.cli.daemons import whole
+from counter.cli.screens import USAGE, CommandError
+from loadtest import comparing, differences
+from loadtest.plan import SEED_MAX
+from tracker.text import printable
+
+SEEDS_DRAWN: Final = 1_000_000
+SEEDS_MAX = 100_000
+REPORT_BYTES_MAX = 64 * 1024 * 1024
+LOGS: Final = "logs"
+FAILED: Final = 99
+
+_SHARE = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,6})?)%")
+
+Text = str | None
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def scenario(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME|FILE", help="One of `loadtest scenarios`, or a file.")
+    ],
+    seed: Annotated[
+        Text, typer.Option("--seed", metavar="N", help="The first seed. [default: drawn]")
+    ] = None,
+    seeds: Annotated[
+        Text, typer.Option("--seeds", metavar="K", help="How many, one after another. [default: 1]")
+    ] = None,
+    nodes: Annotated[
+        Text, typer.Option("--nodes", metavar="N", help="Instead of what the file says.")
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Let things go wrong in a simulated cluster, and check what must hold all the same."""
+    from loadtest.report import RunLog, Situation, json_line
+    from loadtest.scenarios import library, screen
+    from loadtest.scenarios.judge import Judge
+    from loadtest.scenarios.play import play
+
+    count = _within(whole(seeds, "seeds") if seeds else 1, 1, SEEDS_MAX, "seeds")
+    drawn = secrets.randbelow(SEEDS_DRAWN)
+    first = _within(whole(seed, "seed") if seed else drawn, 0, SEED_MAX - count, "seed")
+    played = library.load(name, nodes=whole(nodes, "nodes"))
+    repeat = _repeated(name, first, count, nodes)
+    situation = Situation(
+        nodes=played.nodes,
+        mode=f"scenario-{re.sub('[^A-Za-z0-9._-]', '_', played.name)[:60]}",
+        seed=first,
+        chatter=played.chatter,
+        latency_ms=round(1000 * played.network.latency_s, 6),
+        loss=played.network.loss,
+    )
+    judge = Judge(played)
+    with RunLog(Path(LOGS), situation) as log:
+        log.write({"run": {"repeat": repeat}})
+        try:
+            for number in range(count):
+                play(played, first + number, judge, log.write)
+        except KeyboardInterrupt:
+            screens.note(f"interrupted: {judge.finished} of {count} seeds are through")
+        result = judge.summary()
+        is_whole = judge.finished == count
+        if not is_whole:
+            result["interrupted"] = True
+        log.write(result)
+        if json:
+            screens.out(json_line(result))
+        else:
+            for line in screen.table(result, log=printable(str(log.path)), repeat=repeat):
+                screens.out(line)
+    for check in result["checks"]:
+        if not check["ok"]:
+            screens.note(f"failed: {check['name']} ({check['found']} of {check['expected']})")
+    if not is_whole:
+        return screens.INTERRUPTED
+    return screens.DONE if result["ok"] else FAILED
+
+
+def _repeated(name: str, first: int, count: int, nodes: str | None) -> str:
+    words = ["loadtest", "scenario", printable(name, 200), "--seed", str(first)]
+    words += ["--seeds", str(count)] if count != 1 else []
+    return " ".join(words + (["--nodes", nodes] if nodes is not None else []))
+
+
+def scenarios(json: Json = False) -> int:
+    """List the scenarios that have a name, with one line each."""
+    from loadtest.scenarios import library
+
+    known = [(name, library.load(name)) for name in library.names()]
+    if json:
+        rows = [{"name": name, "about": each.about, "nodes": each.nodes} for name, each in known]
+        screens.out_json({"scenarios": rows})
+        return screens.DONE
+    width = max(len(name) for name, _ in known)
+    for name, each in known:
+        screens.out(f"{name:<{width}}  {each.about}")
+    return screens.DONE
+
+
+def diff(
+    first: Annotated[str, typer.Argument(metavar="A", help="A file of --json, or a log.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    worse: Annotated[
+        Text,
+        typer.Option(
+            "--worse",
+            metavar="SHARE%",
+            help="Exit 99 if any number got worse by more. [default: 10% is marked]",
+        ),
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Compare the numbers of two runs, and say which got worse."""
+    limit = differences.WORSE_SHARE if worse is None else _share(worse)
+    ours, theirs = _report(first), _report(second)
+    rows = differences.compare(ours, theirs, limit)
+    if len(rows) > differences.NUMBERS_MAX:
+        raise CommandError(
+            f"{len(rows)} numbers, at most {differences.NUMBERS_MAX} are compared", code=USAGE
+        )
+    for name, here, there in differences.situations(ours, theirs):
+        shown = f"{_value(here)} and {_value(there)}"
+        screens.note(f"note: the runs differ in {printable(name, 60)}: {shown}")
+    got_worse = [row.name for row in rows if row.verdict == differences.WORSE]
+    if json:
+        screens.out_json(
+            {
+                "a": printable(first, 400),
+                "b": printable(second, 400),
+                "worse_share": limit,
+                "numbers": [row.as_dict() for row in rows],
+                "worse": got_worse,
+            }
+        )
+    else:
+        for line in differences.table(rows):
+            screens.out(printable(line, 400))
+    if worse is None or not got_worse:
+        return screens.DONE
+    names = ", ".join(printable(name, 80) for name in got_worse[:5])
+    more = f" and {len(got_worse) - 5} more" if len(got_worse) > 5 else ""
+    screens.note(f"failed: worse by more than {printable(worse, 20)}: {names}{more}")
+    return FAILED
+
+
+# -- parsing --------------------------------------------------------------------------------
+
+
+def _within(value: int | None, low: int, high: int, name: str) -> int:
+    if value is None or not low <= value <= high:
+        raise CommandError(f"--{name} is {value}, needs {low} to {high}", code=USAGE)
+    return value
+
+
+def _share(written: str) -> float:
+    match = _SHARE.fullmatch(written)
+    if match is None:
+        shown = printable(written, 40)
+        raise CommandError(f'--worse: "{shown}" is not a share (10%, 0.5%)', code=USAGE)
+    return float(match[1]) / 100
+
+
+def _report(written: str) -> dict[str, Any]:
+    """Return the report in a file of `--json`, or the last line of a log."""
+    shown = printable(written, 200)
+    path = Path(written)
+    try:
+        if path.is_file() and path.stat().st_size > REPORT_BYTES_MAX:
+            text = f"{shown} has more than {REPORT_BYTES_MAX} bytes: not a run report"
+            raise CommandError(text, code=USAGE)
+        content = path.read_text(encoding="utf-8")
+    except OSError as error:
+        reason = printable((error.strerror or "unknown reason").lower())
+        raise CommandError(f"cannot read {shown}: {reason}", code=USAGE) from error
+    except UnicodeDecodeError as error:
+        raise CommandError(f"{shown} is not text in UTF-8", code=USAGE) from error
+    found = _parsed(content)
+    if not isinstance(found, dict) or not any(True for _ in differences.numbers_in(found)):
+        raise CommandError(
+            f"{shown} holds no run report",
+            "give what --json printed, or a finished log in logs/",
+            code=USAGE,
+        )
+    return found
+
+
+def _parsed(content: str) -> Any:
+    """Return the value of a text that is JSON, or of its last line; None if neither is."""
+    lines = [line for line in content.splitlines() if line.strip()]
+    for candidate in (content, lines[-1] if lines else ""):
+        try:
+            return jsons.loads(candidate)
+        except (ValueError, RecursionError):
+            continue
+    return None
+
+
+def _value(value: Any) -> str:
+    return "nothing" if value is None else printable(str(value), 60)
+
+
+COMMANDS: Final[dict[str, Callable[..., int]]] = {
+    comparing.COMMAND: comparing.compare,
+    "scenario": scenario,
+    "scenarios": scenarios,
+    "diff": diff,
+}
