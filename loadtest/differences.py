@@ -131,24 +131,28 @@ def _unit(name: str) -> str:
 
 
 def table(rows: list[Difference]) -> list[str]:
-    """Return the lines a person reads; a number that is in neither worse nor better says so."""
-    width = max([len(row.name) for row in rows], default=6)
-    lines = [f"{'number':<{width}}  {'':5}{'A':>12}{'B':>12}{'B/A':>8}"]
-    for row in rows:
-        ratio = "-" if row.ratio is None else f"{row.ratio:.2f}"
-        mark = f"  {row.verdict}" if row.verdict in (WORSE, BETTER) else ""
-        first, second = _shown(row.first), _shown(row.second)
-        lines.append(f"{row.name:<{width}}  {row.unit:<5}{first:>12}{second:>12}{ratio:>8}{mark}")
-    return lines
+    """Return the lines a person reads; a number that changed by little has no mark."""
+    cells = [("number", "", "A", "B", "B/A")]
+    cells += [
+        (row.name, row.unit, _shown(row.first), _shown(row.second), _shown_ratio(row.ratio))
+        for row in rows
+    ]
+    name, unit, first, second, ratio = [
+        max(map(len, column)) for column in zip(*cells, strict=True)
+    ]
+    marks = ["", *[row.verdict if row.verdict in (WORSE, BETTER) else "" for row in rows]]
+    return [
+        f"{a:<{name}}  {b:<{unit}}  {c:>{first}}  {d:>{second}}  {e:>{ratio}}  {mark}".rstrip()
+        for (a, b, c, d, e), mark in zip(cells, marks, strict=True)
+    ]
+
+
+def _shown_ratio(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.2f}"
 
 
 def _shown(value: float | None) -> str:
     if value is None:
         return "-"
-    if isinstance(value, int):
-        return f"{value:,}".replace(",", " ")
-    return (
-        f"{value:,.4g}".replace(",", " ")
-        if abs(value) < 1_000
-        else f"{value:,.0f}".replace(",", " ")
-    )
+    is_exact = isinstance(value, int) or abs(value) >= 1_000
+    return f"{value:,.0f}".replace(",", " ") if is_exact else f"{value:.4g}"
