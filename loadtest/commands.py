@@ -13,8 +13,8 @@ from typing import Annotated, Any, Final
 import typer
 
 from counter.cli import screens
-from counter.cli.daemons import whole
 from counter.cli.screens import USAGE, CommandError
+from counter.cli.settings import whole
 from loadtest import comparing, differences
 from loadtest.plan import SEED_MAX
 from tracker.text import printable

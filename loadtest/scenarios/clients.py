@@ -157,7 +157,7 @@ class Read:
     @property
     def is_whole(self) -> bool:
         """Whether it was to hear everybody, whatever it takes."""
-        return self.asked.until[0] == UNTIL_ALL and not self.asked.max_age
+        return self.asked.until[0] == UNTIL_ALL and not self.asked.age_max
 
 
 class Readers:
@@ -199,8 +199,8 @@ class Readers:
                 request=1,
                 key=key,
                 chatter=asked.chatter,
-                visits=asked.max_visits,
-                age_max=asked.max_age,
+                visits=asked.visits_max,
+                age_max=asked.age_max,
                 deadline_ms=round(1000 * asked.deadline_s),
                 until=until,
                 until_value=until_value,

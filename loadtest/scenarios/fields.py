@@ -40,14 +40,17 @@ class Kind:
     read: Callable[[Any], Any]
 
 
-def entry(kind: Kind, help: str, default: Any = MISSING) -> Any:
-    """Declare a field of a table; without a default it must be given."""
-    return field(default=default, metadata={"kind": kind, "help": help})
+def entry(kind: Kind, help: str, default: Any = MISSING, *, written: str = "") -> Any:
+    """Declare a field of a table; without a default it must be given.
+
+    `written` is its name in a file, where that is not the name here.
+    """
+    return field(default=default, metadata={"kind": kind, "help": help, "written": written})
 
 
 def written_name(of: "Field[Any]") -> str:
     """Return how a field is written in a file: times carry their unit with their value."""
-    return of.name.removesuffix("_s")
+    return of.metadata["written"] or of.name.removesuffix("_s")
 
 
 def read_table(cls: type[Table], given: dict[str, Any], **fixed: Any) -> Table:

@@ -141,8 +141,10 @@ class Queries:
     last_s: float | None = entry(duration(), "none begins later; default: the duration", None)
     key: str | None = entry(LINE, "which key; default: drawn from those that are counted", None)
     chatter: int = entry(whole(0, CHATTER_MAX), "peers each node asks; 0: the node's default", 0)
-    max_age: int = entry(whole(0, AGE_MAX), "hops it may travel; 0: enough", 0)
-    max_visits: int = entry(whole(0, VISITS_MAX), "rounds of each node; 0: by chatter", 0)
+    age_max: int = entry(whole(0, AGE_MAX), "hops it may travel; 0: enough", 0, written="max_age")
+    visits_max: int = entry(
+        whole(0, VISITS_MAX), "rounds of each node; 0: by chatter", 0, written="max_visits"
+    )
     until: tuple[int, int] = entry(UNTIL, "what is enough", (UNTIL_ALL, 0))
     deadline_s: float = entry(duration(0.001, 600.0), "when to stop in any case", 2.0)
 
