@@ -6,6 +6,8 @@ from random import Random
 
 import pytest
 
+from loadtest.simulation import bursts
+from loadtest.simulation.agenda import SimulationError
 from loadtest.simulation.bursts import Bursts, Ways
 from loadtest.simulation.network import Network, NetworkConfig
 from tracker.errors import ConfigError
@@ -27,14 +29,14 @@ def test_a_way_is_bad_for_its_share_of_the_time():
 
 def test_bursts_last_as_long_as_they_are_said_to_on_average():
     step_s = 0.005
-    runs = [(bad, len(list(group))) for bad, group in groupby(states(
-        Bursts(good_s=2.0, bad_s=0.2), step_s, 100_000
-    ))]  # fmt: skip
-    mean = {kind: step_s * sum(n for bad, n in runs if bad is kind)
-            / sum(1 for bad, _ in runs if bad is kind) for kind in (True, False)}  # fmt: skip
+    seen = states(Bursts(good_s=2.0, bad_s=0.2), step_s, 100_000)
 
-    assert mean[True] == pytest.approx(0.2, rel=0.12)
-    assert mean[False] == pytest.approx(2.0, rel=0.12)
+    lengths = {True: [], False: []}
+    for bad, group in groupby(seen):
+        lengths[bad].append(step_s * len(list(group)))
+
+    assert sum(lengths[True]) / len(lengths[True]) == pytest.approx(0.2, rel=0.12)
+    assert sum(lengths[False]) / len(lengths[False]) == pytest.approx(2.0, rel=0.12)
 
 
 def test_however_rarely_it_is_looked_at_a_way_keeps_its_share():
@@ -130,3 +132,12 @@ def test_a_datagram_that_is_held_up_has_a_heavy_tail_with_an_end():
 def test_bursts_that_make_no_sense_are_refused_in_plain_words(fields, words):
     with pytest.raises(ConfigError, match=words):
         Bursts(**fields)
+
+
+def test_more_nodes_than_a_world_can_hold_are_reported(monkeypatch):
+    monkeypatch.setattr(bursts, "WAYS_MAX", 2)
+    ways = Ways(Bursts(good_s=1.0, bad_s=1.0, loss=0.0), Random("4711/ways"))
+    ways.loses(A, B, 0.0)
+
+    with pytest.raises(SimulationError, match="more than 2 nodes"):
+        ways.loses(A, C, 0.0)
