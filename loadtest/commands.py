@@ -8,7 +8,7 @@ import re
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -16,8 +16,11 @@ from counter.cli import screens
 from counter.cli.screens import USAGE, CommandError
 from counter.cli.settings import whole
 from loadtest import comparing, differences
-from loadtest.plan import SEED_MAX
+from loadtest.workload import SEED_MAX
 from tracker.text import printable
+
+if TYPE_CHECKING:
+    from loadtest.scenarios.tables import Scenario
 
 SEEDS_DRAWN: Final = 1_000_000
 SEEDS_MAX = 100_000
@@ -44,23 +47,43 @@ def scenario(
     nodes: Annotated[
         Text, typer.Option("--nodes", metavar="N", help="Instead of what the file says.")
     ] = None,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Write every message of one seed beside its log.")
+    ] = False,
     json: Json = False,
 ) -> int:
     """Let things go wrong in a simulated cluster, and check what must hold all the same."""
+    from loadtest.scenarios import library
+
+    count = _within(whole(seeds, "seeds") if seeds else 1, 1, SEEDS_MAX, "seeds")
+    played = library.load(name, nodes=whole(nodes, "nodes"))
+    own = secrets.randbelow(SEEDS_DRAWN) if played.seed is None else played.seed
+    first = _within(whole(seed, "seed") if seed else own, 0, SEED_MAX - count, "seed")
+    if trace and count > 1:
+        raise CommandError("--trace takes one seed: leave out --seeds", code=USAGE)
+    repeat = _repeated(name, first, count, nodes)
+    result = _played(played, range(first, first + count), repeat, trace=trace, as_json=json)
+    for check in result["checks"]:
+        if not check["ok"]:
+            screens.note(f"failed: {check['name']} ({check['found']} of {check['expected']})")
+    if result.get("interrupted"):
+        return screens.INTERRUPTED
+    return screens.DONE if result["ok"] else FAILED
+
+
+def _played(
+    played: "Scenario", seeds: range, repeat: str, *, trace: bool, as_json: bool
+) -> dict[str, Any]:
+    """Play a scenario from some seeds, print and log its report; returns that."""
     from loadtest.report import RunLog, Situation, json_line
-    from loadtest.scenarios import library, screen
+    from loadtest.scenarios import screen
     from loadtest.scenarios.judge import Judge
     from loadtest.scenarios.play import play
 
-    count = _within(whole(seeds, "seeds") if seeds else 1, 1, SEEDS_MAX, "seeds")
-    drawn = secrets.randbelow(SEEDS_DRAWN)
-    first = _within(whole(seed, "seed") if seed else drawn, 0, SEED_MAX - count, "seed")
-    played = library.load(name, nodes=whole(nodes, "nodes"))
-    repeat = _repeated(name, first, count, nodes)
     situation = Situation(
         nodes=played.nodes,
         mode=f"scenario-{re.sub('[^A-Za-z0-9._-]', '_', played.name)[:60]}",
-        seed=first,
+        seed=seeds[0],
         chatter=played.chatter,
         latency_ms=round(1000 * played.network.latency_s, 6),
         loss=played.network.loss,
@@ -69,26 +92,31 @@ def scenario(
     with RunLog(Path(LOGS), situation) as log:
         log.write({"run": {"repeat": repeat}})
         try:
-            for number in range(count):
-                play(played, first + number, judge, log.write)
+            for seed in seeds:
+                lines = play(played, seed, judge, log.write, trace=trace)
+                if trace:
+                    _write_trace(log.path.with_suffix(".trace"), lines)
         except KeyboardInterrupt:
-            screens.note(f"interrupted: {judge.finished} of {count} seeds are through")
+            screens.note(f"interrupted: {judge.finished} of {len(seeds)} seeds are through")
         result = judge.summary()
-        is_whole = judge.finished == count
-        if not is_whole:
+        if judge.finished < len(seeds):
             result["interrupted"] = True
         log.write(result)
-        if json:
-            screens.out(json_line(result))
-        else:
-            for line in screen.table(result, log=printable(str(log.path)), repeat=repeat):
-                screens.out(line)
-    for check in result["checks"]:
-        if not check["ok"]:
-            screens.note(f"failed: {check['name']} ({check['found']} of {check['expected']})")
-    if not is_whole:
-        return screens.INTERRUPTED
-    return screens.DONE if result["ok"] else FAILED
+    if as_json:
+        screens.out(json_line(result))
+    else:
+        for line in screen.table(result, log=printable(str(log.path)), repeat=repeat):
+            screens.out(line)
+    return result
+
+
+def _write_trace(path: Path, lines: list[str]) -> None:
+    try:
+        path.write_text("".join([f"{line}\n" for line in lines]), encoding="utf-8")
+    except OSError as error:
+        reason = printable((error.strerror or "unknown reason").lower())
+        raise CommandError(f"cannot write {printable(str(path))}: {reason}") from error
+    screens.note(f"trace {printable(str(path))} ({len(lines)} lines)")
 
 
 def _repeated(name: str, first: int, count: int, nodes: str | None) -> str:

@@ -29,7 +29,6 @@ DURATION_S_MAX = 3_600.0
 WRITERS_MAX = 1_000
 RATE_MAX = 1_000_000.0
 QUERIES_MAX = 100_000
-SEED_MAX = 2**63 - 1
 OVERTIME_SHARE_MAX = 0.5
 """A load whose queries are not through at its end goes on this much longer, and no more."""
 KEYS = 4
@@ -63,7 +62,7 @@ class Plan:
         _within("latency", self.latency_s, 0, LATENCY_S_MAX, " s")
         _within("writers", self.writers, 0, WRITERS_MAX)
         _within("queries", self.queries, 0, QUERIES_MAX)
-        _within("seed", self.seed, 0, SEED_MAX)
+        _within("seed", self.seed, 0, workload.SEED_MAX)
         for name in ("loss", "crash"):
             share = getattr(self, name)
             if not 0.0 <= share < 1.0:

@@ -230,5 +230,14 @@ def _range(letter: str, first: int, last: int) -> list[str]:
     return [f"{letter}{n}" for n in range(first, last + 1)]
 
 
+def _read_nodes(value: Any) -> Who:
+    who = read_who(value)
+    strange = [name for name in (*who.names, *who.groups) if name[0] == "t" or name == DOWN]
+    if strange:
+        raise ValueError(f"{strange[0]} will not do: it takes nodes, by name, by share, or all")
+    return who
+
+
+NODES = Kind('nodes, like `"n3, n5-n8"`, `"10%"`, `"all"`', _read_nodes)
 WHO = Kind('who, like `"n3, n5-n8"`, `"10%"`, `"all"`', read_who)
 EVERYBODY = Who(groups=(ALL,))

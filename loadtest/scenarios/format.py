@@ -19,8 +19,19 @@ import tomllib
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
-from loadtest.scenarios.fields import TIME_S_MAX, FieldError, Who, nearest, read_table, shown
-from loadtest.scenarios.tables import EVENTS, LISTS, NODES_MAX, TABLES, Event, Join, Scenario
+from counter.query import COMPLETE
+from loadtest.scenarios.fields import TRACKERS, FieldError, Who, nearest, read_table, shown
+from loadtest.scenarios.tables import (
+    EVENTS,
+    LISTS,
+    NODES_MAX,
+    TABLES,
+    Backup,
+    Event,
+    Join,
+    Restart,
+    Scenario,
+)
 from tracker.errors import ConfigError
 
 TABLES_MAX = 100
@@ -91,6 +102,9 @@ class _Reader:
         event = self._table(cls, rest, "events", index)
         if event.ends_s < event.at_s:
             raise self._refused("events", index, "until", "until is before at")
+        if isinstance(event, Restart) and event.moved and _names_trackers(event.who):
+            text = "a tracker cannot move: nodes look for it where it was"
+            raise self._refused("events", index, "moved", text)
         return event
 
     def _table(
@@ -103,25 +117,35 @@ class _Reader:
 
     def _check_whole(self, scenario: Scenario) -> None:
         """Refuse what only shows once all tables are read."""
-        joins = sum(e.count for e in scenario.events if isinstance(e, Join))
+        self._check_names(scenario)
+        if scenario.expect.end == COMPLETE and scenario.expect.missing != Who():
+            text = 'who is missing is named, and the end is to be complete; write end = "converged"'
+            raise self._refused("expect", 0, "missing", text)
+        for index, asked in enumerate(scenario.queries):
+            last = scenario.duration_s if asked.last_s is None else asked.last_s
+            if (last - asked.at_s) / asked.every_s > QUERIES_MAX:
+                text = f"more than {QUERIES_MAX} queries"
+                raise self._refused("queries", index, "every", text)
+        made = [event.at_s for event in scenario.events if isinstance(event, Backup)]
+        for index, event in enumerate(scenario.events):
+            needs_one = isinstance(event, Restart) and event.disk == "backup"
+            if needs_one and not any(at_s < event.at_s for at_s in made):
+                raise self._refused("events", index, "disk", "no backup is made before")
+
+    def _check_names(self, scenario: Scenario) -> None:
+        """Refuse names that nobody will have."""
+        joins = sum(event.count for event in scenario.events if isinstance(event, Join))
         total = scenario.nodes + joins
         if total > NODES_MAX:
             raise ConfigError(f"{self._where}: {total} nodes in all, at most {NODES_MAX}")
         count_max = {"n": total, "t": scenario.trackers}
         for table, index, whos in _named(scenario):
             for name in [name for who in whos for name in who.names]:
-                if int(name[1:]) > count_max[name[0]]:
+                most = count_max[name[0]]
+                if int(name[1:]) > most:
                     kind = "nodes" if name[0] == "n" else "trackers"
-                    text = f"{name} is nobody: there are {count_max[name[0]]} {kind}"
+                    text = f"{name} is nobody: there are {most} {kind}"
                     raise self._refused(table, index, "who", text)
-        for index, asked in enumerate(scenario.queries):
-            last = scenario.duration_s if asked.last_s is None else asked.last_s
-            if (last - asked.at_s) / asked.every_s > QUERIES_MAX:
-                text = f"more than {QUERIES_MAX} queries"
-                raise self._refused("queries", index, "every", text)
-        for index, event in enumerate(scenario.events):
-            if event.ends_s > TIME_S_MAX:
-                raise self._refused("events", index, "at", "later than an hour")
 
     # -- where it stands ----------------------------------------------------------------------
 
@@ -144,6 +168,10 @@ class _Reader:
             elif name and re.match(rf"\s*[\"']?{re.escape(name)}[\"']?\s*=", line):
                 return number_
         return found
+
+
+def _names_trackers(who: Who) -> bool:
+    return TRACKERS in who.groups or any(name[0] == "t" for name in who.names)
 
 
 def _named(scenario: Scenario) -> Iterator[tuple[str, int, list[Who]]]:

@@ -33,23 +33,36 @@ SILENCE_S: Final = 1.0
 LogLine = Callable[[dict[str, Any]], None]
 
 
-def play(scenario: Scenario, seed: int, judge: Judge, log: LogLine = lambda line: None) -> None:
-    """Run a scenario from one seed, and add what was found to `judge`. Raises ClusterError."""
+def play(
+    scenario: Scenario,
+    seed: int,
+    judge: Judge,
+    log: LogLine = lambda line: None,
+    *,
+    trace: bool = False,
+) -> list[str]:
+    """Run a scenario from one seed, and add what was found to `judge`. Raises ClusterError.
+
+    With `trace` the lines of its trace are returned: every message, crash and event, with its time.
+    """
     judge.begin(seed)
-    run = _Run(scenario, seed, judge, log)
+    run = _Run(scenario, seed, judge, log, trace=trace)
     run.load()
     run.end()
     run.quiet()
     run.close()
+    return run.world.trace
 
 
 class _Run:
     """One seed of one scenario."""
 
-    def __init__(self, scenario: Scenario, seed: int, judge: Judge, log: LogLine) -> None:
+    def __init__(
+        self, scenario: Scenario, seed: int, judge: Judge, log: LogLine, *, trace: bool = False
+    ) -> None:
         self.scenario = scenario
         self.judge = judge
-        self.stage = stage = Stage(scenario, seed)
+        self.stage = stage = Stage(scenario, seed, trace=trace)
         self.world = stage.world
         self.books = Books(judge.writes)
         self.writers: list[Writer] = []

@@ -57,13 +57,14 @@ class Stage:
     after everything that may have changed who reaches whom.
     """
 
-    def __init__(self, scenario: Scenario, seed: int) -> None:
+    def __init__(self, scenario: Scenario, seed: int, *, trace: bool = False) -> None:
         self.scenario = scenario
         self.world = World(
             seed,
             scenario.network.network,
             datagram_codec=GOSSIP,
             disk=DiskConfig(durable=scenario.durable, survival=UNSYNCED_SURVIVES),
+            trace=trace,
         )
         self.processes: dict[str, Process] = {}
         self.flapping: list[Partition] = []

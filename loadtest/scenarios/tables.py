@@ -14,6 +14,7 @@ from loadtest.scenarios.fields import (
     EVERYBODY,
     FLAG,
     LINE,
+    NODES,
     TIME_S_MAX,
     WHO,
     FieldError,
@@ -30,6 +31,7 @@ from loadtest.scenarios.fields import (
 )
 from loadtest.simulation.bursts import Bursts
 from loadtest.simulation.network import NetworkConfig
+from loadtest.workload import SEED_MAX
 from tracker.config import parse_duration
 from tracker.wire import AMOUNT_MAX
 
@@ -123,7 +125,7 @@ class Writers:
     """Clients that count, one increment after another; one in doubt is sent again, same id."""
 
     count: int = entry(whole(1, 1_000), "how many", 5)
-    who: Who = entry(WHO, "at which nodes; each its own while there are enough", EVERYBODY)
+    who: Who = entry(NODES, "at which nodes; each its own while there are enough", EVERYBODY)
     rate: float = entry(number(0.001, 100_000), "increments a second, all of them together", 50.0)
     keys: int = entry(whole(1, 10_000), "keys they count on: key-0, key-1, …", 2)
     amount: int = entry(whole(1, AMOUNT_MAX), "largest amount of one increment", 1)
@@ -135,7 +137,7 @@ class Writers:
 class Queries:
     """Queries, one after another at fixed times, however long each takes."""
 
-    who: Who = entry(WHO, "who is asked: one of these, drawn by the seed", EVERYBODY)
+    who: Who = entry(NODES, "who is asked: one of these, drawn by the seed", EVERYBODY)
     every_s: float = entry(duration(0.001), "time from one to the next", 0.5)
     at_s: float = entry(duration(), "when the first begins", 0.1)
     last_s: float | None = entry(duration(), "none begins later; default: the duration", None)
@@ -154,7 +156,7 @@ class Expected:
     """What must hold at the end, beside what always must."""
 
     end: str = entry(one_of("complete", "converged"), "how the last reads must end", "complete")
-    missing: Who = entry(WHO, "who, and nobody else, the last reads must name missing", Who())
+    missing: Who = entry(NODES, "who, and nobody else, the last reads must name missing", Who())
     exact_within_s: float = entry(
         duration(), "time from the last change, or the last write, to the first exact read", 5.0
     )
@@ -227,7 +229,7 @@ class Backup(Event):
     """Copy the disks of nodes, to start from them later."""
 
     do: ClassVar[str] = "backup"
-    who: Who = entry(WHO, "nodes")
+    who: Who = entry(NODES, "which")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,7 +269,7 @@ class Leave(Event):
     """Stop nodes gracefully: they say so, write what is left, and end."""
 
     do: ClassVar[str] = "leave"
-    who: Who = entry(WHO, "nodes")
+    who: Who = entry(NODES, "which")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,7 +277,7 @@ class Forget(Event):
     """Give up the counts of members that do not run, as `counter forget` does."""
 
     do: ClassVar[str] = "forget"
-    who: Who = entry(WHO, "nodes")
+    who: Who = entry(NODES, "which")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,7 +325,7 @@ class Lie(Event):
     """Let members answer queries with lies; what they count stays true."""
 
     do: ClassVar[str] = "lie"
-    who: Who = entry(WHO, "nodes")
+    who: Who = entry(NODES, "which")
     how: str = entry(
         one_of("name", "twice"),
         "`name`: also answer in others' names. `twice`: answer a second time, with one more",
@@ -336,7 +338,7 @@ class Count(Event):
     """Count once at each of some nodes."""
 
     do: ClassVar[str] = "count"
-    who: Who = entry(WHO, "nodes")
+    who: Who = entry(NODES, "which")
     key: str = entry(LINE, "which key", "key-0")
     amount: int = entry(whole(-AMOUNT_MAX, AMOUNT_MAX), "how much", 1)
 
@@ -362,6 +364,9 @@ class Scenario:
     trackers: int = entry(whole(1, TRACKERS_MAX), "how many trackers: t1, t2, …", 1)
     durable: bool = entry(FLAG, "whether nodes have disks, or keep everything in memory", True)
     chatter: int = entry(whole(1, CHATTER_MAX), "peers a node passes a query to", 10)
+    seed: int | None = entry(
+        whole(0, SEED_MAX), "which seed, if `--seed` does not say; default: drawn", None
+    )
     duration_s: float = entry(duration(0.1, TIME_S_MAX), "how long writers and queries go on")
     network: Weather = field(default_factory=Weather)
     writers: tuple[Writers, ...] = ()

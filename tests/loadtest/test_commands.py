@@ -63,6 +63,27 @@ def test_a_person_reads_a_table_with_the_command_that_repeats_it(loadtest):
     assert out.endswith("\nrepeat: loadtest scenario small.toml --seed 4 --nodes 3\n")
 
 
+def test_the_trace_of_a_seed_holds_every_message_and_is_the_same_again(loadtest, tmp_path):
+    for _ in range(2):
+        assert loadtest("scenario", "small.toml", "--seed", "4", "--trace")[0] == 0
+
+    first, second = sorted((tmp_path / "logs").glob("*.trace"))
+    lines = first.read_text().splitlines()
+    assert first.read_text() == second.read_text()
+    assert sum(" datagram 10." in line and "Reply(" in line for line in lines) > 10
+
+
+def test_a_file_may_name_its_seed_and_the_flag_wins(loadtest, tmp_path):
+    (tmp_path / "seeded.toml").write_text(f"seed = 12{SMALL}")
+
+    seeds = [
+        json.loads(loadtest("scenario", "seeded.toml", "--json", *more)[1])["seed"]
+        for more in ([], ["--seed", "5"])
+    ]
+
+    assert seeds == [12, 5]
+
+
 def test_a_scenario_of_the_library_is_played_by_its_name(loadtest):
     code, out, _ = loadtest("scenario", "calm", "--nodes", "4", "--json")
 
@@ -86,11 +107,11 @@ def test_what_does_not_hold_is_named_with_its_fault_and_ends_with_99(loadtest, t
 def test_ctrl_c_reports_the_seeds_that_are_through_and_ends_with_130(loadtest, monkeypatch):
     played, real = [], play.play
 
-    def interrupted(scenario, seed, judge, log):
+    def interrupted(scenario, seed, judge, log, **options):
         if played:
             raise KeyboardInterrupt
         played.append(seed)
-        real(scenario, seed, judge, log)
+        return real(scenario, seed, judge, log, **options)
 
     monkeypatch.setattr(play, "play", interrupted)
 
@@ -110,6 +131,7 @@ def test_ctrl_c_reports_the_seeds_that_are_through_and_ends_with_130(loadtest, m
         ("scenario bad.toml", 'bad.toml:2: "nodse" is not known; did you mean nodes?'),
         ("scenario calm --seed x", '--seed: "x" is no whole number'),
         ("scenario calm --seed -1", "--seed is -1, needs 0 to"),
+        ("scenario calm --seeds 2 --trace", "--trace takes one seed: leave out --seeds"),
         ("scenario calm --seeds 0", "--seeds is 0, needs 1 to 100000"),
         ("scenario calm --nodes 0", "nodes: 0 is out of range, needs 1 to 20000"),
         ("scenario old-backup --nodes 2", "n3 is nobody: there are 2 nodes"),

@@ -149,11 +149,30 @@ REFUSALS = [
     (f"{SMALLEST}[[queries]]\nwho = []", 'some.toml:4: [[queries]] who: "[]" names nobody'),
     (f'{SMALLEST}[[queries]]\nwho = "x1"', 'some.toml:4: [[queries]] who: "x1" is nobody'),
     (f'{SMALLEST}[[queries]]\nwho = "tracker"', "did you mean trackers?"),
+    (f'{SMALLEST}[[queries]]\nwho = "everybody"', 'some.toml:4: [[queries]] who: "everybody" is'),
     (f'{SMALLEST}[[queries]]\nuntil = "half"', 'some.toml:4: [[queries]] until: "half" is none of'),
     (f'{SMALLEST}[[queries]]\nkey = "a\\u001bb"', "holds what a terminal would obey"),
     (
         'about = "x"\nduration = "1h"\n[[queries]]\nevery = "1ms"',
         "some.toml:4: [[queries]] more than 10000 queries",
+    ),
+    (
+        f'{SMALLEST}[[events]]\ndo = "lie"\nat = "1s"\nhow = "name"\nwho = "n1, t1"',
+        "some.toml:7: [[events]] who: t1 will not do: it takes nodes",
+    ),
+    (f'{SMALLEST}[[queries]]\nwho = "trackers"', "[[queries]] who: trackers will not do"),
+    (
+        f'{SMALLEST}[[events]]\ndo = "restart"\nat = "1s"\nwho = "t1"\nmoved = true',
+        "some.toml:7: [[events]] a tracker cannot move",
+    ),
+    (
+        f'{SMALLEST}[[events]]\ndo = "restart"\nat = "1s"\nwho = "n1"\ndisk = "backup"\n'
+        '[[events]]\ndo = "backup"\nat = "1s"\nwho = "n1"',
+        "some.toml:7: [[events]] no backup is made before",
+    ),
+    (
+        f'{SMALLEST}[expect]\nmissing = "n3"',
+        "some.toml:4: [expect] who is missing is named, and the end is to be complete",
     ),
     (f'{SMALLEST}[expect]\nend = "well"', 'some.toml:4: [expect] end: "well" is none of complete'),
     (
