@@ -21,6 +21,7 @@ from loadtest.scenarios.tables import (
     Event,
     Flap,
     Forget,
+    Full,
     Join,
     Leave,
     Lie,
@@ -28,11 +29,12 @@ from loadtest.scenarios.tables import (
     Restart,
     Slow,
 )
+from loadtest.simulation.disks import Disk
 from loadtest.simulation.hosts import Host
 from loadtest.simulation.network import Partition
 from tracker import messages
 
-Count1 = Callable[[str, str, int], None]
+CountOnce = Callable[[str, str, int], None]
 
 
 class Happenings:
@@ -42,7 +44,11 @@ class Happenings:
     """
 
     def __init__(
-        self, stage: Stage, count: Count1, lied: Callable[[str], None], lost: Callable[[str], None]
+        self,
+        stage: Stage,
+        count: CountOnce,
+        lied: Callable[[str], None],
+        lost: Callable[[str], None],
     ) -> None:
         self._stage = stage
         self._count = count
@@ -130,6 +136,14 @@ class Happenings:
             host.slow_down(event.by_s)
         self._until(event, _each_up, hosts, partial(Host.slow_down, service_s=0.0))
 
+    def fill(self, event: Full, what: str) -> None:
+        """Fill disks; make room again if it has an end."""
+        stage = self._stage
+        disks = [stage.world.disk(stage.endpoint(n)) for n in self._named(event.who, what)]
+        for disk in disks:
+            disk.fail("no space left on device")
+        self._until(event, _mend, disks)
+
     # -- the network --------------------------------------------------------------------------
 
     def cut(self, event: Cut, what: str) -> None:
@@ -190,6 +204,11 @@ def _each_up(hosts: list[Host], action: Callable[[Host], None]) -> None:
             action(host)
 
 
+def _mend(disks: list[Disk]) -> None:
+    for disk in disks:
+        disk.mend()
+
+
 ACTIONS: Final[dict[type[Event], Any]] = {
     Crash: Happenings.crash,
     Restart: Happenings.restart,
@@ -201,6 +220,7 @@ ACTIONS: Final[dict[type[Event], Any]] = {
     Forget: Happenings.forget,
     Pause: Happenings.pause,
     Slow: Happenings.slow,
+    Full: Happenings.fill,
     Change: Happenings.change,
     Lie: Happenings.lie,
     Count: Happenings.count,

@@ -300,6 +300,15 @@ class Slow(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Full(Event):
+    """Let disks be full: what is written is refused, and certainly not kept."""
+
+    do: ClassVar[str] = "disk-full"
+    who: Who = entry(WHO, "nodes, trackers")
+    until_s: float | None = entry(duration(), UNTIL_TIME, None)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Change(Event):
     """Let the network be another one; what is not named stays as it was in `[network]`."""
 
@@ -346,7 +355,8 @@ class Count(Event):
 EVENTS: Final[dict[str, type[Event]]] = {
     e.do: e
     for e in (
-        Crash, Restart, Backup, Cut, Flap, Join, Leave, Forget, Pause, Slow, Change, Lie, Count,
+        Crash, Restart, Backup, Cut, Flap, Join, Leave, Forget, Pause, Slow, Full, Change, Lie,
+        Count,
     )
 }  # fmt: skip
 

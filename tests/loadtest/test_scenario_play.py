@@ -359,3 +359,14 @@ def test_before_it_boots_a_stage_has_everybody_and_nobody_is_up():
     assert stage.nodes == ["n1", "n2", "n3", "n4", "n5", "n6"]
     assert stage.trackers == ["t1"]
     assert stage.up == []
+
+
+def test_a_full_disk_refuses_what_is_counted_until_there_is_room_again():
+    judge = judged(
+        f"{QUERIES}[[events]]\ndo = 'disk-full'\nat = '500ms'\nwho = 'all'\nuntil = '1500ms'\n"
+    )
+    whole = judged(QUERIES)
+
+    assert names_of_failed(judge) == set()
+    assert judge.queries.reasons == {"complete": 10}
+    assert 0 < judge.writes.acked < 0.8 * whole.writes.acked
