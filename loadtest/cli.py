@@ -131,7 +131,7 @@ def load(
 ) -> int:
     """Start many nodes, count and query, and check that nothing was lost or counted twice.
 
-    Beside this: loadtest scenario NAME, loadtest scenarios, loadtest diff A B.
+    Beside this: loadtest scenario NAME, loadtest scenarios, loadtest diff A B, loadtest compare.
     """
     if on_sockets and virtually:
         raise CommandError("--sockets and --virtual exclude each other", code=USAGE)

@@ -1,4 +1,4 @@
-"""`loadtest scenario`, `scenarios`, `diff`: the commands beside `run`.
+"""`loadtest scenario`, `scenarios`, `diff`; and which commands there are beside `run`.
 
 The rule: parse, call one function, print. Results go to stdout, the rest to stderr.
 """
@@ -16,6 +16,7 @@ from counter.cli import screens
 from counter.cli.screens import USAGE, CommandError
 from counter.cli.settings import whole
 from loadtest import comparing, differences
+from loadtest.arguments import share
 from loadtest.workload import SEED_MAX
 from tracker.text import printable
 
@@ -27,8 +28,6 @@ SEEDS_MAX = 100_000
 REPORT_BYTES_MAX = 64 * 1024 * 1024
 LOGS: Final = "logs"
 FAILED: Final = 99
-
-_SHARE = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,6})?)%")
 
 Text = str | None
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -154,7 +153,8 @@ def diff(
     json: Json = False,
 ) -> int:
     """Compare the numbers of two runs, and say which got worse."""
-    limit = differences.WORSE_SHARE if worse is None else _share(worse)
+    asked = share(worse, "worse")
+    limit = differences.WORSE_SHARE if asked is None else asked
     ours, theirs = _report(first), _report(second)
     rows = differences.compare(ours, theirs, limit)
     if len(rows) > differences.NUMBERS_MAX:
@@ -193,14 +193,6 @@ def _within(value: int | None, low: int, high: int, name: str) -> int:
     if value is None or not low <= value <= high:
         raise CommandError(f"--{name} is {value}, needs {low} to {high}", code=USAGE)
     return value
-
-
-def _share(written: str) -> float:
-    match = _SHARE.fullmatch(written)
-    if match is None:
-        shown = printable(written, 40)
-        raise CommandError(f'--worse: "{shown}" is not a share (10%, 0.5%)', code=USAGE)
-    return float(match[1]) / 100
 
 
 def _report(written: str) -> dict[str, Any]:

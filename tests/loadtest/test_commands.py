@@ -142,7 +142,7 @@ def test_ctrl_c_reports_the_seeds_that_are_through_and_ends_with_130(loadtest, m
         ("diff a.json list.json", "list.json holds no run report"),
         ("diff a.json deep.json", "deep.json holds no run report"),
         ("diff a.json raw.json", "raw.json is not text in UTF-8"),
-        ("diff a.json a.json --worse 10", '--worse: "10" is not a share (10%, 0.5%)'),
+        ("diff a.json a.json --worse 10", '--worse: "10" is not a share (5%, 0.5%)'),
     ],
 )
 def test_what_makes_no_sense_is_one_clear_line_and_nothing_is_started(
