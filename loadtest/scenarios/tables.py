@@ -89,6 +89,9 @@ class Weather:
     reordered: float = entry(share(0.99), "datagrams that are held up and overtaken", 0.0)
     held_up_s: float = entry(duration(0.0, 5.0), "scale of their extra time (heavy tail)", 0.05)
     bursts: Burst | None = entry(BURST, "bursts of loss that strike single nodes", None)
+    closed_ports: float = entry(
+        share(), "datagrams to a process that does not run whose sender is told so at once", 0.0
+    )
 
     @property
     def network(self) -> NetworkConfig:
@@ -101,6 +104,7 @@ class Weather:
             duplication=self.duplicates,
             reordering=self.reordered,
             held_up_s=self.held_up_s,
+            closed_ports=self.closed_ports,
             bursts=None
             if burst is None
             else Bursts(
@@ -320,6 +324,7 @@ class Change(Event):
     reordered: float | None = entry(share(0.99), "as in [network]", None)
     held_up_s: float | None = entry(duration(0.0, 5.0), "as in [network]", None)
     bursts: Burst | None = entry(BURST, "as in [network]", None)
+    closed_ports: float | None = entry(share(), "as in [network]", None)
     until_s: float | None = entry(duration(), UNTIL_TIME, None)
 
     def applied(self, weather: Weather) -> Weather:

@@ -32,6 +32,7 @@ from tracker.machine import (
     Persist,
     Send,
     SendAll,
+    Undelivered,
 )
 
 TICKS_PER_MOMENT_MAX = 1_000
@@ -73,12 +74,26 @@ class Post:
 
     def _arrive(self, source: Endpoint, target: Endpoint, message: Any, tally: Tally) -> None:
         host = self.hosts.get(target)
-        if host is None:
-            tally.unheard += 1
-        elif host.is_prompt:
+        if host is not None and host.is_prompt:
             host.take_datagram(source, message, tally)
-        else:
+        elif host is not None and host.is_up:
             host.queue_datagram(source, message, tally)
+        else:
+            tally.unheard += 1
+            if self.network.config.closed_ports:
+                self._tell_closed(source, target, message)
+
+    def _tell_closed(self, source: Endpoint, target: Endpoint, message: Any) -> None:
+        """Let the sender hear that nobody listens there, as ICMP tells it on Linux."""
+        network = self.network
+        if network.tells_closed() and not network.is_cut(target, source):
+            time = self.agenda.now + network.hop_s()
+            self.agenda.at(time, self._undelivered, source, target, message)
+
+    def _undelivered(self, source: Endpoint, target: Endpoint, message: Any) -> None:
+        sender = self.hosts.get(source)
+        if sender is not None:
+            sender.reach(sender.hear, Undelivered(target, message))
 
 
 class Host:

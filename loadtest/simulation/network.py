@@ -47,6 +47,8 @@ class NetworkConfig:
     """Share of datagrams that are held up, and overtaken by later ones; below 1."""
     held_up_s: float = 0.05
     """Scale of their extra time: the median is 0.59 of it, the mean twice as long; 0 or more."""
+    closed_ports: float = 0.0
+    """Share of the datagrams to where nobody runs whose sender is told so, one hop later."""
     retransmit_s: float = 0.2
     """What one loss costs a stream; Linux's least retransmission time."""
     connect_timeout_s: float = 2.0
@@ -61,6 +63,8 @@ class NetworkConfig:
         for base_s in (self.base_s, self.stream_base_s):
             if base_s is not None and not base_s >= 1e-6:
                 raise ConfigError(f"base is {base_s:g} s, needs at least 1 µs")
+        if not 0.0 <= self.closed_ports <= 1.0:
+            raise ConfigError(f"closed_ports is {self.closed_ports:g}, needs 0 to 1")
         for what in ("loss", "duplication", "reordering"):
             share = getattr(self, what)
             if not 0.0 <= share < 1.0:
@@ -173,6 +177,11 @@ class Network:
             return 0.0
         tail: float = (1.0 - self._random.random()) ** (-1.0 / TAIL_EXPONENT)
         return min(HELD_UP_S_MAX, self.config.held_up_s * (tail - 1.0))
+
+    def tells_closed(self) -> bool:
+        """Draw whether a sender hears that nobody runs where a datagram arrived."""
+        share = self.config.closed_ports
+        return share >= 1.0 or self._random.random() < share
 
     def stream_hop_s(self) -> float:
         """Draw the time of one hop of a stream, retransmissions included."""

@@ -17,7 +17,7 @@ from loadtest.simulation.disks import DiskConfig
 from loadtest.simulation.network import NetworkConfig, Partition
 from loadtest.simulation.world import World
 from tracker import wire
-from tracker.machine import Emit, Leave, Persist, Persisted, Send
+from tracker.machine import Emit, Leave, Persist, Persisted, Send, Undelivered
 
 ROOT = Path(__file__).parents[2]
 ENDPOINTS = [(f"10.0.0.{number}", 7401) for number in range(1, 21)]
@@ -336,6 +336,32 @@ def test_a_restored_backup_is_the_store_as_it_was(toy):
     disk.restore(backup)
 
     assert (disk.identity.epoch, [record for _, record in disk.recover()]) == (1, [b"one"])
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_sender_is_told_that_nobody_runs_there_where_the_network_tells(toy, share):
+    network = NetworkConfig(base_s=0.01, jitter_s=0.0, closed_ports=share)
+    world, near = World(4711, network), toy(send_at_start(Send(B, "hello"), Send(C, "you")))
+    world.add(toy(), B)
+    world.crash(B)
+    world.add(near, A)
+
+    world.run_until(1.0)
+
+    told = [("submit", Undelivered(B, "hello"), 0.02), ("submit", Undelivered(C, "you"), 0.02)]
+    assert near.heard[1:] == (told if share else [])
+    assert world.tallies["str"].unheard == 2
+
+
+def test_nobody_is_told_over_a_way_back_that_is_cut(toy):
+    world = World(4711, NetworkConfig(closed_ports=1.0))
+    near = toy(send_at_start(Send(B, "hello")))
+    world.partition([B], [A], one_way=True)
+    world.add(near, A)
+
+    world.run_until(1.0)
+
+    assert near.events() == []
 
 
 # -- timers -----------------------------------------------------------------------------------
