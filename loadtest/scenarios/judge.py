@@ -132,8 +132,11 @@ class Judge:
         expect = self.scenario.expect
         rows = []
         for name, (total, right) in self._counts.items():
-            allowed = ceil(expect.false_stops * total) if name == STOPS else 0
-            rows.append(row(name, total, right, is_ok=total - right <= allowed))
+            shown, allowed = name, 0
+            if name == STOPS:
+                allowed = ceil(expect.false_stops * total)
+                shown = f"{name}, all but {100 * expect.false_stops:g} %"
+            rows.append(row(shown, total, right, is_ok=total - right <= allowed))
         asked = self.queries.count
         if expect.complete and asked:
             complete = self.queries.reasons.get(COMPLETE, 0)

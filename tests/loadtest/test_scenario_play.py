@@ -40,8 +40,12 @@ def judged(text, seed=4711, head=HEAD):
     return judge
 
 
+def names_of(rows):
+    return {row["name"].partition(", all but")[0] for row in rows}
+
+
 def names_of_failed(judge):
-    return {row["name"] for row in judge.checks() if not row["ok"]}
+    return names_of(row for row in judge.checks() if not row["ok"])
 
 
 def run_of(text, head=HEAD):
@@ -61,8 +65,7 @@ def test_a_cluster_in_which_nothing_goes_wrong_passes_every_check():
     result = judge.summary()
 
     assert names_of_failed(judge) == set()
-    checked = {check["name"] for check in result["checks"]}
-    assert checked == {ANSWERED, BOUNDS, EXACT, MISSES, QUIET, STOPS, SUMS}
+    assert names_of(result["checks"]) == {ANSWERED, BOUNDS, EXACT, MISSES, QUIET, STOPS, SUMS}
     assert (result["ok"], result["seeds"], result["seed"], result["faults"]) == (True, 1, 4711, [])
     assert result["queries"]["reasons"] == {"complete": 10}
     assert result["queries"]["messages_per_node"] == pytest.approx(2 * 5 / 6, abs=0.1)
