@@ -28,6 +28,7 @@ class Account:
     doubt_up: int = 0
     doubt_down: int = 0
     has_decreased: bool = False
+    given_up: int = 0
 
     @property
     def low(self) -> int:
@@ -42,10 +43,11 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A read that has begun: the key, and what was acknowledged by then."""
+    """A read that has begun: the key, what was acknowledged, and given up, by then."""
 
     key: str
     acked: int
+    given_up: int = 0
 
 
 @dataclass(slots=True)
@@ -83,12 +85,19 @@ class Ledger:
         if account.doubt_up < 0 or account.doubt_down > 0:
             raise ValueError(f"{amount} on this key was settled without having been attempted")
 
+    def given_up(self, key: str, amount: int) -> None:
+        """Note that an acknowledged increment may be gone: its store was lost, or given up."""
+        account = self.accounts[key]
+        account.acked -= amount
+        account.given_up += amount
+        self.attempted(key, amount)
+
     # -- reads ----------------------------------------------------------------------------
 
     def begin_read(self, key: str) -> Reading:
         """Note that a read begins; hand what comes back to `end_read`."""
         account = self.accounts.get(key)
-        return Reading(key, account.acked if account else 0)
+        return Reading(key, account.acked, account.given_up) if account else Reading(key, 0)
 
     def end_read(self, reading: Reading, value: int, *, is_complete: bool) -> str | None:
         """Judge a read that has ended; returns what is wrong with it, or None."""
@@ -96,7 +105,8 @@ class Ledger:
         self.reads += 1
         if account.has_decreased:
             return None
-        low = reading.acked if is_complete else 0
+        # What was given up meanwhile may be in it or not.
+        low = reading.acked - (account.given_up - reading.given_up) if is_complete else 0
         fault = None
         if value < low:
             fault = f"{value} read, {low} were acknowledged before it began"

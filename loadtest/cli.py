@@ -22,9 +22,11 @@ from counter.cli.app import run as run_command
 from counter.cli.full import invoked
 from counter.cli.screens import INTERRUPTED, USAGE, CommandError
 from counter.cli.settings import whole
-from loadtest import comparing, scenarios, thresholds
+from loadtest import plan as plans
+from loadtest import thresholds
 from loadtest.arguments import share
-from loadtest.scenarios import Scenario
+from loadtest.commands import COMMANDS
+from loadtest.plan import Plan
 from loadtest.thresholds import Threshold
 from tracker.config import parse_duration
 from tracker.daemon import rare_collections
@@ -59,12 +61,12 @@ def _dispatch(arguments: list[str], verbosity: int) -> int:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    if arguments[:1] == [comparing.COMMAND]:
-        app.command("compare")(comparing.compare)
-        return invoked(app, "loadtest compare", arguments[1:])
-    app.command("loadtest")(load)
-    rest = arguments[1:] if arguments[:1] == [COMMAND] else arguments
-    return invoked(app, "loadtest", rest)
+    first = arguments[0] if arguments else ""
+    other = COMMANDS.get(first)
+    name = f"loadtest {first}" if other is not None else "loadtest"
+    app.command(name)(other or load)
+    rest = arguments[1:] if other is not None or first == COMMAND else arguments
+    return invoked(app, name, rest)
 
 
 def _option(flag: str, metavar: str, help: str) -> Any:
@@ -83,7 +85,7 @@ Crash = Annotated[
     _option("--crash", "SHARE%", "Nodes ended without a word before the load. [default: 0%]"),
 ]
 Writers = Annotated[
-    Text, _option("--writers", "N", f"Clients that count. [default: {scenarios.WRITERS}]")
+    Text, _option("--writers", "N", f"Clients that count. [default: {plans.WRITERS}]")
 ]
 Rate = Annotated[
     Text, _option("--rate", "PER_S", "Increments a second, all writers. [default: 1000]")
@@ -127,12 +129,15 @@ def load(
     threshold: Limits = None,
     json: Json = False,
 ) -> int:
-    """Start many nodes, count and query, and check that nothing was lost or counted twice."""
+    """Start many nodes, count and query, and check that nothing was lost or counted twice.
+
+    Beside this: loadtest scenario NAME, loadtest scenarios, loadtest diff A B, loadtest compare.
+    """
     if on_sockets and virtually:
         raise CommandError("--sockets and --virtual exclude each other", code=USAGE)
     mode = VIRTUAL if virtually else SOCKETS
     asked = _limits(threshold or [])
-    scenario = _scenario(
+    plan = _plan(
         nodes=whole(nodes, "nodes"),
         chatter=whole(chatter, "chatter"),
         latency_s=_duration(latency, "latency"),
@@ -144,21 +149,19 @@ def load(
         duration_s=_duration(duration, "duration"),
         seed=whole(seed, "seed"),
     )
-    return _carry_out(scenario, mode, asked, as_json=json)
+    return _carry_out(plan, mode, asked, as_json=json)
 
 
 # -- parsing --------------------------------------------------------------------------------
 
 
-def _scenario(
-    *, nodes: int | None, writers: int | None, seed: int | None, **given: Any
-) -> Scenario:
-    """Return the scenario; what was not given keeps its default."""
+def _plan(*, nodes: int | None, writers: int | None, seed: int | None, **given: Any) -> Plan:
+    """Return the plan; what was not given keeps its default."""
     count = NODES if nodes is None else nodes
     try:
-        return Scenario(
+        return Plan(
             nodes=count,
-            writers=scenarios.writers_for(count) if writers is None else writers,
+            writers=plans.writers_for(count) if writers is None else writers,
             seed=secrets.randbelow(SEEDS) if seed is None else seed,
             **{name: value for name, value in given.items() if value is not None},
         )
@@ -197,22 +200,22 @@ def _rate(written: str | None) -> float | None:
 # -- running --------------------------------------------------------------------------------
 
 
-def _carry_out(scenario: Scenario, mode: str, asked: list[Threshold], *, as_json: bool) -> int:
-    """Run a scenario, print its report; returns the exit code."""
+def _carry_out(plan: Plan, mode: str, asked: list[Threshold], *, as_json: bool) -> int:
+    """Run a plan, print its report; returns the exit code."""
     from loadtest import progress, sockets, virtual
     from loadtest.report import RunLog
     from loadtest.runs import Run
 
     play = {SOCKETS: sockets, VIRTUAL: virtual}[mode]
     try:
-        play.check_fits(scenario.nodes)
+        play.check_fits(plan.nodes)
     except ConfigError as error:
         raise CommandError(str(error), code=USAGE) from error
-    repeat = command(scenario, mode, asked)
-    with RunLog(Path(LOGS), scenario.situation(mode)) as log:
+    repeat = command(plan, mode, asked)
+    with RunLog(Path(LOGS), plan.situation(mode)) as log:
         log.write({"run": {"version": counter.__version__, "repeat": repeat}})
-        with closing(progress.shown(scenario)) as watcher:
-            run = Run(scenario, watcher=watcher, log=log)
+        with closing(progress.shown(plan)) as watcher:
+            run = Run(plan, watcher=watcher, log=log)
             with _interruptible(run), rare_collections():
                 play.run(run)
         if not run.is_booted:
@@ -229,7 +232,7 @@ def _report(
     rows = run.checks() + [limit.row((run.writes, run.queries)) for limit in asked]
     usage = resource.getrusage(resource.RUSAGE_SELF)
     result = report.summary(
-        run.scenario.situation(mode),
+        run.plan.situation(mode),
         run.writes,
         run.queries,
         rows,
@@ -249,13 +252,13 @@ def _report(
 
 
 def _verdict(run: "Run", rows: list[dict[str, Any]]) -> int:
-    asked, done = run.scenario.queries, run.queries.count
+    asked, done = run.plan.queries, run.queries.count
     if run.stop.is_wished:
         screens.note(f"interrupted: {done} of {asked} queries were asked")
         return INTERRUPTED
     if done < asked:
         screens.note(
-            f"note: {done} of {asked} queries fitted into {run.scenario.last_query_s:g} s"
+            f"note: {done} of {asked} queries fitted into {run.plan.last_query_s:g} s"
             " (a longer --duration takes more)"
         )
     failed = [row for row in rows if not row["ok"]]
@@ -265,28 +268,26 @@ def _verdict(run: "Run", rows: list[dict[str, Any]]) -> int:
     return FAILED if failed else screens.DONE
 
 
-def command(scenario: Scenario, mode: str, asked: Sequence[Threshold] = ()) -> str:
+def command(plan: Plan, mode: str, asked: Sequence[Threshold] = ()) -> str:
     """Return the command line that makes the same run again."""
-    plain = Scenario(
-        nodes=scenario.nodes, seed=scenario.seed, writers=scenarios.writers_for(scenario.nodes)
-    )
-    words = ["loadtest", "--nodes", str(scenario.nodes)]
+    plain = Plan(nodes=plan.nodes, seed=plan.seed, writers=plans.writers_for(plan.nodes))
+    words = ["loadtest", "--nodes", str(plan.nodes)]
     if mode != SOCKETS:
         words.append(f"--{mode}")
     shown = {
-        "chatter": str(scenario.chatter),
-        "latency_s": f"{round(1000 * scenario.latency_s, 6):g}ms",
-        "loss": f"{round(100 * scenario.loss, 6):g}%",
-        "crash": f"{round(100 * scenario.crash, 6):g}%",
-        "writers": str(scenario.writers),
-        "rate": f"{scenario.rate:.10g}",
-        "queries": str(scenario.queries),
-        "duration_s": f"{round(scenario.duration_s, 6):g}s",
+        "chatter": str(plan.chatter),
+        "latency_s": f"{round(1000 * plan.latency_s, 6):g}ms",
+        "loss": f"{round(100 * plan.loss, 6):g}%",
+        "crash": f"{round(100 * plan.crash, 6):g}%",
+        "writers": str(plan.writers),
+        "rate": f"{plan.rate:.10g}",
+        "queries": str(plan.queries),
+        "duration_s": f"{round(plan.duration_s, 6):g}s",
     }
     for name, value in shown.items():
-        if getattr(scenario, name) != getattr(plain, name):
+        if getattr(plan, name) != getattr(plain, name):
             words += [f"--{name.removesuffix('_s')}", value]
-    words += ["--seed", str(scenario.seed)]
+    words += ["--seed", str(plan.seed)]
     for limit in asked:
         words += ["--threshold", f"'{limit.written}'"]
     return " ".join(words)

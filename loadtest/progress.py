@@ -11,9 +11,9 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from loadtest.plan import Plan
 from loadtest.report import grouped
 from loadtest.runs import Watcher
-from loadtest.scenarios import Scenario
 
 FRAMES_PER_S_MAX = 5.0
 LINES_PER_S_MAX = 0.5
@@ -23,8 +23,8 @@ BAR_COLUMNS = 20
 class Lines:
     """Plain lines, for a pipe or a file."""
 
-    def __init__(self, scenario: Scenario, stream: TextIO) -> None:
-        self._scenario = scenario
+    def __init__(self, plan: Plan, stream: TextIO) -> None:
+        self._plan = plan
         self._stream = stream
         self._began = monotonic()
         self._due = self._began + 1 / LINES_PER_S_MAX
@@ -32,18 +32,18 @@ class Lines:
     def booting(self, up: int) -> None:
         """Say how many nodes are up."""
         if self._is_due():
-            self._say(f"nodes {up}/{self._scenario.nodes} up")
+            self._say(f"nodes {up}/{self._plan.nodes} up")
 
     def booted(self) -> None:
         """Say that the load begins."""
-        nodes, seconds = self._scenario.nodes, monotonic() - self._began
+        nodes, seconds = self._plan.nodes, monotonic() - self._began
         self._say(f"nodes {nodes}/{nodes} up after {seconds:.1f} s")
         self._due = monotonic() + 1 / LINES_PER_S_MAX
 
     def loading(self, acked: int, queries: int) -> None:
         """Say how far the load is."""
         if self._is_due():
-            self._say(f"writes {acked} counted, queries {queries}/{self._scenario.queries}")
+            self._say(f"writes {acked} counted, queries {queries}/{self._plan.queries}")
 
     def close(self) -> None:
         """Say nothing more."""
@@ -63,8 +63,8 @@ class Lines:
 class Bars:
     """Bars on a terminal; gone when the run is over, the report takes their place."""
 
-    def __init__(self, scenario: Scenario, console: Console) -> None:
-        self._scenario = scenario
+    def __init__(self, plan: Plan, console: Console) -> None:
+        self._plan = plan
         self._due = self._began = monotonic()
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -75,22 +75,22 @@ class Bars:
             auto_refresh=False,
             transient=True,
         )
-        self._nodes = self._bar("nodes   ", scenario.nodes)
+        self._nodes = self._bar("nodes   ", plan.nodes)
         self._writes: TaskID | None = None
         self._queries: TaskID | None = None
-        self._show(self._nodes, 0, f"0/{grouped(scenario.nodes)} up")
+        self._show(self._nodes, 0, f"0/{grouped(plan.nodes)} up")
         self._progress.start()
 
     def booting(self, up: int) -> None:
         """Show how many nodes are up."""
-        self._show(self._nodes, up, f"{grouped(up)}/{grouped(self._scenario.nodes)} up")
-        self._frame(always=up == self._scenario.nodes)
+        self._show(self._nodes, up, f"{grouped(up)}/{grouped(self._plan.nodes)} up")
+        self._frame(always=up == self._plan.nodes)
 
     def booted(self) -> None:
         """Show the bars of the load."""
         self._began = monotonic()
-        self._writes = self._bar("writes  ", self._scenario.duration_s)
-        self._queries = self._bar("queries ", max(1, self._scenario.queries))
+        self._writes = self._bar("writes  ", self._plan.duration_s)
+        self._queries = self._bar("queries ", max(1, self._plan.queries))
         self._frame(always=True)
 
     def loading(self, acked: int, queries: int) -> None:
@@ -99,7 +99,7 @@ class Bars:
             return
         seconds = monotonic() - self._began
         self._show(self._writes, seconds, f"{grouped(acked)} counted")
-        self._show(self._queries, queries, f"{grouped(queries)}/{grouped(self._scenario.queries)}")
+        self._show(self._queries, queries, f"{grouped(queries)}/{grouped(self._plan.queries)}")
         self._frame()
 
     def close(self) -> None:
@@ -119,11 +119,11 @@ class Bars:
             self._progress.refresh()
 
 
-def shown(scenario: Scenario) -> Lines | Bars:
+def shown(plan: Plan) -> Lines | Bars:
     """Return what suits stderr."""
     if sys.stderr.isatty():
-        return Bars(scenario, Console(stderr=True))
-    return Lines(scenario, sys.stderr)
+        return Bars(plan, Console(stderr=True))
+    return Lines(plan, sys.stderr)
 
 
 _: type[Watcher] = Lines

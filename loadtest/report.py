@@ -59,7 +59,7 @@ class Writes:
             "lost": self.lost,
             "doubled": self.doubled,
             "per_s": round(per_s),
-            "latency_us": _rounded(self.latency_us, 1),
+            "latency_us": rounded(self.latency_us, 1),
         }
 
 
@@ -136,7 +136,7 @@ class Queries:
     def as_dict(self) -> dict[str, Any]:
         """Return the part of the summary."""
         visits = max(1, self.count * self.nodes)
-        times = {name: _rounded(histogram, 2) for name, histogram in self.times.items()}
+        times = {name: rounded(histogram, 2) for name, histogram in self.times.items()}
         drain = times.pop("drain_ms")
         return {
             "count": self.count,
@@ -174,7 +174,8 @@ def summary(
     }
 
 
-def _rounded(histogram: Histogram, digits: int) -> dict[str, float | None]:
+def rounded(histogram: Histogram, digits: int) -> dict[str, float | None]:
+    """Return p50, p90, p99 and max as a report shows them; None where nothing was measured."""
     found = histogram.percentiles()
     return {name: None if v is None else round(v, digits) for name, v in found.items()}
 
@@ -248,12 +249,12 @@ def table(result: Summary, *, log: Path | None = None, repeat: str | None = None
         f"    {grouped(writes['per_s'])} /s   {_outcomes(writes)}",
         f"queries  {bar(1.0)} {grouped(queries['count'])}/{grouped(queries['count'])}",
         f"{'':11}{'p50':>8}{'p90':>8}{'p99':>8}{'max':>8}",
-        f"query (ms) {_cells(queries['stop_ms'], 1)}      {_reasons(queries['reasons'])}",
-        f"inc   (µs) {_cells(writes['latency_us'], 0)}",
+        f"query (ms) {cells(queries['stop_ms'], 1)}      {reasons(queries['reasons'])}",
+        f"inc   (µs) {cells(writes['latency_us'], 0)}",
         f"messages      {queries['messages_per_node']:.1f} per node and query"
         f"      duplicates {_percent(queries['duplicates_share'])}{_coverage(queries)}",
     ]
-    lines += [_check_line(check, is_first=not n) for n, check in enumerate(result["checks"])]
+    lines += [check_line(check, is_first=not n) for n, check in enumerate(result["checks"])]
     if not checks:
         lines.append("checks   none were made")
     last = [f"log {printable(str(log))}"] if log is not None else []
@@ -279,14 +280,16 @@ def _outcomes(writes: dict[str, Any]) -> str:
     return f"{unknown}{lost} lost  {doubled} doubled"
 
 
-def _cells(percentiles: dict[str, float | None], digits: int) -> str:
-    cells: Iterable[float | None] = percentiles.values()
-    shown = ["-" if v is None else f"{v:,.{digits}f}".replace(",", " ") for v in cells]
+def cells(percentiles: dict[str, float | None], digits: int) -> str:
+    """Return percentiles as cells of a table, a dash where nothing was measured."""
+    values: Iterable[float | None] = percentiles.values()
+    shown = ["-" if v is None else f"{v:,.{digits}f}".replace(",", " ") for v in values]
     return "".join(f"{cell:>8}" for cell in shown)
 
 
-def _reasons(reasons: dict[str, int]) -> str:
-    return "  ".join(f"{printable(name, 16)} {grouped(n)}" for name, n in reasons.items())
+def reasons(counts: dict[str, int]) -> str:
+    """Return for which reasons queries ended, and how many for each."""
+    return "  ".join(f"{printable(name, 16)} {grouped(n)}" for name, n in counts.items())
 
 
 def _coverage(queries: dict[str, Any]) -> str:
@@ -306,7 +309,8 @@ _SENTENCES = {
 }
 
 
-def _check_line(check: Row, *, is_first: bool) -> str:
+def check_line(check: Row, *, is_first: bool) -> str:
+    """Return the line of a table for one check."""
     name = _SENTENCES.get(check["name"], printable(check["name"], 80))
     mark = "✓" if check["ok"] else "✗"
     return f"{'checks' if is_first else '':<8} {mark} {name} ({_comparison(check)})"

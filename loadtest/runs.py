@@ -1,6 +1,6 @@
 """One run of a load test, as it is seen: judged while it goes on, added up at its end.
 
-Both ways to run a scenario, on sockets and in the simulator, tell it the same things, so that
+Both ways to run a plan, on sockets and in the simulator, tell it the same things, so that
 one report and one checker serve them. The rule: coverage is judged against the nodes that are
 really up, which the load test knows, never against what a node believes.
 """
@@ -13,8 +13,8 @@ from typing import Protocol
 
 from counter.messages import Answer
 from loadtest.checker import Ledger, Reading, Row, row
+from loadtest.plan import Plan
 from loadtest.report import Queries, QueryRecord, RunLog, Writes
-from loadtest.scenarios import Scenario
 
 HEADER_BYTES = 28
 """An IPv4 and a UDP header; beside them, each datagram carries one byte of seal."""
@@ -100,19 +100,19 @@ class Run:
 
     def __init__(
         self,
-        scenario: Scenario,
+        plan: Plan,
         *,
         stop: Stop | None = None,
         watcher: Watcher | None = None,
         log: RunLog | None = None,
     ) -> None:
-        self.scenario = scenario
+        self.plan = plan
         self.stop = stop or Stop()
         self.watcher: Watcher = watcher or Quiet()
         self.ledger = Ledger()
         self.writes = Writes()
-        self.queries = Queries(nodes=scenario.nodes)
-        self.up: list[str] = scenario.names
+        self.queries = Queries(nodes=plan.nodes)
+        self.up: list[str] = plan.names
         self.boot_s = 0.0
         self.is_booted = False
         self._log = log
@@ -130,7 +130,7 @@ class Run:
         """
         self.boot_s = boot_s
         self.is_booted = True
-        self.watcher.booting(self.scenario.nodes)
+        self.watcher.booting(self.plan.nodes)
         self.watcher.booted()
         gc.collect()
         gc.freeze()
@@ -187,7 +187,7 @@ class Run:
         if answer.complete:
             self._called_complete += 1
             # A member that was ended is expected until it is given up: it is missed as well.
-            self._missed_nobody += covers_all and up == self.scenario.nodes
+            self._missed_nobody += covers_all and up == self.plan.nodes
         record = QueryRecord(
             key=reading.key,
             origin=answer.origin,
@@ -231,7 +231,7 @@ class Run:
         self.writes.lost = self.ledger.lost(self._totals)
         self.writes.doubled = self.ledger.doubled(self._totals)
         rows = self.ledger.rows(self._totals)
-        keys = len(self.scenario.keys)
+        keys = len(self.plan.keys)
         covered = sum(self._covered.values())
         if covered < keys:
             rows.append(row(FINAL_READS, keys, covered))

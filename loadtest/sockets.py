@@ -1,4 +1,4 @@
-"""A scenario on real sockets: many nodes in this process, writers and queries through doors.
+"""A plan on real sockets: many nodes in this process, writers and queries through doors.
 
 The rule: one query at a time, and none before the last message of the one before has been
 dealt with. Nothing else sends datagrams, so the difference of the nodes' own counters over a
@@ -49,8 +49,8 @@ SHOW_S = 0.1
 
 
 def run(run: Run) -> None:
-    """Carry out the scenario of a run. Raises ClusterError for what cannot be run here."""
-    check_fits(run.scenario.nodes)
+    """Carry out the plan of a run. Raises ClusterError for what cannot be run here."""
+    check_fits(run.plan.nodes)
     options = {"use_uvloop": has_uvloop()}
     anyio.run(_carried_out, run, backend="asyncio", backend_options=options)
 
@@ -68,12 +68,12 @@ async def _carried_out(run: Run) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, run.stop.wish)
-    scenario = run.scenario
+    plan = run.plan
     cluster = Cluster(
-        scenario.nodes,
-        seed=scenario.seed,
-        faults=Faults(latency_s=scenario.latency_s, loss=scenario.loss),
-        gossip=scenario.gossip,
+        plan.nodes,
+        seed=plan.seed,
+        faults=Faults(latency_s=plan.latency_s, loss=plan.loss),
+        gossip=plan.gossip,
         on_up=run.watcher.booting,
     )
     began = monotonic()
@@ -121,11 +121,11 @@ class Unknown:
 
 
 class Stage:
-    """A cluster that is up, and the scenario that is played on it."""
+    """A cluster that is up, and the plan that is played on it."""
 
     def __init__(self, run: Run, cluster: Cluster) -> None:
         self.run = run
-        self.scenario = run.scenario
+        self.plan = run.plan
         self.cluster = cluster
         self.nodes: dict[str, Node] = {node.settings.name: node for node in cluster.nodes}
         self.doors: dict[str, Door] = {}
@@ -135,11 +135,11 @@ class Stage:
 
     async def play(self) -> None:
         """Crash some, let writers and queries loose, and find the exact total at the end."""
-        run, scenario = self.run, self.scenario
-        names = scenario.crashed()
+        run, plan = self.run, self.plan
+        names = plan.crashed()
         await self.cluster.crash(names)
         run.crashed(names)
-        nodes = scenario.written_to(run.up)
+        nodes = plan.written_to(run.up)
         writers = [await Writer.open(self, number, name) for number, name in enumerate(nodes)]
         try:
             await self._load(writers)
@@ -156,7 +156,7 @@ class Stage:
         tasks = [asyncio.create_task(writer.write(began)) for writer in writers]
         try:
             await self._ask_all(began)
-            await self._until(began + self.scenario.duration_s)
+            await self._until(began + self.plan.duration_s)
             run.writes.elapsed_s = monotonic() - began
         finally:
             for writer, task in zip(writers, tasks, strict=True):
@@ -171,17 +171,17 @@ class Stage:
     # -- queries ------------------------------------------------------------------------------
 
     async def _ask_all(self, began: float) -> None:
-        run, scenario = self.run, self.scenario
-        last = began + scenario.last_query_s
-        for number, (name, key) in enumerate(self._questions(scenario.queries)):
-            await self._until(began + number * scenario.query_gap_s)
+        run, plan = self.run, self.plan
+        last = began + plan.last_query_s
+        for number, (name, key) in enumerate(self._questions(plan.queries)):
+            await self._until(began + number * plan.query_gap_s)
             if monotonic() >= last or run.stop.is_wished:
                 return
             await self._query(name, key)
             run.watcher.loading(run.writes.acked, run.queries.count)
 
     def _questions(self, count: int) -> Iterator[tuple[str, str]]:
-        return islice(self.scenario.questions(self.run.up), count)
+        return islice(self.plan.questions(self.run.up), count)
 
     async def _until(self, time: float) -> None:
         """Wait for a time or for a person's wish, and show how far the load is meanwhile."""
@@ -243,7 +243,7 @@ class Stage:
         When as many came as left, at once; else (some are lost, some nodes are gone) when
         nothing has moved for longer than a message takes.
         """
-        quiet_s = self.scenario.latency_s + QUIET_S
+        quiet_s = self.plan.latency_s + QUIET_S
         moved_at, last = answered_at, (-1, -1)
         while True:
             traffics = [node.driver.traffic for node in self.nodes.values()]
@@ -291,7 +291,7 @@ class Stage:
 
     async def finish(self) -> None:
         """Read every key once more: nothing is being written, so the total is exact."""
-        keys = self.scenario.keys
+        keys = self.plan.keys
         questions = self._questions(RESULT_TRIES_MAX * len(keys))
         for key in keys:
             for _ in range(RESULT_TRIES_MAX):
@@ -323,8 +323,8 @@ class Writer:
 
     async def write(self, began: float) -> None:
         """Count until told to stop; what is not acknowledged is kept to be sent again."""
-        arrivals = self._stage.scenario.arrivals(self._number)
-        for key, amount in self._stage.scenario.increments(self._number):
+        arrivals = self._stage.plan.arrivals(self._number)
+        for key, amount in self._stage.plan.increments(self._number):
             await asyncio.sleep(max(0.0, began + next(arrivals) - monotonic()))
             self.is_counting = True
             await self.count(key, amount)

@@ -1,9 +1,9 @@
-"""A scenario in the simulator: the machines of tracker and nodes on a virtual clock.
+"""A plan in the simulator: the machines of tracker and nodes on a virtual clock.
 
-The rule: nothing here knows the machine it runs on. Same seed, same scenario: the same result
+The rule: nothing here knows the machine it runs on. Same seed, same plan: the same result
 to the byte, but for what is told of the run itself (its CPU time, its memory).
 
-Times are virtual. A datagram takes the latency of the scenario, or 50 µs where that is less,
+Times are virtual. A datagram takes the latency of the plan, or 50 µs where that is less,
 and no time to be dealt with. Streams take 50 µs: as on sockets, latency and loss strike what
 nodes gossip, not their clients, nor their tracker.
 """
@@ -92,8 +92,8 @@ class WatchedNode(Gossip):
 
 
 def run(run: Run) -> None:
-    """Carry out the scenario of a run. Raises ConfigError for what cannot be simulated."""
-    check_fits(run.scenario.nodes)
+    """Carry out the plan of a run. Raises ConfigError for what cannot be simulated."""
+    check_fits(run.plan.nodes)
     stage = Stage(run)
     if stage.boot() and stage.load():
         stage.finish()
@@ -120,20 +120,20 @@ class _Heard:
 
 
 class Stage:
-    """A world, and the scenario that is played in it."""
+    """A world, and the plan that is played in it."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.scenario = scenario = run.scenario
+        self.plan = plan = run.plan
         network = NetworkConfig(
-            base_s=max(HOP_S_MIN, scenario.latency_s),
+            base_s=max(HOP_S_MIN, plan.latency_s),
             stream_base_s=HOP_S_MIN,
             jitter_s=0.0,
-            loss=scenario.loss,
+            loss=plan.loss,
             retransmit_s=0.0,
         )
         disk = DiskConfig(durable=False)
-        self.world = World(scenario.seed, network, datagram_codec=GOSSIP, disk=disk)
+        self.world = World(plan.seed, network, datagram_codec=GOSSIP, disk=disk)
         self.watch = Watch()
         self.nodes: dict[str, WatchedNode] = {}
         self.writers: list[Writer] = []
@@ -142,18 +142,18 @@ class Stage:
 
     def boot(self) -> bool:
         """Start everybody, and wait until all know all; False when a person wants no more."""
-        scenario, world, run = self.scenario, self.world, self.run
-        epoch = scenario.identity("tracker")[:8]
+        plan, world, run = self.plan, self.world, self.run
+        epoch = plan.identity("tracker")[:8]
         world.add(Registry(TrackerConfig(), epoch, None, world.random("tracker")), TRACKER)
-        for number, name in enumerate(scenario.names, 1):
+        for number, name in enumerate(plan.names, 1):
             node = self._node(name, number)
             self.nodes[name] = node
             world.add(node, node.membership.member.endpoint)
         limit = world.now + BOOT_S_MAX
-        while (up := self._up()) < scenario.nodes and not run.stop.is_wished:
+        while (up := self._up()) < plan.nodes and not run.stop.is_wished:
             run.watcher.booting(up)
             if world.now >= limit:
-                raise ClusterError(f"only {up} of {scenario.nodes} nodes came up")
+                raise ClusterError(f"only {up} of {plan.nodes} nodes came up")
             world.run_until(world.now + 1 / LOOKS_PER_S)
         if run.stop.is_wished:
             return False
@@ -163,7 +163,7 @@ class Stage:
     def _node(self, name: str, number: int) -> WatchedNode:
         member = Member(
             name=name,
-            store=self.scenario.identity(name),
+            store=self.plan.identity(name),
             reign=0,
             epoch=1,
             incarnation=0,
@@ -173,7 +173,7 @@ class Stage:
         )
         node = WatchedNode(
             NodeConfig(name=name),
-            self.scenario.gossip,
+            self.plan.gossip,
             member,
             (TRACKER,),
             self.world.random(f"machine/{name}"),
@@ -183,7 +183,7 @@ class Stage:
         return node
 
     def _up(self) -> int:
-        wanted = self.scenario.nodes
+        wanted = self.plan.nodes
         return sum([len(node.membership.view) == wanted for node in self.nodes.values()])
 
     def _endpoint(self, name: str) -> Endpoint:
@@ -193,22 +193,22 @@ class Stage:
 
     def load(self) -> bool:
         """Crash some, let writers and queries loose; False when a person wants no more."""
-        run, scenario, world = self.run, self.scenario, self.world
-        names = scenario.crashed()
+        run, plan, world = self.run, self.plan, self.world
+        names = plan.crashed()
         for name in names:
             world.crash(self._endpoint(name))
         run.crashed(names)
         began = world.now
-        for number, name in enumerate(scenario.written_to(run.up)):
+        for number, name in enumerate(plan.written_to(run.up)):
             self.writers.append(Writer(self, number, name, began))
-        last = began + scenario.last_query_s
-        questions = islice(scenario.questions(run.up), scenario.queries)
+        last = began + plan.last_query_s
+        questions = islice(plan.questions(run.up), plan.queries)
         for number, (name, key) in enumerate(questions):
-            self._go_on(max(world.now, began + number * scenario.query_gap_s))
+            self._go_on(max(world.now, began + number * plan.query_gap_s))
             if world.now >= last or run.stop.is_wished:
                 break
             self._query(name, key)
-        self._go_on(began + scenario.duration_s)
+        self._go_on(began + plan.duration_s)
         run.writes.elapsed_s = world.now - began
         for writer in self.writers:
             writer.is_stopped = True
@@ -292,8 +292,8 @@ class Stage:
     def finish(self) -> None:
         """Read every key once more: nothing is being written, so the total is exact."""
         run = self.run
-        origins: Iterator[str] = (name for name, _ in self.scenario.questions(run.up))
-        for key in self.scenario.keys:
+        origins: Iterator[str] = (name for name, _ in self.plan.questions(run.up))
+        for key in self.plan.keys:
             for _ in range(RESULT_TRIES_MAX):
                 heard = self._ask(next(origins), key)
                 answer = heard.answer
@@ -310,10 +310,10 @@ class Writer:
         self._run = stage.run
         self._world = stage.world
         self._began = began
-        self._session = stage.scenario.identity(f"session/{number}")
+        self._session = stage.plan.identity(f"session/{number}")
         self._sequence = 0
-        self._arrivals = stage.scenario.arrivals(number)
-        self._increments = stage.scenario.increments(number)
+        self._arrivals = stage.plan.arrivals(number)
+        self._increments = stage.plan.increments(number)
         self._sent_at = 0.0
         self._pair: Amount = ("", 0)
         self._link = stage.world.connect(stage._endpoint(node), self._take)

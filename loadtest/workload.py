@@ -10,6 +10,7 @@ from itertools import accumulate
 from random import Random
 
 KEYS_MAX = 10_000_000
+SEED_MAX = 2**63 - 1
 
 Amount = tuple[str, int]
 

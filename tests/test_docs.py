@@ -7,6 +7,7 @@ what happens is the business of `test_docs_run.py`.
 """
 
 import ast
+import dataclasses
 import inspect
 import re
 from collections.abc import Callable, Iterator
@@ -26,8 +27,12 @@ from counter.client.answers import Outcome, as_object, nothing_heard
 from counter.config import PRESETS
 from counter.messages import DOOR, GOSSIP
 from loadtest import cli as loadtest
-from loadtest import comparing
+from loadtest.commands import COMMANDS as COMMANDS_BESIDE
+from loadtest.differences import compare
 from loadtest.report import Queries, Situation, Writes, summary
+from loadtest.scenarios import library, tables
+from loadtest.scenarios.fields import Who, written_name
+from loadtest.scenarios.judge import Judge
 from tracker import errors
 from tracker.config import TrackerConfig
 from tracker.members import STATUS_NAMES
@@ -88,10 +93,10 @@ def programs() -> Iterator[tuple[str, Any]]:
     for name in COMMANDS:
         group: Any = typer.main.get_command(build(COMMANDS, [name]))
         yield f"counter {name}", getattr(group, "commands", {name: group})[name]
-    for name, function in (("loadtest", loadtest.load), ("loadtest compare", comparing.compare)):
+    for name, function in {"": loadtest.load, **COMMANDS_BESIDE}.items():
         app = typer.Typer(add_completion=False)
         app.command(name)(function)
-        yield name, typer.main.get_command(app)
+        yield f"loadtest {name}".rstrip(), typer.main.get_command(app)
 
 
 def parameters(command: Any) -> Iterator[tuple[str, str]]:
@@ -174,6 +179,69 @@ def test_help_names_no_variable_that_is_no_setting() -> None:
     }
 
     assert (named | helped) - known == set()
+
+
+# -- scenarios ----------------------------------------------------------------------------------
+
+
+def scenario_part(title: str, cls: Any) -> str:
+    rows = []
+    for one in dataclasses.fields(cls):
+        if "kind" in one.metadata:
+            default = "must be given" if one.default is dataclasses.MISSING else ""
+            told = one.metadata["help"]
+            rows.append(
+                (
+                    f"`{written_name(one)}`",
+                    one.metadata["kind"].takes,
+                    default or shown_default(one),
+                    told,
+                )
+            )
+    heads = ("field", "takes", "default", "what it is")
+    return f"## {title}\n\n{inspect.cleandoc(cls.__doc__)}\n\n{table(heads, rows)}"
+
+
+def shown_default(one: Any) -> str:
+    """Return a default as it would be written."""
+    kind, value = one.metadata["kind"].takes, one.default
+    if value is None or value == Who():
+        return ""
+    if isinstance(value, Who):
+        return '`"all"`'
+    if isinstance(value, tuple):
+        return '`"all"`'
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if kind.startswith("time"):
+        return f'`"{1000 * value:g}ms"`' if value < 1 else f'`"{value:g}s"`'
+    if kind.startswith("share"):
+        return f'`"{100 * value:g}%"`'
+    return f'`"{value}"`' if isinstance(value, str) else f"`{value:g}`"
+
+
+def test_the_page_of_scenarios_is_made_from_their_tables(recorded: Recorded) -> None:
+    intro = (
+        "A scenario is a TOML file. How one is written and played:\n"
+        "[simulate faults](../how-to/simulate-faults.md). Times count from when all nodes know\n"
+        "all others. Whatever is not known here is refused, with its line. *Who* is one or\n"
+        'several, in one text or in a list: a node (`"n3"`), a range (`"n5-n8"`), a tracker\n'
+        '(`"t1"`), a share of the nodes that are up (`"10%"`, drawn by the seed), `"all"` nodes\n'
+        'that are up, `"trackers"`, `"down"` (whatever does not run).\n'
+    )
+    parts = [scenario_part("The top of the file", tables.Scenario)]
+    parts.append(scenario_part("[network]", tables.Weather))
+    parts.append(scenario_part("bursts = { … }", tables.Burst))
+    parts += [scenario_part(f"[[{name}]]", cls) for name, cls in tables.LISTS.items()]
+    parts += [
+        scenario_part(f'[[events]] do = "{name}"', cls) for name, cls in tables.EVENTS.items()
+    ]
+    parts.append(scenario_part("[expect]", tables.Expected))
+    rows = [(f"`{name}`", library.load(name).about) for name in library.names()]
+    heads = ("`loadtest scenario`", "what it shows")
+    parts.append(f"## The library\n\n{table(heads, rows)}")
+
+    recorded("docs/reference/scenarios.md", page("Scenarios", intro, *parts))
 
 
 # -- messages -----------------------------------------------------------------------------------
@@ -372,6 +440,14 @@ def test_every_field_of_a_load_test_stands_on_the_page_of_json() -> None:
     hidden = {"t90_ms", "t99_ms", "t100_ms"}  # "`t50_ms` …"
 
     assert {name for name in {*told, *inner} - hidden if f"`{name}`" not in shown} == set()
+
+
+def test_every_field_of_a_scenario_and_of_a_comparison_stands_on_the_page_of_json() -> None:
+    told = Judge(library.load("calm")).summary()
+    row = compare({"a_ms": 1}, {"a_ms": 2})[0].as_dict()
+    shown = text_of("docs/reference/json.md").partition("## loadtest scenario")[2]
+
+    assert {name for name in {*told, *row} if f"`{name}`" not in shown} == set()
 
 
 def test_every_exit_code_stands_on_the_page_of_json() -> None:

@@ -42,6 +42,15 @@ class DiskConfig:
             raise ConfigError(f"survival is {self.survival:g}, needs 0 to 1")
 
 
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A copy of a disk: the store, its epoch then, the records."""
+
+    store: bytes
+    epoch: int
+    kept: tuple[Persist, ...]
+
+
 class Disk:
     """The records of one machine, over all of its lives.
 
@@ -114,6 +123,20 @@ class Disk:
             if self._random.random() >= self.config.survival:
                 break
             self._kept.append(record)
+
+    def flush(self) -> None:
+        """Keep everything that was written: the process ends gracefully, and waits for it."""
+        self._kept += [*(self._syncing or ()), *self._queue]
+        self._queue, self._syncing = [], None
+
+    def backup(self) -> "Backup":
+        """Return a copy of what is kept at this moment."""
+        return Backup(self._store, self._epoch, tuple(self._kept))
+
+    def restore(self, backup: "Backup") -> None:
+        """Put a copy in the place of what was kept; the next life begins from that."""
+        self._store, self._epoch = backup.store, backup.epoch
+        self._kept = list(backup.kept)
 
     def wipe(self) -> None:
         """Lose everything: the next life is a new store."""

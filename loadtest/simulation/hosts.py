@@ -11,6 +11,7 @@ overloaded machine. Its time of arrival is then the time at which it was dealt w
 """
 
 from collections import deque
+from collections.abc import Callable
 from math import inf
 from typing import Any
 
@@ -31,6 +32,7 @@ from tracker.machine import (
     Persist,
     Send,
     SendAll,
+    Undelivered,
 )
 
 TICKS_PER_MOMENT_MAX = 1_000
@@ -49,6 +51,7 @@ class Post:
         self.network = network
         self.traffic = traffic
         self.emitted: deque[Emitted] = deque(maxlen=EMITTED_MAX)
+        self.on_emit: Callable[[Emitted], None] | None = None
 
     def send(self, source: Endpoint, target: Endpoint, message: Any) -> None:
         """Let a datagram leave; it arrives never, once or twice."""
@@ -57,23 +60,40 @@ class Post:
         if network.partitions and network.is_cut(source, target):
             tally.cut += 1
             return
-        delays = network.datagram_delays()
+        now = agenda.now
+        if network.is_rough:
+            delays = network.rough_delays(source, target, now)
+        else:
+            delays = network.datagram_delays()
         if not delays:
             tally.lost += 1
             return
-        now = agenda.now
         for delay in delays:
             agenda.at(now + delay, self._arrive, source, target, message, tally)
         tally.duplicated += len(delays) - 1
 
     def _arrive(self, source: Endpoint, target: Endpoint, message: Any, tally: Tally) -> None:
         host = self.hosts.get(target)
-        if host is None:
-            tally.unheard += 1
-        elif host.is_prompt:
+        if host is not None and host.is_prompt:
             host.take_datagram(source, message, tally)
-        else:
+        elif host is not None and host.is_up:
             host.queue_datagram(source, message, tally)
+        else:
+            tally.unheard += 1
+            if self.network.config.closed_ports:
+                self._tell_closed(source, target, message)
+
+    def _tell_closed(self, source: Endpoint, target: Endpoint, message: Any) -> None:
+        """Let the sender hear that nobody listens there, as ICMP tells it on Linux."""
+        network = self.network
+        if network.tells_closed() and not network.is_cut(target, source):
+            time = self.agenda.now + network.hop_s()
+            self.agenda.at(time, self._undelivered, source, target, message)
+
+    def _undelivered(self, source: Endpoint, target: Endpoint, message: Any) -> None:
+        sender = self.hosts.get(source)
+        if sender is not None:
+            sender.reach(sender.hear, Undelivered(target, message))
 
 
 class Host:
@@ -250,8 +270,11 @@ class Host:
                 self._streams.close(self, link)
             case Emit(event, details):
                 now = self._post.agenda.now
-                self._post.emitted.append((now, self.endpoint, event, details))
+                emitted = (now, self.endpoint, event, details)
+                self._post.emitted.append(emitted)
                 self._post.traffic.note(f"emit {event}", self.endpoint, details)
+                if self._post.on_emit is not None:
+                    self._post.on_emit(emitted)
             case _:
                 raise SimulationError(f"{self.endpoint} returned {effect!r}, which is no effect")
 

@@ -12,6 +12,7 @@ crash of a process closes its links at the other side one hop later.
 """
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -256,6 +257,7 @@ class ClientLink:
         self.received: list[Any] = []
         self.received_max = 1_000_000
         self.on_message: Any = None
+        self.on_closed: Callable[[str], None] | None = None
         self.link: Link | None = None
         self.closed: str | None = None
         self._streams = streams
@@ -302,6 +304,8 @@ class ClientLink:
         elif isinstance(event, Closed | Unreachable):
             self.closed = event.reason
             self._early.clear()
+            if self.on_closed is not None:
+                self.on_closed(event.reason)
 
     def take(self, link: Link, message: Any) -> None:
         """Keep what came, or hand it to `on_message(message, now)`."""

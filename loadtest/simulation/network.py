@@ -5,8 +5,10 @@ which messages are sent. Whether a path is cut is decided when a message is sent
 under way arrives.
 
 A hop takes `base_s` and an exponentially distributed rest with mean `jitter_s`. Loss and
-duplication are independent for each datagram. A stream loses nothing; each loss costs it a
-retransmission instead.
+duplication are independent for each datagram; bursts of loss strike a node (`bursts`). A share of
+the datagrams may be held up and overtaken: their extra time has a heavy tail (Lomax, that is
+Pareto from 0, with exponent 1.5), as queues in the field have. A stream loses nothing and keeps
+its order; each independent loss costs it a retransmission instead, and bursts do not strike it.
 """
 
 from collections.abc import Iterable
@@ -14,11 +16,15 @@ from dataclasses import dataclass
 from math import log
 from random import Random
 
+from loadtest.simulation.bursts import Bursts, Ways
 from tracker.errors import ConfigError
 from tracker.machine import Endpoint
 
 PARTITIONS_MAX = 1_000
 RETRANSMISSIONS_MAX = 8
+TAIL_EXPONENT = 1.5
+HELD_UP_S_MAX = 5.0
+"""What a datagram is held up at most: routers do not keep one for longer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +41,14 @@ class NetworkConfig:
     """Share of datagrams that vanish; below 1."""
     duplication: float = 0.0
     """Share of datagrams that arrive twice; below 1."""
+    bursts: Bursts | None = None
+    """Bursts of loss that strike single nodes; None for none."""
+    reordering: float = 0.0
+    """Share of datagrams that are held up, and overtaken by later ones; below 1."""
+    held_up_s: float = 0.05
+    """Scale of their extra time: the median is 0.59 of it, the mean twice as long; 0 or more."""
+    closed_ports: float = 0.0
+    """Share of the datagrams to where nobody runs whose sender is told so, one hop later."""
     retransmit_s: float = 0.2
     """What one loss costs a stream; Linux's least retransmission time."""
     connect_timeout_s: float = 2.0
@@ -49,15 +63,20 @@ class NetworkConfig:
         for base_s in (self.base_s, self.stream_base_s):
             if base_s is not None and not base_s >= 1e-6:
                 raise ConfigError(f"base is {base_s:g} s, needs at least 1 µs")
-        for what in ("loss", "duplication"):
+        if not 0.0 <= self.closed_ports <= 1.0:
+            raise ConfigError(f"closed_ports is {self.closed_ports:g}, needs 0 to 1")
+        for what in ("loss", "duplication", "reordering"):
             share = getattr(self, what)
             if not 0.0 <= share < 1.0:
                 raise ConfigError(f"{what} is {share:g}, needs 0 or more, less than 1")
-        for what in ("jitter_s", "retransmit_s", "connect_timeout_s", "stall_max_s"):
+        for what in _TIMES:
             if not getattr(self, what) >= 0.0:
                 raise ConfigError(f"{what} is {getattr(self, what):g}, needs 0 or more")
         if self.backlog_max < 1:
             raise ConfigError(f"backlog_max is {self.backlog_max}, needs at least 1")
+
+
+_TIMES = ("jitter_s", "held_up_s", "retransmit_s", "connect_timeout_s", "stall_max_s")
 
 
 class Partition:
@@ -93,10 +112,21 @@ class Network:
     """Draws the fate of each message."""
 
     def __init__(self, config: NetworkConfig, random: Random) -> None:
-        self.config = config
         self.clients: set[Endpoint] = set()
         self._random = random
+        self._ways: Ways | None = None
         self.partitions: list[Partition] = []
+        self.change(config)
+
+    def change(self, config: NetworkConfig) -> None:
+        """Let the network be as good as this from now on; what is under way stays as it was."""
+        bursts = config.bursts
+        if bursts is None:
+            self._ways = None
+        elif self._ways is None or self._ways.config != bursts:
+            self._ways = Ways(bursts, self._random)
+        self.config = config
+        self.is_rough = bursts is not None or config.reordering > 0.0
 
     def cut(self, partition: Partition) -> None:
         """Put a partition in place."""
@@ -132,6 +162,26 @@ class Network:
             return self.hop_s(), self.hop_s()
         # The same as `hop_s`, without the call: this is the simulator's innermost loop.
         return (config.base_s - config.jitter_s * log(1.0 - self._random.random()),)
+
+    def rough_delays(self, source: Endpoint, target: Endpoint, now: float) -> tuple[float, ...]:
+        """Draw the same where bursts strike, or datagrams are held up (`is_rough`)."""
+        if self._ways is not None and self._ways.loses(source, target, now):
+            return ()
+        delays = self.datagram_delays()
+        if not self.config.reordering:
+            return delays
+        return tuple([delay + self._held_up_s() for delay in delays])
+
+    def _held_up_s(self) -> float:
+        if self._random.random() >= self.config.reordering:
+            return 0.0
+        tail: float = (1.0 - self._random.random()) ** (-1.0 / TAIL_EXPONENT)
+        return min(HELD_UP_S_MAX, self.config.held_up_s * (tail - 1.0))
+
+    def tells_closed(self) -> bool:
+        """Draw whether a sender hears that nobody runs where a datagram arrived."""
+        share = self.config.closed_ports
+        return share >= 1.0 or self._random.random() < share
 
     def stream_hop_s(self) -> float:
         """Draw the time of one hop of a stream, retransmissions included."""

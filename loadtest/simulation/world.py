@@ -59,6 +59,7 @@ class World:
         self._streams = Streams(self.agenda, self.network, self.traffic, self._hosts)
         self._disk_config = disk or DiskConfig()
         self._disks: dict[Endpoint, Disk] = {}
+        self._carried: dict[Endpoint, int] = {}
 
     # -- the clock ------------------------------------------------------------------------
 
@@ -95,7 +96,10 @@ class World:
         """Return the disk at an endpoint, made at first sight; it outlives its machines."""
         found = self._disks.get(endpoint)
         if found is None:
-            random = self.random(f"disk/{endpoint[0]}:{endpoint[1]}")
+            # Where one was carried away, the next one is another store.
+            number = self._carried.get(endpoint, 0)
+            place = f"disk/{endpoint[0]}:{endpoint[1]}"
+            random = self.random(f"{place}/{number}" if number else place)
             found = Disk(config or self._disk_config, random, self.agenda)
             self._disks[endpoint] = found
         return found
@@ -132,6 +136,22 @@ class World:
         host = self._running(endpoint)
         self.traffic.note("crash", endpoint, "")
         host.crash()
+
+    def stop(self, endpoint: Endpoint) -> None:
+        """End a machine that has left: what it wrote is kept, its links end."""
+        host = self._running(endpoint)
+        self.traffic.note("stop", endpoint, "")
+        host.disk.flush()
+        host.crash()
+
+    def move_disk(self, old: Endpoint, new: Endpoint) -> None:
+        """Carry the disk of a machine that does not run to another endpoint."""
+        if self.host(old).is_up:
+            raise SimulationError(f"the machine at {old} runs; stop it first")
+        if new in self._disks:
+            raise SimulationError(f"there is a disk at {new} already")
+        self._disks[new] = self._disks.pop(old)
+        self._carried[old] = self._carried.get(old, 0) + 1
 
     def restart(self, endpoint: Endpoint, machine: Machine) -> None:
         """Start another life where one crashed; build it from what `disk(endpoint)` kept."""
@@ -190,6 +210,22 @@ class World:
         self.network.heal(partition)
         self._streams.healed()
 
+    def flap(self, partition: Partition, *, down_s: float, up_s: float, until: float) -> None:
+        """Cut paths for `down_s`, heal them for `up_s`, and so on; whole for good at `until`."""
+        if not (down_s > 0.0 and up_s > 0.0):
+            raise SimulationError(f"a link cannot be down for {down_s:g} s and up for {up_s:g} s")
+
+        def go_down() -> None:
+            if self.now < until:
+                self.network.cut(partition)
+                self.at(min(until, self.now + down_s), go_up)
+
+        def go_up() -> None:
+            self.heal(partition)
+            self.at(self.now + up_s, go_down)
+
+        go_down()
+
     # -- clients --------------------------------------------------------------------------
 
     def connect(
@@ -206,6 +242,10 @@ class World:
         self.network.clients.add(client.endpoint)
         self._streams.open(client, endpoint)
         return client
+
+    def on_emit(self, listener: Callable[[Emitted], None] | None) -> None:
+        """Tell `listener` from now on what machines emit, at once."""
+        self._post.on_emit = listener
 
     # -- what was seen --------------------------------------------------------------------
 

@@ -49,6 +49,23 @@ def test_what_is_acked_and_attempted_during_a_read_may_be_in_it_or_not():
     assert [fault is None for fault in faults] == [True, True, False, False]
 
 
+def test_what_was_given_up_may_be_read_or_not_even_if_that_was_after_the_read_began():
+    before, during = make_ledger(5, 10), make_ledger(5, 10)
+    before.given_up("hits", 10)
+    readings = [ledger.begin_read("hits") for ledger in (before, during)]
+    during.given_up("hits", 10)
+    during.attempted("hits", 7)
+    during.acked("hits", 7)
+
+    faults = [
+        [ledger.end_read(reading, value, is_complete=True) for value in (5, 15, 4)]
+        for ledger, reading in zip((before, during), readings, strict=True)
+    ]
+
+    assert [[fault is None for fault in each] for each in faults] == [[True, True, False]] * 2
+    assert (before.accounts["hits"].low, before.accounts["hits"].high) == (5, 15)
+
+
 def test_a_refused_increment_may_not_be_read():
     ledger = make_ledger(5, unknown=[2])
     ledger.refused("hits", 2)

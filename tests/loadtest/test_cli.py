@@ -12,7 +12,7 @@ import pytest
 from counter.cli.app import run
 from counter.messages import Counted, Increment
 from loadtest import cli, virtual
-from loadtest.scenarios import Scenario
+from loadtest.plan import Plan
 from loadtest.thresholds import parse
 from tracker.machine import Send
 
@@ -84,10 +84,10 @@ def test_the_word_run_may_stand_before_the_options(loadtest):
 
 def test_the_command_of_a_report_makes_the_same_scenario_again():
     fields = {"nodes": 7, "seed": 3, "chatter": 3, "latency_s": 0.0015, "loss": 0.005}
-    scenario = Scenario(**fields, writers=2, queries=4, duration_s=1.5, crash=0.25, rate=12.5)
+    plan = Plan(**fields, writers=2, queries=4, duration_s=1.5, crash=0.25, rate=12.5)
     limits = [parse("query.p99<100ms")]
 
-    written = cli.command(scenario, "sockets", limits)
+    written = cli.command(plan, "sockets", limits)
 
     assert written == (
         "loadtest --nodes 7 --chatter 3 --latency 1.5ms --loss 0.5% --crash 25% --writers 2"

@@ -6,9 +6,9 @@ import pytest
 from rich.console import Console
 
 from loadtest import progress
-from loadtest.scenarios import Scenario
+from loadtest.plan import Plan
 
-SCENARIO = Scenario(nodes=1_000, seed=1, queries=50)
+PLAN = Plan(nodes=1_000, seed=1, queries=50)
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def clock(monkeypatch):
 
 def test_a_pipe_gets_one_plain_line_now_and_then(clock):
     stream = io.StringIO()
-    lines = progress.Lines(SCENARIO, stream)
+    lines = progress.Lines(PLAN, stream)
     lines.booting(10)
     clock[0] += 2.5
     lines.booting(500)
@@ -46,7 +46,7 @@ def make_terminal():
 
 def test_a_terminal_gets_bars_that_are_taken_away_at_the_end(clock):
     console, seen = make_terminal()
-    bars = progress.Bars(SCENARIO, console)
+    bars = progress.Bars(PLAN, console)
     bars.booting(1_000)
     bars.booted()
     clock[0] += 1.0
@@ -62,7 +62,7 @@ def test_a_terminal_gets_bars_that_are_taken_away_at_the_end(clock):
 
 def test_frames_are_few_however_often_something_happens(clock):
     console, seen = make_terminal()
-    bars = progress.Bars(SCENARIO, console)
+    bars = progress.Bars(PLAN, console)
     bars.booted()
     before = seen().count("writes")
     clock[0] += 1.0

@@ -5,14 +5,14 @@ import pytest
 from counter.client.answers import nothing_heard
 from counter.messages import Answer
 from loadtest.checker import all_ok
+from loadtest.plan import Plan
 from loadtest.runs import FINAL_READS, MISSES_NOBODY, Cost, Run, Stop, shares_heard
-from loadtest.scenarios import Scenario
 
 FREE = Cost(messages=0, bytes=0, duplicates=0, busiest=0, drain_ms=0.0)
 
 
 def make_run(nodes=4, crashed=()):
-    run = Run(Scenario(nodes=nodes, seed=1))
+    run = Run(Plan(nodes=nodes, seed=1))
     run.crashed(list(crashed))
     return run
 
@@ -58,7 +58,7 @@ def test_the_time_of_a_share_is_that_of_the_answer_that_reached_it():
 def test_a_read_called_complete_that_missed_a_member_fails_the_run(crashed, heard):
     run = make_run(crashed=crashed)
     run.answered(run.asked("key-0"), make_answer(0), rows_of(*heard), FREE)
-    for key in run.scenario.keys:
+    for key in run.plan.keys:
         run.total(key, 0, rows_of(*run.up))
 
     assert names_of_failed(run) == [MISSES_NOBODY]
@@ -77,7 +77,7 @@ def test_whoever_heard_all_that_are_up_must_have_every_acknowledged_increment():
 
 def test_a_final_read_that_misses_somebody_fails_the_run_by_name():
     run = make_run()
-    for key in run.scenario.keys:
+    for key in run.plan.keys:
         run.total(key, 0, rows_of("n1", "n2", "n3"))
 
     assert names_of_failed(run) == [FINAL_READS]
@@ -89,7 +89,7 @@ def test_an_increment_that_is_settled_later_is_in_the_total_and_has_no_time():
     run.settled("key-0", 1, is_counted=True)
     run.sent("key-0", 1)
     run.settled("key-0", 1, is_counted=False)
-    for key in run.scenario.keys:
+    for key in run.plan.keys:
         run.total(key, 1 if key == "key-0" else 0, rows_of(*run.up))
 
     assert all_ok(run.checks())

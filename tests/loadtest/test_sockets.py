@@ -1,4 +1,4 @@
-"""The scenario on real sockets: counted by the nodes' own counters, exact at its end."""
+"""The plan on real sockets: counted by the nodes' own counters, exact at its end."""
 
 import asyncio
 from time import monotonic
@@ -7,8 +7,8 @@ import pytest
 
 from loadtest import sockets
 from loadtest.cluster import Cluster
+from loadtest.plan import Plan
 from loadtest.runs import Quiet, Run
-from loadtest.scenarios import Scenario
 from tracker.errors import ConfigError
 from tracker.transport.tcp import CLOSE_S
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 def make_run(watcher=None, **fields):
     given = {"nodes": 5, "seed": 5, "duration_s": 0.3, "queries": 4, "writers": 3, "rate": 300.0}
-    return Run(Scenario(**{**given, "latency_s": 0.0, **fields}), watcher=watcher)
+    return Run(Plan(**{**given, "latency_s": 0.0, **fields}), watcher=watcher)
 
 
 def names_of_failed(run):

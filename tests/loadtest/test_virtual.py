@@ -1,4 +1,4 @@
-"""The scenario in the simulator: repeatable to the byte, and faults planted in it are found."""
+"""The plan in the simulator: repeatable to the byte, and faults planted in it are found."""
 
 import os
 import subprocess
@@ -9,8 +9,8 @@ import pytest
 
 from counter.messages import Counted, Increment
 from loadtest import virtual
+from loadtest.plan import Plan
 from loadtest.runs import Quiet, Run
-from loadtest.scenarios import Scenario
 from tracker.errors import ConfigError
 from tracker.machine import Send
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 def play(watcher=None, **fields):
     given = {"nodes": 12, "seed": 5, "duration_s": 0.5, "queries": 5, "writers": 4, "rate": 200.0}
-    run = Run(Scenario(**{**given, **fields}), watcher=watcher)
+    run = Run(Plan(**{**given, **fields}), watcher=watcher)
     virtual.run(run)
     return run
 
@@ -115,7 +115,7 @@ def test_a_wish_to_stop_ends_the_load_and_what_was_seen_is_checked():
             if queries == 2 and not run.stop.is_wished:
                 run.stop.wish()
 
-    run = Run(Scenario(nodes=5, seed=5, duration_s=3_600.0, queries=20_000), watcher=Impatient())
+    run = Run(Plan(nodes=5, seed=5, duration_s=3_600.0, queries=20_000), watcher=Impatient())
     virtual.run(run)
 
     assert run.queries.count == 2
@@ -127,7 +127,7 @@ def test_a_wish_to_stop_while_nodes_come_up_leaves_nothing_to_report():
         def booting(self, up):
             run.stop.wish()
 
-    run = Run(Scenario(nodes=5, seed=5), watcher=Impatient())
+    run = Run(Plan(nodes=5, seed=5), watcher=Impatient())
     virtual.run(run)
 
     assert not run.is_booted

@@ -278,3 +278,16 @@ def test_a_client_with_a_handler_is_told_each_message_and_its_time(world, toy):
 
     assert told == [("hello", pytest.approx(0.04, abs=0.03))]
     assert client.received == []
+
+
+def test_a_client_is_told_when_its_link_ends(world, toy):
+    told = []
+    world.add(toy(), B)
+    client = world.connect(B)
+    client.on_closed = told.append
+    world.run_until(1.0)
+
+    world.crash(B)
+    world.run_until(2.0)
+
+    assert told == ["connection reset"]

@@ -14,10 +14,10 @@ import pytest
 
 from loadtest.simulation.agenda import SimulationError
 from loadtest.simulation.disks import DiskConfig
-from loadtest.simulation.network import NetworkConfig
+from loadtest.simulation.network import NetworkConfig, Partition
 from loadtest.simulation.world import World
 from tracker import wire
-from tracker.machine import Emit, Leave, Persist, Persisted, Send
+from tracker.machine import Emit, Leave, Persist, Persisted, Send, Undelivered
 
 ROOT = Path(__file__).parents[2]
 ENDPOINTS = [(f"10.0.0.{number}", 7401) for number in range(1, 21)]
@@ -171,6 +171,28 @@ def test_a_partition_loses_datagrams_until_it_heals_and_lets_pass_what_was_under
     assert far.messages() == ["before", "after"]
 
 
+def test_a_flapping_path_is_cut_and_whole_by_turns_and_whole_at_the_end(toy):
+    world, far = World(4711, NetworkConfig(base_s=0.001, jitter_s=0.0)), toy()
+    world.add(far, B)
+    world.add(toy(), A)
+
+    world.flap(Partition([A], [B], one_way=True), down_s=1.0, up_s=0.5, until=3.2)
+    for number in range(20):
+        world.at(number / 4 + 0.1, world.inject, A, B, number / 4 + 0.1)
+    world.run_until(6.0)
+
+    assert far.messages() == pytest.approx(
+        [1.1, 1.35, 2.6, 2.85, *[3.35 + n / 4 for n in range(7)]]
+    )
+    assert world.network.partitions == []
+
+
+@pytest.mark.parametrize("down_s", [0.0, -1.0])
+def test_a_path_that_flaps_for_no_time_is_refused(down_s):
+    with pytest.raises(SimulationError, match="cannot be down for"):
+        World(4711).flap(Partition([A], None, one_way=False), down_s=down_s, up_s=1.0, until=2.0)
+
+
 # -- crash, pause, slow machines --------------------------------------------------------------
 
 
@@ -270,6 +292,76 @@ def test_a_crash_counts_what_was_waiting_as_unheard(toy):
     world.crash(B)
 
     assert world.tallies["str"].unheard == 1
+
+
+def test_a_machine_that_is_stopped_keeps_what_it_wrote_and_a_crashed_one_does_not(toy):
+    kept = {}
+    for end in ("stop", "crash"):
+        world = World(4711, disk=DiskConfig(fsync_s=1.0))
+        world.add(toy(send_at_start(Persist(1, "counts", b"last words"))), A)
+        getattr(world, end)(A)
+        kept[end] = [record for _, record in world.disk(A).recover()]
+
+    assert kept == {"stop": [b"last words"], "crash": []}
+
+
+def test_a_disk_that_is_carried_elsewhere_is_the_same_store_there(toy):
+    world = World(4711)
+    world.add(toy(send_at_start(Persist(1, "counts", b"one"))), A)
+    world.run_until(1.0)
+    store = world.disk(A).identity.store
+    with pytest.raises(SimulationError, match="stop it first"):
+        world.move_disk(A, B)
+    world.crash(A)
+
+    world.move_disk(A, B)
+
+    assert world.disk(B).identity.store == store
+    assert [record for _, record in world.disk(B).recover()] == [b"one"]
+    assert world.disk(A).identity.store != store
+
+
+def test_a_restored_backup_is_the_store_as_it_was(toy):
+    world = World(4711)
+    disk = world.disk(A)
+    disk.open()
+    world.add(toy(send_at_start(Persist(1, "counts", b"one"))), A)
+    world.run_until(1.0)
+    backup = disk.backup()
+    disk.write(Persist(2, "counts", b"two"))
+    world.run_until(2.0)
+    world.crash(A)
+    assert disk.open().epoch == 2
+
+    disk.restore(backup)
+
+    assert (disk.identity.epoch, [record for _, record in disk.recover()]) == (1, [b"one"])
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_sender_is_told_that_nobody_runs_there_where_the_network_tells(toy, share):
+    network = NetworkConfig(base_s=0.01, jitter_s=0.0, closed_ports=share)
+    world, near = World(4711, network), toy(send_at_start(Send(B, "hello"), Send(C, "you")))
+    world.add(toy(), B)
+    world.crash(B)
+    world.add(near, A)
+
+    world.run_until(1.0)
+
+    told = [("submit", Undelivered(B, "hello"), 0.02), ("submit", Undelivered(C, "you"), 0.02)]
+    assert near.heard[1:] == (told if share else [])
+    assert world.tallies["str"].unheard == 2
+
+
+def test_nobody_is_told_over_a_way_back_that_is_cut(toy):
+    world = World(4711, NetworkConfig(closed_ports=1.0))
+    near = toy(send_at_start(Send(B, "hello")))
+    world.partition([B], [A], one_way=True)
+    world.add(near, A)
+
+    world.run_until(1.0)
+
+    assert near.events() == []
 
 
 # -- timers -----------------------------------------------------------------------------------
@@ -374,6 +466,15 @@ def test_what_machines_emit_is_kept_with_its_time_and_place(toy):
     world.add(toy(send_at_start(Emit("joined", {"members": 3}))), A)
 
     assert world.emitted == [(7.0, A, "joined", {"members": 3})]
+
+
+def test_a_listener_hears_what_machines_emit_at_once(toy):
+    world, heard = World(4711), []
+    world.on_emit(heard.append)
+
+    world.add(toy(send_at_start(Emit("departed", {}))), A)
+
+    assert heard == [(0.0, A, "departed", {})]
 
 
 def test_two_machines_cannot_run_at_one_endpoint(toy):

@@ -1,10 +1,10 @@
-"""A scenario: what a load test does to a cluster, whichever way the cluster is run.
+"""A plan: what a load test does to a cluster, whichever way the cluster is run.
 
 A share of the nodes is ended without a word. Then writers count, each on a node of its own,
 and queries are asked one after another, spread over the time the load lasts. At the end the
 writers stop, and one last query for each key must find the exact total.
 
-The rule: everything a scenario chooses comes from its seed, each choice from a generator of
+The rule: everything a plan chooses comes from its seed, each choice from a generator of
 its own. What a run measured may differ from machine to machine, what it did may not.
 """
 
@@ -29,7 +29,6 @@ DURATION_S_MAX = 3_600.0
 WRITERS_MAX = 1_000
 RATE_MAX = 1_000_000.0
 QUERIES_MAX = 100_000
-SEED_MAX = 2**63 - 1
 OVERTIME_SHARE_MAX = 0.5
 """A load whose queries are not through at its end goes on this much longer, and no more."""
 KEYS = 4
@@ -41,7 +40,7 @@ LAN_LATENCY_S_MAX = 0.030
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scenario:
+class Plan:
     """What is done. Times in seconds; loss and crash are shares; rate is increments a second."""
 
     nodes: int
@@ -63,7 +62,7 @@ class Scenario:
         _within("latency", self.latency_s, 0, LATENCY_S_MAX, " s")
         _within("writers", self.writers, 0, WRITERS_MAX)
         _within("queries", self.queries, 0, QUERIES_MAX)
-        _within("seed", self.seed, 0, SEED_MAX)
+        _within("seed", self.seed, 0, workload.SEED_MAX)
         for name in ("loss", "crash"):
             share = getattr(self, name)
             if not 0.0 <= share < 1.0:

@@ -1,16 +1,16 @@
-"""Scenarios: what is refused, and that a seed decides everything that is chosen."""
+"""Plans: what is refused, and that a seed decides everything that is chosen."""
 
 from itertools import islice, takewhile
 
 import pytest
 
 from counter.config import LAN, LOCAL, WAN
-from loadtest.scenarios import Scenario, writers_for
+from loadtest.plan import Plan, writers_for
 from tracker.errors import ConfigError
 
 
-def make_scenario(**fields):
-    return Scenario(**{"nodes": 100, "seed": 7, **fields})
+def make_plan(**fields):
+    return Plan(**{"nodes": 100, "seed": 7, **fields})
 
 
 @pytest.mark.parametrize(
@@ -31,35 +31,35 @@ def make_scenario(**fields):
 )
 def test_what_makes_no_sense_is_refused_in_plain_words(fields, words):
     with pytest.raises(ConfigError, match=words):
-        make_scenario(**fields)
+        make_plan(**fields)
 
 
-def choices_of(scenario):
-    up = [name for name in scenario.names if name not in scenario.crashed()]
+def choices_of(plan):
+    up = [name for name in plan.names if name not in plan.crashed()]
     return (
-        scenario.crashed(),
-        scenario.written_to(up),
-        list(islice(scenario.increments(0), 20)),
-        list(islice(scenario.arrivals(0), 20)),
-        list(islice(scenario.questions(up), 20)),
-        scenario.identity("n1"),
+        plan.crashed(),
+        plan.written_to(up),
+        list(islice(plan.increments(0), 20)),
+        list(islice(plan.arrivals(0), 20)),
+        list(islice(plan.questions(up), 20)),
+        plan.identity("n1"),
     )
 
 
 def test_one_seed_makes_the_same_choices_again_and_another_seed_makes_others():
-    ours, other = make_scenario(crash=0.2), make_scenario(crash=0.2, seed=8)
+    ours, other = make_plan(crash=0.2), make_plan(crash=0.2, seed=8)
 
-    assert choices_of(ours) == choices_of(make_scenario(crash=0.2))
+    assert choices_of(ours) == choices_of(make_plan(crash=0.2))
     assert all(a != b for a, b in zip(choices_of(ours), choices_of(other), strict=True))
 
 
 def test_a_share_of_the_nodes_is_ended_and_one_node_always_stays():
-    assert len(set(make_scenario(crash=0.25).crashed())) == 25
-    assert len(make_scenario(nodes=2, crash=0.99).crashed()) == 1
+    assert len(set(make_plan(crash=0.25).crashed())) == 25
+    assert len(make_plan(nodes=2, crash=0.99).crashed()) == 1
 
 
 def test_no_node_has_a_second_writer_before_all_have_one():
-    many = make_scenario(nodes=3, writers=7)
+    many = make_plan(nodes=3, writers=7)
 
     written_to = many.written_to(many.names)
 
@@ -68,9 +68,9 @@ def test_no_node_has_a_second_writer_before_all_have_one():
 
 
 def test_all_writers_together_count_at_the_rate_that_was_asked_for():
-    scenario = make_scenario(writers=4, rate=400.0)
+    plan = make_plan(writers=4, rate=400.0)
 
-    times = [scenario.arrivals(writer) for writer in range(4)]
+    times = [plan.arrivals(writer) for writer in range(4)]
     within_10_s = [len(list(takewhile(lambda time: time < 10.0, each))) for each in times]
 
     assert sum(within_10_s) == pytest.approx(4_000, rel=0.05)
@@ -80,7 +80,7 @@ def test_all_writers_together_count_at_the_rate_that_was_asked_for():
     ("latency_s", "preset"), [(0.0, LOCAL), (0.010, LAN), (0.080, WAN)], ids=["0", "10ms", "80ms"]
 )
 def test_nodes_take_the_preset_of_their_latency_with_the_chatter_asked_for(latency_s, preset):
-    gossip = make_scenario(latency_s=latency_s, chatter=3).gossip
+    gossip = make_plan(latency_s=latency_s, chatter=3).gossip
 
     assert (gossip.hop_s, gossip.chatter) == (preset.hop_s, 3)
 

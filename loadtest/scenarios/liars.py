@@ -1,0 +1,62 @@
+"""A node that lies in its answers, when it is told to.
+
+The rule: it is the node people run, and only what it sends is changed. It knows what a member
+knows: the query's id, everybody's name and store; it cannot send from another's address.
+"""
+
+from typing import Any
+
+from counter.gossip import Gossip
+from counter.messages import Reply
+from tracker.machine import Effect, Send
+from tracker.members import position
+
+NAMES_MAX = 8
+"""Others in whose names it answers, for each answer of its own."""
+FORGED = 1_000_000
+"""What it says that they have."""
+
+TRUTH, IN_ANOTHER_S_NAME, TWICE = "", "name", "twice"
+
+
+class Answerer(Gossip):
+    """A node; `lie` says how it lies, "" for not at all.
+
+    `name`: beside its own answer, it answers for others, with a million each. `twice`: it
+    answers a second time, with one more.
+    """
+
+    lie = TRUTH
+
+    def receive(self, sender: Any, message: Any, now: float) -> list[Effect]:
+        """Do what a node does, and lie about it."""
+        effects = super().receive(sender, message, now)
+        return self._lied(effects) if self.lie else effects
+
+    def tick(self, now: float) -> list[Effect]:
+        """Do what a node does, and lie about it."""
+        effects = super().tick(now)
+        return self._lied(effects) if self.lie else effects
+
+    def _lied(self, effects: list[Effect]) -> list[Effect]:
+        result: list[Effect] = []
+        for effect in effects:
+            result.append(effect)
+            if type(effect) is Send and type(effect.message) is Reply:
+                result += [Send(effect.to, lie) for lie in self._lies(effect.message)]
+        return result
+
+    def _lies(self, reply: Reply) -> list[Reply]:
+        if self.lie == TWICE:
+            return [_changed(reply, reply.position, reply.store, reply.value + 1)]
+        own = self.membership.member.name
+        others = [member for member in self.membership.view.ring if member.name != own]
+        return [
+            _changed(reply, position(member.name), member.store[:8], FORGED)
+            for member in others[:NAMES_MAX]
+        ]
+
+
+def _changed(reply: Reply, place: int, store: bytes, value: int) -> Reply:
+    fields = {name: getattr(reply, name) for name in reply.__match_args__}
+    return Reply(**{**fields, "position": place, "store": store, "value": value})

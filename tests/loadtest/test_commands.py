@@ -1,0 +1,229 @@
+"""`loadtest scenario`, `scenarios` and `diff` as a person runs them."""
+
+import json
+
+import pytest
+
+from counter.cli.app import run
+from loadtest import cli
+from loadtest.scenarios import library, play
+
+SMALL = """
+about = "small"
+nodes = 5
+duration = "1s"
+[[writers]]
+[[queries]]
+"""
+
+
+@pytest.fixture(autouse=True)
+def _empty_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.toml").write_text(SMALL)
+
+
+@pytest.fixture
+def loadtest(capsys):
+    """Run the command in this process, its streams on pipes; returns (code, out, err)."""
+
+    def call(*arguments):
+        code = run(arguments, cli._dispatch)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+# -- scenario -------------------------------------------------------------------------------
+
+
+def test_a_file_is_played_and_its_report_is_the_last_line_of_stdout_and_log(loadtest, tmp_path):
+    code, out, err = loadtest("scenario", "small.toml", "--seed", "4", "--seeds", "2", "--json")
+
+    (log,) = (tmp_path / "logs").iterdir()
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    result = json.loads(out)
+    assert (code, err) == (0, "")
+    assert log.name == "loadtest-scenario-small-5-4.jsonl"
+    assert lines[-1] == result
+    assert [next(iter(line)) for line in lines[:2]] == ["header", "run"]
+    assert [line["seed"] for line in lines[2:-1]] == [4, 4, 5, 5]
+    assert (result["scenario"], result["seed"], result["seeds"], result["ok"]) == (
+        "small", 4, 2, True,
+    )  # fmt: skip
+
+
+def test_a_person_reads_a_table_with_the_command_that_repeats_it(loadtest):
+    code, out, _ = loadtest("scenario", "small.toml", "--seed", "4", "--nodes", "3")
+
+    assert code == 0
+    assert out.startswith("scenario small   3 nodes   1 seed from 4   ")
+    assert "✓ exact in the end (2 = 2)" in out
+    assert out.endswith("\nrepeat: loadtest scenario small.toml --seed 4 --nodes 3\n")
+
+
+def test_the_trace_of_a_seed_holds_every_message_and_is_the_same_again(loadtest, tmp_path):
+    for _ in range(2):
+        assert loadtest("scenario", "small.toml", "--seed", "4", "--trace")[0] == 0
+
+    first, second = sorted((tmp_path / "logs").glob("*.trace"))
+    lines = first.read_text().splitlines()
+    assert first.read_text() == second.read_text()
+    assert sum(" datagram 10." in line and "Reply(" in line for line in lines) > 10
+
+
+def test_a_file_may_name_its_seed_and_the_flag_wins(loadtest, tmp_path):
+    (tmp_path / "seeded.toml").write_text(f"seed = 12{SMALL}")
+
+    seeds = [
+        json.loads(loadtest("scenario", "seeded.toml", "--json", *more)[1])["seed"]
+        for more in ([], ["--seed", "5"])
+    ]
+
+    assert seeds == [12, 5]
+
+
+def test_a_scenario_of_the_library_is_played_by_its_name(loadtest):
+    code, out, _ = loadtest("scenario", "calm", "--nodes", "4", "--json")
+
+    assert code == 0
+    assert json.loads(out)["scenario"] == "calm"
+
+
+def test_what_does_not_hold_is_named_with_its_fault_and_ends_with_99(loadtest, tmp_path):
+    (tmp_path / "dead.toml").write_text(
+        f"{SMALL}[[events]]\ndo = 'crash'\nat = '0s'\nwho = 'n2'\n[expect]\nexact_within = '1s'\n"
+    )
+
+    code, out, err = loadtest("scenario", "dead.toml", "--seed", "1")
+
+    assert code == 99
+    assert "✗ exact in the end (2 ≠ 0)" in out
+    assert "fault    seed 1, " in out
+    assert err == "failed: exact in the end (0 of 2)\n"
+
+
+def test_ctrl_c_reports_the_seeds_that_are_through_and_ends_with_130(loadtest, monkeypatch):
+    played, real = [], play.play
+
+    def interrupted(scenario, seed, judge, log, **options):
+        if played:
+            raise KeyboardInterrupt
+        played.append(seed)
+        return real(scenario, seed, judge, log, **options)
+
+    monkeypatch.setattr(play, "play", interrupted)
+
+    code, out, err = loadtest("scenario", "small.toml", "--seeds", "3", "--json")
+
+    assert code == 130
+    assert err == "interrupted: 1 of 3 seeds are through\n"
+    assert (json.loads(out)["seeds"], json.loads(out)["interrupted"]) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("scenario", "Missing argument"),
+        ("scenario clam", 'no scenario is called "clam"; did you mean calm?'),
+        ("scenario nowhere.toml", "cannot read nowhere.toml: no such file or directory"),
+        ("scenario bad.toml", 'bad.toml:2: "nodse" is not known; did you mean nodes?'),
+        ("scenario calm --seed x", '--seed: "x" is no whole number'),
+        ("scenario calm --seed -1", "--seed is -1, needs 0 to"),
+        ("scenario calm --seeds 2 --trace", "--trace takes one seed: leave out --seeds"),
+        ("scenario calm --seeds 0", "--seeds is 0, needs 1 to 100000"),
+        ("scenario calm --nodes 0", "nodes: 0 is out of range, needs 1 to 20000"),
+        ("scenario old-backup --nodes 2", "n3 is nobody: there are 2 nodes"),
+        ("diff a.json", "Missing argument"),
+        ("diff a.json nowhere.json", "cannot read nowhere.json: no such file or directory"),
+        ("diff a.json .", "cannot read .: is a directory"),
+        ("diff a.json small.toml", "small.toml holds no run report"),
+        ("diff a.json list.json", "list.json holds no run report"),
+        ("diff a.json deep.json", "deep.json holds no run report"),
+        ("diff a.json raw.json", "raw.json is not text in UTF-8"),
+        ("diff a.json a.json --worse 10", '--worse: "10" is not a share (5%, 0.5%)'),
+    ],
+)
+def test_what_makes_no_sense_is_one_clear_line_and_nothing_is_started(
+    loadtest, tmp_path, arguments, words
+):
+    (tmp_path / "bad.toml").write_text("about = 'x'\nnodse = 5\n")
+    (tmp_path / "a.json").write_text('{"boot_s": 1.0}')
+    (tmp_path / "list.json").write_text("[1, 2]")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    (tmp_path / "raw.json").write_bytes(b"\xff")
+
+    code, out, err = loadtest(*arguments.split())
+
+    assert code == 2
+    assert words in err.splitlines()[0]
+    assert out == ""
+    assert not (tmp_path / "logs").exists()
+
+
+def test_the_list_shows_each_scenario_with_one_line(loadtest):
+    code, out, _ = loadtest("scenarios")
+    rows = json.loads(loadtest("scenarios", "--json")[1])["scenarios"]
+
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == library.names()
+    assert [row["name"] for row in rows] == library.names()
+    assert rows[1] == {"name": "calm", "about": library.load("calm").about, "nodes": 30}
+
+
+# -- diff -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def reports(tmp_path):
+    """Write two reports, the second a log with the slower numbers; returns their names."""
+    first = {"nodes": 5, "seed": 1, "queries": {"count": 9, "stop_ms": {"p50": 20.0}}}
+    second = {"nodes": 5, "seed": 2, "queries": {"count": 9, "stop_ms": {"p50": 25.0}}}
+    (tmp_path / "a.json").write_text(json.dumps(first, indent=2))
+    (tmp_path / "b.jsonl").write_text(f'{{"header": {{}}}}\n{json.dumps(second)}\n\n')
+    return "a.json", "b.jsonl"
+
+
+def test_two_reports_are_one_table_and_what_they_were_not_asked_alike_is_said(loadtest, reports):
+    code, out, err = loadtest("diff", *reports)
+
+    assert code == 0
+    assert err == "note: the runs differ in seed: 1 and 2\n"
+    assert out.splitlines()[-1].split() == [
+        "queries.stop_ms.p50", "ms", "20", "25", "1.25", "worse",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("share", "code"), [("30%", 0), ("25%", 0), ("24.9%", 99)])
+def test_a_number_that_got_worse_by_more_than_was_allowed_ends_with_99(
+    loadtest, reports, share, code
+):
+    found, _, err = loadtest("diff", *reports, "--worse", share)
+
+    assert found == code
+    assert ("failed: worse by more than" in err) == (code == 99)
+
+
+def test_the_way_back_is_better_and_ends_with_0(loadtest, reports):
+    code, out, _ = loadtest("diff", *reversed(reports), "--worse", "1%", "--json")
+
+    result = json.loads(out)
+    assert code == 0
+    assert (result["a"], result["b"], result["worse"]) == ("b.jsonl", "a.json", [])
+    assert result["worse_share"] == 0.01
+    assert result["numbers"][1] == {
+        "name": "queries.stop_ms.p50", "unit": "ms", "a": 25.0, "b": 20.0, "ratio": 0.8,
+        "verdict": "better",
+    }  # fmt: skip
+
+
+def test_the_log_of_a_scenario_is_compared_with_what_json_printed(loadtest, tmp_path):
+    _, out, _ = loadtest("scenario", "small.toml", "--seed", "4", "--json")
+    (tmp_path / "printed.json").write_text(out)
+    (log,) = (tmp_path / "logs").iterdir()
+
+    code, table, err = loadtest("diff", str(log), "printed.json", "--worse", "0%")
+
+    assert (code, err) == (0, "")
+    assert len(table.splitlines()) > 20
