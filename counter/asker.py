@@ -1,13 +1,16 @@
 """The queries a node asks for its clients, from the request to the last answer.
 
-A request is held back while the node does not know who belongs to the cluster::
+A request becomes a viewer of a round (`rounds`), and the round begins when nothing is in its way.
+While the node does not know who belongs to the cluster::
 
     a heartbeat heard           asked at once
     none yet, a saved view      asked after half the deadline; it will not be called complete
     none yet, nobody known      refused with `no-view` after half the deadline
 
-The rule: whatever ends a query, its client gets one last `Answer` with the reason, and the
-pages that name the silent come before it.
+A viewer leaves with its own deadline or wish; the query ends with the last one.
+
+The rule: whatever ends a query, each of its viewers gets one last `Answer` with the reason, and
+the pages that name the silent come before it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,16 +23,35 @@ from counter.messages import (
     DECREASED,
     GOSSIP,
     ROWS_PER_PAGE,
+    TRAIL_ROWS_PER_PAGE,
     UNTIL_ALL,
     Answer,
     Answered,
     Ask,
+    KillQuery,
     Missing,
     Query,
+    QueryKilled,
     Reply,
     Stop,
+    Traced,
+    Trail,
 )
-from counter.query import CANCELLED, COMPLETE, CONVERGED, SATISFIED, Heard, Hops, OwnQuery
+from counter.query import (
+    CANCELLED,
+    COMPLETE,
+    CONVERGED,
+    DEADLINE,
+    SATISFIED,
+    Heard,
+    Hops,
+    OwnQuery,
+)
+from counter.rounds import PAUSE, VIEW, Round, Rounds, Viewer, question_of
+from counter.stories import Record, Stories
+from counter.tracing import Trace
+from tracker.classes import replace
+from tracker.config import shown_endpoint
 from tracker.machine import Effect, Endpoint, Link, Send
 from tracker.members import Member, View, position
 from tracker.messages import Refused
@@ -38,17 +60,7 @@ TOP_ROWS = 8
 HEADER_BYTES = 28
 """An IPv4 and a UDP header: what a datagram costs beyond its body."""
 
-
-class _Asked:
-    """A query under way, and who wants it."""
-
-    __slots__ = ("link", "next_partial", "query", "told")
-
-    def __init__(self, link: Link, query: OwnQuery, next_partial: float) -> None:
-        self.link = link
-        self.query = query
-        self.next_partial = next_partial
-        self.told = 0
+KILLED = "another client cancelled it"
 
 
 class Asker:
@@ -58,23 +70,25 @@ class Asker:
         self.config = config
         self.member = member
         self.last_values = LastValues(config.last_values_max)
+        self.stories = Stories(member.name, config.stories_max, config.story_s)
         self.hops = Hops(config.hop_s, config.hop_s / 4)
         self.asked_total = 0
         self.strangers = 0
         self.youngest = float("-inf")
         self._position = position(member.name)
         self._rng = rng
-        self._by_id: dict[bytes, _Asked] = {}
-        self._by_request: dict[tuple[Link, int], _Asked] = {}
-        self._held: dict[tuple[Link, int], tuple[Query, float]] = {}
+        self._rounds = Rounds(config)
+        self._by_id = self._rounds.running
+        self._peers: dict[Link, str] = {}
+        self._first_asked: float | None = None
 
     def __len__(self) -> int:
-        return len(self._by_id) + len(self._held)
+        return len(self._rounds)
 
     @property
     def is_busy(self) -> bool:
-        """Whether any query is under way or held back."""
-        return bool(self._by_id or self._held)
+        """Whether any query is under way or waits."""
+        return bool(self._by_id or self._rounds.waiting)
 
     # -- from clients -------------------------------------------------------------------------
 
@@ -82,10 +96,58 @@ class Asker:
         """Whether this node asked the query."""
         return query in self._by_id
 
-    def ask(
+    def meet(self, link: Link, peer: Endpoint) -> None:
+        """Remember the address of a client, until it is `closed`."""
+        self._peers[link] = shown_endpoint(peer)
+
+    def take(self, link: Link, request: Query, now: float, *, view_is_known: bool) -> list[Effect]:
+        """Take a request; it begins when `released` hands out its round."""
+        rounds, number = self._rounds, request.request
+        if (link, number) in rounds.by_viewer:
+            text = f"request {number} is still being answered on this connection"
+            return [Send(link, Refused(number, "unexpected", text))]
+        budget_s = request.deadline_ms / 1000 if request.deadline_ms else self.config.budget_s
+        viewer = Viewer(link, request, question_of(request), now, budget_s)
+        due, waits_for = rounds.wish(viewer, view_is_known=view_is_known)
+        joined = rounds.shared(viewer, due, waits_for)
+        if joined is not None and len(joined.viewers) >= self.config.viewers_max:
+            text = f"{len(joined.viewers)} clients wait for this answer already; come back in 1 s"
+            return [Send(link, Refused(number, "busy", text))]
+        if joined is None:
+            if len(rounds) >= self.config.own_queries_max:
+                text = f"{len(rounds)} queries are under way on this node; come back in 1 s"
+                return [Send(link, Refused(number, "busy", text))]
+            joined = self._round(viewer, due, waits_for, now)
+        rounds.join(viewer, joined)
+        joined.due = min(joined.due, due)
+        joined.record.note(now, "asked", len(joined.viewers), self._who(link))
+        return []
+
+    def _round(self, viewer: Viewer, due: float, waits_for: str, now: float) -> Round:
+        key, question = viewer.request.key, viewer.question
+        record = Record(self._rng.randbytes(16), key, question, self._who(viewer.link), now)
+        made = Round(question, due, waits_for, record)
+        self._rounds.waiting[made.id] = made
+        self.stories.open(record)
+        if waits_for:
+            record.reason = waits_for
+            record.note(now, "waits", round((due - now) * 1000), waits_for)
+        return made
+
+    def _who(self, link: Link) -> str:
+        return self._peers.get(link, f"client {link}")
+
+    def released(self, now: float, *, view_is_known: bool) -> list[Round]:
+        """Return and drop the rounds that are to begin now."""
+        due, merged = self._rounds.released(now, view_is_known=view_is_known)
+        for over, into in merged:
+            over.record.end("shared", f"with query {into.id.hex()}", [], now)
+            self.stories.close(over.record)
+        return due
+
+    def begin(
         self,
-        link: Link,
-        request: Query,
+        due: Round,
         own: tuple[int, bool],
         view: View,
         now: float,
@@ -97,11 +159,13 @@ class Asker:
 
         The view is taken to be current for every query begun by `view_known_until`.
         """
-        if (refused := self._refused(link, request)) is not None:
-            return [refused]
+        for viewer in due.viewers.values():
+            if due.waits_for in (PAUSE, VIEW):
+                viewer.since = now
+            viewer.next_partial = self._next_partial(viewer, now)
         query = OwnQuery(
-            self._rng.randbytes(16),
-            request,
+            due.id,
+            due.request(now),
             self.member.endpoint,
             self._position,
             view,
@@ -110,58 +174,80 @@ class Asker:
             self.hops.prior(),
             self._rng,
         )
-        pause = max(request.partial_ms / 1000, 1 / self.config.partials_per_s)
-        asked = _Asked(link, query, now + pause if request.partial_ms else float("inf"))
-        self._by_id[query.id] = asked
-        self._by_request[link, request.request] = asked
+        due.start(query)
+        due.aim()
+        self._rounds.begun(due)
         self.asked_total += 1
+        if self._first_asked is None:
+            self._first_asked = now
         member = self.member
         mine = Heard(member.name, member.store[:8], member.epoch, own[0], 0, 0.0, own[1])
         asks = query.start(mine)
+        due.record.begin(query, now)
+        if query.request.trace:
+            due.trace = Trace()
+            due.trace.begun(asks)
         self.youngest = now
         why = query.verdict(
             now, view_is_current=now <= view_known_until, view_is_hopeless=view_is_hopeless
         )
-        return [*asks] if why is None else [*asks, *self._end(asked, why, now)]
+        return [*asks] if why is None else [*asks, *self._end(due, why, now)]
 
-    def hold(self, link: Link, request: Query, now: float) -> list[Effect]:
-        """Keep a request until the node knows who belongs to the cluster."""
-        if (refused := self._refused(link, request)) is not None:
-            return [refused]
-        budget_s = request.deadline_ms / 1000 if request.deadline_ms else self.config.budget_s
-        self._held[link, request.request] = (request, now + budget_s / 2)
-        return []
-
-    def _refused(self, link: Link, request: Query) -> Send | None:
-        number = request.request
-        if len(self) >= self.config.own_queries_max:
-            text = f"{len(self)} queries are under way on this node; come back in 1 s"
-            return Send(link, Refused(number, "busy", text))
-        if (link, number) in self._by_request or (link, number) in self._held:
-            text = f"request {number} is still being answered on this connection"
-            return Send(link, Refused(number, "unexpected", text))
-        return None
-
-    def released(self, now: float, *, view_is_known: bool) -> list[tuple[Link, Query]]:
-        """Return and drop the held requests whose wait is over."""
-        due = [k for k, (_, until) in self._held.items() if view_is_known or now >= until]
-        return [(link, self._held.pop((link, number))[0]) for link, number in due]
+    def refuse(self, due: Round, code: str, text: str, now: float) -> list[Effect]:
+        """Refuse a round that was released: every viewer hears why."""
+        due.record.end("refused", text, [], now)
+        self.stories.close(due.record)
+        effects: list[Effect] = []
+        for viewer in list(due.viewers.values()):
+            self._rounds.leave(viewer, due)
+            effects.append(Send(viewer.link, Refused(viewer.request.request, code, text)))
+        return effects
 
     def cancel(self, link: Link, request: int, now: float) -> list[Effect]:
-        """End a query because its client wants no more of it."""
-        if self._held.pop((link, request), None) is not None:
-            return [Send(link, Refused(request, "cancelled", "cancelled before it began"))]
-        asked = self._by_request.get((link, request))
-        return [] if asked is None else self._end(asked, CANCELLED, now)
+        """End a query for a client that wants no more of it; others may go on with it."""
+        joined = self._rounds.by_viewer.get((link, request))
+        if joined is None:
+            return []
+        return self._leave(joined.viewers[link, request], joined, CANCELLED, now)
 
     def closed(self, link: Link, now: float) -> list[Effect]:
-        """End every query of a client that went away. What is sent to it is swallowed."""
-        for key in [key for key in self._held if key[0] == link]:
-            del self._held[key]
+        """Take a client that went away out of its queries. What is sent to it is swallowed."""
+        self._peers.pop(link, None)
         effects: list[Effect] = []
-        for key in [key for key in self._by_request if key[0] == link]:
-            effects += self._end(self._by_request[key], CANCELLED, now)
+        for key in [key for key in self._rounds.by_viewer if key[0] == link]:
+            effects += self.cancel(*key, now)
         return effects
+
+    def _leave(self, viewer: Viewer, joined: Round, why: str, now: float) -> list[Effect]:
+        """Let one viewer go; the last one ends the query."""
+        is_last = len(joined.viewers) == 1
+        if joined.id in self._by_id:
+            if is_last:
+                return self._end(joined, why, now)
+            effects = self._told_end([viewer], joined, why, "", joined.query.silent(), now)
+        else:
+            text = f"{why} before it began"
+            effects = [Send(viewer.link, Refused(viewer.request.request, "cancelled", text))]
+            if is_last:
+                del self._rounds.waiting[joined.id]
+                joined.record.end(why, text, [], now)
+                self.stories.close(joined.record)
+        joined.record.note(now, "left", len(joined.viewers) - 1, self._who(viewer.link))
+        self._rounds.leave(viewer, joined)
+        joined.aim()
+        return effects
+
+    def kill(self, link: Link, message: KillQuery, now: float) -> list[Effect]:
+        """End a query for all who want it, because somebody else says so."""
+        found = self.stories.named(message.id, going_on=True)
+        if isinstance(found, str):
+            return [Send(link, Refused(message.request, "unknown", found))]
+        joined = self._by_id.get(found.id) or self._rounds.waiting[found.id]
+        killed = QueryKilled(message.request, found.id, found.key, len(joined.viewers))
+        if joined.id in self._by_id:
+            return [*self._end(joined, CANCELLED, now, KILLED), Send(link, killed)]
+        del self._rounds.waiting[joined.id]
+        return [*self.refuse(joined, CANCELLED, KILLED, now), Send(link, killed)]
 
     # -- from the cluster ---------------------------------------------------------------------
 
@@ -178,9 +264,13 @@ class Asker:
         # With somebody pending only time can end it, and time is the tick's business.
         return not query.pending or query.request.until != UNTIL_ALL
 
-    def undelivered(self, ask: Ask, to: Endpoint) -> list[Effect]:
+    def undelivered(self, ask: Ask, to: Endpoint, now: float) -> list[Effect]:
         """Take back an ask of a query of this node: nobody listens there."""
-        return [*self._by_id[ask.query].query.undelivered(ask, to)]
+        asked = self._by_id[ask.query]
+        again = asked.query.undelivered(ask, to)
+        if asked.trace is not None:
+            asked.trace.begun(again, now - asked.query.started)
+        return [*again]
 
     def conclude(self, number: bytes, now: float, *, view_known_until: float) -> list[Effect]:
         """End the query with this id if what was heard ends it."""
@@ -188,6 +278,12 @@ class Asker:
         is_current = asked.query.started <= view_known_until
         why = asked.query.verdict(now, view_is_current=is_current)
         return [] if why is None else self._end(asked, why, now)
+
+    def trace(self, traced: Traced, reply: Reply) -> None:
+        """Note by which way a traced query reached one who answers, before it is heard."""
+        asked = self._by_id.get(reply.query)
+        if asked is not None and asked.trace is not None:
+            asked.trace.heard(traced, reply, asked.query)
 
     def follow(self, view: View) -> None:
         """Tell every query of a newer view."""
@@ -211,53 +307,103 @@ class Asker:
             if why is not None:
                 effects += self._end(asked, why, now)
                 continue
-            effects += asked.query.wave(now)
-            if now >= asked.next_partial:
-                effects += self._partial(asked, now)
+            effects += self._wave(asked, now)
+            if now >= asked.next_at:
+                effects += self._serve(asked, now)
         return effects
+
+    def _wave(self, asked: Round, now: float) -> list[Effect]:
+        asks = asked.query.wave(now)
+        if asks:
+            asked.record.note(now, "wave", len(asks), f"wave {asked.query.waves}")
+            if asked.trace is not None:
+                asked.trace.repaired(asks, now - asked.query.started)
+        return [*asks]
 
     def deadline(self) -> float | None:
         """Say when `tick` is wanted next."""
-        times = [until for _, until in self._held.values()]
-        times += [min(a.next_partial, a.query.next_deadline()) for a in self._by_id.values()]
-        return min(times, default=None)
+        return self._rounds.deadline()
 
-    def _partial(self, asked: _Asked, now: float) -> list[Effect]:
+    def _serve(self, asked: Round, now: float) -> list[Effect]:
+        """Tell partial results to those who want them, and the end to those who wait no longer."""
+        effects: list[Effect] = []
+        partial: Answer | None = None
+        heard = len(asked.query.answers)
+        for viewer in list(asked.viewers.values()):
+            if now >= viewer.deadline:
+                effects += self._leave(viewer, asked, DEADLINE, now)
+            elif now >= viewer.next_partial:
+                viewer.next_partial = self._next_partial(viewer, now)
+                if viewer.told == heard:
+                    continue
+                viewer.told = heard
+                number = viewer.request.request
+                partial = _numbered(number, partial or self._answer(asked.query, "", now, number))
+                effects.append(Send(viewer.link, partial))
+        asked.aim()
+        return effects
+
+    def _next_partial(self, viewer: Viewer, now: float) -> float:
+        partial_ms = viewer.request.partial_ms
+        pause_s = max(partial_ms / 1000, 1 / self.config.partials_per_s)
+        return now + pause_s if partial_ms else float("inf")
+
+    def _end(self, asked: Round, why: str, now: float, text: str = "") -> list[Effect]:
         query = asked.query
-        pause = max(query.request.partial_ms / 1000, 1 / self.config.partials_per_s)
-        asked.next_partial = now + pause
-        if len(query.answers) == asked.told:
-            return []
-        asked.told = len(query.answers)
-        return [Send(asked.link, self._answer(query, "", now))]
-
-    def _end(self, asked: _Asked, why: str, now: float) -> list[Effect]:
-        query, link, number = asked.query, asked.link, asked.query.request.request
-        del self._by_id[query.id]
-        del self._by_request[link, number]
+        self._rounds.ended(asked, now)
         self.strangers += query.tally.strangers
         self.hops = query.hops
         effects: list[Effect] = []
-        if why in (CANCELLED, SATISFIED):
+        if why in (CANCELLED, SATISFIED) or (now < query.deadline and why == DEADLINE):
             # After any other end it has run its course, and nobody passes it on any more.
             stop = Stop(query.id)
             effects += [Send(child, stop) for child in query.children]
-        if query.request.rows:
-            rows = [(h.name, h.value, h.hops, h.at_s * 1000) for h in query.heard()]
-            effects += [Send(link, Answered(number, page)) for page in _pages(rows)]
-        silent = [self._silent_row(query, member, reason, now) for member, reason in query.silent()]
-        effects += [Send(link, Missing(number, page)) for page in _pages(silent)]
-        effects.append(Send(link, self._answer(query, why, now)))
+        viewers, silent = list(asked.viewers.values()), query.silent()
+        effects += self._told_end(viewers, asked, why, text, silent, now)
+        asked.record.end(why, text, silent, now)
+        self.stories.close(asked.record)
+        for viewer in viewers:
+            self._rounds.leave(viewer, asked)
         return effects
 
     # -- telling ------------------------------------------------------------------------------
+
+    def _told_end(
+        self,
+        viewers: Sequence[Viewer],
+        asked: Round,
+        why: str,
+        text: str,
+        missing: Sequence[tuple[Member, str]],
+        now: float,
+    ) -> list[Effect]:
+        """Tell viewers how their query ended: the pages they asked for, then the answer."""
+        query = asked.query
+        rows: Sequence[Any] = ()
+        if any(viewer.request.rows for viewer in viewers):
+            rows = [(h.name, h.value, h.hops, h.at_s * 1000) for h in query.heard()]
+        trail = [] if asked.trace is None else [*asked.trace.rows(query, self.member.name)]
+        silent = [self._silent_row(query, member, reason, now) for member, reason in missing]
+        answer = self._answer(query, why, now, viewers[0].request.request, text)
+        effects: list[Effect] = []
+        for viewer in viewers:
+            link, number = viewer.link, viewer.request.request
+            if viewer.request.rows:
+                effects += [Send(link, Answered(number, page)) for page in _pages(rows)]
+            pages = _pages(trail, TRAIL_ROWS_PER_PAGE)
+            effects += [Send(link, Trail(number, page)) for page in pages]
+            effects += [Send(link, Missing(number, page)) for page in _pages(silent)]
+            effects.append(Send(link, _numbered(number, answer)))
+        return effects
 
     def _silent_row(self, query: OwnQuery, member: Member, why: str, now: float) -> Any:
         last = self.last_values.get(member.store[:8], query.request.key)
         value, age_s = (last.value, now - last.at) if last is not None else (None, -1.0)
         return member.name, member.status, value, age_s, why
 
-    def _answer(self, query: OwnQuery, reason: str, now: float) -> Answer:
+    def _answer(
+        self, query: OwnQuery, reason: str, now: float, number: int, text: str = ""
+    ) -> Answer:
         key = query.request.key
         silent = [p.member for p in query.pending.values()] + list(query.cut.values())
         last = [v for m in silent if (v := self.last_values.get(m.store[:8], key)) is not None]
@@ -267,7 +413,7 @@ class Asker:
         confirmed = reason != CONVERGED or bool(silent)
         heard = query.heard()[:TOP_ROWS]
         return Answer(
-            request=query.request.request,
+            request=number,
             query=query.id,
             end=bool(reason),
             value=query.value,
@@ -286,8 +432,9 @@ class Asker:
             missing=len(silent),
             cut=len(query.cut),
             origin=self.member.name,
-            why="" if confirmed else _UNCONFIRMED,
+            why=text if confirmed else _UNCONFIRMED,
             top=tuple([(h.name, h.value, h.hops, h.at_s * 1000) for h in heard]),
+            begun_s=query.started - (self._first_asked or 0.0),
         )
 
 
@@ -306,6 +453,11 @@ def _bytes_of(query: OwnQuery) -> int:
     return tally.replies * reply + (query.messages - tally.replies) * ask
 
 
-def _pages(rows: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
-    for first in range(0, len(rows), ROWS_PER_PAGE):
-        yield tuple(rows[first : first + ROWS_PER_PAGE])
+def _numbered(number: int, answer: Answer) -> Answer:
+    """Return the answer as it is told to the request of this number."""
+    return answer if answer.request == number else replace(answer, request=number)
+
+
+def _pages(rows: Sequence[Any], length: int = ROWS_PER_PAGE) -> Iterator[tuple[Any, ...]]:
+    for first in range(0, len(rows), length):
+        yield tuple(rows[first : first + length])

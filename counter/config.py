@@ -11,6 +11,7 @@ CHATTER_MAX = 64
 VISITS_MAX = 32
 AGE_MAX = 255
 DEADLINE_MS_MAX = 600_000
+PAUSE_MS_MAX = 86_400_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +48,15 @@ class GossipConfig:
     """Partial results a watcher is sent at most."""
     view_fresh_s: float = 3.0
     """Silence of an open tracker link after which the view is not called current."""
+    viewers_max: int = 1_024
+    """Clients that share one query; past it a client hears `busy`."""
+    share_wait_s: float = 0.25
+    """Longest wait for the end of an equal query, so as to share the next one; at most a
+    quarter of the asker's deadline."""
+    stories_max: int = 128
+    """Stories of ended queries a node keeps; past it the oldest is forgotten."""
+    story_s: float = 60.0
+    """How long the story of an ended query is kept."""
     last_values_max: int = 100_000
     """Last-known (member, key) values a node remembers, for `filled`."""
 
@@ -56,6 +66,10 @@ class GossipConfig:
             raise ConfigError(f"chatter is {self.chatter}, needs 1 to {CHATTER_MAX}")
         if not 0 < self.stop_epsilon < 1:
             raise ConfigError(f"stop-epsilon is {self.stop_epsilon}, needs to be between 0 and 1")
+        if not self.share_wait_s >= 0:
+            raise ConfigError(f"share-wait is {self.share_wait_s} s, needs 0 or more")
+        if self.viewers_max < 1:
+            raise ConfigError(f"viewers-max is {self.viewers_max}, needs at least 1")
         if not 1 <= self.waves_min <= self.waves_max:
             raise ConfigError(f"waves-min is {self.waves_min}, needs 1 to {self.waves_max}")
 

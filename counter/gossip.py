@@ -3,9 +3,10 @@
 What comes in, and which part takes it::
 
     Ask, Stop                      `relay`       a query of another node passes through
-    Reply                          `asker`       an answer to a query of this node
+    Reply, Traced                  `asker`       an answer to a query of this node
     Increment                      `ledger`      counts, once, when it is safe
     Query, Cancel                  `asker`       a client asks the cluster
+    ListQueries, TellStory, …      `asker`       a client asks about queries
     Get, Recall, Roster            here          a client asks this node
     Heartbeat, Registered, …       `membership`  a tracker speaks
     Persisted, PersistFailed       `ledger`      the disk speaks
@@ -25,27 +26,36 @@ from counter.crdt import Counters
 from counter.ledger import Ledger
 from counter.messages import (
     DECREASED,
+    GOSSIP,
     ROWS_PER_PAGE,
+    TRACE,
     Ask,
     Cancel,
     Get,
     Increment,
+    KillQuery,
+    ListQueries,
     Query,
     Recall,
     Recalled,
     Reply,
     Stop,
+    TellStory,
+    Traced,
     Value,
 )
 from counter.relay import Relay
+from counter.rounds import Round
+from counter.tracing import FirstAsks
+from tracker.errors import FrameError
 from tracker.machine import (
+    Accepted,
     Address,
     Closed,
     Effect,
     Emit,
     Endpoint,
     Event,
-    Leave,
     Link,
     Opened,
     Persist,
@@ -109,6 +119,7 @@ class Gossip:
         self.relay = Relay(
             gossip, position(member.name), member.store, member.epoch, self._share_of, rng
         )
+        self._first_asks = FirstAsks()
         self.unexpected = 0
         self.lag_s = 0.0
         self._saved_view = self._followed = self.membership.view
@@ -127,7 +138,11 @@ class Gossip:
             Stop: lambda sender, stop, now: self.relay.stop(stop),
             Increment: self._increment,
             Query: self._query,
+            Traced: self._traced,
             Cancel: lambda link, message, now: self.asker.cancel(link, message.request, now),
+            ListQueries: self.asker.stories.list_to,
+            TellStory: self.asker.stories.tell_to,
+            KillQuery: self.asker.kill,
             Get: self._get,
             Recall: self._recall,
             Roster: self._roster,
@@ -195,10 +210,11 @@ class Gossip:
                 if self.membership.owns(link):
                     return self._after_membership(self.membership.submit(event, now), now)
                 return self.asker.closed(link, now)
-            case Leave():
-                return self._leave(now)
-        # Accepted: a client is known by what it asks.
-        return []
+            case Accepted(link, peer):
+                self.asker.meet(link, peer)
+                return []
+        # The one that is left: Leave.
+        return self._leave(now)
 
     def tick(self, now: float) -> list[Effect]:
         """Do what is due."""
@@ -235,10 +251,11 @@ class Gossip:
 
     # -- peers --------------------------------------------------------------------------------
 
-    def _ask(self, sender: Address, ask: Ask, now: float) -> list[Effect]:
+    def _ask(self, sender: Any, ask: Ask, now: float) -> list[Effect]:
         if self.asker.is_own(ask.query):
             return []
-        return self.relay.ask(ask, self.membership.view, now)
+        effects = self.relay.ask(ask, self.membership.view, now)
+        return self._first_asks.traced(ask, sender, effects) if ask.flags & TRACE else effects
 
     def _reply(self, sender: Any, reply: Reply, now: float) -> list[Effect]:
         if not self.asker.hear(reply, sender, now):
@@ -249,9 +266,19 @@ class Gossip:
         view = self.membership.view
         if not self.asker.is_own(ask.query):
             return self.relay.undelivered(ask, view)
-        effects = self.asker.undelivered(ask, to)
+        effects = self.asker.undelivered(ask, to, now)
         known_until = self._view_known_until(now)
         return effects or self.asker.conclude(ask.query, now, view_known_until=known_until)
+
+    def _traced(self, sender: Any, traced: Traced, now: float) -> list[Effect]:
+        try:
+            reply = GOSSIP.decode(traced.reply)
+        except FrameError:
+            reply = None
+        if not isinstance(reply, Reply):
+            return self._out_of_place(sender, traced)
+        self.asker.trace(traced, reply)
+        return self._reply(sender, reply, now)
 
     def _share_of(self, key: str) -> tuple[int, int]:
         counters = self.ledger.counters
@@ -282,17 +309,16 @@ class Gossip:
         return held
 
     def _query(self, link: Link, request: Query, now: float) -> list[Effect]:
-        if self.membership.heard_at is None:
-            return self.asker.hold(link, request, now)
-        return self._begin(link, request, now)
+        is_known = self.membership.heard_at is not None
+        effects = self.asker.take(link, request, now, view_is_known=is_known)
+        return effects + self._release(now)
 
-    def _begin(self, link: Link, request: Query, now: float) -> list[Effect]:
+    def _begin(self, due: Round, now: float) -> list[Effect]:
         self.ledger.operations += 1
-        value, flags = self._share_of(request.key)
+        value, flags = self._share_of(due.record.key)
         own = (value, bool(flags & DECREASED))
-        effects = self.asker.ask(
-            link,
-            request,
+        effects = self.asker.begin(
+            due,
             own,
             self.membership.view,
             now,
@@ -306,15 +332,15 @@ class Gossip:
         if not self.asker.is_busy:
             return effects
         heard = self.membership.heard_at is not None
-        for link, request in self.asker.released(now, view_is_known=heard):
+        for due in self.asker.released(now, view_is_known=heard):
             if heard or self.membership.view.expected:
-                effects += self._begin(link, request, now)
+                effects += self._begin(due, now)
             else:
                 text = (
                     f"{self.config.name} has heard no tracker yet: "
                     "who belongs to the cluster is not known"
                 )
-                effects.append(Send(link, Refused(request.request, "no-view", text)))
+                effects += self.asker.refuse(due, "no-view", text, now)
         return effects
 
     def _get(self, link: Link, get: Get, now: float) -> list[Effect]:
@@ -389,6 +415,7 @@ class Gossip:
         return self.membership.heard_at is None and self.membership.is_cut_off
 
     def _count_activity(self, now: float) -> None:
+        self.asker.stories.forget(now)
         samples, operations = self._activity, self.ledger.operations
         if not samples:
             if operations == self._counted:

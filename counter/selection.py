@@ -132,7 +132,7 @@ def asked_anew(ask: Ask, view: View, rng: Random) -> list[tuple[Endpoint, Ask]]:
                 high=part.high,
                 skip=part.skip,
                 late=part.late,
-                flags=LEAF if part.is_leaf else ask.flags,
+                flags=ask.flags | LEAF if part.is_leaf else ask.flags,
             ),
         )
         for part in parts

@@ -243,13 +243,15 @@ class Codec:
     """The messages one protocol knows, by tag."""
 
     def __init__(self, *classes: Any) -> None:
-        self._by_tag: dict[int, tuple[Any, Schema, Callable[[list[Any]], Any] | None]] = {}
+        self._by_tag: dict[int, tuple[Any, Schema, Callable[[list[Any]], Any] | None, int]] = {}
         self._fields: dict[Any, tuple[int, Callable[[Any], tuple[Any, ...]]]] = {}
         for cls in classes:
             if cls.TAG in self._by_tag:
                 raise ValueError(f"tag {cls.TAG} is used twice")
             quick = getattr(cls, "from_wire", None)
-            self._by_tag[cls.TAG] = (cls, cls.WIRE, quick)
+            # The fields behind these came later; a peer that is older does not send them.
+            fewest = getattr(cls, "FIELDS_MIN", len(cls.WIRE))
+            self._by_tag[cls.TAG] = (cls, cls.WIRE, quick, fewest)
             self._fields[cls] = (cls.TAG, _field_getter(cls))
 
     def classes(self) -> Iterable[Any]:
@@ -273,9 +275,9 @@ class Codec:
             known = self._by_tag.get(values[0])
         if known is None:
             raise FrameError(_unknown(values))
-        cls, schema, quick = known
-        if len(values) <= len(schema):
-            raise FrameError(f"{cls.__name__} has {len(schema)} fields, got {len(values) - 1}")
+        cls, schema, quick, fewest = known
+        if len(values) <= fewest:
+            raise FrameError(f"{cls.__name__} has {fewest} fields, got {len(values) - 1}")
         if quick is not None:
             return quick(values)
         return cls(*checked(schema, values))

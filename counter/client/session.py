@@ -19,12 +19,16 @@ from tracker.text import printable
 PENDING_MAX = 4_096
 
 QUERY_TAG, ROSTER_TAG = 36, 108
-_PAGED = frozenset({QUERY_TAG, ROSTER_TAG})
+LIST_TAG = 43
+_PAGED = frozenset({QUERY_TAG, ROSTER_TAG, LIST_TAG})
 # Which tags may answer which request; a refusal may answer any.
 REPLY_TAGS = {
     34: frozenset({35}),
-    QUERY_TAG: frozenset({37, 38, 39}),
+    QUERY_TAG: frozenset({37, 38, 39, 49}),
     41: frozenset({42}),
+    LIST_TAG: frozenset({44}),
+    45: frozenset({46}),
+    47: frozenset({48}),
     106: frozenset({107}),
     ROSTER_TAG: frozenset({109}),
     110: frozenset({111}),

@@ -1,4 +1,4 @@
-"""Every message of this package, in two modules: `datagrams` between nodes, `door` for clients.
+"""Every message of this package: `datagrams` between nodes, `door` and `following` for clients.
 
 The rule: a message says what it means in its docstring, and its schema refuses what it does not
 mean. How bytes travel is one package below, in `tracker`.
@@ -11,9 +11,11 @@ from counter.messages.datagrams import LEAF as LEAF
 from counter.messages.datagrams import OTHERS_MAX as OTHERS_MAX
 from counter.messages.datagrams import RING as RING
 from counter.messages.datagrams import SKIP_MAX as SKIP_MAX
+from counter.messages.datagrams import TRACE as TRACE
 from counter.messages.datagrams import Ask as Ask
 from counter.messages.datagrams import Reply as Reply
 from counter.messages.datagrams import Stop as Stop
+from counter.messages.datagrams import Traced as Traced
 from counter.messages.door import ACK_DEFAULT as ACK_DEFAULT
 from counter.messages.door import ACK_DISK as ACK_DISK
 from counter.messages.door import ACK_MEMORY as ACK_MEMORY
@@ -36,3 +38,23 @@ from counter.messages.door import Recall as Recall
 from counter.messages.door import Recalled as Recalled
 from counter.messages.door import Value as Value
 from counter.messages.door import amount as amount
+from counter.messages.following import ANSWERED as ANSWERED
+from counter.messages.following import CUT as CUT
+from counter.messages.following import ENDED as ENDED
+from counter.messages.following import QUERIES_PER_PAGE as QUERIES_PER_PAGE
+from counter.messages.following import REPAIRS_SHOWN_MAX as REPAIRS_SHOWN_MAX
+from counter.messages.following import RUNNING as RUNNING
+from counter.messages.following import SILENT as SILENT
+from counter.messages.following import STORY_EVENTS_MAX as STORY_EVENTS_MAX
+from counter.messages.following import TRAIL_ROWS_PER_PAGE as TRAIL_ROWS_PER_PAGE
+from counter.messages.following import WAITING as WAITING
+from counter.messages.following import KillQuery as KillQuery
+from counter.messages.following import ListQueries as ListQueries
+from counter.messages.following import QueryKilled as QueryKilled
+from counter.messages.following import QueryList as QueryList
+from counter.messages.following import QueryRow as QueryRow
+from counter.messages.following import Story as Story
+from counter.messages.following import StoryEvent as StoryEvent
+from counter.messages.following import TellStory as TellStory
+from counter.messages.following import Trail as Trail
+from counter.messages.following import TrailRow as TrailRow

@@ -22,6 +22,9 @@ OTHERS_MAX: Final = 16
 LEAF: Final = 1
 """Ask.flags: answer, and pass nothing on."""
 
+TRACE: Final = 2
+"""Ask.flags: answer with `Traced`, and hand this flag on."""
+
 DECREASED: Final = 1
 """Reply.flags: this key has been decreased here at least once."""
 
@@ -218,4 +221,23 @@ class Stop:
     WIRE: ClassVar[Schema] = (wire.id16,)
 
 
-GOSSIP: Final = wire.Codec(Ask, Reply, Stop)
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """A reply to an ask that carried TRACE, and how the query first came to whoever answers.
+
+    `asked_by` sent the first datagram of the query that reached it, at the hop `age`. The reply
+    is the body of a `Reply`.
+    """
+
+    asked_by: Endpoint
+    age: int
+    reply: bytes
+    TAG: ClassVar[int] = 7
+    WIRE: ClassVar[Schema] = (wire.endpoint, wire.integer(0, AGE_MAX), wire.blob(1, 1_024))
+
+    def to_wire(self) -> tuple[Any, ...]:
+        """Return the fields as they travel."""
+        return wire.wire_endpoint(self.asked_by), self.age, self.reply
+
+
+GOSSIP: Final = wire.Codec(Ask, Reply, Stop, Traced)

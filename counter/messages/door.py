@@ -6,7 +6,8 @@ its number. `Increment` and `Counted` are not frozen, for the reason given in `d
 
 from typing import Any, ClassVar, Final
 
-from counter.config import AGE_MAX, CHATTER_MAX, DEADLINE_MS_MAX, VISITS_MAX
+from counter.config import AGE_MAX, CHATTER_MAX, DEADLINE_MS_MAX, PAUSE_MS_MAX, VISITS_MAX
+from counter.messages.following import FOLLOWING
 from tracker import wire
 from tracker.classes import dataclass
 from tracker.errors import FrameError
@@ -116,7 +117,9 @@ class Query:
 
     Zeros stand for the node's defaults. `until` is one of UNTIL_*, `until_value` the share in
     thousandths or the quiet time in ms. `partial_ms` is the wish for partial results, 0 for
-    none; `rows` asks for one row per member before the last answer.
+    none; `rows` asks for one row per member before the last answer, `trace` for its way.
+    With `pause_ms` it is begun so much later; or after half of that, with others who then
+    ask the same.
     """
 
     request: int
@@ -129,7 +132,10 @@ class Query:
     until_value: int
     partial_ms: int
     rows: bool
+    pause_ms: int = 0
+    trace: bool = False
     TAG: ClassVar[int] = 36
+    FIELDS_MIN: ClassVar[int] = 10
     WIRE: ClassVar[Schema] = (
         _u64,
         wire.key,
@@ -141,6 +147,8 @@ class Query:
         wire.integer(0, DEADLINE_MS_MAX),
         wire.integer(0, 60_000),
         wire.flag,
+        wire.integer(0, PAUSE_MS_MAX),
+        wire.flag,
     )
 
 
@@ -150,7 +158,8 @@ class Answer:
 
     `low` is None once the key has decreased anywhere. `top` are the largest shares:
     (name, value, hops, answered after ms). `missing` counts the silent; Rows name them.
-    `why` is a sentence for the person, empty where the reason says it all.
+    `why` is a sentence for the person, empty where the reason says it all. `begun_s` is when
+    the query began by a clock of its origin: only differences between two of them mean anything.
     """
 
     request: int
@@ -174,7 +183,9 @@ class Answer:
     origin: str
     why: str
     top: tuple[tuple[str, int, int, float], ...]
+    begun_s: float = -1.0
     TAG: ClassVar[int] = 37
+    FIELDS_MIN: ClassVar[int] = 21
     WIRE: ClassVar[Schema] = (
         _u64,
         wire.id16,
@@ -197,6 +208,7 @@ class Answer:
         wire.text(64),
         wire.text(TEXT_MAX),
         wire.listing(wire.record(wire.text(64), wire.total, wire.u16, wire.seconds), TOP_ROWS_MAX),
+        wire.seconds,
     )
 
     def to_wire(self) -> tuple[Any, ...]:
@@ -223,6 +235,7 @@ class Answer:
             self.origin,
             self.why,
             [(name, wire.wire_total(v), hops, ms) for name, v, hops, ms in self.top],
+            self.begun_s,
         )
 
 
@@ -324,4 +337,5 @@ DOOR: Final = wire.Codec(
     Cancel,
     Recall,
     Recalled,
+    *FOLLOWING,
 )

@@ -40,6 +40,10 @@ POOL = [
         [["n1", 2, None, -1.0, ""], ["n", 1, b"9" * 30, 0.0, ""]],
         [["a key", -7, 0.5]],
     ),
+    *([b"s" * 16, "k", 1, "deadline", 2.0, 0.5, 3, 4, 1, "n1"], [[0.0, "begun", 4, "4 members"]]),
+    [[b"s" * 16, "a key", 2, "", 0.0, -1.0, 0, 2**32 - 1, 0, ""]],
+    [["n1", [b"\x7f\0\0\1", 7401], "n2", 1, 0.0, -1.0, [1.5, 30.0], 7, 0]],
+    [["n1", None, "", 255, -1.0, 9.0, [], b"9" * 30, 2]],
     *([[b"12345678", 3, -9]], [[b"12345678", 0, 2**62], [b"87654321", 1, 0]]),
 ]
 
@@ -106,6 +110,22 @@ def test_every_message_cut_short_is_a_frame_error(codec, cls, data):
 
     with pytest.raises(FrameError):
         codec.decode(body[:end])
+
+
+@EVERY_MESSAGE
+@FEW
+@given(data=st.data())
+def test_fields_that_came_later_may_be_missing_and_no_others(codec, cls, data):
+    fewest = getattr(cls, "FIELDS_MIN", len(cls.WIRE))
+    values = data.draw(BODIES[cls])
+    whole = message_of(codec, values)
+
+    older = message_of(codec, values[: fewest + 1])
+
+    kept = [getattr(whole, name) for name in cls.__match_args__[:fewest]]
+    assert [getattr(older, name) for name in cls.__match_args__[:fewest]] == kept
+    with pytest.raises(FrameError):
+        codec.decode(wire.packed(values[:fewest]))
 
 
 nonsense = st.recursive(

@@ -52,13 +52,22 @@ def test_the_words_repeated_in_the_light_client_mean_the_same():
     assert (light.ALIVE, light.SUSPECT) == (members.ALIVE, members.SUSPECT)
     assert session.QUERY_TAG == messages.Query.TAG
     assert session.ROSTER_TAG == membership.Roster.TAG
+    assert session.LIST_TAG == messages.ListQueries.TAG
 
 
 def test_every_request_of_the_door_has_its_replies():
     replies = {
         messages.Get: {messages.Value},
-        messages.Query: {messages.Answer, messages.Answered, messages.Missing},
+        messages.Query: {
+            messages.Answer,
+            messages.Answered,
+            messages.Missing,
+            messages.Trail,
+        },
         messages.Recall: {messages.Recalled},
+        messages.ListQueries: {messages.QueryList},
+        messages.TellStory: {messages.Story},
+        messages.KillQuery: {messages.QueryKilled},
         membership.Find: {membership.Found},
         membership.Roster: {membership.Listed},
         membership.Forget: {membership.Forgotten},
