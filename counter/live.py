@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from counter.client.answers import Outcome, coverage, grouped, sentence, shortfall, shown_ms
+from counter.client.changes import Change, shown_rate, signed
 from counter.messages import Answer
 from tracker.text import printable
 
@@ -42,8 +43,8 @@ class Screen:
     def frame(self, answer: Answer) -> None:
         """Show one partial answer, unless the last one was a moment ago."""
 
-    def round(self, outcome: Outcome) -> None:
-        """Show the end of one round of a watch; more will come."""
+    def round(self, outcome: Outcome, change: Change | None = None) -> None:
+        """Show the end of one round of a watch, and what changed since the one before."""
 
     def last(self, outcome: Outcome) -> None:
         """Show the end: why it ended, and who is missing."""
@@ -66,9 +67,10 @@ class PlainScreen(Screen):
             sys.stdout.write(plain_line(answer) + "\n")
             sys.stdout.flush()
 
-    def round(self, outcome: Outcome) -> None:
+    def round(self, outcome: Outcome, change: Change | None = None) -> None:
         """Print a round's line."""
-        sys.stdout.write(sentence(outcome) + "\n")
+        rate = "" if change is None else f" · {shown_rate(change.per_s)}"
+        sys.stdout.write(f"{sentence(outcome)}{rate}\n")
         sys.stdout.flush()
 
     def last(self, outcome: Outcome) -> None:
@@ -84,7 +86,9 @@ class PanelScreen(Screen):
         self._key = key
         self._console = console
         self._history: deque[int] = deque(maxlen=FRAMES_MAX)
-        self._totals: deque[int] = deque(maxlen=FRAMES_MAX)
+        self._rates: deque[float] = deque(maxlen=FRAMES_MAX)
+        self._change: Change | None = None
+        self._is_watch = False
         self._next = 0.0
         self._live = Live(console=console, auto_refresh=False)
 
@@ -104,9 +108,12 @@ class PanelScreen(Screen):
             self._next = now + 1 / FRAMES_PER_S
             self._draw(answer)
 
-    def round(self, outcome: Outcome) -> None:
+    def round(self, outcome: Outcome, change: Change | None = None) -> None:
         """Draw a round's end in place; from now on growth is what was counted between rounds."""
-        self._totals.append(outcome.answer.value)
+        self._is_watch = True
+        self._change = change
+        if change is not None:
+            self._rates.append(change.per_s)
         self._draw(outcome.answer)
 
     def last(self, outcome: Outcome) -> None:
@@ -117,9 +124,15 @@ class PanelScreen(Screen):
         self._console.print(verdict(outcome))
 
     def _draw(self, answer: Answer) -> None:
-        # The first total is where the watch began, not something that was counted in it.
-        growth = [total - self._totals[0] for total in self._totals][1:] or self._history
-        picture = panel(self._key, answer, tuple(growth), self._console.width)
+        history: Sequence[float] = tuple(self._rates if self._is_watch else self._history)
+        picture = panel(
+            self._key,
+            answer,
+            history,
+            self._console.width,
+            change=self._change,
+            is_watch=self._is_watch,
+        )
         self._live.update(picture, refresh=True)
 
 
@@ -157,21 +170,41 @@ def verdict(outcome: Outcome) -> Text:
     return Text(f"{shortfall(outcome)}{hint}", style=style)
 
 
-def panel(key: str, answer: Answer, history: Sequence[int], width: int) -> RenderableType:
-    """Return the picture of one answer; `history` is how many had answered at each frame."""
+def panel(
+    key: str,
+    answer: Answer,
+    history: Sequence[float],
+    width: int,
+    *,
+    change: Change | None = None,
+    is_watch: bool = False,
+) -> RenderableType:
+    """Return the picture of one answer.
+
+    `history` is how many had answered at each frame; of a watch, what was counted per second in
+    each round. `change` is what happened since the round before.
+    """
     width = min(width, WIDTH_MAX)
     if width < NARROW:
         # A number cut at its end is a wrong number: fold instead of drawing a frame.
         return Text(plain_line(answer), overflow="fold")
     is_wide = width >= WIDE
-    parts: list[RenderableType] = [_facts(answer, history, width)]
+    growth = bars(history, SPARK_CELLS_MAX if is_wide else 12) if is_watch else ""
+    if not is_watch:
+        growth = sparkline(history, SPARK_CELLS_MAX if is_wide else 12)
+    facts = _facts(answer, growth, width)
+    if change is not None:
+        facts.add_row("rate", _rate(change, is_wide))
+        if change.by_member:
+            facts.add_row("changed", Text(_changed(change, 3 if is_wide else 1)))
+    parts: list[RenderableType] = [facts]
     if answer.top:
-        parts.append(_shares(answer, is_wide))
+        parts.append(_shares(answer, is_wide, change))
     title = Text(f"{printable(key, 40)} · asked {printable(answer.origin, 24)}", no_wrap=True)
     return Panel(Group(*parts), title=title, width=width, padding=(0, 1))
 
 
-def _facts(answer: Answer, history: Sequence[int], width: int) -> Table:
+def _facts(answer: Answer, growth: str, width: int) -> Table:
     is_wide = width >= WIDE
     grid = Table.grid(padding=(0, 1))
     grid.add_column(justify="right", style="dim", no_wrap=True, min_width=8)
@@ -191,9 +224,26 @@ def _facts(answer: Answer, history: Sequence[int], width: int) -> Table:
     if is_wide:
         gossip += f" · {per_node:.1f} messages/node · {100 * repeated:.0f} % duplicate"
     grid.add_row("gossip", Text(gossip))
-    if spark := sparkline(history, SPARK_CELLS_MAX if is_wide else 12):
-        grid.add_row("growth", Text(spark, style="cyan"))
+    if growth:
+        grid.add_row("growth", Text(growth, style="cyan"))
     return grid
+
+
+def _rate(change: Change, is_wide: bool) -> Text:
+    """Return the growth per second, and over whom it was measured."""
+    result = Text(shown_rate(change.per_s), style="bold")
+    if is_wide:
+        result.pad_right(max(1, 17 - len(result)))
+        over = "exact" if change.is_whole else f"of {change.members} nodes heard both times"
+        result.append(f"{over}, over {shown_ms(change.seconds * 1000)}", style="not bold dim")
+    return result
+
+
+def _changed(change: Change, named: int) -> str:
+    """Name the members that counted most, and count the rest."""
+    shown = [f"{printable(name, 24)} {signed(by)}" for name, by in change.by_member[:named]]
+    rest = len(change.by_member) - len(shown)
+    return ", ".join(shown) + (f" and {rest} more" if rest else "")
 
 
 def _number(value: int, text: str, is_wide: bool) -> Text:
@@ -216,11 +266,14 @@ def _bar(answer: Answer, width: int) -> Table:
     return grid
 
 
-def _shares(answer: Answer, is_wide: bool) -> Table:
-    """Return the largest shares, and the sum of the rest."""
+def _shares(answer: Answer, is_wide: bool, change: Change | None) -> Table:
+    """Return the largest shares, with their change if one is known, and the sum of the rest."""
+    changes = {} if change is None else dict(change.by_member)
     table = Table(box=None, padding=(0, 1), pad_edge=False, expand=True, header_style="dim")
     table.add_column("node", no_wrap=True, overflow="ellipsis", ratio=2, min_width=6)
     table.add_column("value", justify="right", no_wrap=True)
+    if change is not None:
+        table.add_column("change", justify="right", no_wrap=True)
     if is_wide:
         table.add_column("share", no_wrap=True, ratio=2)
         table.add_column("hop", justify="right", no_wrap=True)
@@ -232,6 +285,8 @@ def _shares(answer: Answer, is_wide: bool) -> Table:
         bar = "█" * max(0, round(SHARE_CELLS * value / largest))
         middle = [Text(bar, style="cyan").append(share, style="default"), Text(str(hops))]
         cells = [Text(printable(name, 64)), Text(grouped(value))]
+        if change is not None:
+            cells.append(Text(signed(changes[name]) if name in changes else "", style="green"))
         table.add_row(*cells, *(middle if is_wide else []), Text(shown_ms(after_ms)))
     rest = answer.answered - len(top)
     if rest > 0:
@@ -240,13 +295,18 @@ def _shares(answer: Answer, is_wide: bool) -> Table:
     return table
 
 
-def sparkline(history: Sequence[int], cells_max: int) -> str:
+def sparkline(history: Sequence[float], cells_max: int) -> str:
     """Return how many new answers each of the last frames brought, as a row of bars."""
-    fresh = [max(0, b - a) for a, b in zip((0, *history), history, strict=False)][-cells_max:]
-    largest = max(fresh, default=0)
+    return bars([b - a for a, b in zip((0, *history), history, strict=False)], cells_max)
+
+
+def bars(rates: Sequence[float], cells_max: int) -> str:
+    """Return rates as a row of bars, the last ones; what fell stands at the bottom."""
+    shown = [max(0, rate) for rate in rates][-cells_max:]
+    largest = max(shown, default=0)
     if largest == 0:
         return ""
-    return "".join([_SPARKS[round((len(_SPARKS) - 1) * count / largest)] for count in fresh])
+    return "".join([_SPARKS[round((len(_SPARKS) - 1) * rate / largest)] for rate in shown])
 
 
 def picture_svg(outcome: Outcome, history: Sequence[int], command: str) -> str:

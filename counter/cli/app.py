@@ -23,6 +23,8 @@ COMMANDS = {
     "inc": "increments",
     "query": "queries",
     "get": "queries",
+    "queries": "following",
+    "cancel": "following",
     "members": "membership",
     "forget": "membership",
     "config": "configuration",

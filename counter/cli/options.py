@@ -108,3 +108,19 @@ Until = Annotated[
     str | None,
     Option("--until", metavar="all|95%|stable:200ms", help="When it may end. [default: all]"),
 ]
+Live = Annotated[bool, Option("--live", help="Show the answer while it comes in.")]
+Missing = Annotated[bool, Option("--missing", help="Name who did not answer.")]
+PerNode = Annotated[bool, Option("--per-node", help="Show each node's share.")]
+Trace = Annotated[bool, Option("--trace", help="Show the way the query took.")]
+TraceJson = Annotated[
+    str | None,
+    Option("--trace-json", metavar="FILE", help="Write that way to a file, whole."),
+]
+Retry = Annotated[
+    str | None,
+    Option(
+        "--retry",
+        metavar="N",
+        help="Ask so many other nodes, 0-8, if the one that asks is lost. [default: 0]",
+    ),
+]

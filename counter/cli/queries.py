@@ -5,14 +5,15 @@ printed, with why it is not more, and the exit code says whether it is everythin
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Annotated, Any
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Annotated
 
 from counter.cli import options
+from counter.cli.asking import QUERY_S, Asker, OnPartial, Pace
 from counter.cli.finding import Finder, shown_node
 from counter.cli.increments import check_key
-from counter.cli.options import Argument, Option
+from counter.cli.options import Argument
 from counter.cli.screens import (
     DONE,
     INCOMPLETE,
@@ -31,43 +32,38 @@ from counter.client.answers import (
     as_object,
     ended,
     grouped,
-    nothing_heard,
     sentence,
     shortfall,
     shown_ms,
     status_name,
 )
-from counter.client.blocking import Connection, now
+from counter.client.blocking import now
+from counter.client.changes import change_between, shown_rate
 from counter.messages import (
     DOOR,
     UNTIL_ALL,
     UNTIL_SHARE,
     UNTIL_STABLE,
-    Answer,
-    Answered,
-    Cancel,
     Get,
-    Missing,
     Query,
+    TrailRow,
 )
 from tracker.config import parse_duration, shown_endpoint
-from tracker.errors import ClusterError, ConfigError, ConnectionLostError, DeadlineError
+from tracker.errors import ClusterError, ConfigError
 from tracker.text import printable
 
-QUERY_S = 2.0
-GRACE_S = 3.0
-CANCEL_WAIT_S = 0.3
 PARTIAL_MS = 250
 LIVE_PARTIAL_MS = 100
 FAILURES_MAX = 10
+FAILURE_PAUSE_S = 1.0
+RETRIES_MAX = 8
 
 _UNTIL = {"all": UNTIL_ALL, "share": UNTIL_SHARE, "stable": UNTIL_STABLE}
-OnPartial = Callable[[Answer], None]
 
 
 def query(
     key: Annotated[str, Argument(help="What to ask for.")],
-    live: Annotated[bool, Option("--live", help="Show the answer while it comes in.")] = False,
+    live: options.Live = False,
     chatter: options.Chatter = None,
     max_age: options.MaxAge = None,
     max_visits: options.MaxVisits = None,
@@ -75,9 +71,12 @@ def query(
     deadline: options.Deadline = None,
     node: options.Node = None,
     pick: options.Pick = None,
-    missing: Annotated[bool, Option("--missing", help="Name who did not answer.")] = False,
-    per_node: Annotated[bool, Option("--per-node", help="Show each node's share.")] = False,
+    missing: options.Missing = False,
+    per_node: options.PerNode = False,
     watch: options.Watch = None,
+    trace: options.Trace = False,
+    trace_json: options.TraceJson = None,
+    retry: options.Retry = None,
     tracker: options.Tracker = None,
     cluster: options.Cluster = None,
     json: options.Json = False,
@@ -85,6 +84,10 @@ def query(
     """Ask the whole cluster for the total of KEY."""
     check_key(key)
     pause_s = parse_pause(watch)
+    is_traced = trace or trace_json is not None
+    if is_traced and pause_s is not None:
+        raise CommandError("a watch cannot be traced; ask once with --trace", code=USAGE)
+    retries = _retries(retry)
     settings = Settings()
     finder = Finder(
         settings, tracker=tracker, node=node, pick=pick, cluster=cluster, deadline=deadline
@@ -102,16 +105,38 @@ def query(
             until=_UNTIL[kind],
             until_value=amount,
             partial_ms=LIVE_PARTIAL_MS if live else PARTIAL_MS,
-            rows=per_node,
+            # To see in a live watch who counted what, each one's share is needed.
+            rows=per_node or (live and pause_s is not None),
+            trace=is_traced,
         ),
+        retries,
     )
-    report = Report(json=json, live=live, missing=missing, per_node=per_node)
-    if pause_s is None:
-        with report.view(key) as on_partial:
-            outcome = asker.ask(on_partial)
-        return report.last(outcome, asker.interrupted)
-    with report.kept(key):
-        return _watch(asker, report, pause_s)
+    report = Report(json=json, live=live, missing=missing, per_node=per_node, trace=trace)
+    with closing(asker):
+        if pause_s is None:
+            return _once(asker, report, trace_json)
+        with report.kept(key):
+            return _watch(asker, report, pause_s)
+
+
+def _once(asker: Asker, report: "Report", trace_json: str | None) -> int:
+    """Ask once, and show how it ended and which way it took."""
+    with report.view(asker.query.key) as on_partial:
+        outcome = asker.ask(on_partial)
+    report.trail = asker.trail
+    code = report.last(outcome, asker.interrupted)
+    if trace_json is not None:
+        from counter.cli.traces import write_trace
+
+        write_trace(trace_json, outcome, asker.trail)
+    return code
+
+
+def _retries(retry: str | None) -> int:
+    retries = whole(retry, "retry") or 0
+    if not 0 <= retries <= RETRIES_MAX:
+        raise CommandError(f"--retry is {retries}, needs 0 to {RETRIES_MAX}", code=USAGE)
+    return retries
 
 
 def parse_pause(watch: str | None) -> float | None:
@@ -127,26 +152,37 @@ def parse_pause(watch: str | None) -> float | None:
     return pause_s
 
 
-def _watch(asker: "Asker", report: "Report", pause_s: float) -> int:
+def _watch(asker: Asker, report: "Report", pause_s: float) -> int:
     """Ask again and again until Ctrl-C; a failure is shown, ten in a row end it."""
     outcome: Outcome | None = None
+    pace = Pace(pause_s)
     failures = 0
     try:
         while True:
-            began = now()
             try:
+                told_s, asked_at = pace.wait(), now()
                 with report.view(asker.query.key) as on_partial:
-                    outcome = asker.ask(on_partial)
-                if asker.interrupted:
-                    return report.last(outcome, interrupted=True)
-                report.frame(outcome)
-                failures = 0
+                    found = asker.ask(on_partial, told_s)
+                if asker.interrupted and not found.answer.members:
+                    raise KeyboardInterrupt
+                if asker.interrupted or found.answer.reason == "cancelled":
+                    return report.last(_latest(outcome, found), interrupted=asker.interrupted)
+                if found.answer.reason != "origin-lost":
+                    # Before it is shown: whoever sees it may press Ctrl-C.
+                    outcome, failures = found, 0
+                    pace.answered(asked_at, told_s, found.answer)
+                    report.frame(found)
+                    continue
+                failures += 1
+                if outcome is None or failures >= FAILURES_MAX:
+                    return report.last(_latest(outcome, found), interrupted=False)
+                note(f"note: origin-lost ({found.answer.why}); asking another node")
             except ClusterError as error:
                 failures += 1
                 if outcome is None or failures >= FAILURES_MAX:
                     raise
                 show_error(error)
-            time.sleep(max(0.0, began + pause_s - now()))
+            time.sleep(min(pause_s, FAILURE_PAUSE_S) * (failures > 1))
     except KeyboardInterrupt:
         # The last answer was whole, and a person has seen it; a program waits for an end.
         if outcome is None or not report.json:
@@ -156,72 +192,27 @@ def _watch(asker: "Asker", report: "Report", pause_s: float) -> int:
     return report.last(outcome, interrupted=True)
 
 
-class Asker:
-    """One query, asked as often as wanted; the connection is kept as long as it holds."""
-
-    def __init__(self, finder: Finder, query: Query) -> None:
-        self.finder = finder
-        self.query = query
-        self.interrupted = False
-
-    def ask(self, on_partial: OnPartial) -> Outcome:
-        """Ask once and return how it ended, Ctrl-C and a lost origin included."""
-        from tracker.classes import replace
-
-        self.finder.restart()
-        with self.finder.open_node(codec=DOOR) as connection:
-            connection.until = now() + (self.finder.deadline_s or QUERY_S) + GRACE_S
-            message = replace(self.query, request=connection.number())
-            outcome = Outcome(self.query.key, nothing_heard("origin-lost", "", ""))
-            try:
-                for reply in connection.stream(message):
-                    _take(outcome, reply, on_partial)
-            except KeyboardInterrupt:
-                self.interrupted = True
-                _cancel(connection, message.request, outcome)
-            except (ConnectionLostError, DeadlineError) as error:
-                outcome.answer = ended(outcome.answer, "origin-lost", str(error))
-            if not outcome.answer.origin:
-                outcome.answer = replace(outcome.answer, origin=shown_node(connection))
-        return outcome
-
-
-def _take(outcome: Outcome, reply: Any, on_partial: OnPartial) -> None:
-    if isinstance(reply, Answer):
-        outcome.answer = reply
-        if not reply.end:
-            on_partial(reply)
-    elif isinstance(reply, Answered):
-        outcome.rows.extend(reply.rows)
-    elif isinstance(reply, Missing):
-        outcome.missing.extend(reply.rows)
-
-
-def _cancel(connection: Connection, request: int, outcome: Outcome) -> None:
-    """Tell the node that nobody waits any more, and take its last word if it comes soon."""
-    connection.until = now() + CANCEL_WAIT_S
-    try:
-        connection.send(Cancel(request))
-        for reply in connection.replies():
-            _take(outcome, reply, _ignore)
-    except (ClusterError, KeyboardInterrupt):
-        pass
-    if not outcome.answer.end or outcome.answer.reason == "origin-lost":
-        outcome.answer = ended(outcome.answer, "cancelled", "")
-
-
-def _ignore(answer: Answer) -> None:
-    """Take a partial answer that nobody looks at."""
+def _latest(before: Outcome | None, found: Outcome) -> Outcome:
+    """Return what was seen last: an end of which nothing was seen leaves what was seen before."""
+    if before is None or found.answer.members:
+        return found
+    before.answer = ended(before.answer, found.answer.reason, found.answer.why)
+    return before
 
 
 class Report:
     """How outcomes are shown: as JSON, to a person, or down a pipe."""
 
-    def __init__(self, *, json: bool, live: bool, missing: bool, per_node: bool) -> None:
+    def __init__(
+        self, *, json: bool, live: bool, missing: bool, per_node: bool, trace: bool
+    ) -> None:
         self.json = json
         self.live = live
         self.missing = missing
         self.per_node = per_node
+        self.trace = trace
+        self.trail: list[TrailRow] = []
+        self._before: Outcome | None = None
         self._is_kept = False
 
     @contextmanager
@@ -240,7 +231,7 @@ class Report:
     def view(self, key: str) -> Iterator[OnPartial]:
         """Show partial answers while one query runs."""
         if not self.live:
-            yield _ignore
+            yield lambda answer: None
         elif self.json:
             yield lambda answer: out_json(as_object(Outcome(key, answer)))
         elif self._is_kept:
@@ -254,13 +245,16 @@ class Report:
 
     def frame(self, outcome: Outcome) -> None:
         """Show one round of `--watch`; more will come."""
+        change = change_between(self._before, outcome)
+        self._before = outcome
         if self.json:
             frame = as_object(outcome, per_node=self.per_node)
-            out_json({**frame, "end": False})
+            per_s = None if change is None else round(change.per_s, 3)
+            out_json({**frame, "per_s": per_s, "end": False})
         elif self._is_kept:
-            self._screen.round(outcome)
+            self._screen.round(outcome, change)
         else:
-            self._show(outcome)
+            self._show(outcome, "" if change is None else f" · {shown_rate(change.per_s)}")
 
     def leave(self) -> None:
         """Give the terminal back with its last frame on it."""
@@ -270,18 +264,27 @@ class Report:
     def last(self, outcome: Outcome, interrupted: bool) -> int:
         """Show how it all ended; returns the exit code."""
         if self.json:
-            out_json(as_object(outcome, per_node=self.per_node))
+            told = as_object(outcome, per_node=self.per_node)
+            if self.trace:
+                from counter.client.trails import trace_object
+
+                told["trace"] = trace_object(outcome, self.trail)
+            out_json(told)
         else:
             self._show(outcome)
+            if self.trace:
+                from counter.cli.traces import show_tree
+
+                show_tree(outcome, self.trail)
         if interrupted:
             return INTERRUPTED
         return DONE if outcome.is_success else INCOMPLETE
 
-    def _show(self, outcome: Outcome) -> None:
+    def _show(self, outcome: Outcome, rate: str = "") -> None:
         if self.live:
             self._screen.last(outcome)
         elif on_terminal():
-            out(sentence(outcome))
+            out(sentence(outcome) + rate)
         else:
             self._show_bare(outcome)
         if self.per_node:

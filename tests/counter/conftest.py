@@ -29,6 +29,7 @@ class ScriptedServer:
     def __init__(self, script: Script, role: str, name: str) -> None:
         self.heard: list[Any] = []
         self.streams = 0
+        self.name = name
         self._script = script
         self._welcome = Welcome(wire.PROTOCOL, role, name)
         self._listener = socket.create_server(("127.0.0.1", 0))

@@ -6,7 +6,17 @@ import pytest
 from rich.console import Console
 
 from counter.client.answers import Outcome
-from counter.live import PanelScreen, panel, picture_svg, plain_line, sparkline, verdict
+from counter.client.changes import Change
+from counter.live import (
+    PanelScreen,
+    PlainScreen,
+    bars,
+    panel,
+    picture_svg,
+    plain_line,
+    sparkline,
+    verdict,
+)
 from tracker.members import DEAD
 
 TOP = (
@@ -151,16 +161,66 @@ def test_the_picture_in_the_docs_is_the_one_that_is_drawn(large, recorded):
     recorded("docs/live.svg", picture_svg(outcome, HISTORY, "counter query views --live"))
 
 
+def change(per_s, *by_member, is_whole=True):
+    return Change(0.5, round(per_s / 2), 3, is_whole, by_member)
+
+
 def test_the_rounds_of_a_watch_share_one_screen_and_growth_is_what_they_counted(make_answer):
     console = Console(width=80, file=io.StringIO(), force_terminal=True, _environ={})
     screen = PanelScreen("views", console)
     screen.start()
-    for value in (100, 110, 150):
+    for value, told in ((100, None), (110, change(10)), (150, change(40))):
         screen.frame(make_answer(value=value, end=False))
-        screen.round(Outcome("views", make_answer(value=value)))
+        screen.round(Outcome("views", make_answer(value=value)), told)
     screen.stop()
 
     seen = console.file.getvalue()
 
     assert "▃█" in seen  # 10, then 40
     assert "complete:" not in seen
+
+
+def watched(answer, told, width=80) -> str:
+    console = Console(record=True, width=width, file=io.StringIO(), _environ={})
+    console.print(panel("views", answer, (3.0, 12.5), width, change=told, is_watch=True))
+    return console.export_text()
+
+
+def test_a_watch_shows_the_rate_and_who_counted(large):
+    picture = watched(large, change(124, ("n733", 50), ("n418", 10), ("n1", 1), ("n2", 1)))
+
+    assert "rate +124/s" in picture
+    assert "exact, over 500 ms" in picture
+    assert "changed n733 +50, n418 +10, n1 +1 and 1 more" in picture
+    rows = {line.split()[1]: line for line in picture.splitlines() if line[2:3] == "n"}
+    assert "9 857     +50" in rows["n733"]
+    assert "+" not in rows["n007"]
+
+
+def test_a_rate_over_some_of_the_nodes_says_so(large):
+    picture = watched(large, change(7, is_whole=False))
+
+    assert "of 3 nodes heard both times, over 500 ms" in picture
+    assert "changed" not in picture
+
+
+@pytest.mark.parametrize("width", [32, 40, 59, 60, 80])
+def test_the_picture_of_a_watch_fits_the_terminal(large, width):
+    lines = watched(large, change(1_240_000, ("n418", 999_999), ("n1", 5)), width).splitlines()
+
+    assert max(len(line) for line in lines) <= width
+    assert any("+1 240 000/s" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("rates", "shown"), [((), ""), ((0.0,), ""), ((-5.0, 10.0), "▁█"), ((0.2, 0.1), "█▅")]
+)
+def test_rates_are_bars_and_what_fell_stands_at_the_bottom(rates, shown):
+    assert bars(rates, 24) == shown
+
+
+def test_on_a_pipe_a_round_is_a_line_with_its_rate(make_answer, capsys):
+    PlainScreen().round(Outcome("views", make_answer()), change(124))
+
+    line = "37   4/4 nodes · 8 ms · 2 hops · 8 messages · +124/s"
+    assert capsys.readouterr().out == f"{line}\n"

@@ -3,14 +3,15 @@
 import json
 import signal
 import subprocess
+import threading
 
 import pytest
 
 from counter.cli.queries import parse_pause
 from counter.cli.screens import CommandError
-from counter.messages import UNTIL_SHARE, UNTIL_STABLE, Answered, Cancel, Missing, Query
+from counter.messages import UNTIL_SHARE, UNTIL_STABLE, Answered, Cancel, Missing, Query, Trail
 from tracker.members import DEAD
-from tracker.messages import Refused
+from tracker.messages import Found, Refused
 
 ROW = ("n3", DEAD, 7, 2.5, "no answer")
 
@@ -126,6 +127,8 @@ def test_without_a_wish_the_defaults_are_the_node_s_and_two_seconds(counter, ans
         ["--chatter", "0"], ["--chatter", "1000000"], ["--chatter", "-1"], ["--chatter", "x"],
         ["--max-age", "1000000000"], ["--max-visits", "0"], ["--deadline", "-1s"],
         ["--deadline", "0s"], ["--until", "half"], ["--watch=0s"], ["--watch=soon"], ["--bogus"],
+        ["--trace", "--watch"], ["--trace-json", "x.json", "--watch=1s"], ["--retry", "9"],
+        ["--retry", "-1"], ["--retry", "many"],
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -164,6 +167,120 @@ def test_an_origin_lost_before_any_answer_prints_no_number(counter, serve, close
 
     assert (ran.code, ran.out) == (3, "")
     assert "origin-lost" in ran.err
+
+
+def test_a_lost_origin_is_replaced_by_another_node_only_when_that_is_wanted(
+    counter, serve, make_answer, close
+):
+    def dying(message):
+        return [make_answer(request=message.request, end=False, value=21, complete=False), close]
+
+    lost = serve(dying, name="n1")
+    healthy = serve(lambda message: [make_answer(request=message.request)], name="n2")
+    tracker = serve(finding(lost, healthy), role="tracker", name="")
+
+    ran = counter("query", "k", "--tracker", tracker.address, "--retry", "1")
+    plain = counter("query", "k", "--tracker", tracker.address)
+
+    assert (ran.code, ran.out) == (0, "37\n")
+    assert ran.err.startswith("note: origin-lost (node n1 at ")
+    assert (plain.code, plain.out) == (3, "21\n")
+    assert (lost.streams, healthy.streams) == (2, 1)
+
+
+def test_where_there_is_no_other_node_the_same_one_is_tried_again(
+    counter, serve, make_answer, close
+):
+    def dying_once(message):
+        if sum(isinstance(heard, Query) for heard in server.heard) == 1:
+            return [close]
+        return [make_answer(request=message.request)]
+
+    server = serve(dying_once)
+
+    ran = counter("query", "k", "--node", server.address, "--retry", "2")
+
+    assert (ran.code, ran.out, server.streams) == (0, "37\n", 2)
+
+
+def test_after_all_retries_the_origin_is_lost(counter, serve, close):
+    server = serve(lambda message: [close])
+
+    ran = counter("query", "k", "--node", server.address, "--retry", "2", "--json")
+
+    assert (ran.code, json.loads(ran.out)["reason"], server.streams) == (3, "origin-lost", 3)
+
+
+def test_a_query_that_another_client_cancels_before_it_began_is_incomplete(counter, serve):
+    text = "another client cancelled it"
+    server = serve(lambda message: [Refused(message.request, "cancelled", text)])
+
+    ran = counter("query", "k", "--node", server.address, "--json")
+
+    found = json.loads(ran.out)
+    assert (ran.code, found["reason"], found["why"]) == (3, "cancelled", text)
+
+
+def finding(*servers):
+    """Return what a tracker says that knows these nodes, in this order."""
+    rows = tuple((s.name, *s.endpoint, 0, index) for index, s in enumerate(servers))
+    return lambda message: [Found(message.request, rows)]
+
+
+# -- traces -----------------------------------------------------------------------------------
+
+
+TRAIL = Trail(
+    0,
+    (
+        ("n1", ("127.0.0.1", 7401), "", 0, -1.0, 0.0, (), 30, 0),
+        ("n2", ("127.0.0.1", 7402), "n1", 1, 0.0, 3.2, (), 7, 0),
+    ),
+)
+
+
+def test_a_trace_is_asked_for_and_drawn_below_the_answer(counter, answering):
+    server = answering(TRAIL)
+
+    ran = counter("query", "k", "--trace", "--node", server.address)
+
+    assert asked(server).trace
+    assert ran.out.splitlines() == [
+        "37", "n1  origin · +1 below, the last at 3 ms",
+        "└─ n2                     hop 1     3 ms",
+    ]  # fmt: skip
+
+
+def test_a_trace_can_be_written_whole_and_stands_in_the_json(counter, answering, tmp_path):
+    server = answering(TRAIL)
+    file = tmp_path / "trace.json"
+
+    ran = counter(
+        "query", "k", "--trace", "--json", "--trace-json", str(file), "--node", server.address
+    )
+
+    trace = json.loads(file.read_text())
+    assert [node["parent"] for node in trace["nodes"]] == [None, "n1"]
+    assert json.loads(ran.out)["trace"] == trace
+    assert ran.err == f"trace of 2 members written to {file}\n"
+
+
+@pytest.mark.parametrize("path", ["nowhere/trace.json", ".", "\0"])
+def test_a_trace_that_cannot_be_written_is_said_after_the_answer(counter, answering, path):
+    ran = counter("query", "k", "--trace-json", path, "--node", answering(TRAIL).address)
+
+    assert (ran.code, ran.out) == (1, "37\n")
+    assert ran.err.startswith("error: the trace cannot be written to ")
+
+
+def test_without_the_wish_nothing_is_traced(counter, answering):
+    server = answering()
+    counter("query", "k", "--node", server.address)
+
+    assert not asked(server).trace
+
+
+# -- watching ---------------------------------------------------------------------------------
 
 
 def test_live_as_json_is_one_object_per_partial(counter, serve, make_answer):
@@ -251,6 +368,96 @@ def test_watching_repeats_until_ctrl_c_and_then_ends_the_lines(start, answering)
     assert process.returncode == 130
     assert [frame["end"] for frame in frames[:3]] == [False, False, False]
     assert (frames[-1]["end"], frames[-1]["value"]) == (True, 37)
+
+
+@pytest.mark.slow
+def test_a_watch_keeps_its_connection_tells_its_pause_and_shows_what_was_counted(
+    start, serve, make_answer
+):
+    def script(message):
+        number = sum(isinstance(heard, Query) for heard in server.heard)
+        # It answers when the pause is over, as a node does: at once where there is none.
+        late.wait(message.pause_ms / 1000)
+        return [make_answer(request=message.request, value=10 * number, begun_s=float(number))]
+
+    late = threading.Event()
+    server = serve(script)
+    process = start("query", "k", "--watch=300ms", "--json", "--node", server.address)
+    frames = [json.loads(process.stdout.readline()) for _ in range(3)]
+    interrupted(process)
+
+    pauses = [heard.pause_ms for heard in server.heard if isinstance(heard, Query)]
+    assert server.streams == 1
+    assert pauses[0] == 0
+    assert all(0 < pause <= 300 for pause in pauses[1:3])
+    assert [frame["per_s"] for frame in frames] == [None, 10.0, 10.0]
+
+
+@pytest.mark.slow
+def test_a_node_that_knows_no_pauses_is_not_asked_faster_than_was_wanted(start, answering):
+    server = answering()
+    process = start("query", "k", "--watch=200ms", "--json", "--node", server.address)
+    for _ in range(4):
+        process.stdout.readline()
+    interrupted(process)
+
+    pauses = [heard.pause_ms for heard in server.heard if isinstance(heard, Query)]
+    assert pauses[0] == 0 < pauses[1]
+    assert pauses[2:4] == [0, 0]
+
+
+@pytest.mark.slow
+def test_a_watch_whose_origin_is_lost_goes_on_with_another_node(start, serve, make_answer, close):
+    def dying(message):
+        if sum(isinstance(heard, Query) for heard in lost.heard) > 1:
+            return [close]
+        return [make_answer(request=message.request, value=5)]
+
+    lost = serve(dying, name="n1")
+    healthy = serve(lambda message: [make_answer(request=message.request)], name="n2")
+    tracker = serve(finding(lost, healthy), role="tracker", name="")
+    process = start("query", "k", "--watch=20ms", "--json", "--tracker", tracker.address)
+
+    frames = [json.loads(process.stdout.readline()) for _ in range(3)]
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+
+    assert [frame["value"] for frame in frames] == [5, 37, 37]
+    assert err.startswith(b"note: origin-lost (node n1 at ")
+
+
+@pytest.mark.slow
+def test_a_watch_that_another_client_cancels_ends_with_what_it_saw_last(start, serve, make_answer):
+    def script(message):
+        if message.pause_ms:
+            return [Refused(message.request, "cancelled", "another client cancelled it")]
+        return [make_answer(request=message.request)]
+
+    process = start("query", "k", "--watch=5s", "--json", "--node", serve(script).address)
+    out, _ = process.communicate(timeout=20)
+
+    frames = [json.loads(line) for line in out.splitlines()]
+    assert process.returncode == 3
+    assert [(f["value"], f["reason"], f["end"]) for f in frames] == [
+        (37, "complete", False), (37, "cancelled", True),
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_the_pause_of_a_watch_ends_it_at_once(start, serve, make_answer):
+    def script(message):
+        if isinstance(message, Cancel):
+            return [Refused(message.request, "cancelled", "cancelled before it began")]
+        return [] if message.pause_ms else [make_answer(request=message.request)]
+
+    process = start("query", "k", "--watch=60s", "--json", "--node", serve(script).address)
+
+    frames = interrupted(process)
+
+    assert process.returncode == 130
+    assert [(f["value"], f["reason"], f["end"]) for f in frames] == [
+        (37, "complete", False), (37, "cancelled", True),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("written", ["0s", "5", "-1s", "25h"])

@@ -1,0 +1,146 @@
+"""Queries followed from outside, with real processes: shared, listed, told, cancelled, traced."""
+
+import json
+import os
+import socket
+import struct
+import threading
+
+import pytest
+
+from counter.messages import GOSSIP, Ask
+from tracker.errors import FrameError
+
+ETH_P_ALL = 3
+OUTGOING = 4
+
+
+@pytest.fixture(scope="module")
+def seven(shared):
+    return shared.up(7)
+
+
+def queries_of(cluster, node):
+    return cluster.run("queries", "--node", node, "--json").json["queries"]
+
+
+def test_ten_who_watch_one_key_on_one_node_cost_one_query_a_round(seven):
+    seven.count(seven.nodes["n2"], 4, "shared")
+    watching = [
+        seven.start("query", "shared", "--watch=400ms", "--node", "n1", "--json")
+        for _ in range(10)
+    ]  # fmt: skip
+
+    def is_shared():
+        rows = [r for r in queries_of(seven, "n1") if r["key"] == "shared"]
+        ended = [r["viewers"] for r in rows if r["state"] == "ended"]
+        return ended[:3] == [10] * 3
+
+    seven.until(is_shared)
+    shared = [r for r in queries_of(seven, "n1") if r["viewers"] == 10]
+    # That round is over by now: it is the watch that is cancelled.
+    ran = seven.run("cancel", shared[-1]["query"][:8])
+
+    assert (ran.code, "10 viewers" in ran.out) == (0, True)
+    for process in watching:
+        assert process.ended() == 3
+        last = json.loads(process.lines[-1])
+        assert (last["value"], last["reason"], last["end"]) == (4, "cancelled", True)
+        assert last["why"] == "another client cancelled it"
+
+
+def test_a_query_s_story_can_be_asked_of_the_node_that_ran_it(seven):
+    answer = seven.run("query", "story", "--node", "n3", "--json").json
+
+    told = seven.run("queries", answer["query"][:12], "--json").json
+
+    assert (told["query"], told["node"], told["reason"]) == (answer["query"], "n3", "complete")
+    assert [event["event"] for event in told["events"]] == [
+        "asked", "begun", "answers", "answers", "ended",
+    ]  # fmt: skip
+    assert told["asked_by"].startswith("127.0.0.1:")
+
+
+def test_a_killed_origin_is_lost_for_who_asks_once_and_replaced_for_who_watches(machines):
+    machines.up(3)
+    machines.count(machines.nodes["n2"], 8)
+    watching = machines.start("query", "views", "--watch=100ms", "--json")
+    watching.said('"value": 8')
+    origin = json.loads(watching.lines[0])["origin"]
+
+    machines.nodes[origin].kill()
+
+    watching.said(f"^note: origin-lost .node {origin} at ")
+    machines.until(
+        lambda: json.loads(watching.lines[-1])["origin"] != origin and len(watching.lines) > 3
+    )
+    watching.stop()
+
+
+class Wire:
+    """What the kernel carries on the loopback interface, datagram by datagram."""
+
+    def __init__(self) -> None:
+        try:
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+        except (AttributeError, PermissionError):
+            pytest.skip("only root may look at what passes over the loopback interface")
+        self._socket.bind(("lo", 0))
+        self.asks: list[tuple[str, str, Ask]] = []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def close(self) -> None:
+        """Stop, once everything sent before has been read: a last packet ends the reading."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as end:
+            end.bind(("127.0.0.1", 0))
+            end.sendto(b"end of " + str(os.getpid()).encode(), end.getsockname())
+        self._reader.join()
+        self._socket.close()
+
+    def _read(self) -> None:
+        while True:
+            packet, where = self._socket.recvfrom(65_536)
+            # Each packet passes twice here: on its way out, and in.
+            if where[2] != OUTGOING and not self._take(packet[14:]):
+                return
+
+    def _take(self, packet: bytes) -> bool:
+        if packet[0] >> 4 != 4 or packet[9] != socket.IPPROTO_UDP:
+            return True
+        head = (packet[0] & 15) * 4
+        sender, to, length = struct.unpack_from(">HHH", packet, head)
+        body = packet[head + 8 : head + length]
+        if body == b"end of " + str(os.getpid()).encode():
+            return False
+        try:
+            message = GOSSIP.decode(body[1:])
+        except FrameError:
+            return True
+        if isinstance(message, Ask):
+            self.asks.append((f"127.0.0.1:{sender}", f"127.0.0.1:{to}", message))
+        return True
+
+
+def test_a_trace_agrees_with_what_passed_over_the_wire(seven, tmp_path):
+    file = tmp_path / "trace.json"
+    wire = Wire()
+    try:
+        ran = seven.run(
+            "query", "traced", "--chatter", "2", "--max-visits", "1", "--trace",
+            "--trace-json", str(file),
+        )  # fmt: skip
+    finally:
+        wire.close()
+
+    trace = json.loads(file.read_text())
+    names = {node["address"]: node["name"] for node in trace["nodes"]}
+    first: dict[str, tuple[str, int]] = {}
+    for sender, to, ask in wire.asks:
+        if ask.query.hex() == trace["query"]:
+            first.setdefault(names[to], (names[sender], ask.age))
+    assert len(first) == 6
+    found = {node["name"]: (node["parent"], node["age"]) for node in trace["nodes"]}
+    assert found.pop(trace["origin"]) == (None, 0)
+    assert found == first
+    assert len(ran.out.splitlines()) == 1 + 7
