@@ -296,7 +296,11 @@ def power(number: int) -> str:
 
 def message_part(message: Any) -> str:
     fields = zip(message.__match_args__, message.WIRE, strict=True)
-    rows = [(f"`{name}`", schema_of(check)) for name, check in fields]
+    fewest = getattr(message, "FIELDS_MIN", len(message.WIRE))
+    rows = [
+        (f"`{name}`", schema_of(check) + ("; may be missing" if index >= fewest else ""))
+        for index, (name, check) in enumerate(fields)
+    ]
     told = inspect.cleandoc(message.__doc__)
     heading = f"### {message.TAG} {message.__name__}\n\n{told}\n"
     return f"{heading}\n{table(('field', 'takes'), rows)}" if rows else heading

@@ -54,6 +54,7 @@ FORMS = [
     (r'"(query|store|id)": "[0-9A-Za-z]+"', r'"\1": "ID"'),
     (r'"(\w+_m?s|bytes|messages|duplicates|activity)": [0-9.]+', r'"\1": 0'),
     (r"\bstore [0-9a-f]{8}\b", "store ID"),
+    (r"(?m)^(query )?[0-9a-f]{8}(?:[0-9a-f]{24})?(?= )", r"\1ID"),
     (r"\b[0-9]+ messages?\b", "MESSAGES"),
     (r"(TIME)\s+(?:[0-9]+|-)\s+(durable|memory)", r"\1 ACTIVITY \2"),
     (r" on n[0-9]\b", " on NODE"),
