@@ -232,7 +232,7 @@ class Traced:
     asked_by: Endpoint
     age: int
     reply: bytes
-    TAG: ClassVar[int] = 7
+    TAG: ClassVar[int] = 8
     WIRE: ClassVar[Schema] = (wire.endpoint, wire.integer(0, AGE_MAX), wire.blob(1, 1_024))
 
     def to_wire(self) -> tuple[Any, ...]:
