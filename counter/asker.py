@@ -74,6 +74,8 @@ class Asker:
         self.hops = Hops(config.hop_s, config.hop_s / 4)
         self.asked_total = 0
         self.strangers = 0
+        # Rolls of other views than the query's, and whose: for the owner to take.
+        self.strange: list[tuple[int, Endpoint]] = []
         self.youngest = float("-inf")
         self._position = position(member.name)
         self._rng = rng
@@ -261,6 +263,8 @@ class Asker:
         if query.hear(reply, sender, now):
             last = LastValue(reply.value, now, bool(reply.flags & DECREASED))
             self.last_values.note(reply.store, query.request.key, last)
+            if reply.roll != query.view.roll and reply.roll:
+                self.strange.append((reply.roll, sender))
         # With somebody pending only time can end it, and time is the tick's business.
         return not query.pending or query.request.until != UNTIL_ALL
 
@@ -438,7 +442,7 @@ class Asker:
         )
 
 
-_UNCONFIRMED = "no tracker has confirmed who belongs to the cluster since this node started"
+_UNCONFIRMED = "who belongs to the cluster could not be confirmed: no tracker spoke, or another node knows more"
 
 
 def _bytes_of(query: OwnQuery) -> int:

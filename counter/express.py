@@ -131,14 +131,14 @@ def asks(
             has_decreased = DECREASED if own.has_decreased(key) else 0
         seen = relay.remember(query, value, has_decreased, budget_ms, now)
         onward: list[Datagram] = []
+        members = membership.view
         if not is_leaf:
             seen.shares = (share,)
-            members = membership.view
             if not relay.is_alone(members, low, high or RING):
                 onward = _passed_on(relay, seen, members, values)
-        me, cut = relay.position, seen.cut
-        reply = (Reply.TAG, query, me, relay.store, relay.epoch, value, age, has_decreased, cut, ())
-        return [(to, _pack(reply)), *onward]
+        me = (relay.position, relay.store, relay.epoch)
+        told = (value, age, has_decreased, seen.cut, (), relay.roll_of(members))
+        return [(to, _pack((Reply.TAG, query, *me, *told))), *onward]
 
     return answer
 

@@ -23,6 +23,7 @@ from typing import Any, Final
 from counter.asker import Asker
 from counter.config import GossipConfig, NodeConfig
 from counter.crdt import Counters
+from counter.hearsay import Hearsay
 from counter.ledger import Ledger
 from counter.messages import (
     DECREASED,
@@ -120,6 +121,7 @@ class Gossip:
             gossip, position(member.name), member.store, member.epoch, self._share_of, rng
         )
         self._first_asks = FirstAsks()
+        self.hearsay = Hearsay(self.membership.view)
         self.unexpected = 0
         self.lag_s = 0.0
         self._saved_view = self._followed = self.membership.view
@@ -150,6 +152,7 @@ class Gossip:
             Registered: self._membership,
             Departed: self._membership,
             Announced: self._membership,
+            Listed: self._listed,
             Refused: self._membership,
         }
 
@@ -204,17 +207,26 @@ class Gossip:
                 return self._held_back(self.ledger.persist_failed(event))
             case Undelivered(to, message):
                 return self._undelivered(to, message, now) if isinstance(message, Ask) else []
-            case Opened() | Unreachable():
-                return self._after_membership(self.membership.submit(event, now), now)
-            case Closed(link):
-                if self.membership.owns(link):
-                    return self._after_membership(self.membership.submit(event, now), now)
-                return self.asker.closed(link, now)
+            case Opened() | Unreachable() | Closed():
+                return self._streamed(event, now)
             case Accepted(link, peer):
                 self.asker.meet(link, peer)
                 return []
         # The one that is left: Leave.
         return self._leave(now)
+
+    def _streamed(self, event: Opened | Unreachable | Closed, now: float) -> list[Effect]:
+        """Take the life of a stream to a tracker, to a node that knows more, or of a client."""
+        match event:
+            case Opened(link, to) if self.hearsay.opens(to):
+                return self.hearsay.opened(link)
+            case Unreachable(to) if self.hearsay.opens(to):
+                return self._after_hearsay(self.hearsay.failed(now), now)
+            case Closed(link) if self.hearsay.owns(link):
+                return self._after_hearsay(self.hearsay.failed(now), now)
+            case Closed(link) if not self.membership.owns(link):
+                return self.asker.closed(link, now)
+        return self._after_membership(self.membership.submit(event, now), now)
 
     def tick(self, now: float) -> list[Effect]:
         """Do what is due."""
@@ -226,12 +238,8 @@ class Gossip:
         if self.asker.is_busy:
             effects += self._release(now)
             effects += self._look(now)
-            effects += self.asker.tick(
-                now,
-                self.lag_s,
-                view_known_until=self._view_known_until(now),
-                view_is_hopeless=self._view_is_hopeless(),
-            )
+            effects += self._tick_asker(now)
+        effects += self._wonder(now)
         if self._save_at is not None and now >= self._save_at:
             effects += self._save_view(now)
         if self._depart_by is not None and now >= self._depart_by:
@@ -244,10 +252,19 @@ class Gossip:
         due = self.membership.deadline()
         asker = self.asker.deadline() if self.asker.is_busy else None
         held = self.membership.announcement.deadline() if self.ledger.is_held else None
-        for time in (asker, self.relay.deadline(), self._save_at, self._depart_by, held):
+        heard = self.hearsay.deadline()
+        for time in (asker, self.relay.deadline(), self._save_at, self._depart_by, held, heard):
             if time is not None and (due is None or time < due):
                 due = time
         return due
+
+    def _tick_asker(self, now: float) -> list[Effect]:
+        return self.asker.tick(
+            now,
+            self.lag_s,
+            view_known_until=self._view_known_until(now),
+            view_is_hopeless=self._view_is_hopeless(),
+        )
 
     # -- peers --------------------------------------------------------------------------------
 
@@ -258,7 +275,10 @@ class Gossip:
         return self._first_asks.traced(ask, sender, effects) if ask.flags & TRACE else effects
 
     def _reply(self, sender: Any, reply: Reply, now: float) -> list[Effect]:
-        if not self.asker.hear(reply, sender, now):
+        may_end = self.asker.hear(reply, sender, now)
+        if self.asker.strange:
+            return self._wonder(now)
+        if not may_end:
             return []
         return self.asker.conclude(reply.query, now, view_known_until=self._view_known_until(now))
 
@@ -388,6 +408,7 @@ class Gossip:
         if view is not self._followed:
             self._followed = view
             self.asker.follow(view)
+            self.hearsay.follow(view)
             if self._save_at is None:
                 self._save_at = max(now, self._saved_at + VIEW_SAVE_S)
         effects += self._release(now)
@@ -402,7 +423,32 @@ class Gossip:
         self.ledger.token += 1
         return [Persist(self.ledger.token, "members", members_to_record(self._saved_view))]
 
+    # -- what others know -----------------------------------------------------------------------
+
+    def _wonder(self, now: float) -> list[Effect]:
+        """Learn what those know whose replies came from another view than ours."""
+        strange, self.asker.strange = self.asker.strange, []
+        for roll, source in strange:
+            self.hearsay.hear(roll, source)
+        if not self.asker.is_busy:
+            self.hearsay.forget()
+        effects = self.hearsay.look(now)
+        return self._after_hearsay(effects, now) if strange else effects
+
+    def _listed(self, link: Link, page: Listed, now: float) -> list[Effect]:
+        if not self.hearsay.owns(link):
+            return self._out_of_place(link, page)
+        effects, members = self.hearsay.listed(page, now)
+        effects += self.membership.learn(members, now)
+        return self._after_hearsay(self._after_membership(effects, now), now)
+
+    def _after_hearsay(self, effects: list[Effect], now: float) -> list[Effect]:
+        """Let the queries that waited for nothing else end."""
+        return effects + self._tick_asker(now)
+
     def _view_known_until(self, now: float) -> float:
+        if not self.hearsay.is_settled:
+            return float("-inf")
         return self.membership.known_until(now, self.gossip.view_fresh_s)
 
     def _look(self, now: float) -> list[Effect]:
@@ -412,7 +458,8 @@ class Gossip:
         return self.membership.look(now)
 
     def _view_is_hopeless(self) -> bool:
-        return self.membership.heard_at is None and self.membership.is_cut_off
+        is_alone = self.membership.heard_at is None and self.membership.is_cut_off
+        return is_alone or self.hearsay.is_lost
 
     def _count_activity(self, now: float) -> None:
         self.asker.stories.forget(now)

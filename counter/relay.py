@@ -62,6 +62,7 @@ class Relay:
         self._expiry: list[tuple[float, bytes]] = []
         self._view: View | None = None
         self._neighbours = (0, 0)
+        self._roll = 0
 
     def __len__(self) -> int:
         return len(self.seen)
@@ -89,6 +90,7 @@ class Relay:
             seen.flags,
             seen.cut,
             (),
+            self.roll_of(view),
         )
         return [Send(ask.home, reply), *onward]
 
@@ -132,10 +134,20 @@ class Relay:
     def is_alone(self, view: View, low: int, high: int) -> bool:
         """Say whether [low, high) holds this node and nobody else, as most arcs do."""
         if view is not self._view:
-            self._view = view
-            self._neighbours = view.neighbours(self.position)
+            self._look_at(view)
         before, after = self._neighbours
         return before < low <= self.position < high <= after
+
+    def roll_of(self, view: View) -> int:
+        """Return the roll of a view, most often the one that was looked at last."""
+        if view is not self._view:
+            self._look_at(view)
+        return self._roll
+
+    def _look_at(self, view: View) -> None:
+        self._view = view
+        self._neighbours = view.neighbours(self.position)
+        self._roll = view.roll
 
     def share_out(
         self,

@@ -152,7 +152,14 @@ class View:
 
     @cached_property
     def roll(self) -> int:
-        """64 bits that two views share when they expect the same stores under the same names."""
+        """32 bits that two views share when they expect the same stores under the same names.
+
+        Never 0, which is left to those who say nothing of their view.
+        """
+        return (self._roll_bits ^ self._roll_bits >> 32) % 2**32 or 1
+
+    @cached_property
+    def _roll_bits(self) -> int:
         result = 0
         for member in self.ring:
             result ^= member.roll_mark
@@ -204,8 +211,9 @@ class View:
         patches: dict[str, Any] = {}
         if "ring" in self.__dict__ and len(fresh) <= PATCHED_MAX:
             patches["ring"] = _patched(self.ring, self.positions, fresh, members)
-            if "roll" in self.__dict__:
-                patches["roll"] = self.roll ^ _difference(self.members, fresh, members)
+            if "_roll_bits" in self.__dict__:
+                difference = _difference(self.members, fresh, members)
+                patches["_roll_bits"] = self._roll_bits ^ difference
         result = View(_without_oldest_tombstones(members))
         result.__dict__.update(patches)
         if len(self._merges) >= MERGES_MAX:
@@ -236,7 +244,7 @@ def _patched(
 def _difference(
     before: dict[str, Member], fresh: Sequence[Member], after: dict[str, Member]
 ) -> int:
-    """Return what changed in the roll, as bits to be flipped."""
+    """Return what changed in the bits of the roll, as bits to be flipped."""
     result = 0
     for name in {member.name: None for member in fresh}:
         for member in (before.get(name), after[name]):

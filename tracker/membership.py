@@ -146,6 +146,13 @@ class Membership:
         looked = [t.missed_at for t in self._trackers if t.state != REFUSED]
         return min(looked, default=float("inf"))
 
+    def learn(self, news: Sequence[Member], now: float) -> list[Effect]:
+        """Take in what another node knows."""
+        if not news:
+            return []
+        self.view = self.view.merged(news)
+        return self._name_lost() + self._denials(now)
+
     def look(self, now: float) -> list[Effect]:
         """Try every lost tracker now rather than after its pause: somebody wants to know."""
         effects: list[Effect] = []

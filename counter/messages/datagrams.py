@@ -158,7 +158,8 @@ class Reply:
 
     `store` is the first 8 bytes of its store id. `cut` is empty, or the arc that aging left
     out there: (low, high, *positions in it that were asked*). `others` are shares of other
-    stores that it holds: (store, epoch, value), each counted once, by its highest epoch.
+    stores that it holds: (store, epoch, value), each counted once, by its highest epoch. `roll`
+    is that of its view (`View.roll`); 0 says nothing of it.
     """
 
     query: bytes
@@ -170,7 +171,9 @@ class Reply:
     flags: int
     cut: tuple[int, ...]
     others: tuple[tuple[bytes, int, int], ...]
+    roll: int = 0
     TAG: ClassVar[int] = 2
+    FIELDS_MIN: ClassVar[int] = 9
     WIRE: ClassVar[Schema] = (
         wire.id16,
         _u64,
@@ -181,12 +184,14 @@ class Reply:
         wire.u8,
         wire.listing(_u64, SKIP_MAX + 2),
         wire.listing(wire.record(wire.blob(8, 8), _u32, wire.i64), OTHERS_MAX),
+        _u32,
     )
 
     @classmethod
     def from_wire(cls, values: list[Any]) -> "Reply":
         """Return the message in the decoded array; raises FrameError."""
-        _, query, position, store, epoch, value, age, flags, cut, others = values[:10]
+        _, query, position, store, epoch, value, age, flags, cut, others, *rest = values
+        roll = rest[0] if rest else 0
         if (
             type(query) is bytes
             and len(query) == 16
@@ -204,8 +209,10 @@ class Reply:
             and 0 <= flags < 256
             and cut == []
             and others == []
+            and type(roll) is int
+            and 0 <= roll < 2**32
         ):
-            return cls(query, position, store, epoch, value, age, flags, (), ())
+            return cls(query, position, store, epoch, value, age, flags, (), (), roll)
         reply = cls(*wire.checked(cls.WIRE, values))
         if len(reply.cut) == 1 or (reply.cut and reply.cut[0] > reply.cut[1]):
             raise FrameError("an arc that ends before it begins")

@@ -39,7 +39,8 @@ def test_answers_the_origin_before_passing_the_query_on():
 
     answer, *onward = relay.ask(make_ask(age=2), make_view(), now=0.0)
 
-    reply = Reply(b"q" * 16, position("n1"), b"s" * 8, 3, 5, 2, 0, (), ())
+    roll = make_view().roll
+    reply = Reply(b"q" * 16, position("n1"), b"s" * 8, 3, 5, 2, 0, (), (), roll)
     assert answer == Send(HOME, reply)
     assert len(onward) == 3
     assert {send.message.age for send in onward} == {3}

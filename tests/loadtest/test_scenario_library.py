@@ -17,16 +17,6 @@ ROOT = Path(__file__).parents[2]
 NAMES = library.names()
 BRIEF_SEED = 1
 SOAK_SEEDS = 200
-KNOWN_GAPS = {
-    "tracker-cut": "a reply does not tell how new the answerer's list is: docs/how-it-works.md",
-}
-
-
-def scenario_of(name):
-    """Return the parameter; a gap that is known is expected to show in one seed or another."""
-    gap = KNOWN_GAPS.get(name)
-    marks = [pytest.mark.xfail(reason=gap, strict=False)] if gap else []
-    return pytest.param(name, marks=marks, id=name)
 
 
 def faults_of(name, seeds, **options):
@@ -37,7 +27,7 @@ def faults_of(name, seeds, **options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [scenario_of(name) for name in NAMES])
+@pytest.mark.parametrize("name", NAMES)
 def test_what_must_hold_holds_in_a_scenario_of_the_library(name):
     failed, faults = faults_of(name, [BRIEF_SEED])
 
@@ -46,7 +36,7 @@ def test_what_must_hold_holds_in_a_scenario_of_the_library(name):
 
 @pytest.mark.soak
 @pytest.mark.timeout(1_800)
-@pytest.mark.parametrize("name", [scenario_of(name) for name in NAMES])
+@pytest.mark.parametrize("name", NAMES)
 def test_what_must_hold_holds_over_many_seeds(name):
     failed, faults = faults_of(name, range(SOAK_SEEDS))
 
