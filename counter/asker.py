@@ -442,7 +442,10 @@ class Asker:
         )
 
 
-_UNCONFIRMED = "who belongs to the cluster could not be confirmed: no tracker spoke, or another node knows more"
+_UNCONFIRMED = (
+    "who belongs to the cluster could not be confirmed:"
+    " no tracker spoke, or another node knows more"
+)
 
 
 def _bytes_of(query: OwnQuery) -> int:
