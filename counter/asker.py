@@ -17,17 +17,22 @@ from typing import Any
 from counter.config import GossipConfig
 from counter.lastknown import LastValue, LastValues
 from counter.messages import (
+    DECREASED,
     GOSSIP,
     ROWS_PER_PAGE,
     UNTIL_ALL,
+    Ack,
     Answer,
     Answered,
+    Back,
+    Batch,
     Missing,
     Query,
     Reply,
     Stop,
 )
 from counter.query import CANCELLED, COMPLETE, CONVERGED, SATISFIED, Heard, Hops, OwnQuery
+from counter.wide import WideQuery, is_wide
 from tracker.machine import Effect, Endpoint, Link, Send
 from tracker.members import Member, View, position
 from tracker.messages import Refused
@@ -74,6 +79,10 @@ class Asker:
         """Whether any query is under way or held back."""
         return bool(self._by_id or self._held)
 
+    def under_way(self) -> list[OwnQuery]:
+        """Return the queries that were asked and have not ended."""
+        return [asked.query for asked in self._by_id.values()]
+
     # -- from clients -------------------------------------------------------------------------
 
     def is_own(self, query: bytes) -> bool:
@@ -97,7 +106,7 @@ class Asker:
         """
         if (refused := self._refused(link, request)) is not None:
             return [refused]
-        query = OwnQuery(
+        query = (WideQuery if is_wide(view, request, self.config) else OwnQuery)(
             self._rng.randbytes(16),
             request,
             self.member.endpoint,
@@ -181,6 +190,31 @@ class Asker:
             return []
         why = query.verdict(now, view_is_current=query.started <= view_known_until)
         return [] if why is None else self._end(asked, why, now)
+
+    def acknowledged(self, ack: Ack, sender: Endpoint, now: float) -> list[Effect]:
+        """Take the word of a head that it answers for an arc, or refuses to."""
+        asked = self._by_id.get(ack.query)
+        if asked is None or not isinstance(asked.query, WideQuery):
+            self.strangers += 1
+            return []
+        return list[Effect](asked.query.acknowledged(ack, sender, now))
+
+    def batched(
+        self, batch: Batch, sender: Endpoint, now: float, *, view_known_until: float
+    ) -> list[Effect]:
+        """Take the answers of a cell. One for a query that has ended is confirmed all the same:
+        nobody needs it any more."""
+        asked = self._by_id.get(batch.query)
+        if asked is None or not isinstance(asked.query, WideQuery):
+            self.strangers += 1
+            return [Send(sender, Back(batch.query, batch.cell, batch.sequence))]
+        query = asked.query
+        sends, fresh = query.batched(batch, sender, now)
+        for _, store, _, value, _, flags in fresh:
+            last = LastValue(value, now, bool(flags & DECREASED))
+            self.last_values.note(store, query.request.key, last)
+        why = query.verdict(now, view_is_current=query.started <= view_known_until)
+        return [*sends] if why is None else [*sends, *self._end(asked, why, now)]
 
     def follow(self, view: View) -> None:
         """Tell every query of a newer view."""
@@ -275,7 +309,7 @@ class Asker:
             hops=query.hops_seen,
             messages=query.messages,
             bytes=_bytes_of(query),
-            duplicates=query.tally.duplicates,
+            duplicates=query.duplicates,
             missing=len(silent),
             cut=len(query.cut),
             origin=self.member.name,

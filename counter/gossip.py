@@ -4,6 +4,7 @@ What comes in, and which part takes it::
 
     Ask, Stop                      `relay`       a query of another node passes through
     Reply                          `asker`       an answer to a query of this node
+    Delegate, Ack, Batch, Back     `heads`, `asker`  the same, above the size of a cell
     Increment                      `ledger`      counts, once, when it is safe
     Query, Cancel                  `asker`       a client asks the cluster
     Get, Recall, Roster            here          a client asks this node
@@ -22,12 +23,17 @@ from typing import Any, Final
 from counter.asker import Asker
 from counter.config import GossipConfig, NodeConfig
 from counter.crdt import Counters
+from counter.heads import Heads
 from counter.ledger import Ledger
 from counter.messages import (
     DECREASED,
     ROWS_PER_PAGE,
+    Ack,
     Ask,
+    Back,
+    Batch,
     Cancel,
+    Delegate,
     Get,
     Increment,
     Query,
@@ -107,6 +113,7 @@ class Gossip:
         self.relay = Relay(
             gossip, position(member.name), member.store, member.epoch, self._share_of, rng
         )
+        self.heads = Heads(gossip, member, self.relay, rng)
         self.unexpected = 0
         self.lag_s = 0.0
         self._saved_view = self._followed = self.membership.view
@@ -117,7 +124,11 @@ class Gossip:
         self._handlers: dict[type, Callable[[Any, Any, float], list[Effect]]] = {
             Ask: self._ask,
             Reply: self._reply,
-            Stop: lambda sender, stop, now: self.relay.stop(stop),
+            Stop: lambda sender, stop, now: [*self.relay.stop(stop), *self.heads.stop(stop)],
+            Delegate: self._delegate,
+            Ack: self._ack,
+            Batch: self._batch,
+            Back: lambda sender, back, now: self.heads.back(back),
             Increment: lambda link, message, now: self.ledger.increment(link, message),
             Query: self._query,
             Cancel: lambda link, message, now: self.asker.cancel(link, message.request, now),
@@ -187,6 +198,7 @@ class Gossip:
         self._count_activity(now)
         effects = self._after_membership(self.membership.tick(now), now)
         self.relay.tick(now)
+        effects += self.heads.tick(self.membership.view, now, self.lag_s)
         if self.asker.is_busy:
             effects += self._release(now)
             effects += self._look(now)
@@ -209,6 +221,7 @@ class Gossip:
         for time in (
             self.asker.deadline() if self.asker.is_busy else None,
             self.relay.deadline(),
+            self.heads.deadline(),
             self._save_at,
             self._depart_by,
         ):
@@ -224,7 +237,23 @@ class Gossip:
         return self.relay.ask(ask, self.membership.view, now)
 
     def _reply(self, sender: Any, reply: Reply, now: float) -> list[Effect]:
+        if reply.query in self.heads.collected:
+            return self.heads.reply(reply, sender, now)
         return self.asker.hear(reply, sender, now, view_known_until=self._view_known_until(now))
+
+    def _delegate(self, sender: Any, ask: Delegate, now: float) -> list[Effect]:
+        if self.asker.is_own(ask.query):
+            return []
+        return self.heads.delegate(sender, ask, self.membership.view, now)
+
+    def _ack(self, sender: Any, ack: Ack, now: float) -> list[Effect]:
+        if self.asker.is_own(ack.query):
+            return self.asker.acknowledged(ack, sender, now)
+        return self.heads.acknowledged(ack, self.membership.view, now)
+
+    def _batch(self, sender: Any, batch: Batch, now: float) -> list[Effect]:
+        known_until = self._view_known_until(now)
+        return self.asker.batched(batch, sender, now, view_known_until=known_until)
 
     def _share_of(self, key: str) -> tuple[int, int]:
         counters = self.ledger.counters
@@ -312,6 +341,7 @@ class Gossip:
         if view is not self._followed:
             self._followed = view
             self.asker.follow(view)
+            self.heads.follow(view)
             if self._save_at is None:
                 self._save_at = max(now, self._saved_at + VIEW_SAVE_S)
         return effects + self._release(now)

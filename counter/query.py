@@ -16,6 +16,7 @@ K = ceil(ln(epsilon / n) / ln p), so that a living member is missed in at most e
 queries. Repair by the one who wants the answer, end to end: Saltzer, Reed and Clark 1984.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import ceil, log
 from random import Random
@@ -32,7 +33,7 @@ from counter.messages import (
     Query,
     Reply,
 )
-from counter.selection import split
+from counter.selection import Part, split
 from tracker.machine import Endpoint, Send
 from tracker.members import ALIVE, Member, View, position
 
@@ -63,6 +64,10 @@ class Hops:
         self.weight += 1
         self.deviation_s += (abs(hop_s - self.mean_s) - self.deviation_s) / self.weight
         self.mean_s += (hop_s - self.mean_s) / self.weight
+
+    def patience_s(self, floor_s: float) -> float:
+        """Return how long an answer to one message is waited for: three hops."""
+        return max(floor_s, 3 * self.mean_s, 2 * self.mean_s + 4 * self.deviation_s)
 
     def prior(self) -> "Hops":
         """Return what the next query begins with."""
@@ -141,6 +146,11 @@ class OwnQuery:
 
     def start(self, own: Heard) -> list[Send]:
         """Count the own share, split the ring and return the first asks."""
+        self._set_out(own)
+        return self._spread()
+
+    def _set_out(self, own: Heard) -> None:
+        """Settle how the query travels, and who is waited for."""
         request, config = self.request, self.config
         members = max(1, self.view.expected)
         self.chatter = request.chatter or config.chatter
@@ -156,10 +166,17 @@ class OwnQuery:
         self.value = own.value
         self.pending = {
             pos: Pending(member)
-            for pos, member in zip(self.view.positions, self.view.ring, strict=True)
+            for pos, member in self._expected().items()
             if pos != self.own_position
         }
         self._plan_first_repair()
+
+    def _expected(self) -> dict[int, Member]:
+        """Return who is to be counted, by position."""
+        return dict(zip(self.view.positions, self.view.ring, strict=True))
+
+    def _spread(self) -> list[Send]:
+        """Split the ring and return the first asks."""
         # No age is below 1, so nothing is cut off yet.
         parts, _ = split(
             self.view,
@@ -172,6 +189,10 @@ class OwnQuery:
             self.age_max,
             self.rng,
         )
+        return self._asks(parts)
+
+    def _asks(self, parts: list[Part]) -> list[Send]:
+        """Return the asks that hand out the parts of a split."""
         asks = []
         for part in parts:
             flags = LEAF if part.is_leaf else 0
@@ -270,6 +291,10 @@ class OwnQuery:
         member = pending.member if pending is not None else self.cut.get(pos)
         if member is not None:
             return member.name if _is_his(member, reply, sender) else None
+        return self._unlisted_name(pos)
+
+    def _unlisted_name(self, pos: int) -> str | None:
+        """Return what to call an answerer that nobody waits for; None if the view knows it."""
         if self.gone is None:
             self.gone = frozenset([position(m.name) for m in self.view if not m.expected])
         is_known = pos == self.own_position or pos in self.gone or self.view.at(pos) is not None
@@ -288,7 +313,7 @@ class OwnQuery:
         """Take in a newer view: leavers are no longer pending, joiners are."""
         self.view = view
         self.gone = None
-        expected = dict(zip(view.positions, view.ring, strict=True))
+        expected = self._expected()
         for waiting in (self.pending, self.cut):
             for pos in [p for p in waiting if p not in expected]:
                 del waiting[pos]
@@ -306,12 +331,7 @@ class OwnQuery:
 
     def repair_s(self) -> float:
         """Return the time between two repair waves: three hops, as measured."""
-        hops = self.hops
-        return max(
-            self.config.repair_floor_s,
-            3 * hops.mean_s,
-            2 * hops.mean_s + 4 * hops.deviation_s,
-        )
+        return self.hops.patience_s(self.config.repair_floor_s)
 
     @property
     def next_wave(self) -> float:
@@ -353,11 +373,13 @@ class OwnQuery:
 
     def wave(self, now: float) -> list[Send]:
         """Return the repair asks due now: each pending member whose last ask is overdue."""
-        if now < self.next_wave:
-            return []
+        return [] if now < self.next_wave else self._repair(self.pending.values(), now)
+
+    def _repair(self, silent: Iterable[Pending], now: float) -> list[Send]:
+        """Ask those of the silent who have not been asked often enough."""
         self._pace()
         wanted = self.asks_wanted()
-        due = [p for p in self.pending.values() if p.asks < wanted]
+        due = [p for p in silent if p.asks < wanted]
         due.sort(key=lambda p: (p.asks, p.member.status != ALIVE))
         self.wave_at = now + self.repair_s()
         if not due:
@@ -440,6 +462,11 @@ class OwnQuery:
         lost ask of somebody else is seen by nobody.
         """
         return self.tally.replies + self.tally.unrepaired + self.tally.repairs
+
+    @property
+    def duplicates(self) -> int:
+        """Answers that were heard before."""
+        return self.tally.duplicates
 
     def sample_ask(self) -> Ask:
         """Return an ask as this query sends them, to measure its size."""

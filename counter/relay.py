@@ -19,7 +19,7 @@ from heapq import heappop, heappush
 from random import Random
 
 from counter.config import GossipConfig
-from counter.messages import LEAF, SKIP_MAX, Ask, Reply, Stop
+from counter.messages import LEAF, SKIP_MAX, Ask, Delegate, Reply, Stop
 from counter.selection import split
 from tracker.machine import Effect, Endpoint, Send
 from tracker.members import View
@@ -90,6 +90,11 @@ class Relay:
         )
         return [Send(ask.home, reply), *onward]
 
+    def sight(self, ask: Delegate, now: float) -> tuple[int, int] | None:
+        """Return value and flags as at first sight of a query; None once it was stopped."""
+        seen = self._seen.get(ask.query) or self._remember(ask, now)
+        return None if seen.is_stopped else (seen.value, seen.flags)
+
     def stop(self, stop: Stop) -> list[Effect]:
         """Forget a query, and tell those it was passed to. A late ask for it is ignored."""
         seen = self._seen.get(stop.query)
@@ -110,7 +115,7 @@ class Relay:
         """Say when something is to be forgotten."""
         return self._expiry[0][0] if self._expiry else None
 
-    def _remember(self, ask: Ask, now: float) -> _Seen:
+    def _remember(self, ask: Ask | Delegate, now: float) -> _Seen:
         while len(self._seen) >= self.config.queries_max:
             self._seen.pop(heappop(self._expiry)[1], None)
         value, flags = self._value_of(ask.key)

@@ -216,6 +216,3 @@ class Stop:
     query: bytes
     TAG: ClassVar[int] = 6
     WIRE: ClassVar[Schema] = (wire.id16,)
-
-
-GOSSIP: Final = wire.Codec(Ask, Reply, Stop)
