@@ -154,6 +154,8 @@ class Cell(OwnQuery):
             ask.low,
             ask.high,
             messages,
+            self.asks_wanted() if self.is_done else 0,
+            *self.evidence(),
             rows,
             silent,
             cut,

@@ -355,12 +355,16 @@ class OwnQuery:
 
     def asks_wanted(self) -> int:
         """Return K: how many asks make a member's silence a proof."""
-        again = sum(self.firsts[2:]) + 2
-        before = sum(self.firsts[1 : max(1, self.waves)]) + 20
-        chance = min(0.99, again / before)
+        again, before = self.evidence()
+        chance = min(0.99, (again + 2) / (before + 20))
         members = max(2, self.view.expected)
         wanted = ceil(log(self.config.stop_epsilon / members) / log(chance))
         return min(self.config.waves_max, max(self.config.waves_min, wanted))
+
+    def evidence(self) -> tuple[int, int]:
+        """Return how many were found by a second ask or a later one, and how many by any but
+        the last."""
+        return sum(self.firsts[2:]), sum(self.firsts[1 : max(1, self.waves)])
 
     def excuse(self, now: float, lag_s: float) -> None:
         """Wait once more before anybody is blamed, if this node's own loop comes late by a wave.

@@ -39,7 +39,7 @@ from counter.messages import (
     Reply,
     Row,
 )
-from counter.query import Heard, Hops, OwnQuery
+from counter.query import Heard, Hops, OwnQuery, Pending
 from tracker.machine import Endpoint, Send
 from tracker.members import View
 
@@ -63,6 +63,7 @@ class Ward:
     heard: set[int] = field(default_factory=set)
     last: int | None = None
     messages: int = 0
+    evidence: tuple[int, int] = (0, 0)
 
     @property
     def is_open(self) -> bool:
@@ -178,9 +179,10 @@ class WideQuery(OwnQuery):
             return [back], []
         fresh = [row for row in batch.rows if self._count(row, now)]
         for pos in batch.silent:
-            if pos in self.pending:
+            pending = self.pending.get(pos)
+            if pending is not None:
                 self.proven[pos] = None
-                self.orphans.pop(pos, None)
+                self._asked(pending, batch.asks)
         for pos in batch.cut:
             pending = self.pending.pop(pos, None)
             if pending is not None:
@@ -192,7 +194,8 @@ class WideQuery(OwnQuery):
     def _note_batch(self, ward: Ward, batch: Batch, now: float) -> None:
         """Keep what a batch says of its cell; the last one that was missing closes it."""
         ward.heard.add(batch.sequence)
-        ward.messages = max(ward.messages, batch.messages)
+        if batch.messages >= ward.messages:
+            ward.messages, ward.evidence = batch.messages, (batch.again, batch.before)
         if batch.flags & DONE and ward.last is None:
             ward.last = batch.sequence
         if ward.last is None or len(ward.heard) <= ward.last or ward.is_closed:
@@ -300,12 +303,27 @@ class WideQuery(OwnQuery):
             yield charge.arc.low, charge.arc.high
 
     def _sweep(self, sends: list[Send], now: float) -> list[Send]:
-        """When nothing is open any more, whoever fell through the arcs is an orphan."""
+        """When nothing is open any more, whoever was not asked often enough is an orphan.
+
+        That is who fell through the arcs, and those of whom a head with little evidence of its
+        own said too early that they are silent.
+        """
         if not self._is_open():
-            for pos in self.pending:
-                if pos not in self.proven and pos not in self.orphans:
+            wanted = self.asks_wanted()
+            for pos, pending in self.pending.items():
+                if pending.asks < wanted and pos not in self.orphans:
                     self._orphan(pos, now)
         return sends
+
+    def _asked(self, pending: Pending, asks: int) -> None:
+        """Note that a head has asked a member so often."""
+        pending.asks = max(pending.asks, asks)
+        self.firsts += [0] * (pending.asks + 1 - len(self.firsts))
+
+    def evidence(self) -> tuple[int, int]:
+        """Return what was found by further asks, in all cells and by the origin itself."""
+        told = [OwnQuery.evidence(self), *[ward.evidence for ward in self.wards.values()]]
+        return sum([again for again, _ in told]), sum([before for _, before in told])
 
     def _is_open(self) -> bool:
         """Whether anybody stands for an arc who has not told everything."""
@@ -388,9 +406,12 @@ class WideQuery(OwnQuery):
     def _silence_is_proof(self, now: float) -> bool:
         if self._is_open():
             return False
-        proven, wanted = self.proven, self.asks_wanted()
-        unproven = [p for pos, p in self.pending.items() if pos not in proven]
-        return not unproven or (now >= self.wave_at and all(p.asks >= wanted for p in unproven))
+        wanted = self.asks_wanted()
+        return all(p.asks >= wanted for p in self.pending.values()) and self._is_overdue(now)
+
+    def _is_overdue(self, now: float) -> bool:
+        """Whether the last asks of the origin's own are past their time."""
+        return now >= self.wave_at or not any(pos in self.pending for pos in self.orphans)
 
     # -- telling ------------------------------------------------------------------------------
 

@@ -129,6 +129,7 @@ class BareWorld:
         self.nodes: dict[int, BareNode] = {}
         self.sent: Counter[str] = Counter()
         self.received: Counter[int] = Counter()
+        self.at_origin: Counter[str] = Counter()
         self.messages = self.bytes = 0
         self.answer: Answer | None = None
         self.named: list[Any] = []
@@ -266,6 +267,8 @@ class BareWorld:
                 return
             self._free_at = now + busy_s
         self.received[target] += 1
+        if target == 0:
+            self.at_origin[message.__class__.__name__] += 1
         sender: Endpoint = self.members[source].endpoint
         self._carry_out(target, self.node(target).receive(sender, message, now))
 

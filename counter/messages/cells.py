@@ -182,8 +182,10 @@ class Batch:
 
     Not a sum: an arc that was given away twice is collected twice, and only by position and
     store can the origin tell which answers it has. `silent` are positions asked often enough
-    for their silence to be proof, `cut` those that aging left out. `messages` is what the cell
-    has cost so far, as its head can tell. On the wire the identities of all rows are one byte
+    for their silence to be proof, which is `asks` times, and `cut` those that aging left out.
+    `again` of `before` is the share of members that a further ask still found: the origin judges
+    by that of all cells together. `messages` is what the cell has cost so far, as its head can
+    tell. On the wire the identities of all rows are one byte
     string and their numbers one list, a third less than an array for each.
     """
 
@@ -195,6 +197,9 @@ class Batch:
     low: int
     high: int
     messages: int
+    asks: int
+    again: int
+    before: int
     rows: tuple[Row, ...]
     silent: tuple[int, ...] = ()
     cut: tuple[int, ...] = ()
@@ -207,6 +212,9 @@ class Batch:
         wire.u8,
         _u64,
         _u64,
+        _u32,
+        wire.u8,
+        _u32,
         _u32,
         wire.blob(0, _IDENTITY.size * ROWS_MAX),
         wire.listing(wire.i64, 3 * ROWS_MAX),
@@ -228,6 +236,9 @@ class Batch:
             self.low,
             self.high & (RING - 1),
             self.messages,
+            self.asks,
+            self.again,
+            self.before,
             b"".join([_IDENTITY.pack(row[0], row[1]) for row in self.rows]),
             numbers,
             _packed(self.silent),
@@ -239,7 +250,7 @@ class Batch:
         """Return the message in the decoded array; raises FrameError."""
         fields = wire.checked(cls.WIRE, values)
         fields[5:7] = _arc(fields[5], fields[6])
-        fields[8:10] = [_rows(fields[8], fields[9])]
+        fields[11:13] = [_rows(fields[11], fields[12])]
         return cls(*fields)
 
 
