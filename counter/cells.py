@@ -5,7 +5,7 @@ asks the silent again, and it knows when silence is proof (`counter/query.py`). 
 goes on::
 
     answers for a full datagram   -> Batch
-    a repair wave                 -> Batch with what there is so far
+    half a hop after an answer    -> Batch with what there is so far
     nobody left to wait for       -> Batch with the rest, who stayed silent, and DONE
     an answer after that          -> Batch with it, DONE again
     Batch                         -> again every T, until its Back
@@ -16,6 +16,7 @@ The ages in a cell count from its head; in a batch they count from the origin.
 """
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final
 
 from counter.arcs import least_age
@@ -62,6 +63,7 @@ class Cell(OwnQuery):
     sequence: int = 0
     is_done: bool = False
     is_over: bool = False
+    tell_at: float = inf
     room_bytes: int = BATCH_ROOM_BYTES
     rows: list[Row] = field(default_factory=list)
     unconfirmed: dict[int, _Unconfirmed] = field(default_factory=dict)
@@ -77,7 +79,10 @@ class Cell(OwnQuery):
         self.age_max = min(AGE_MAX, hops_left)
         self.depth = min(least_age(len(self.pending) + 1, self.chatter, self.visits), hops_left)
         self._plan_first_repair()
-        self._add((self.own_position, own.store, own.epoch, own.value, self.ask.age, _flags(own)))
+        self._add(
+            (self.own_position, own.store, own.epoch, own.value, self.ask.age, _flags(own)),
+            self.started,
+        )
 
     def _expected(self) -> dict[int, Member]:
         ask, view = self.ask, self.view
@@ -125,9 +130,11 @@ class Cell(OwnQuery):
 
     # -- telling ------------------------------------------------------------------------------
 
-    def _add(self, row: Row, now: float = 0.0) -> list[Send]:
+    def _add(self, row: Row, now: float) -> list[Send]:
         size = row_bytes(row)
         sends = self._tell(now) if size > self.room_bytes else []
+        if not self.rows:
+            self.tell_at = now + max(self.config.settle_floor_s, self.hops.mean_s / 2)
         self.rows.append(row)
         self.room_bytes -= size
         return sends
@@ -140,7 +147,8 @@ class Cell(OwnQuery):
         cut: tuple[int, ...] = (),
     ) -> list[Send]:
         """Return a batch with the rows at hand."""
-        rows, self.rows, self.room_bytes = tuple(self.rows), [], BATCH_ROOM_BYTES
+        rows, self.rows = tuple(self.rows), []
+        self.room_bytes, self.tell_at = BATCH_ROOM_BYTES, inf
         if self.sequence > SEQUENCE_MAX:
             self.is_over = True
             return []
@@ -190,8 +198,9 @@ class Cell(OwnQuery):
         if not self.is_done:
             self.excuse(now, lag_s)
             sends = self.look(now)
-        if not self.is_done and now >= self.next_wave:
-            sends += self._tell(now) if self.rows else []
+        if now >= self.tell_at:
+            sends += self._tell(now)
+        if not self.is_done:
             sends += self.wave(now)
         for waiting in self.unconfirmed.values():
             if waiting.due <= now:
@@ -205,7 +214,7 @@ class Cell(OwnQuery):
     def next_due(self) -> float:
         """Say when `tick` is wanted next."""
         due = float("inf") if self.is_done else self.next_deadline()
-        return min([due, *[waiting.due for waiting in self.unconfirmed.values()]])
+        return min([due, self.tell_at, *[waiting.due for waiting in self.unconfirmed.values()]])
 
 
 def _flags(own: Heard) -> int:

@@ -91,6 +91,7 @@ class Delegation:
 
     brief: Brief
     charges_max: int
+    direct_max: int
     rng: Random
     charges: dict[int, Charge] = field(default_factory=dict)
     alone: list[int] = field(default_factory=list)
@@ -111,6 +112,9 @@ class Delegation:
             return []
         hops_left = self.brief.age_max - self.brief.age
         low, high, skip, late = arc.low, arc.high, arc.skip, arc.late
+        begin, end = view.span(low, high)
+        if arc.generation and end - begin <= self.direct_max:
+            return self._ask_each(view, arc, now)
         parts, _ = split(view, low, high, skip, late, chatter, visits, hops_left, self.rng)
         sends = [self._hand(view, part, arc.generation, now, pause_s) for part in parts]
         sent = [send for send in sends if send is not None]
@@ -118,6 +122,18 @@ class Delegation:
         room = max(0, CHILDREN_MAX - len(self.children))
         self.children += [send.to for send in sent[:room]]  # type: ignore[misc]
         return sent
+
+    def _ask_each(self, view: View, arc: Arc, now: float) -> list[Send]:
+        """Ask every member of an arc that is too small to look for one more head for it."""
+        begin, end = view.span(arc.low, arc.high)
+        sends = []
+        for pos, member in zip(view.positions[begin:end], view.ring[begin:end], strict=True):
+            if pos not in arc.skip:
+                self.alone.append(pos)
+                part = Part(member, 1, 1, 1, (), (), True)
+                sends.append(Send(member.endpoint, self._ask(part, now)))
+        self.messages += len(sends)
+        return sends
 
     def _hand(
         self, view: View, part: Part, generation: int, now: float, pause_s: float

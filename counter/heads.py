@@ -146,7 +146,7 @@ class Heads:
             ask.age_max,
             now + ask.budget_ms / 1000,
         )
-        delegation = Delegation(brief, self.config.arcs_max, self._rng)
+        delegation = Delegation(brief, self.config.arcs_max, self.config.direct_max, self._rng)
         self._delegations[ask.query, ask.share] = delegation
         arc = Arc(ask.low, ask.high, skip, ask.late)
         return effects + list[Effect](delegation.spread(view, arc, now, self._pause_s()))

@@ -99,7 +99,7 @@ class WideQuery(OwnQuery):
             self.age_max,
             self.deadline,
         )
-        self.delegation = Delegation(brief, self.config.arcs_max, self.rng)
+        self.delegation = Delegation(brief, self.config.arcs_max, self.config.direct_max, self.rng)
 
     def _spread(self) -> list[Send]:
         return self._give_away(Arc(0, RING, (self.own_position,)), self.started)
