@@ -64,6 +64,7 @@ class Cell(OwnQuery):
     is_done: bool = False
     is_over: bool = False
     tell_at: float = inf
+    tellings: int = 0
     room_bytes: int = BATCH_ROOM_BYTES
     rows: list[Row] = field(default_factory=list)
     unconfirmed: dict[int, _Unconfirmed] = field(default_factory=dict)
@@ -134,7 +135,8 @@ class Cell(OwnQuery):
         size = row_bytes(row)
         sends = self._tell(now) if size > self.room_bytes else []
         if not self.rows:
-            self.tell_at = now + max(self.config.settle_floor_s, self.hops.mean_s / 2)
+            settle_s = max(self.config.settle_floor_s, self.hops.mean_s / 2)
+            self.tell_at = now + min(settle_s * 2 ** max(0, self.tellings - 4), self.repair_s())
         self.rows.append(row)
         self.room_bytes -= size
         return sends
@@ -199,6 +201,7 @@ class Cell(OwnQuery):
             self.excuse(now, lag_s)
             sends = self.look(now)
         if now >= self.tell_at:
+            self.tellings += 1
             sends += self._tell(now)
         if not self.is_done:
             sends += self.wave(now)

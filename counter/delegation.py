@@ -21,6 +21,9 @@ from counter.selection import Part, split
 from tracker.machine import Endpoint, Send
 from tracker.members import Member, View, position
 
+DIRECT_PART: Final = 32
+"""One member in so many may be asked directly by the origin, or it would hear too many."""
+
 TRIES_MAX: Final = 2
 """Times a head is asked before its arc is split anew."""
 
@@ -92,6 +95,7 @@ class Delegation:
     brief: Brief
     charges_max: int
     direct_max: int
+    direct_left: int
     rng: Random
     charges: dict[int, Charge] = field(default_factory=dict)
     alone: list[int] = field(default_factory=list)
@@ -113,8 +117,11 @@ class Delegation:
         hops_left = self.brief.age_max - self.brief.age
         low, high, skip, late = arc.low, arc.high, arc.skip, arc.late
         begin, end = view.span(low, high)
-        if arc.generation and end - begin <= self.direct_max:
-            return self._ask_each(view, arc, now)
+        if arc.generation:
+            if end - begin <= min(self.direct_max, self.direct_left):
+                return self._ask_each(view, arc, now)
+            # A head of its own for fewer would cost more than it saves.
+            chatter = min(chatter, max(1, 2 * (end - begin) // self.direct_max))
         parts, _ = split(view, low, high, skip, late, chatter, visits, hops_left, self.rng)
         sends = [self._hand(view, part, arc.generation, now, pause_s) for part in parts]
         sent = [send for send in sends if send is not None]
@@ -130,6 +137,7 @@ class Delegation:
         for pos, member in zip(view.positions[begin:end], view.ring[begin:end], strict=True):
             if pos not in arc.skip:
                 self.alone.append(pos)
+                self.direct_left -= 1
                 part = Part(member, 1, 1, 1, (), (), True)
                 sends.append(Send(member.endpoint, self._ask(part, now)))
         self.messages += len(sends)

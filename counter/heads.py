@@ -18,7 +18,7 @@ from typing import Final
 
 from counter.cells import Cell
 from counter.config import GossipConfig
-from counter.delegation import Arc, Brief, Delegation
+from counter.delegation import DIRECT_PART, Arc, Brief, Delegation
 from counter.messages import (
     DECREASED,
     REFUSED,
@@ -146,7 +146,14 @@ class Heads:
             ask.age_max,
             now + ask.budget_ms / 1000,
         )
-        delegation = Delegation(brief, self.config.arcs_max, self.config.direct_max, self._rng)
+        begin, end = view.span(ask.low, ask.high)
+        delegation = Delegation(
+            brief,
+            self.config.arcs_max,
+            self.config.direct_max,
+            (end - begin) // DIRECT_PART,
+            self._rng,
+        )
         self._delegations[ask.query, ask.share] = delegation
         arc = Arc(ask.low, ask.high, skip, ask.late)
         return effects + list[Effect](delegation.spread(view, arc, now, self._pause_s()))

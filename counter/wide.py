@@ -24,7 +24,7 @@ from typing import Final
 
 from counter.arcs import least_age
 from counter.config import GossipConfig
-from counter.delegation import GENERATIONS_MAX, Arc, Brief, Charge, Delegation
+from counter.delegation import DIRECT_PART, GENERATIONS_MAX, Arc, Brief, Charge, Delegation
 from counter.messages import (
     COLLECTS,
     DECREASED,
@@ -99,7 +99,13 @@ class WideQuery(OwnQuery):
             self.age_max,
             self.deadline,
         )
-        self.delegation = Delegation(brief, self.config.arcs_max, self.config.direct_max, self.rng)
+        self.delegation = Delegation(
+            brief,
+            self.config.arcs_max,
+            self.config.direct_max,
+            len(self.pending) // DIRECT_PART,
+            self.rng,
+        )
 
     def _spread(self) -> list[Send]:
         return self._give_away(Arc(0, RING, (self.own_position,)), self.started)
