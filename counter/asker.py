@@ -207,7 +207,7 @@ class Asker:
         asked = self._by_id.get(batch.query)
         if asked is None or not isinstance(asked.query, WideQuery):
             self.strangers += 1
-            return [Send(sender, Back(batch.query, batch.cell, batch.sequence))]
+            return [Send(sender, Back(batch.query, batch.cell, batch.sequence, 0))]
         query = asked.query
         sends, fresh = query.batched(batch, sender, now)
         for _, store, _, value, _, flags in fresh:

@@ -41,7 +41,7 @@ from counter.selection import split
 from tracker.machine import Endpoint, Send
 from tracker.members import Member, View
 
-BATCH_TRIES_MAX: Final = 8
+BATCH_TRIES_MAX: Final = 10
 
 
 @dataclass(slots=True)
@@ -65,6 +65,7 @@ class Cell(OwnQuery):
     is_over: bool = False
     tell_at: float = inf
     tellings: int = 0
+    asks_advised: int = 0
     room_bytes: int = BATCH_ROOM_BYTES
     rows: list[Row] = field(default_factory=list)
     unconfirmed: dict[int, _Unconfirmed] = field(default_factory=dict)
@@ -123,6 +124,11 @@ class Cell(OwnQuery):
         """Take the word that a batch has come."""
         if self.unconfirmed.pop(back.sequence, None) is not None:
             self.backs += 1
+            self.asks_advised = back.asks
+
+    def asks_wanted(self) -> int:
+        """Return K, which is not less than what the evidence of all cells asks for."""
+        return max(OwnQuery.asks_wanted(self), min(self.asks_advised, self.config.waves_max))
 
     def follow(self, view: View) -> None:
         """Take in a newer view. Once all is told, whoever joins is the origin's business."""

@@ -74,7 +74,7 @@ class Heads:
         is_cell = end - begin - len(ask.skip) <= self.config.cell_members_max
         if not self._has_room(ask, is_cell, end - begin):
             self.refused += 1
-            return [Send(sender, Ack(ask.query, ask.share, 0, REFUSED, ask.low, ask.high, ()))]
+            return [Send(sender, _refusal(ask))]
         heappush(self._expiry, (now + ask.budget_ms / 1000 + self.config.memory_s, share))
         if is_cell:
             return self._collect(sender, ask, sight, view, now)
@@ -213,8 +213,11 @@ class Heads:
         for query, cells in list(self.collected.items()):
             for cell in cells:
                 effects += cell.tick(now, lag_s)
-            if any(cell.is_over for cell in cells):
-                self._drop(query, [cell for cell in cells if not cell.is_over])
+            for cell in [cell for cell in cells if cell.is_over]:
+                # What it has acknowledged it does not do: who asks after it must hear that.
+                ask = cell.ask
+                self._acks[query, ask.share] = _refusal(ask)
+                self._drop(query, [other for other in self.collected[query] if other is not cell])
         while self._expiry and self._expiry[0][0] <= now:
             self._forget(heappop(self._expiry)[1])
         return effects
@@ -246,3 +249,7 @@ class Heads:
     def _pause_s(self) -> float:
         """Return how long an acknowledgement is waited for: three hops, as measured."""
         return self._hops.patience_s(self.config.repair_floor_s)
+
+
+def _refusal(ask: Delegate) -> Ack:
+    return Ack(ask.query, ask.share, 0, REFUSED, ask.low, ask.high, ())

@@ -16,7 +16,6 @@ K = ceil(ln(epsilon / n) / ln p), so that a living member is missed in at most e
 queries. Repair by the one who wants the answer, end to end: Saltzer, Reed and Clark 1984.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import ceil, log
 from random import Random
@@ -377,20 +376,22 @@ class OwnQuery:
 
     def wave(self, now: float) -> list[Send]:
         """Return the repair asks due now: each pending member whose last ask is overdue."""
-        return [] if now < self.next_wave else self._repair(self.pending.values(), now)
-
-    def _repair(self, silent: Iterable[Pending], now: float) -> list[Send]:
-        """Ask those of the silent who have not been asked often enough."""
+        if now < self.next_wave:
+            return []
         self._pace()
         wanted = self.asks_wanted()
-        due = [p for p in silent if p.asks < wanted]
+        due = [p for p in self.pending.values() if p.asks < wanted]
         due.sort(key=lambda p: (p.asks, p.member.status != ALIVE))
         self.wave_at = now + self.repair_s()
+        return self._repair(due[: self.asks_max], now)
+
+    def _repair(self, due: list[Pending], now: float) -> list[Send]:
+        """Ask each of these once more, by itself."""
         if not due:
             return []
         self.waves += 1
         asks = []
-        for pending in due[: self.asks_max]:
+        for pending in due:
             pending.asks += 1
             while len(self.firsts) <= pending.asks:
                 self.firsts.append(0)

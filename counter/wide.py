@@ -43,6 +43,13 @@ from counter.query import Heard, Hops, OwnQuery, Pending
 from tracker.machine import Endpoint, Send
 from tracker.members import View
 
+ASKS_PART: Final = 64
+"""One member in so many may be asked by one wave of a very large cluster."""
+
+ENOUGH_SHARE: Final = 0.9
+"""A head that asked this share of the asks wanted by now has proven its silent: the wanted
+number moves a little with each batch, and may not open again what is settled."""
+
 PROBES_MAX: Final = 3
 """Times a head that fell silent is asked whether it is there."""
 
@@ -77,7 +84,10 @@ class WideQuery(OwnQuery):
 
     delegation: Delegation = field(init=False)
     wards: dict[int, Ward] = field(default_factory=dict)
-    orphans: dict[int, None] = field(default_factory=dict)
+    orphans: dict[int, float] = field(default_factory=dict)
+    """When each may be asked again."""
+    window_until: float = 0.0
+    window_left: int = 0
     proven: dict[int, None] = field(default_factory=dict)
     ignored: Hops = field(default_factory=lambda: Hops(0.0, 0.0))
     repeats: int = 0
@@ -89,6 +99,7 @@ class WideQuery(OwnQuery):
         OwnQuery._set_out(self, own)
         self.wave_at = inf
         self.is_plan_due = False
+        self.asks_max = max(self.asks_max, len(self.pending) // ASKS_PART)
         brief = Brief(
             self.id,
             self.request.key,
@@ -128,8 +139,8 @@ class WideQuery(OwnQuery):
         return sends
 
     def _orphan(self, pos: int, at: float) -> None:
-        self.orphans.setdefault(pos)
-        self.wave_at = min(self.wave_at, at)
+        if self.orphans.setdefault(pos, at) == at:
+            self.wave_at = min(self.wave_at, at)
 
     # -- hearing ------------------------------------------------------------------------------
 
@@ -180,22 +191,31 @@ class WideQuery(OwnQuery):
         arc = Arc(batch.low, batch.high, ())
         ward = self._ward(batch.share, batch.cell, arc, sender, charge, True, now)
         self.relayed += 2
-        back = Send(sender, Back(self.id, batch.cell, batch.sequence))
         if ward is not None and batch.sequence in ward.heard:
-            return [back], []
+            return [self._back(batch, sender)], []
         fresh = [row for row in batch.rows if self._count(row, now)]
+        is_proof = batch.asks >= self.asks_wanted() * ENOUGH_SHARE
         for pos in batch.silent:
             pending = self.pending.get(pos)
-            if pending is not None:
+            if pending is None or pos in self.proven:
+                continue
+            if is_proof:
                 self.proven[pos] = None
+            else:
+                # Its head had little evidence of its own: the origin asks what is left to ask.
                 self._asked(pending, batch.asks)
+                self._orphan(pos, now)
         for pos in batch.cut:
             pending = self.pending.pop(pos, None)
             if pending is not None:
                 self.cut[pos] = pending.member
         if ward is not None:
             self._note_batch(ward, batch, now)
-        return self._sweep([back], now), fresh
+        return self._sweep([self._back(batch, sender)], now), fresh
+
+    def _back(self, batch: Batch, sender: Endpoint) -> Send:
+        asks = self.asks_wanted()
+        return Send(sender, Back(self.id, batch.cell, batch.sequence, asks))
 
     def _note_batch(self, ward: Ward, batch: Batch, now: float) -> None:
         """Keep what a batch says of its cell; the last one that was missing closes it."""
@@ -265,6 +285,8 @@ class WideQuery(OwnQuery):
             arc = Arc(arc.low, arc.high, arc.skip, late, generation)
             ward = self.wards[share] = Ward(share, arc, sender, 0.0, is_collected)
             self.children.append(sender)
+            if charge is None:
+                self._has_spoken(arc, now)
             for pos in arc.skip:
                 # Who is left out of a cell has answered the origin by itself, or should have.
                 if is_collected and pos in self.pending:
@@ -276,6 +298,15 @@ class WideQuery(OwnQuery):
         ward.probes = 0
         ward.due = now + self._patience_s(ward)
         return ward
+
+    def _has_spoken(self, part: Arc, now: float) -> None:
+        """Whoever was given a part of a charge was given it by its head, which is there then."""
+        for share, charge in list(self.delegation.charges.items()):
+            whole = charge.arc
+            if whole.low <= part.low and part.high <= whole.high:
+                del self.delegation.charges[share]
+                arc = Arc(whole.low, whole.high, whole.skip)
+                self._ward(share, 0, arc, charge.head.endpoint, charge, False, now)
 
     def _patience_s(self, ward: Ward) -> float:
         """Return how long a head may say nothing before it is asked whether it is there."""
@@ -309,15 +340,10 @@ class WideQuery(OwnQuery):
             yield charge.arc.low, charge.arc.high
 
     def _sweep(self, sends: list[Send], now: float) -> list[Send]:
-        """When nothing is open any more, whoever was not asked often enough is an orphan.
-
-        That is who fell through the arcs, and those of whom a head with little evidence of its
-        own said too early that they are silent.
-        """
+        """When nothing is open any more, whoever fell through the arcs is an orphan."""
         if not self._is_open():
-            wanted = self.asks_wanted()
-            for pos, pending in self.pending.items():
-                if pending.asks < wanted and pos not in self.orphans:
+            for pos in self.pending:
+                if pos not in self.proven and pos not in self.orphans:
                     self._orphan(pos, now)
         return sends
 
@@ -383,10 +409,26 @@ class WideQuery(OwnQuery):
                 sends += self._lose(ward, now)
         self._sweep(sends, now)
         if now >= self.wave_at:
-            self.orphans = {pos: None for pos in self.orphans if pos in self.pending}
-            sends += self._repair([self.pending[pos] for pos in self.orphans], now)
-            if not self.orphans:
-                self.wave_at = inf
+            sends += self._ask_orphans(now, pause_s)
+        return sends
+
+    def _ask_orphans(self, now: float, pause_s: float) -> list[Send]:
+        """Ask the orphans whose last ask is overdue, at most `asks_max` in each pause."""
+        if now >= self.window_until:
+            self.window_until, self.window_left = now + pause_s, self.asks_max
+            self._pace()
+        pending, wanted = self.pending, self.asks_wanted()
+        self.orphans = {p: at for p, at in self.orphans.items() if p in pending}
+        due = [p for p, at in self.orphans.items() if at <= now and pending[p].asks < wanted]
+        due.sort(key=lambda pos: pending[pos].asks)
+        asked = due[: self.window_left]
+        sends = self._repair([pending[pos] for pos in asked], now)
+        self.window_left -= len(asked)
+        for pos in asked:
+            self.orphans[pos] = now + pause_s
+        self.wave_at = min([at for at in self.orphans.values() if at > now], default=inf)
+        if len(asked) < len(due):
+            self.wave_at = min(self.wave_at, self.window_until)
         return sends
 
     def _probe(self, ward: Ward, now: float) -> Delegate:
@@ -412,12 +454,12 @@ class WideQuery(OwnQuery):
     def _silence_is_proof(self, now: float) -> bool:
         if self._is_open():
             return False
-        wanted = self.asks_wanted()
-        return all(p.asks >= wanted for p in self.pending.values()) and self._is_overdue(now)
-
-    def _is_overdue(self, now: float) -> bool:
-        """Whether the last asks of the origin's own are past their time."""
-        return now >= self.wave_at or not any(pos in self.pending for pos in self.orphans)
+        wanted, ready_at = self.asks_wanted(), self.orphans
+        return all(
+            pending.asks >= wanted and ready_at.get(pos, now) <= now
+            for pos, pending in self.pending.items()
+            if pos not in self.proven
+        )
 
     # -- telling ------------------------------------------------------------------------------
 

@@ -230,8 +230,8 @@ class BareWorld:
         for effect in effects:
             if effect.__class__ is not Send:
                 continue
-            to: Any = effect.to  # type: ignore[union-attr]
-            message = effect.message  # type: ignore[union-attr]
+            to: Any = effect.to
+            message = effect.message
             if to.__class__ is int:
                 self._tell(message)
                 continue

@@ -270,13 +270,18 @@ def _rows(identities: bytes, numbers: tuple[int, ...]) -> tuple[Row, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Back:
-    """The batch has come, and need not be sent again."""
+    """The batch has come, and need not be sent again.
+
+    `asks` is how many asks make silence a proof, by the evidence of all cells so far; a head
+    asks no less often. 0 where the origin has nothing to say.
+    """
 
     query: bytes
     cell: int
     sequence: int
+    asks: int
     TAG: ClassVar[int] = 5
-    WIRE: ClassVar[Schema] = (wire.id16, _u32, wire.integer(0, SEQUENCE_MAX))
+    WIRE: ClassVar[Schema] = (wire.id16, _u32, wire.integer(0, SEQUENCE_MAX), wire.u8)
 
 
 def row_bytes(row: Row) -> int:
