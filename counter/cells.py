@@ -15,6 +15,7 @@ The rule: a batch is acknowledged before it is forgotten, and an answer stands i
 The ages in a cell count from its head; in a batch they count from the origin.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import inf
 from typing import Final
@@ -34,6 +35,8 @@ from counter.messages import (
     Delegate,
     Reply,
     Row,
+    packed_positions,
+    packed_rows,
     row_bytes,
 )
 from counter.query import Heard, OwnQuery
@@ -151,11 +154,11 @@ class Cell(OwnQuery):
         self,
         now: float,
         flags: int = 0,
-        silent: tuple[int, ...] = (),
-        cut: tuple[int, ...] = (),
+        silent: Iterable[int] = (),
+        cut: Iterable[int] = (),
     ) -> list[Send]:
         """Return a batch with the rows at hand."""
-        rows, self.rows = tuple(self.rows), []
+        rows, self.rows = self.rows, []
         self.room_bytes, self.tell_at = BATCH_ROOM_BYTES, inf
         if self.sequence > SEQUENCE_MAX:
             self.is_over = True
@@ -172,9 +175,9 @@ class Cell(OwnQuery):
             messages,
             self.asks_wanted() if self.is_done else 0,
             *self.evidence(),
-            rows,
-            silent,
-            cut,
+            *packed_rows(rows),
+            packed_positions(silent),
+            packed_positions(cut),
         )
         self.unconfirmed[self.sequence] = _Unconfirmed(batch, now + self.repair_s())
         self.sequence += 1
@@ -195,8 +198,8 @@ class Cell(OwnQuery):
                 sends += self._tell(now)
             count = self.room_bytes // POSITION_BYTES
             page, named = named[:count], named[count:]
-            silent = tuple([pos for pos, is_silent in page if is_silent])
-            cut = tuple([pos for pos, is_silent in page if not is_silent])
+            silent = [pos for pos, is_silent in page if is_silent]
+            cut = [pos for pos, is_silent in page if not is_silent]
             sends += self._tell(now, 0 if named else DONE, silent, cut)
         return sends or self._tell(now, DONE)
 

@@ -38,6 +38,7 @@ from counter.messages import (
     Query,
     Reply,
     Row,
+    positions_in,
 )
 from counter.query import Heard, Hops, OwnQuery, Pending
 from tracker.machine import Endpoint, Send
@@ -193,9 +194,9 @@ class WideQuery(OwnQuery):
         self.relayed += 2
         if ward is not None and batch.sequence in ward.heard:
             return [self._back(batch, sender)], []
-        fresh = [row for row in batch.rows if self._count(row, now)]
+        fresh = [row for row in batch.rows() if self._count(row, now)]
         is_proof = batch.asks >= self.asks_wanted() * ENOUGH_SHARE
-        for pos in batch.silent:
+        for pos in positions_in(batch.silent):
             pending = self.pending.get(pos)
             if pending is None or pos in self.proven:
                 continue
@@ -205,7 +206,7 @@ class WideQuery(OwnQuery):
                 # Its head had little evidence of its own: the origin asks what is left to ask.
                 self._asked(pending, batch.asks)
                 self._orphan(pos, now)
-        for pos in batch.cut:
+        for pos in positions_in(batch.cut):
             pending = self.pending.pop(pos, None)
             if pending is not None:
                 self.cut[pos] = pending.member

@@ -11,7 +11,7 @@ mean `jitter_s`, and is lost independently of all others; who is silent takes it
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from math import ceil, log
 from random import Random
@@ -24,7 +24,7 @@ from counter.query import OwnQuery
 from loadtest.simulation.agenda import Agenda
 from tracker.errors import ConfigError
 from tracker.machine import Effect, Endpoint, Send
-from tracker.members import Member, View
+from tracker.members import SUSPECT, Member, View
 from tracker.wire import DATAGRAM_BYTES_MAX
 
 NODES_MAX: Final = 1_000_000
@@ -161,6 +161,16 @@ class BareWorld:
         self._aimed.pop(number, None)
         self.silent.discard(number)
 
+    def doubt(self, numbers: Iterable[int]) -> None:
+        """List some members as suspect, before the first query."""
+        for number in numbers:
+            self.members[number] = self.members[number].became(SUSPECT)
+        self.view = View({member.name: member for member in self.members})
+
+    def cancel(self) -> None:
+        """Let the origin's client want no more."""
+        self._carry_out(0, self.node(0).asker.cancel(_LINK, 1, self.agenda.now))
+
     def at(self, time: float, action: Callable[[], None]) -> None:
         """Do something at a time of the world."""
         self.agenda.at(time, action)
@@ -181,16 +191,29 @@ class BareWorld:
         rows: bool = False,
     ) -> Outcome:
         """Let n0 ask, and carry everything until its answer has ended."""
-        request = Query(1, KEY, chatter, visits, age_max, deadline_ms, UNTIL_ALL, 0, 0, rows)
         began = self.agenda.now
-        origin = self.node(0)
-        self._carry_out(0, origin.ask(request, began))
-        query = self.query() if self.answer is None else None
+        query = self.start(
+            chatter=chatter, visits=visits, age_max=age_max, deadline_ms=deadline_ms, rows=rows
+        )
         answered = self.agenda.run_until(lambda: self.answer is not None, began + RUN_S_MAX)
         assert answered, "every query has a deadline"
         assert self.answer is not None
         stopped = self.agenda.now
         return self._outcome(query, began, stopped)
+
+    def start(
+        self,
+        *,
+        chatter: int = 0,
+        visits: int = 0,
+        age_max: int = 0,
+        deadline_ms: int = 20_000,
+        rows: bool = False,
+    ) -> OwnQuery | None:
+        """Let n0 ask; returns the query, None if it has ended at once."""
+        request = Query(1, KEY, chatter, visits, age_max, deadline_ms, UNTIL_ALL, 0, 0, rows)
+        self._carry_out(0, self.node(0).ask(request, self.agenda.now))
+        return self.query() if self.answer is None else None
 
     def drain(self, seconds: float = RUN_S_MAX) -> None:
         """Let everything that is still under way arrive, and every timer pass."""

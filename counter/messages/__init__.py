@@ -19,6 +19,9 @@ from counter.messages.cells import Back as Back
 from counter.messages.cells import Batch as Batch
 from counter.messages.cells import Delegate as Delegate
 from counter.messages.cells import Row as Row
+from counter.messages.cells import packed_positions as packed_positions
+from counter.messages.cells import packed_rows as packed_rows
+from counter.messages.cells import positions_in as positions_in
 from counter.messages.cells import row_bytes as row_bytes
 from counter.messages.datagrams import DECREASED as DECREASED
 from counter.messages.datagrams import LATE_MAX as LATE_MAX

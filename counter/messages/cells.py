@@ -6,7 +6,7 @@ for dozens of members, so they are frozen, and their schemas are asked for every
 A `Delegate` is answered by an `Ack`, a `Batch` by a `Back`; either is sent again until it is.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from struct import Struct
 from typing import Any, ClassVar, Final
@@ -46,21 +46,14 @@ _IDENTITY = Struct(">Q8s")
 _POSITION = Struct(">Q")
 
 
-def _positions(count_max: int) -> Callable[[Any], tuple[int, ...]]:
-    """Make a check for positions, 8 bytes each, end to end."""
-    check_bytes = wire.blob(0, POSITION_BYTES * count_max)
-
-    def check(value: Any) -> tuple[int, ...]:
-        body = check_bytes(value)
-        if len(body) % POSITION_BYTES:
-            raise FrameError(f"wanted positions of 8 bytes, got {len(body)} bytes")
-        return tuple([pos for (pos,) in _POSITION.iter_unpack(body)])
-
-    return check
-
-
-def _packed(positions: tuple[int, ...]) -> bytes:
+def packed_positions(positions: Iterable[int]) -> bytes:
+    """Return positions as they stand in a batch: 8 bytes each, end to end."""
     return b"".join([_POSITION.pack(pos) for pos in positions])
+
+
+def positions_in(packed: bytes) -> list[int]:
+    """Return the positions that were packed."""
+    return [pos for (pos,) in _POSITION.iter_unpack(packed)]
 
 
 def _arc(low: int, high: int) -> tuple[int, int]:
@@ -181,12 +174,12 @@ class Batch:
     """Answers that a head has collected, each by itself, and who stayed silent.
 
     Not a sum: an arc that was given away twice is collected twice, and only by position and
-    store can the origin tell which answers it has. `silent` are positions asked often enough
-    for their silence to be proof, which is `asks` times, and `cut` those that aging left out.
-    `again` of `before` is the share of members that a further ask still found: the origin judges
-    by that of all cells together. `messages` is what the cell has cost so far, as its head can
-    tell. On the wire the identities of all rows are one byte
-    string and their numbers one list, a third less than an array for each.
+    store can the origin tell which answers it has. `identities` are position and store of each
+    answer, 16 bytes end to end; `numbers` its epoch, its value, and its age with its flags times
+    256: a third less than an array for each. `silent` are positions, 8 bytes each, asked so often
+    (`asks`) that silence is proof, `cut` those that aging left out. `again` of `before` is the
+    share of members that a further ask still found: the origin judges by that of all cells
+    together. `messages` is what the cell has cost so far, as its head can tell.
     """
 
     query: bytes
@@ -200,9 +193,10 @@ class Batch:
     asks: int
     again: int
     before: int
-    rows: tuple[Row, ...]
-    silent: tuple[int, ...] = ()
-    cut: tuple[int, ...] = ()
+    identities: bytes
+    numbers: tuple[int, ...]
+    silent: bytes
+    cut: bytes
     TAG: ClassVar[int] = 4
     WIRE: ClassVar[Schema] = (
         wire.id16,
@@ -218,15 +212,12 @@ class Batch:
         _u32,
         wire.blob(0, _IDENTITY.size * ROWS_MAX),
         wire.listing(wire.i64, 3 * ROWS_MAX),
-        _positions(NAMED_MAX),
-        _positions(NAMED_MAX),
+        wire.blob(0, POSITION_BYTES * NAMED_MAX),
+        wire.blob(0, POSITION_BYTES * NAMED_MAX),
     )
 
     def to_wire(self) -> tuple[Any, ...]:
-        """Return the fields as they travel; age and flags of a row are one number."""
-        numbers: list[int] = []
-        for _, _, epoch, value, age, flags in self.rows:
-            numbers += (epoch, value, flags << 8 | age)
+        """Return the fields as they travel."""
         return (
             self.query,
             self.share,
@@ -239,10 +230,10 @@ class Batch:
             self.asks,
             self.again,
             self.before,
-            b"".join([_IDENTITY.pack(row[0], row[1]) for row in self.rows]),
-            numbers,
-            _packed(self.silent),
-            _packed(self.cut),
+            self.identities,
+            self.numbers,
+            self.silent,
+            self.cut,
         )
 
     @classmethod
@@ -250,22 +241,46 @@ class Batch:
         """Return the message in the decoded array; raises FrameError."""
         fields = wire.checked(cls.WIRE, values)
         fields[5:7] = _arc(fields[5], fields[6])
-        fields[11:13] = [_rows(fields[11], fields[12])]
-        return cls(*fields)
+        batch = cls(*fields)
+        _check_rows(batch.identities, batch.numbers)
+        if len(batch.silent) % POSITION_BYTES or len(batch.cut) % POSITION_BYTES:
+            raise FrameError("wanted positions of 8 bytes each")
+        return batch
+
+    def rows(self) -> list[Row]:
+        """Return the answers."""
+        numbers = self.numbers
+        marks = [divmod(mark, 256) for mark in numbers[2::3]]
+        return [
+            (pos, store, epoch, value, age, flags)
+            for (pos, store), epoch, value, (flags, age) in zip(
+                _IDENTITY.iter_unpack(self.identities),
+                numbers[::3],
+                numbers[1::3],
+                marks,
+                strict=True,
+            )
+        ]
 
 
-def _rows(identities: bytes, numbers: tuple[int, ...]) -> tuple[Row, ...]:
+def packed_rows(rows: Iterable[Row]) -> tuple[bytes, tuple[int, ...]]:
+    """Return answers as they stand in a batch: identities and numbers."""
+    identities: list[bytes] = []
+    numbers: list[int] = []
+    for pos, store, epoch, value, age, flags in rows:
+        identities.append(_IDENTITY.pack(pos, store))
+        numbers += (epoch, value, flags << 8 | age)
+    return b"".join(identities), tuple(numbers)
+
+
+def _check_rows(identities: bytes, numbers: tuple[int, ...]) -> None:
     count = len(identities) // _IDENTITY.size
     if len(identities) != count * _IDENTITY.size or len(numbers) != 3 * count:
         raise FrameError(f"wanted rows, got {len(identities)} bytes and {len(numbers)} numbers")
-    rows: list[Row] = []
-    for (pos, store), epoch, value, mark in zip(
-        _IDENTITY.iter_unpack(identities), numbers[::3], numbers[1::3], numbers[2::3], strict=True
-    ):
-        if not (0 <= epoch < 2**32 and 0 <= mark < 2**16):
-            raise FrameError(f"wanted an epoch and an age, got {epoch} and {mark}")
-        rows.append((pos, store, epoch, value, mark & 255, mark >> 8))
-    return tuple(rows)
+    if not all(0 <= epoch < 2**32 for epoch in numbers[::3]):
+        raise FrameError("an epoch beyond 2^32")
+    if not all(0 <= mark < 2**16 for mark in numbers[2::3]):
+        raise FrameError("an age or flags beyond 255")
 
 
 @dataclass(frozen=True, slots=True)
