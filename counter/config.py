@@ -69,10 +69,10 @@ class GossipConfig:
             raise ConfigError(f"waves-min is {self.waves_min}, needs 1 to {self.waves_max}")
         if self.cell_members_max < 2:
             raise ConfigError(f"cell-members-max is {self.cell_members_max}, needs at least 2")
-        for name in ("cells_max", "arcs_max", "direct_max"):
-            if getattr(self, name) < 1:
+        for name, least in (("cells_max", 0), ("arcs_max", 1), ("direct_max", 1)):
+            if getattr(self, name) < least:
                 told = name.replace("_", "-")
-                raise ConfigError(f"{told} is {getattr(self, name)}, needs at least 1")
+                raise ConfigError(f"{told} is {getattr(self, name)}, needs at least {least}")
 
 
 LOCAL = GossipConfig(hop_s=0.005)

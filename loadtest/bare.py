@@ -282,13 +282,15 @@ class BareWorld:
     def _deliver(self, target: int, message: Any, source: int) -> None:
         if target in self.silent:
             return
-        now, busy_s = self.agenda.now, self.config.origin_busy_s
-        if busy_s and target == 0:
-            if self._free_at > now:
-                self.agenda.at(self._free_at, self._deliver, target, message, source)
-                self._free_at += busy_s
-                return
-            self._free_at = now + busy_s
+        if target == 0 and self.config.origin_busy_s:
+            # It takes one datagram after the other, in the order in which they came.
+            self._free_at = max(self._free_at, self.agenda.now) + self.config.origin_busy_s
+            self.agenda.at(self._free_at, self._take, target, message, source)
+        else:
+            self._take(target, message, source)
+
+    def _take(self, target: int, message: Any, source: int) -> None:
+        now = self.agenda.now
         self.received[target] += 1
         if target == 0:
             self.at_origin[message.__class__.__name__] += 1

@@ -160,7 +160,7 @@ def test_a_head_that_dies_midway_is_replaced(seed):
         dead.extend(heads_of(world)[:2])
         world.silent.update(dead)
 
-    world.at(0.025, kill)
+    world.at(0.0125, kill)
 
     outcome = world.run()
 
