@@ -496,5 +496,4 @@ def _gaps(low: int, high: int, covered: list[tuple[int, int]]) -> Iterator[tuple
         low = max(low, end)
         if low >= high:
             return
-    if low < high:
-        yield low, high
+    yield low, high

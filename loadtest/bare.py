@@ -81,10 +81,15 @@ class Outcome:
     messages: int
     bytes: int
     by_kind: dict[str, int] = field(default_factory=dict)
-    busiest: int = 0
-    """Datagrams that reached the busiest node, the origin included."""
+    busiest_origin: int = 0
+    """Datagrams that reached the origin."""
     busiest_other: int = 0
-    """The same without the origin."""
+    """Datagrams that reached the busiest of the others."""
+
+    @property
+    def busiest(self) -> int:
+        """Datagrams that reached the busiest node."""
+        return max(self.busiest_origin, self.busiest_other)
 
     @property
     def is_false_stop(self) -> bool:
@@ -129,7 +134,6 @@ class BareWorld:
         self.nodes: dict[int, BareNode] = {}
         self.sent: Counter[str] = Counter()
         self.received: Counter[int] = Counter()
-        self.at_origin: Counter[str] = Counter()
         self.messages = self.bytes = 0
         self.answer: Answer | None = None
         self.named: list[Any] = []
@@ -242,7 +246,7 @@ class BareWorld:
             messages=self.messages,
             bytes=self.bytes,
             by_kind=dict(sorted(self.sent.items())),
-            busiest=max(self.received.values(), default=0),
+            busiest_origin=self.received[0],
             busiest_other=max([c for n, c in self.received.items() if n], default=0),
         )
 
@@ -292,8 +296,6 @@ class BareWorld:
     def _take(self, target: int, message: Any, source: int) -> None:
         now = self.agenda.now
         self.received[target] += 1
-        if target == 0:
-            self.at_origin[message.__class__.__name__] += 1
         sender: Endpoint = self.members[source].endpoint
         self._carry_out(target, self.node(target).receive(sender, message, now))
 

@@ -1,6 +1,7 @@
 """A wide query at its origin: arcs given away, wards watched, orphans asked, each counted once."""
 
 from dataclasses import replace
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -487,6 +488,27 @@ def test_past_too_many_arcs_rows_are_counted_and_the_rest_is_asked_by_the_origin
     assert 901 not in origin.query.wards
 
 
+def test_whoever_falls_through_the_arcs_is_asked_by_the_origin_in_the_end():
+    origin = Origin(replace(CONFIG, arcs_max=4))
+    delegate, unnoted = origin.delegates[:2]
+    ends = [position(m.name) for m in origin.inside(delegate)[:8]]
+    for share, (low, high) in enumerate(pairwise(ends[:4]), 901):
+        part = replace(delegate, share=share, low=low, high=high)
+        origin.ack(part, sender=("127.0.0.1", 1_111))
+    origin.ack(unnoted)
+    assert unnoted.share not in origin.query.wards
+
+    now = 0.03
+    while verdict(origin.query, now) is None:
+        now = max(now, origin.query.next_deadline())
+        origin.query.wave(now)
+
+    assert verdict(origin.query, now) == CONVERGED
+    assert len(origin.query.pending) == COUNT - 1
+    wanted = origin.query.asks_wanted()
+    assert all(pending.asks >= wanted for pending in origin.query.pending.values())
+
+
 def test_an_arc_handed_back_is_asked_member_by_member():
     origin = Origin(replace(CONFIG, arcs_max=1))
 
@@ -553,6 +575,7 @@ def test_an_origin_whose_own_loop_lags_blames_nobody_yet():
     origin = Origin(replace(CONFIG, arcs_max=1))
     late = origin.query.next_wave + 5.0
 
+    origin.ack(origin.delegates[0])
     origin.query.excuse(late, lag_s=0.001)
     assert origin.query.next_wave < late
     origin.query.excuse(late, lag_s=5.0)
