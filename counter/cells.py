@@ -44,6 +44,10 @@ from counter.selection import split
 from tracker.machine import Endpoint, Send
 from tracker.members import Member, View
 
+BATCHES_SOON_MAX: Final = 5
+"""Batches that leave half a hop after an answer without being full; each later one waits twice as
+long as the one before, at most T."""
+
 BATCH_TRIES_MAX: Final = 10
 
 
@@ -84,10 +88,12 @@ class Cell(OwnQuery):
         self.age_max = min(AGE_MAX, hops_left)
         self.depth = min(least_age(len(self.pending) + 1, self.chatter, self.visits), hops_left)
         self._plan_first_repair()
+        flags = DECREASED if own.has_decreased else 0
         self._add(
-            (self.own_position, own.store, own.epoch, own.value, self.ask.age, _flags(own)),
-            self.started,
+            (self.own_position, own.store, own.epoch, own.value, self.ask.age, flags), self.started
         )
+        # Its own share alone is not worth a batch.
+        self.tell_at = inf
 
     def _expected(self) -> dict[int, Member]:
         ask, view = self.ask, self.view
@@ -110,7 +116,8 @@ class Cell(OwnQuery):
     def ack(self) -> Ack:
         """Return what tells the asker, and the origin, that this arc is collected here."""
         ask = self.ask
-        return Ack(ask.query, ask.share, self.cell, COLLECTS, ask.low, ask.high, ask.skip)
+        others = tuple([pos for pos in ask.skip if pos != self.own_position])
+        return Ack(ask.query, ask.share, self.cell, COLLECTS, ask.low, ask.high, others)
 
     # -- hearing ------------------------------------------------------------------------------
 
@@ -143,9 +150,10 @@ class Cell(OwnQuery):
     def _add(self, row: Row, now: float) -> list[Send]:
         size = row_bytes(row)
         sends = self._tell(now) if size > self.room_bytes else []
-        if not self.rows:
+        if self.tell_at == inf:
             settle_s = max(self.config.settle_floor_s, self.hops.mean_s / 2)
-            self.tell_at = now + min(settle_s * 2 ** max(0, self.tellings - 4), self.repair_s())
+            doublings = max(0, self.tellings - BATCHES_SOON_MAX)
+            self.tell_at = now + min(settle_s * 2**doublings, self.repair_s())
         self.rows.append(row)
         self.room_bytes -= size
         return sends
@@ -227,7 +235,3 @@ class Cell(OwnQuery):
         """Say when `tick` is wanted next."""
         due = float("inf") if self.is_done else self.next_deadline()
         return min([due, self.tell_at, *[waiting.due for waiting in self.unconfirmed.values()]])
-
-
-def _flags(own: Heard) -> int:
-    return DECREASED if own.has_decreased else 0
