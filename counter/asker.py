@@ -324,13 +324,12 @@ _UNCONFIRMED = "no tracker has confirmed who belongs to the cluster since this n
 def _bytes_of(query: OwnQuery) -> int:
     """Return what the query's messages weigh on the wire, headers included: one ask and one
     reply are measured, all are taken to be like them."""
-    tally = query.tally
     if not query.messages:
         return 0
     ask = len(GOSSIP.encode(query.sample_ask())) + HEADER_BYTES
     sample = Reply(query.id, query.own_position, b"-" * 8, 1, query.value % 2**32, 1, 0, (), ())
     reply = len(GOSSIP.encode(sample)) + HEADER_BYTES
-    return tally.replies * reply + (query.messages - tally.replies) * ask
+    return query.replies * reply + (query.messages - query.replies) * ask
 
 
 def _pages(rows: Sequence[Any]) -> Iterator[tuple[Any, ...]]:

@@ -22,6 +22,8 @@ from random import Random
 
 from counter.arcs import least_age
 from counter.config import AGE_MAX, GossipConfig
+from counter.hops import PRIOR_WEIGHT as PRIOR_WEIGHT
+from counter.hops import Hops as Hops
 from counter.messages import (
     DECREASED,
     LEAF,
@@ -39,38 +41,8 @@ from tracker.members import ALIVE, Member, View, position
 COMPLETE, SATISFIED, CONVERGED = "complete", "satisfied", "converged"
 AGED, DEADLINE, CANCELLED = "aged", "deadline", "cancelled"
 
-PRIOR_WEIGHT = 4
 UNLISTED_MAX = 1_024
 _FEW_ANSWERS = 8
-
-
-@dataclass(slots=True)
-class Hops:
-    """The time of one hop, in seconds: mean and mean deviation over the samples of a query.
-
-    What earlier queries measured weighs as much as `weight` samples; 0 for a mere guess.
-    Answers come in sorted by their slowness, so a moving average would end at the slowest.
-    """
-
-    mean_s: float
-    deviation_s: float
-    weight: int = 0
-
-    def measure(self, hop_s: float) -> None:
-        """Take in one sample."""
-        if not self.weight:
-            self.mean_s, self.deviation_s = hop_s, hop_s / 4
-        self.weight += 1
-        self.deviation_s += (abs(hop_s - self.mean_s) - self.deviation_s) / self.weight
-        self.mean_s += (hop_s - self.mean_s) / self.weight
-
-    def patience_s(self, floor_s: float) -> float:
-        """Return how long an answer to one message is waited for: three hops."""
-        return max(floor_s, 3 * self.mean_s, 2 * self.mean_s + 4 * self.deviation_s)
-
-    def prior(self) -> "Hops":
-        """Return what the next query begins with."""
-        return Hops(self.mean_s, self.deviation_s, min(self.weight, PRIOR_WEIGHT))
 
 
 @dataclass(slots=True)
@@ -361,8 +333,7 @@ class OwnQuery:
         return min(self.config.waves_max, max(self.config.waves_min, wanted))
 
     def evidence(self) -> tuple[int, int]:
-        """Return how many were found by a second ask or a later one, and how many by any but
-        the last."""
+        """Return how many members a second ask or a later one found, and any but the last."""
         return sum(self.firsts[2:]), sum(self.firsts[1 : max(1, self.waves)])
 
     def excuse(self, now: float, lag_s: float) -> None:
@@ -387,9 +358,7 @@ class OwnQuery:
 
     def _repair(self, due: list[Pending], now: float) -> list[Send]:
         """Ask each of these once more, by itself."""
-        if not due:
-            return []
-        self.waves += 1
+        self.waves += bool(due)
         asks = []
         for pending in due:
             pending.asks += 1
@@ -472,6 +441,11 @@ class OwnQuery:
     def duplicates(self) -> int:
         """Answers that were heard before."""
         return self.tally.duplicates
+
+    @property
+    def replies(self) -> int:
+        """How many of the messages were replies, the others being asks, or as long as one."""
+        return self.tally.replies
 
     def sample_ask(self) -> Ask:
         """Return an ask as this query sends them, to measure its size."""

@@ -41,6 +41,7 @@ from counter.messages import (
     positions_in,
 )
 from counter.query import Heard, Hops, OwnQuery, Pending
+from counter.wards import Ward, gaps
 from tracker.machine import Endpoint, Send
 from tracker.members import View
 
@@ -53,30 +54,6 @@ number moves a little with each batch, and may not open again what is settled.""
 
 PROBES_MAX: Final = 3
 """Times a head that fell silent is asked whether it is there."""
-
-
-@dataclass(slots=True)
-class Ward:
-    """An arc for which a head has taken responsibility."""
-
-    share: int
-    arc: Arc
-    head: Endpoint
-    due: float
-    is_collected: bool
-    is_closed: bool = False
-    is_lost: bool = False
-    cell: int = 0
-    probes: int = 0
-    heard: set[int] = field(default_factory=set)
-    last: int | None = None
-    messages: int = 0
-    evidence: tuple[int, int] = (0, 0)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether something is still to be heard of it."""
-        return not (self.is_closed or self.is_lost)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -233,7 +210,7 @@ class WideQuery(OwnQuery):
             self._orphan(pos, now)
         told = sorted(self._standing())
         for other in self.wards.values():
-            if not other.is_collected and not any(_gaps(other.arc.low, other.arc.high, told)):
+            if not other.is_collected and not any(gaps(other.arc.low, other.arc.high, told)):
                 # What was passed on is all in the hands of heads by now.
                 other.is_closed = True
 
@@ -321,7 +298,7 @@ class WideQuery(OwnQuery):
         """Give away anew what a ward stood for, as far as nobody else stands for it."""
         ward.is_lost = True
         arc, sends = ward.arc, list[Send]()
-        for low, high in _gaps(arc.low, arc.high, sorted(self._standing())):
+        for low, high in gaps(arc.low, arc.high, sorted(self._standing())):
             waiting = self._waiting(low, high)
             if len(waiting) <= self.config.direct_max or arc.generation >= GENERATIONS_MAX:
                 for pos in waiting:
@@ -470,6 +447,11 @@ class WideQuery(OwnQuery):
         return self.tally.duplicates + self.repeats
 
     @property
+    def replies(self) -> int:
+        """How many of the messages were replies: of those in cells every other one."""
+        return self.tally.replies + sum([ward.messages for ward in self.wards.values()]) // 2
+
+    @property
     def messages(self) -> int:
         """Messages the query cost, as far as the origin and the heads of cells can tell."""
         tally, cells = self.tally, sum([ward.messages for ward in self.wards.values()])
@@ -484,16 +466,3 @@ def is_wide(view: View, request: Query, config: GossipConfig) -> bool:
     """
     is_chain = (request.chatter or config.chatter) == 1 and request.visits == 1
     return view.expected > config.cell_members_max and not is_chain
-
-
-def _gaps(low: int, high: int, covered: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Yield what is left of [low, high) without the arcs of a sorted list."""
-    for begin, end in covered:
-        if begin > low:
-            if begin >= high:
-                break
-            yield low, begin
-        low = max(low, end)
-        if low >= high:
-            return
-    yield low, high

@@ -75,6 +75,7 @@ def test_what_it_said_to_have_cost_is_near_to_what_it_cost():
     outcome = make_world(1_000).run()
 
     assert outcome.answer.messages == pytest.approx(outcome.messages, rel=0.05)
+    assert outcome.answer.bytes == pytest.approx(outcome.bytes, rel=0.15)
 
 
 def test_with_too_little_age_the_rest_is_reported_as_cut_off_and_not_asked():
