@@ -25,9 +25,12 @@ from counter.messages import (
     ROWS_PER_PAGE,
     TRAIL_ROWS_PER_PAGE,
     UNTIL_ALL,
+    Ack,
     Answer,
     Answered,
     Ask,
+    Back,
+    Batch,
     KillQuery,
     Missing,
     Query,
@@ -50,6 +53,7 @@ from counter.query import (
 from counter.rounds import PAUSE, VIEW, Round, Rounds, Viewer, question_of
 from counter.stories import Record, Stories
 from counter.tracing import Trace
+from counter.wide import WideQuery, is_wide
 from tracker.classes import replace
 from tracker.config import shown_endpoint
 from tracker.machine import Effect, Endpoint, Link, Send
@@ -91,6 +95,10 @@ class Asker:
     def is_busy(self) -> bool:
         """Whether any query is under way or waits."""
         return bool(self._by_id or self._rounds.waiting)
+
+    def under_way(self) -> list[OwnQuery]:
+        """Return the queries that were asked and have not ended."""
+        return [asked.query for asked in self._by_id.values()]
 
     # -- from clients -------------------------------------------------------------------------
 
@@ -165,9 +173,10 @@ class Asker:
             if due.waits_for in (PAUSE, VIEW):
                 viewer.since = now
             viewer.next_partial = self._next_partial(viewer, now)
-        query = OwnQuery(
+        request = due.request(now)
+        query = (WideQuery if is_wide(view, request, self.config) else OwnQuery)(
             due.id,
-            due.request(now),
+            request,
             self.member.endpoint,
             self._position,
             view,
@@ -288,6 +297,31 @@ class Asker:
         asked = self._by_id.get(reply.query)
         if asked is not None and asked.trace is not None:
             asked.trace.heard(traced, reply, asked.query)
+
+    def acknowledged(self, ack: Ack, sender: Endpoint, now: float) -> list[Effect]:
+        """Take the word of a head that it answers for an arc, or refuses to."""
+        asked = self._by_id.get(ack.query)
+        if asked is None or not isinstance(asked.query, WideQuery):
+            self.strangers += 1
+            return []
+        return list[Effect](asked.query.acknowledged(ack, sender, now))
+
+    def batched(
+        self, batch: Batch, sender: Endpoint, now: float, *, view_known_until: float
+    ) -> list[Effect]:
+        """Take the answers of a cell. One for a query that has ended is confirmed all the same:
+        nobody needs it any more."""
+        asked = self._by_id.get(batch.query)
+        if asked is None or not isinstance(asked.query, WideQuery):
+            self.strangers += 1
+            return [Send(sender, Back(batch.query, batch.cell, batch.sequence, 0))]
+        query = asked.query
+        sends, fresh = query.batched(batch, sender, now)
+        for _, store, _, value, _, flags in fresh:
+            last = LastValue(value, now, bool(flags & DECREASED))
+            self.last_values.note(store, query.request.key, last)
+        why = query.verdict(now, view_is_current=query.started <= view_known_until)
+        return [*sends] if why is None else [*sends, *self._end(asked, why, now)]
 
     def follow(self, view: View) -> None:
         """Tell every query of a newer view."""
@@ -432,7 +466,7 @@ class Asker:
             hops=query.hops_seen,
             messages=query.messages,
             bytes=_bytes_of(query),
-            duplicates=query.tally.duplicates,
+            duplicates=query.duplicates,
             missing=len(silent),
             cut=len(query.cut),
             origin=self.member.name,
@@ -451,13 +485,12 @@ _UNCONFIRMED = (
 def _bytes_of(query: OwnQuery) -> int:
     """Return what the query's messages weigh on the wire, headers included: one ask and one
     reply are measured, all are taken to be like them."""
-    tally = query.tally
     if not query.messages:
         return 0
     ask = len(GOSSIP.encode(query.sample_ask())) + HEADER_BYTES
     sample = Reply(query.id, query.own_position, b"-" * 8, 1, query.value % 2**32, 1, 0, (), ())
     reply = len(GOSSIP.encode(sample)) + HEADER_BYTES
-    return tally.replies * reply + (query.messages - tally.replies) * ask
+    return query.replies * reply + (query.messages - query.replies) * ask
 
 
 def _numbered(number: int, answer: Answer) -> Answer:

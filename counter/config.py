@@ -42,6 +42,14 @@ class GossipConfig:
     """Queries a node asks at once; past it a client hears `busy`."""
     shares_per_query_max: int = 64
     """Distinct shares of one query a node passes on; past it it only answers."""
+    cell_members_max: int = 1_024
+    """Members whose answers one node collects, for one query; 2 or more. Above it: cells."""
+    cells_max: int = 64
+    """Cells, and arcs above them, that a node heads at once; past it the node refuses."""
+    arcs_max: int = 4_096
+    """Arcs of one query that are waited for at once; past it the origin asks each member."""
+    direct_max: int = 128
+    """Members of a silent arc whom the origin asks by itself rather than through new heads."""
     memory_s: float = 2.0
     """How long a query is remembered past its budget."""
     partials_per_s: float = 10.0
@@ -72,6 +80,12 @@ class GossipConfig:
             raise ConfigError(f"viewers-max is {self.viewers_max}, needs at least 1")
         if not 1 <= self.waves_min <= self.waves_max:
             raise ConfigError(f"waves-min is {self.waves_min}, needs 1 to {self.waves_max}")
+        if self.cell_members_max < 2:
+            raise ConfigError(f"cell-members-max is {self.cell_members_max}, needs at least 2")
+        for name, least in (("cells_max", 0), ("arcs_max", 1), ("direct_max", 1)):
+            if getattr(self, name) < least:
+                told = name.replace("_", "-")
+                raise ConfigError(f"{told} is {getattr(self, name)}, needs at least {least}")
 
 
 LOCAL = GossipConfig(hop_s=0.005)

@@ -4,6 +4,7 @@ What comes in, and which part takes it::
 
     Ask, Stop                      `relay`       a query of another node passes through
     Reply, Traced                  `asker`       an answer to a query of this node
+    Delegate, Ack, Batch, Back     `heads`, `asker`  the same, above the size of a cell
     Increment                      `ledger`      counts, once, when it is safe
     Query, Cancel                  `asker`       a client asks the cluster
     ListQueries, TellStory, …      `asker`       a client asks about queries
@@ -23,6 +24,7 @@ from typing import Any, Final
 from counter.asker import Asker
 from counter.config import GossipConfig, NodeConfig
 from counter.crdt import Counters
+from counter.heads import Heads
 from counter.hearsay import Hearsay
 from counter.ledger import Ledger
 from counter.messages import (
@@ -30,8 +32,12 @@ from counter.messages import (
     GOSSIP,
     ROWS_PER_PAGE,
     TRACE,
+    Ack,
     Ask,
+    Back,
+    Batch,
     Cancel,
+    Delegate,
     Get,
     Increment,
     KillQuery,
@@ -122,6 +128,7 @@ class Gossip:
         )
         self._first_asks = FirstAsks()
         self.hearsay = Hearsay(self.membership.view)
+        self.heads = Heads(gossip, member, self.relay, rng)
         self.unexpected = 0
         self.lag_s = 0.0
         self._saved_view = self._followed = self.membership.view
@@ -137,7 +144,11 @@ class Gossip:
         self._handlers: dict[type, Callable[[Any, Any, float], list[Effect]]] = {
             Ask: self._ask,
             Reply: self._reply,
-            Stop: lambda sender, stop, now: self.relay.stop(stop),
+            Stop: lambda sender, stop, now: [*self.relay.stop(stop), *self.heads.stop(stop)],
+            Delegate: self._delegate,
+            Ack: self._ack,
+            Batch: self._batch,
+            Back: lambda sender, back, now: self.heads.back(back),
             Increment: self._increment,
             Query: self._query,
             Traced: self._traced,
@@ -235,6 +246,7 @@ class Gossip:
         self._count_activity(now)
         effects = self._after_membership(self.membership.tick(now), now)
         self.relay.tick(now)
+        effects += self.heads.tick(self.membership.view, now, self.lag_s)
         if self.asker.is_busy:
             effects += self._release(now)
             effects += self._look(now)
@@ -250,10 +262,15 @@ class Gossip:
     def deadline(self) -> float | None:
         """Say when `tick` is wanted next."""
         due = self.membership.deadline()
-        asker = self.asker.deadline() if self.asker.is_busy else None
-        held = self.membership.announcement.deadline() if self.ledger.is_held else None
-        heard = self.hearsay.deadline()
-        for time in (asker, self.relay.deadline(), self._save_at, self._depart_by, held, heard):
+        for time in (
+            self.asker.deadline() if self.asker.is_busy else None,
+            self.membership.announcement.deadline() if self.ledger.is_held else None,
+            self.hearsay.deadline(),
+            self.heads.deadline(),
+            self.relay.deadline(),
+            self._save_at,
+            self._depart_by,
+        ):
             if time is not None and (due is None or time < due):
                 due = time
         return due
@@ -275,6 +292,8 @@ class Gossip:
         return self._first_asks.traced(ask, sender, effects) if ask.flags & TRACE else effects
 
     def _reply(self, sender: Any, reply: Reply, now: float) -> list[Effect]:
+        if reply.query in self.heads.collected:
+            return self.heads.reply(reply, sender, now)
         may_end = self.asker.hear(reply, sender, now)
         if self.asker.strange:
             return self._wonder(now)
@@ -299,6 +318,20 @@ class Gossip:
             return self._out_of_place(sender, traced)
         self.asker.trace(traced, reply)
         return self._reply(sender, reply, now)
+
+    def _delegate(self, sender: Any, ask: Delegate, now: float) -> list[Effect]:
+        if self.asker.is_own(ask.query):
+            return []
+        return self.heads.delegate(sender, ask, self.membership.view, now)
+
+    def _ack(self, sender: Any, ack: Ack, now: float) -> list[Effect]:
+        if self.asker.is_own(ack.query):
+            return self.asker.acknowledged(ack, sender, now)
+        return self.heads.acknowledged(ack, self.membership.view, now)
+
+    def _batch(self, sender: Any, batch: Batch, now: float) -> list[Effect]:
+        known_until = self._view_known_until(now)
+        return self.asker.batched(batch, sender, now, view_known_until=known_until)
 
     def _share_of(self, key: str) -> tuple[int, int]:
         counters = self.ledger.counters
@@ -409,6 +442,7 @@ class Gossip:
             self._followed = view
             self.asker.follow(view)
             self.hearsay.follow(view)
+            self.heads.follow(view)
             if self._save_at is None:
                 self._save_at = max(now, self._saved_at + VIEW_SAVE_S)
         effects += self._release(now)

@@ -16,11 +16,14 @@ K = ceil(ln(epsilon / n) / ln p), so that a living member is missed in at most e
 queries. Repair by the one who wants the answer, end to end: Saltzer, Reed and Clark 1984.
 """
 
+import dataclasses
 from math import ceil, log
 from random import Random
 
 from counter.arcs import least_age
 from counter.config import AGE_MAX, GossipConfig
+from counter.hops import PRIOR_WEIGHT as PRIOR_WEIGHT
+from counter.hops import Hops as Hops
 from counter.messages import (
     DECREASED,
     LEAF,
@@ -31,42 +34,16 @@ from counter.messages import (
     Query,
     Reply,
 )
-from counter.selection import asked_anew, split
-from tracker.classes import dataclass, field
+from counter.selection import Part, asked_anew, split
+from tracker.classes import dataclass
 from tracker.machine import Endpoint, Send
 from tracker.members import ALIVE, Member, View, position
 
 COMPLETE, SATISFIED, CONVERGED = "complete", "satisfied", "converged"
 AGED, DEADLINE, CANCELLED = "aged", "deadline", "cancelled"
 
-PRIOR_WEIGHT = 4
 UNLISTED_MAX = 1_024
 _FEW_ANSWERS = 8
-
-
-@dataclass(slots=True)
-class Hops:
-    """The time of one hop, in seconds: mean and mean deviation over the samples of a query.
-
-    What earlier queries measured weighs as much as `weight` samples; 0 for a mere guess.
-    Answers come in sorted by their slowness, so a moving average would end at the slowest.
-    """
-
-    mean_s: float
-    deviation_s: float
-    weight: int = 0
-
-    def measure(self, hop_s: float) -> None:
-        """Take in one sample."""
-        if not self.weight:
-            self.mean_s, self.deviation_s = hop_s, hop_s / 4
-        self.weight += 1
-        self.deviation_s += (abs(hop_s - self.mean_s) - self.deviation_s) / self.weight
-        self.mean_s += (hop_s - self.mean_s) / self.weight
-
-    def prior(self) -> "Hops":
-        """Return what the next query begins with."""
-        return Hops(self.mean_s, self.deviation_s, min(self.weight, PRIOR_WEIGHT))
 
 
 @dataclass(slots=True)
@@ -104,7 +81,7 @@ class Tally:
     undelivered: int = 0
 
 
-@dataclass(slots=True)
+@dataclasses.dataclass(slots=True)
 class OwnQuery:
     """A query this node asks for somebody."""
 
@@ -122,11 +99,11 @@ class OwnQuery:
     visits: int = 0
     age_max: int = 0
     depth: int = 0
-    pending: dict[int, Pending] = field(default_factory=dict)
-    answers: dict[bytes, Heard] = field(default_factory=dict)
-    cut: dict[int, Member] = field(default_factory=dict)
+    pending: dict[int, Pending] = dataclasses.field(default_factory=dict)
+    answers: dict[bytes, Heard] = dataclasses.field(default_factory=dict)
+    cut: dict[int, Member] = dataclasses.field(default_factory=dict)
     gone: frozenset[int] | None = None
-    firsts: list[int] = field(default_factory=lambda: [0])
+    firsts: list[int] = dataclasses.field(default_factory=lambda: [0])
     waves: int = 0
     wave_at: float = 0.0
     is_plan_due: bool = False
@@ -135,15 +112,20 @@ class OwnQuery:
     asks_max: int = 0
     value: int = 0
     hops_seen: int = 0
-    tally: Tally = field(default_factory=Tally)
+    tally: Tally = dataclasses.field(default_factory=Tally)
     wave_replies: tuple[int, int] = (0, 0)
-    children: list[Endpoint] = field(default_factory=list)
-    repaired: dict[Endpoint, Pending] = field(default_factory=dict)
+    children: list[Endpoint] = dataclasses.field(default_factory=list)
+    repaired: dict[Endpoint, Pending] = dataclasses.field(default_factory=dict)
 
     # -- asking -------------------------------------------------------------------------------
 
     def start(self, own: Heard) -> list[Send]:
         """Count the own share, split the ring and return the first asks."""
+        self._set_out(own)
+        return self._spread()
+
+    def _set_out(self, own: Heard) -> None:
+        """Settle how the query travels, and who is waited for."""
         request, config = self.request, self.config
         members = max(1, self.view.expected)
         self.chatter = request.chatter or config.chatter
@@ -159,10 +141,17 @@ class OwnQuery:
         self.value = own.value
         self.pending = {
             pos: Pending(member)
-            for pos, member in zip(self.view.positions, self.view.ring, strict=True)
+            for pos, member in self._expected().items()
             if pos != self.own_position
         }
         self._plan_first_repair()
+
+    def _expected(self) -> dict[int, Member]:
+        """Return who is to be counted, by position."""
+        return dict(zip(self.view.positions, self.view.ring, strict=True))
+
+    def _spread(self) -> list[Send]:
+        """Split the ring and return the first asks."""
         # No age is below 1, so nothing is cut off yet.
         parts, _ = split(
             self.view,
@@ -175,6 +164,10 @@ class OwnQuery:
             self.age_max,
             self.rng,
         )
+        return self._asks(parts)
+
+    def _asks(self, parts: list[Part]) -> list[Send]:
+        """Return the asks that hand out the parts of a split."""
         asks = []
         for part in parts:
             flags = LEAF if part.is_leaf else 0
@@ -273,6 +266,10 @@ class OwnQuery:
         member = pending.member if pending is not None else self.cut.get(pos)
         if member is not None:
             return member.name if _is_his(member, reply, sender) else None
+        return self._unlisted_name(pos)
+
+    def _unlisted_name(self, pos: int) -> str | None:
+        """Return what to call an answerer that nobody waits for; None if the view knows it."""
         if self.gone is None:
             self.gone = frozenset([position(m.name) for m in self.view if not m.expected])
         is_known = pos == self.own_position or pos in self.gone or self.view.at(pos) is not None
@@ -291,7 +288,7 @@ class OwnQuery:
         """Take in a newer view: leavers are no longer pending, joiners are."""
         self.view = view
         self.gone = None
-        expected = dict(zip(view.positions, view.ring, strict=True))
+        expected = self._expected()
         for waiting in (self.pending, self.cut):
             for pos in [p for p in waiting if p not in expected]:
                 del waiting[pos]
@@ -330,12 +327,7 @@ class OwnQuery:
 
     def repair_s(self) -> float:
         """Return the time between two repair waves: three hops, as measured."""
-        hops = self.hops
-        return max(
-            self.config.repair_floor_s,
-            3 * hops.mean_s,
-            2 * hops.mean_s + 4 * hops.deviation_s,
-        )
+        return self.hops.patience_s(self.config.repair_floor_s)
 
     @property
     def next_wave(self) -> float:
@@ -359,12 +351,15 @@ class OwnQuery:
 
     def asks_wanted(self) -> int:
         """Return K: how many asks make a member's silence a proof."""
-        again = sum(self.firsts[2:]) + 2
-        before = sum(self.firsts[1 : max(1, self.waves)]) + 20
-        chance = min(0.99, again / before)
+        again, before = self.evidence()
+        chance = min(0.99, (again + 2) / (before + 20))
         members = max(2, self.view.expected)
         wanted = ceil(log(self.config.stop_epsilon / members) / log(chance))
         return min(self.config.waves_max, max(self.config.waves_min, wanted))
+
+    def evidence(self) -> tuple[int, int]:
+        """Return how many members a second ask or a later one found, and any but the last."""
+        return sum(self.firsts[2:]), sum(self.firsts[1 : max(1, self.waves)])
 
     def excuse(self, now: float, lag_s: float) -> None:
         """Wait once more before anybody is blamed, if this node's own loop comes late by a wave.
@@ -384,11 +379,13 @@ class OwnQuery:
         due = [p for p in self.pending.values() if p.asks < wanted and not p.is_refused]
         due.sort(key=lambda p: (p.asks, p.member.status != ALIVE))
         self.wave_at = now + self.repair_s()
-        if not due:
-            return []
-        self.waves += 1
+        return self._repair(due[: self.asks_max], now)
+
+    def _repair(self, due: list[Pending], now: float) -> list[Send]:
+        """Ask each of these once more, by itself."""
+        self.waves += bool(due)
         asks = []
-        for pending in due[: self.asks_max]:
+        for pending in due:
             pending.asks += 1
             while len(self.firsts) <= pending.asks:
                 self.firsts.append(0)
@@ -468,6 +465,16 @@ class OwnQuery:
         """
         tally = self.tally
         return tally.replies + tally.unrepaired + tally.repairs + tally.undelivered
+
+    @property
+    def duplicates(self) -> int:
+        """Answers that were heard before."""
+        return self.tally.duplicates
+
+    @property
+    def replies(self) -> int:
+        """How many of the messages were replies, the others being asks, or as long as one."""
+        return self.tally.replies
 
     def sample_ask(self) -> Ask:
         """Return an ask as this query sends them, to measure its size."""

@@ -18,7 +18,7 @@ from heapq import heappop, heappush
 from random import Random
 
 from counter.config import GossipConfig
-from counter.messages import LEAF, SKIP_MAX, Ask, Reply, Stop
+from counter.messages import LEAF, SKIP_MAX, Ask, Delegate, Reply, Stop
 from counter.selection import Part, asked_anew, split
 from tracker.classes import dataclass
 from tracker.machine import Effect, Endpoint, Send
@@ -93,6 +93,13 @@ class Relay:
             self.roll_of(view),
         )
         return [Send(ask.home, reply), *onward]
+
+    def sight(self, ask: Delegate, now: float) -> tuple[int, int] | None:
+        """Return value and flags as at first sight of a query; None once it was stopped."""
+        seen = self.seen.get(ask.query)
+        if seen is None:
+            seen = self.remember(ask.query, *self._value_of(ask.key), ask.budget_ms, now)
+        return None if seen.is_stopped else (seen.value, seen.flags)
 
     def stop(self, stop: Stop) -> list[Effect]:
         """Forget a query, and tell those it was passed to. A late ask for it is ignored."""

@@ -20,13 +20,10 @@ from counter.messages import (
     GOSSIP,
     Answer,
     Answered,
-    Ask,
     Counted,
     Increment,
     Query,
-    Reply,
 )
-from counter.messages import Stop as StopQuery
 from loadtest.runs import DRAIN_S_MAX, RESULT_TRIES_MAX, SEAL_BYTES, Cost, NodeRow, Run
 from loadtest.simulation.disks import DiskConfig
 from loadtest.simulation.network import NetworkConfig
@@ -47,7 +44,7 @@ LOOKS_PER_S = 20
 HOP_S_MIN = 50e-6
 TRACKER: Final[Endpoint] = ("10.255.255.1", 7400)
 PORT = 7401
-_DATAGRAMS: Final = (Ask.__name__, Reply.__name__, StopQuery.__name__)
+_DATAGRAMS: Final = tuple([message.__name__ for message in GOSSIP.classes()])
 
 
 class Watch:

@@ -1,11 +1,29 @@
-"""Every message of this package: `datagrams` between nodes, `door` and `following` for clients.
+"""Every message of this package: `datagrams` and `cells` between nodes, the rest for clients.
 
 The rule: a message says what it means in its docstring, and its schema refuses what it does not
 mean. How bytes travel is one package below, in `tracker`.
 """
 
+from typing import Final
+
+from counter.messages.cells import BATCH_ROOM_BYTES as BATCH_ROOM_BYTES
+from counter.messages.cells import COLLECTS as COLLECTS
+from counter.messages.cells import DONE as DONE
+from counter.messages.cells import NAMED_MAX as NAMED_MAX
+from counter.messages.cells import POSITION_BYTES as POSITION_BYTES
+from counter.messages.cells import REFUSED as REFUSED
+from counter.messages.cells import ROWS_MAX as ROWS_MAX
+from counter.messages.cells import SEQUENCE_MAX as SEQUENCE_MAX
+from counter.messages.cells import Ack as Ack
+from counter.messages.cells import Back as Back
+from counter.messages.cells import Batch as Batch
+from counter.messages.cells import Delegate as Delegate
+from counter.messages.cells import Row as Row
+from counter.messages.cells import packed_positions as packed_positions
+from counter.messages.cells import packed_rows as packed_rows
+from counter.messages.cells import positions_in as positions_in
+from counter.messages.cells import row_bytes as row_bytes
 from counter.messages.datagrams import DECREASED as DECREASED
-from counter.messages.datagrams import GOSSIP as GOSSIP
 from counter.messages.datagrams import LATE_MAX as LATE_MAX
 from counter.messages.datagrams import LEAF as LEAF
 from counter.messages.datagrams import OTHERS_MAX as OTHERS_MAX
@@ -58,3 +76,7 @@ from counter.messages.following import StoryEvent as StoryEvent
 from counter.messages.following import TellStory as TellStory
 from counter.messages.following import Trail as Trail
 from counter.messages.following import TrailRow as TrailRow
+from tracker import wire
+
+GOSSIP: Final = wire.Codec(Ask, Reply, Stop, Traced, Delegate, Ack, Batch, Back)
+"""What travels in datagrams."""

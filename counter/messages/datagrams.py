@@ -245,6 +245,3 @@ class Traced:
     def to_wire(self) -> tuple[Any, ...]:
         """Return the fields as they travel."""
         return wire.wire_endpoint(self.asked_by), self.age, self.reply
-
-
-GOSSIP: Final = wire.Codec(Ask, Reply, Stop, Traced)

@@ -11,6 +11,7 @@ from counter.config import LAN
 from counter.lastknown import LastValue
 from counter.messages import (
     DECREASED,
+    DONE,
     DOOR,
     ENDED,
     GOSSIP,
@@ -20,9 +21,13 @@ from counter.messages import (
     UNTIL_ALL,
     UNTIL_SHARE,
     WAITING,
+    Ack,
     Answer,
     Answered,
     Ask,
+    Back,
+    Batch,
+    Delegate,
     KillQuery,
     ListQueries,
     Missing,
@@ -32,6 +37,7 @@ from counter.messages import (
     Stop,
     Story,
     TellStory,
+    packed_rows,
 )
 from counter.stories import LAST_EVENTS
 from tracker.machine import Send
@@ -916,3 +922,40 @@ def test_a_story_of_many_silent_members_with_the_longest_names_fits_its_message(
 
     assert last[1:3] == ("missing", 20)
     assert last[3].count("n" * 62) == 5
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_the_words_of_heads_that_nobody_asked_are_dropped_and_their_batches_confirmed(count):
+    origin = Origin()
+    query = origin.ask()[0].message.query if count else b"x" * 16
+    head = ("10.0.0.9", 7401)
+    batch = Batch(query, 1, 2, 3, 0, 0, 1, 0, 0, 0, 0, b"", (), b"", b"")
+
+    sends = origin.asker.batched(batch, head, 0.0, view_known_until=0.0)
+    none = origin.asker.acknowledged(Ack(query, 1, 2, 1, 0, 1, ()), head, 0.0)
+
+    assert sends == [Send(head, Back(query, 2, 3, 0))]
+    assert none == []
+    assert origin.asker.strangers == 2
+
+
+def test_what_the_heads_of_a_wide_query_tell_is_remembered_and_ends_it():
+    origin = Origin(40, cell_members_max=8)
+    asks = origin.ask()
+    shares = [e.message for e in asks if isinstance(e.message, Delegate)]
+    (query,) = origin.asker.under_way()
+    effects = []
+    for message in shares:
+        begin, end = query.view.span(message.low, message.high)
+        inside = [m for m in query.view.ring[begin:end] if position(m.name) in query.pending]
+        head = next(m for m in inside if position(m.name) == message.skip[-1]).endpoint
+        rows = packed_rows([(position(m.name), m.store[:8], 1, 3, 2, 0) for m in inside])
+        arc = (message.low, message.high)
+        batch = Batch(query.id, message.share, 9, 0, DONE, *arc, 8, 9, 0, 0, *rows, b"", b"")
+        effects += origin.asker.batched(batch, head, 0.01, view_known_until=0.0)
+
+    alone = [m for m in make_view(40) if position(m.name) in query.pending]
+    assert {e.to for e in asks if isinstance(e.message, Ask)} == {m.endpoint for m in alone}
+    assert last_answer(effects).complete
+    assert last_answer(effects).value == 100 + 3 * 39
+    assert len(origin.asker.last_values) == 39

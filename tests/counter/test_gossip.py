@@ -20,6 +20,7 @@ from counter.messages import (
     Ask,
     Cancel,
     Counted,
+    Delegate,
     Get,
     Increment,
     Query,
@@ -617,3 +618,14 @@ def test_who_is_dead_is_asked_all_the_same_and_named_when_silent():
     missing, answer = messages(effects)
     assert missing.rows == (("n1", DEAD, None, -1.0, "no answer, and not alive"),)
     assert (answer.reason, answer.answered, answer.members) == ("converged", 1, 2)
+
+
+def test_an_arc_of_its_own_query_is_not_taken_from_another():
+    node = started()
+    asks = [e.message for e in node.receive(CLIENT, make_query(), 0.0) if isinstance(e, Send)]
+    query = next(m.query for m in asks if isinstance(m, Ask))
+    home = ("127.0.0.1", 9)
+    own = Delegate(query, 1, "k", home, 3, 1, 1, 9, 5_000, 0, RING, (), ())
+
+    assert node.receive(home, own, 0.0) == []
+    assert node.receive(home, replace(own, query=b"o" * 16), 0.0) != []

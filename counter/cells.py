@@ -1,0 +1,237 @@
+"""One cell at its head: a query over one arc, whose answers go on to the origin in batches.
+
+To those in the cell the head is what an origin is in a small cluster: answers come to it, it
+asks the silent again, and it knows when silence is proof (`counter/query.py`). What it hears
+goes on::
+
+    answers for a full datagram   -> Batch
+    half a hop after an answer    -> Batch with what there is so far
+    nobody left to wait for       -> Batch with the rest, who stayed silent, and DONE
+    an answer after that          -> Batch with it, DONE again
+    Batch                         -> again every T, until its Back
+    no Back after BATCH_TRIES_MAX -> the origin is taken to be gone: the cell is forgotten
+
+The rule: a batch is acknowledged before it is forgotten, and an answer stands in exactly one.
+The ages in a cell count from its head; in a batch they count from the origin.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from math import inf
+from typing import Final
+
+from counter.arcs import least_age
+from counter.config import AGE_MAX
+from counter.messages import (
+    BATCH_ROOM_BYTES,
+    COLLECTS,
+    DECREASED,
+    DONE,
+    POSITION_BYTES,
+    SEQUENCE_MAX,
+    Ack,
+    Back,
+    Batch,
+    Delegate,
+    Reply,
+    Row,
+    packed_positions,
+    packed_rows,
+    row_bytes,
+)
+from counter.query import Heard, OwnQuery
+from counter.selection import split
+from tracker.machine import Endpoint, Send
+from tracker.members import Member, View
+
+BATCHES_SOON_MAX: Final = 5
+"""Batches that leave half a hop after an answer without being full; each later one waits twice as
+long as the one before, at most T."""
+
+BATCH_TRIES_MAX: Final = 10
+
+
+@dataclass(slots=True)
+class _Unconfirmed:
+    """A batch whose `Back` has not come."""
+
+    batch: Batch
+    due: float
+    tries: int = 1
+
+
+@dataclass(slots=True, kw_only=True)
+class Cell(OwnQuery):
+    """The query over one arc, at its head. `home` is the head itself, `origin` the origin."""
+
+    ask: Delegate
+    origin: Endpoint
+    cell: int
+    sequence: int = 0
+    is_done: bool = False
+    is_over: bool = False
+    tell_at: float = inf
+    tellings: int = 0
+    asks_advised: int = 0
+    room_bytes: int = BATCH_ROOM_BYTES
+    rows: list[Row] = field(default_factory=list)
+    unconfirmed: dict[int, _Unconfirmed] = field(default_factory=dict)
+    batches: int = 0
+    backs: int = 0
+
+    # -- asking -------------------------------------------------------------------------------
+
+    def _set_out(self, own: Heard) -> None:
+        OwnQuery._set_out(self, own)
+        # An arc as a whole is not as deep as the cluster; what is left of the age is given.
+        hops_left = self.ask.age_max - self.ask.age
+        self.age_max = min(AGE_MAX, hops_left)
+        self.depth = min(least_age(len(self.pending) + 1, self.chatter, self.visits), hops_left)
+        self._plan_first_repair()
+        flags = DECREASED if own.has_decreased else 0
+        self._add(
+            (self.own_position, own.store, own.epoch, own.value, self.ask.age, flags), self.started
+        )
+        # Its own share alone is not worth a batch.
+        self.tell_at = inf
+
+    def _expected(self) -> dict[int, Member]:
+        ask, view = self.ask, self.view
+        begin, end = view.span(ask.low, ask.high)
+        members = dict(zip(view.positions[begin:end], view.ring[begin:end], strict=True))
+        for pos in ask.skip:
+            members.pop(pos, None)
+        return members
+
+    def _spread(self) -> list[Send]:
+        ask = self.ask
+        skip = ask.skip if self.own_position in ask.skip else (*ask.skip, self.own_position)
+        arc = (ask.low, ask.high, skip, ask.late)
+        parts, cut_off = split(self.view, *arc, self.chatter, self.visits, self.age_max, self.rng)
+        if cut_off:
+            self.cut = {pos: pending.member for pos, pending in self.pending.items()}
+            self.pending.clear()
+        return self._asks(parts)
+
+    def ack(self) -> Ack:
+        """Return what tells the asker, and the origin, that this arc is collected here."""
+        ask = self.ask
+        others = tuple([pos for pos in ask.skip if pos != self.own_position])
+        return Ack(ask.query, ask.share, self.cell, COLLECTS, ask.low, ask.high, others)
+
+    # -- hearing ------------------------------------------------------------------------------
+
+    def take(self, reply: Reply, sender: Endpoint, now: float) -> list[Send]:
+        """Take one answer; returns the batch it fills, if it does."""
+        sends: list[Send] = []
+        if OwnQuery.hear(self, reply, sender, now):
+            age = min(AGE_MAX, self.ask.age + reply.age)
+            row = (reply.position, reply.store, reply.epoch, reply.value, age, reply.flags)
+            sends = self._add(row, now)
+        return sends if self.pending and not self.is_done else [*sends, *self.look(now)]
+
+    def confirmed(self, back: Back) -> None:
+        """Take the word that a batch has come."""
+        if self.unconfirmed.pop(back.sequence, None) is not None:
+            self.backs += 1
+            self.asks_advised = back.asks
+
+    def asks_wanted(self) -> int:
+        """Return K, which is not less than what the evidence of all cells asks for."""
+        return max(OwnQuery.asks_wanted(self), min(self.asks_advised, self.config.waves_max))
+
+    def follow(self, view: View) -> None:
+        """Take in a newer view. Once all is told, whoever joins is the origin's business."""
+        if not self.is_done:
+            OwnQuery.follow(self, view)
+
+    # -- telling ------------------------------------------------------------------------------
+
+    def _add(self, row: Row, now: float) -> list[Send]:
+        size = row_bytes(row)
+        sends = self._tell(now) if size > self.room_bytes else []
+        if self.tell_at == inf:
+            settle_s = max(self.config.settle_floor_s, self.hops.mean_s / 2)
+            doublings = max(0, self.tellings - BATCHES_SOON_MAX)
+            self.tell_at = now + min(settle_s * 2**doublings, self.repair_s())
+        self.rows.append(row)
+        self.room_bytes -= size
+        return sends
+
+    def _tell(
+        self,
+        now: float,
+        flags: int = 0,
+        silent: Iterable[int] = (),
+        cut: Iterable[int] = (),
+    ) -> list[Send]:
+        """Return a batch with the rows at hand."""
+        rows, self.rows = self.rows, []
+        self.room_bytes, self.tell_at = BATCH_ROOM_BYTES, inf
+        if self.sequence > SEQUENCE_MAX:
+            self.is_over = True
+            return []
+        ask, messages = self.ask, self.messages + self.batches + self.backs + 1
+        batch = Batch(
+            ask.query,
+            ask.share,
+            self.cell,
+            self.sequence,
+            flags,
+            ask.low,
+            ask.high,
+            messages,
+            self.asks_wanted() if self.is_done else 0,
+            *self.evidence(),
+            *packed_rows(rows),
+            packed_positions(silent),
+            packed_positions(cut),
+        )
+        self.unconfirmed[self.sequence] = _Unconfirmed(batch, now + self.repair_s())
+        self.sequence += 1
+        self.batches += 1
+        return [Send(self.origin, batch)]
+
+    def look(self, now: float) -> list[Send]:
+        """Tell the rest if nobody is waited for any more, or not with any hope."""
+        if self.is_done:
+            return self._tell(now, DONE) if self.rows else []
+        if self.verdict(now, view_is_current=True) is None:
+            return []
+        self.is_done = True
+        sends: list[Send] = []
+        named = [(pos, True) for pos in self.pending] + [(pos, False) for pos in self.cut]
+        while named:
+            if self.room_bytes < POSITION_BYTES:
+                sends += self._tell(now)
+            count = self.room_bytes // POSITION_BYTES
+            page, named = named[:count], named[count:]
+            silent = [pos for pos, is_silent in page if is_silent]
+            cut = [pos for pos, is_silent in page if not is_silent]
+            sends += self._tell(now, 0 if named else DONE, silent, cut)
+        return sends or self._tell(now, DONE)
+
+    def tick(self, now: float, lag_s: float) -> list[Send]:
+        """Repair the cell, say how far it is, and send again what was not confirmed."""
+        sends: list[Send] = []
+        if not self.is_done:
+            self.excuse(now, lag_s)
+            sends = self.look(now)
+        if now >= self.tell_at:
+            self.tellings += 1
+            sends += self._tell(now)
+        if not self.is_done:
+            sends += self.wave(now)
+        for waiting in self.unconfirmed.values():
+            if waiting.due <= now:
+                self.is_over = self.is_over or waiting.tries >= BATCH_TRIES_MAX
+                waiting.tries += 1
+                waiting.due = now + self.repair_s()
+                self.batches += 1
+                sends.append(Send(self.origin, waiting.batch))
+        return sends
+
+    def next_due(self) -> float:
+        """Say when `tick` is wanted next."""
+        due = float("inf") if self.is_done else self.next_deadline()
+        return min([due, self.tell_at, *[waiting.due for waiting in self.unconfirmed.values()]])

@@ -1,0 +1,315 @@
+"""What nodes ask each other about cells, above the size at which an origin hears everybody.
+
+The rule: nothing here is on the way of a query in a small cluster. These messages are few, one
+for dozens of members, so they are frozen, and their schemas are asked for every field.
+
+A `Delegate` is answered by an `Ack`, a `Batch` by a `Back`; either is sent again until it is.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from struct import Struct
+from typing import Any, ClassVar, Final
+
+from counter.config import AGE_MAX, CHATTER_MAX, DEADLINE_MS_MAX, VISITS_MAX
+from counter.messages.datagrams import LATE_MAX, RING, SKIP_MAX
+from tracker import wire
+from tracker.errors import FrameError
+from tracker.machine import Endpoint
+from tracker.wire import Schema
+
+COLLECTS: Final = 1
+"""Ack.flags: this head collects the answers of the arc; without it the arc was passed on."""
+
+REFUSED: Final = 2
+"""Ack.flags: this node heads too much already; somebody else had better take the arc."""
+
+DONE: Final = 1
+"""Batch.flags: with this one and all before it, everything about the cell has been told."""
+
+ROWS_MAX: Final = 64
+NAMED_MAX: Final = 150
+SEQUENCE_MAX: Final = 4_095
+
+BATCH_ROOM_BYTES: Final = 1_080
+"""What the rows and the named of one batch may take: 1232 bytes, less the other fields (at most
+90 bytes) and what a seal may come to need."""
+
+POSITION_BYTES: Final = 8
+
+Row = tuple[int, bytes, int, int, int, int]
+"""One answer in a batch: (position, store, epoch, value, age, flags), as in `Reply`."""
+
+_u32 = wire.u32
+_u64 = wire.u64
+_IDENTITY = Struct(">Q8s")
+_POSITION = Struct(">Q")
+
+
+def packed_positions(positions: Iterable[int]) -> bytes:
+    """Return positions as they stand in a batch: 8 bytes each, end to end."""
+    return b"".join([_POSITION.pack(pos) for pos in positions])
+
+
+def positions_in(packed: bytes) -> list[int]:
+    """Return the positions that were packed."""
+    return [pos for (pos,) in _POSITION.iter_unpack(packed)]
+
+
+def _arc(low: int, high: int) -> tuple[int, int]:
+    """Return an arc as its two ends; the end of the ring, 2^64, travels as 0."""
+    high = high or RING
+    if low >= high:
+        raise FrameError("an arc that ends before it begins")
+    return low, high
+
+
+@dataclass(frozen=True, slots=True)
+class Delegate:
+    """Take charge of the arc [low, high): an `Ask` that wants an `Ack`.
+
+    Who can collect it, answers with `Batch`es to `home`, the origin; an arc too large for a
+    cell is cut up and given to further heads. The fields are those of `Ask`; `age` is the hops
+    from the origin to whoever gets this.
+    """
+
+    query: bytes
+    share: int
+    key: str
+    home: Endpoint
+    chatter: int
+    visits: int
+    age: int
+    age_max: int
+    budget_ms: int
+    low: int
+    high: int
+    skip: tuple[int, ...]
+    late: tuple[int, ...]
+    TAG: ClassVar[int] = 7
+    WIRE: ClassVar[Schema] = (
+        wire.id16,
+        _u32,
+        wire.key,
+        wire.endpoint,
+        wire.integer(1, CHATTER_MAX),
+        wire.integer(1, VISITS_MAX),
+        wire.integer(0, AGE_MAX),
+        wire.integer(1, AGE_MAX),
+        wire.integer(1, DEADLINE_MS_MAX),
+        _u64,
+        _u64,
+        wire.listing(_u64, SKIP_MAX),
+        wire.listing(_u64, LATE_MAX),
+    )
+
+    def to_wire(self) -> tuple[Any, ...]:
+        """Return the fields as they travel."""
+        return (
+            self.query,
+            self.share,
+            self.key,
+            wire.wire_endpoint(self.home),
+            self.chatter,
+            self.visits,
+            self.age,
+            self.age_max,
+            self.budget_ms,
+            self.low,
+            self.high & (RING - 1),
+            self.skip,
+            self.late,
+        )
+
+    @classmethod
+    def from_wire(cls, values: list[Any]) -> "Delegate":
+        """Return the message in the decoded array; raises FrameError."""
+        fields = wire.checked(cls.WIRE, values)
+        fields[9:11] = _arc(fields[9], fields[10])
+        return cls(*fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The arc named by `share` has come, and what becomes of it: see the flags.
+
+    `cell` is what its head, in this life, calls it; 0 where nobody collects. It goes to whoever
+    asked and, where somebody collects, to the origin, which has to know whom to wait for.
+    `skip` are the positions that the cell leaves out: they answer the origin themselves.
+    """
+
+    query: bytes
+    share: int
+    cell: int
+    flags: int
+    low: int
+    high: int
+    skip: tuple[int, ...]
+    TAG: ClassVar[int] = 3
+    WIRE: ClassVar[Schema] = (
+        wire.id16,
+        _u32,
+        _u32,
+        wire.u8,
+        _u64,
+        _u64,
+        wire.listing(_u64, SKIP_MAX),
+    )
+
+    def to_wire(self) -> tuple[Any, ...]:
+        """Return the fields as they travel."""
+        high = self.high & (RING - 1)
+        return self.query, self.share, self.cell, self.flags, self.low, high, self.skip
+
+    @classmethod
+    def from_wire(cls, values: list[Any]) -> "Ack":
+        """Return the message in the decoded array; raises FrameError."""
+        fields = wire.checked(cls.WIRE, values)
+        fields[4:6] = _arc(fields[4], fields[5])
+        return cls(*fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Answers that a head has collected, each by itself, and who stayed silent.
+
+    Not a sum: an arc that was given away twice is collected twice, and only by position and
+    store can the origin tell which answers it has. `identities` are position and store of each
+    answer, 16 bytes end to end; `numbers` its epoch, its value, and its age with its flags times
+    256: a third less than an array for each. `silent` are positions, 8 bytes each, asked so often
+    (`asks`) that silence is proof, `cut` those that aging left out. `again` of `before` is the
+    share of members that a further ask still found: the origin judges by that of all cells
+    together. `messages` is what the cell has cost so far, as its head can tell.
+    """
+
+    query: bytes
+    share: int
+    cell: int
+    sequence: int
+    flags: int
+    low: int
+    high: int
+    messages: int
+    asks: int
+    again: int
+    before: int
+    identities: bytes
+    numbers: tuple[int, ...]
+    silent: bytes
+    cut: bytes
+    TAG: ClassVar[int] = 4
+    WIRE: ClassVar[Schema] = (
+        wire.id16,
+        _u32,
+        _u32,
+        wire.integer(0, SEQUENCE_MAX),
+        wire.u8,
+        _u64,
+        _u64,
+        _u32,
+        wire.u8,
+        _u32,
+        _u32,
+        wire.blob(0, _IDENTITY.size * ROWS_MAX),
+        wire.listing(wire.i64, 3 * ROWS_MAX),
+        wire.blob(0, POSITION_BYTES * NAMED_MAX),
+        wire.blob(0, POSITION_BYTES * NAMED_MAX),
+    )
+
+    def to_wire(self) -> tuple[Any, ...]:
+        """Return the fields as they travel."""
+        return (
+            self.query,
+            self.share,
+            self.cell,
+            self.sequence,
+            self.flags,
+            self.low,
+            self.high & (RING - 1),
+            self.messages,
+            self.asks,
+            self.again,
+            self.before,
+            self.identities,
+            self.numbers,
+            self.silent,
+            self.cut,
+        )
+
+    @classmethod
+    def from_wire(cls, values: list[Any]) -> "Batch":
+        """Return the message in the decoded array; raises FrameError."""
+        fields = wire.checked(cls.WIRE, values)
+        fields[5:7] = _arc(fields[5], fields[6])
+        batch = cls(*fields)
+        _check_rows(batch.identities, batch.numbers)
+        if len(batch.silent) % POSITION_BYTES or len(batch.cut) % POSITION_BYTES:
+            raise FrameError("wanted positions of 8 bytes each")
+        return batch
+
+    def rows(self) -> list[Row]:
+        """Return the answers."""
+        numbers = self.numbers
+        marks = [divmod(mark, 256) for mark in numbers[2::3]]
+        return [
+            (pos, store, epoch, value, age, flags)
+            for (pos, store), epoch, value, (flags, age) in zip(
+                _IDENTITY.iter_unpack(self.identities),
+                numbers[::3],
+                numbers[1::3],
+                marks,
+                strict=True,
+            )
+        ]
+
+
+def packed_rows(rows: Iterable[Row]) -> tuple[bytes, tuple[int, ...]]:
+    """Return answers as they stand in a batch: identities and numbers."""
+    identities: list[bytes] = []
+    numbers: list[int] = []
+    for pos, store, epoch, value, age, flags in rows:
+        identities.append(_IDENTITY.pack(pos, store))
+        numbers += (epoch, value, flags << 8 | age)
+    return b"".join(identities), tuple(numbers)
+
+
+def _check_rows(identities: bytes, numbers: tuple[int, ...]) -> None:
+    count = len(identities) // _IDENTITY.size
+    if len(identities) != count * _IDENTITY.size or len(numbers) != 3 * count:
+        raise FrameError(f"wanted rows, got {len(identities)} bytes and {len(numbers)} numbers")
+    if not all(0 <= epoch < 2**32 for epoch in numbers[::3]):
+        raise FrameError("an epoch beyond 2^32")
+    if not all(0 <= mark < 2**16 for mark in numbers[2::3]):
+        raise FrameError("an age or flags beyond 255")
+
+
+@dataclass(frozen=True, slots=True)
+class Back:
+    """The batch has come, and need not be sent again.
+
+    `asks` is how many asks make silence a proof, by the evidence of all cells so far; a head
+    asks no less often. 0 where the origin has nothing to say.
+    """
+
+    query: bytes
+    cell: int
+    sequence: int
+    asks: int
+    TAG: ClassVar[int] = 5
+    WIRE: ClassVar[Schema] = (wire.id16, _u32, wire.integer(0, SEQUENCE_MAX), wire.u8)
+
+
+def row_bytes(row: Row) -> int:
+    """Return the bytes that a row takes in a batch."""
+    _, _, epoch, value, age, flags = row
+    mark_bytes = _number_bytes(flags << 8 | age)
+    return _IDENTITY.size + _number_bytes(epoch) + _number_bytes(value) + mark_bytes
+
+
+def _number_bytes(value: int) -> int:
+    """Return the bytes of an integer in msgpack, or a few more."""
+    if -32 <= value < 128:
+        return 1
+    if -(2**15) <= value < 2**16:
+        return 3
+    return 5 if -(2**31) <= value < 2**32 else 9

@@ -1,0 +1,468 @@
+"""One query at its origin, in a cluster too large for the origin to hear everybody.
+
+The ring is given away in arcs. What becomes of an arc, as the origin sees it::
+
+    charge      given to a head, which has not acknowledged it yet (`counter/delegation.py`)
+    ward        acknowledged: collected by its head, or passed on and not yet told by whom
+      -> silent for its patience         its head is asked once more, up to PROBES_MAX times
+      -> told by a head of its own       a ward of its own
+      -> DONE, and no batch is missing   closed; whom its head did not know is an orphan
+      -> no answer, refused, or nobody
+         told of the passed-on in time   lost: what no other ward or charge covers is given
+                                         away anew, or, if that is little, orphaned
+    orphan      a member that no arc stands for: asked by the origin itself, as in a small cluster
+
+The rule: every pending member lies in an open charge or ward, was said to be silent by the head
+of a closed one, or is an orphan; and answers are counted by store, each once, whichever way and
+however often they come. So giving an arc away twice costs messages and never changes the sum.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import inf
+from typing import Final
+
+from counter.arcs import least_age
+from counter.config import GossipConfig
+from counter.delegation import DIRECT_PART, GENERATIONS_MAX, Arc, Brief, Charge, Delegation
+from counter.messages import (
+    COLLECTS,
+    DECREASED,
+    DONE,
+    REFUSED,
+    RING,
+    Ack,
+    Back,
+    Batch,
+    Delegate,
+    Query,
+    Reply,
+    Row,
+    positions_in,
+)
+from counter.query import Heard, Hops, OwnQuery, Pending
+from counter.wards import Ward, gaps
+from tracker.machine import Endpoint, Send
+from tracker.members import View
+
+ASKS_PART: Final = 64
+"""One member in so many may be asked by one wave of a very large cluster."""
+
+ENOUGH_SHARE: Final = 0.9
+"""A head that asked this share of the asks wanted by now has proven its silent: the wanted
+number moves a little with each batch, and may not open again what is settled."""
+
+PROBES_MAX: Final = 3
+"""Times a head that fell silent is asked whether it is there."""
+
+
+@dataclass(slots=True, kw_only=True)
+class WideQuery(OwnQuery):
+    """A query whose answers come from the heads of cells."""
+
+    delegation: Delegation = field(init=False)
+    wards: dict[int, Ward] = field(default_factory=dict)
+    orphans: dict[int, float] = field(default_factory=dict)
+    """When each may be asked again."""
+    window_until: float = 0.0
+    window_left: int = 0
+    proven: dict[int, None] = field(default_factory=dict)
+    ignored: Hops = field(default_factory=lambda: Hops(0.0, 0.0))
+    repeats: int = 0
+    relayed: int = 0
+
+    # -- asking -------------------------------------------------------------------------------
+
+    def _set_out(self, own: Heard) -> None:
+        OwnQuery._set_out(self, own)
+        self.wave_at = inf
+        self.is_plan_due = False
+        self.asks_max = max(self.asks_max, len(self.pending) // ASKS_PART)
+        brief = Brief(
+            self.id,
+            self.request.key,
+            self.home,
+            self.chatter,
+            self.visits,
+            0,
+            self.age_max,
+            self.deadline,
+        )
+        self.delegation = Delegation(
+            brief,
+            self.config.arcs_max,
+            self.config.direct_max,
+            len(self.pending) // DIRECT_PART,
+            self.rng,
+        )
+
+    def _spread(self) -> list[Send]:
+        return self._give_away(Arc(0, RING, (self.own_position,)), self.started)
+
+    def _give_away(self, arc: Arc, now: float) -> list[Send]:
+        return self._settle(self.delegation.spread(self.view, arc, now, self.repair_s()), now)
+
+    def _settle(self, sends: list[Send], now: float) -> list[Send]:
+        """Look after what the delegation could not give to anybody who answers for it."""
+        delegation = self.delegation
+        alone, delegation.alone = delegation.alone, []
+        for pos in alone:
+            if pos in self.pending and pos not in self.proven:
+                # It was asked just now, though not by a repair wave.
+                self._orphan(pos, now + self.repair_s())
+        lost, delegation.lost = delegation.lost, []
+        for arc in lost:
+            for pos in self._waiting(arc.low, arc.high):
+                self._orphan(pos, now)
+        return sends
+
+    def _orphan(self, pos: int, at: float) -> None:
+        if self.orphans.setdefault(pos, at) == at:
+            self.wave_at = min(self.wave_at, at)
+
+    # -- hearing ------------------------------------------------------------------------------
+
+    def hear(self, reply: Reply, sender: Endpoint, now: float) -> bool:
+        """Take an answer that came by itself.
+
+        It tells nothing of the time of a hop, since nobody knows when it was asked for: that
+        is measured by acknowledgements.
+        """
+        self.hops, measured = self.ignored, self.hops
+        is_first = OwnQuery.hear(self, reply, sender, now)
+        self.hops = measured
+        self.is_plan_due = False
+        return is_first
+
+    def acknowledged(self, ack: Ack, sender: Endpoint, now: float) -> list[Send]:
+        """Take the word of a head: for the origin's own charge, or for one passed on."""
+        if not self._is_from_head(ack.share, sender):
+            self.tally.strangers += 1
+            return []
+        pause_s = self.repair_s()
+        charge, sends = self.delegation.acknowledged(ack, self.view, now, pause_s)
+        self.relayed += 1
+        if ack.flags & REFUSED:
+            ward = self.wards.get(ack.share)
+            if ward is not None and ward.is_open:
+                sends += self._lose(ward, now)
+            return self._sweep(self._settle(sends, now), now)
+        if charge is not None and charge.tries == 1:
+            self.hops.measure((now - charge.sent_at) / 2)
+        arc = Arc(ack.low, ack.high, ack.skip)
+        self._ward(ack.share, ack.cell, arc, sender, charge, bool(ack.flags & COLLECTS), now)
+        return sends
+
+    def _is_from_head(self, share: int, sender: Endpoint) -> bool:
+        """Whether a share's head speaks, or somebody whom another node gave a share of its own."""
+        charge, ward = self.delegation.charges.get(share), self.wards.get(share)
+        if charge is not None:
+            return sender == charge.head.endpoint
+        return ward is None or sender == ward.head
+
+    def batched(self, batch: Batch, sender: Endpoint, now: float) -> tuple[list[Send], list[Row]]:
+        """Take a batch; returns what to send, and the rows that were first answers."""
+        if not self._is_from_head(batch.share, sender):
+            self.tally.strangers += 1
+            return [], []
+        charge = self.delegation.charges.pop(batch.share, None)
+        arc = Arc(batch.low, batch.high, ())
+        ward = self._ward(batch.share, batch.cell, arc, sender, charge, True, now)
+        self.relayed += 2
+        if ward is not None and batch.sequence in ward.heard:
+            return [self._back(batch, sender)], []
+        fresh = [row for row in batch.rows() if self._count(row, now)]
+        is_proof = batch.asks >= self.asks_wanted() * ENOUGH_SHARE
+        for pos in positions_in(batch.silent):
+            pending = self.pending.get(pos)
+            if pending is None or pos in self.proven:
+                continue
+            if is_proof:
+                self.proven[pos] = None
+            else:
+                # Its head had little evidence of its own: the origin asks what is left to ask.
+                self._asked(pending, batch.asks)
+                self._orphan(pos, now)
+        for pos in positions_in(batch.cut):
+            pending = self.pending.pop(pos, None)
+            if pending is not None:
+                self.cut[pos] = pending.member
+        if ward is not None:
+            self._note_batch(ward, batch, now)
+        return self._sweep([self._back(batch, sender)], now), fresh
+
+    def _back(self, batch: Batch, sender: Endpoint) -> Send:
+        asks = self.asks_wanted()
+        return Send(sender, Back(self.id, batch.cell, batch.sequence, asks))
+
+    def _note_batch(self, ward: Ward, batch: Batch, now: float) -> None:
+        """Keep what a batch says of its cell; the last one that was missing closes it."""
+        ward.heard.add(batch.sequence)
+        if batch.messages >= ward.messages:
+            ward.messages, ward.evidence = batch.messages, (batch.again, batch.before)
+        if batch.flags & DONE and ward.last is None:
+            ward.last = batch.sequence
+        if ward.last is None or len(ward.heard) <= ward.last or ward.is_closed:
+            return
+        # Everything about the cell is told: who is neither counted nor silent was not in it.
+        ward.is_closed = True
+        for pos in self._waiting(ward.arc.low, ward.arc.high):
+            self._orphan(pos, now)
+        told = sorted(self._standing())
+        for other in self.wards.values():
+            if not other.is_collected and not any(gaps(other.arc.low, other.arc.high, told)):
+                # What was passed on is all in the hands of heads by now.
+                other.is_closed = True
+
+    def _count(self, row: Row, now: float) -> bool:
+        """Take one answer out of a batch; returns whether it was a first one."""
+        pos, store, epoch, value, age, flags = row
+        if store in self.answers:
+            self.repeats += 1
+            return False
+        pending = self.pending.get(pos)
+        member = pending.member if pending is not None else self.cut.get(pos)
+        if member is not None:
+            name = member.name if member.store[:8] == store else None
+        else:
+            name = self._unlisted_name(pos)
+        if name is None:
+            self.tally.strangers += 1
+            return False
+        has_decreased = bool(flags & DECREASED)
+        at_s = now - self.started
+        self.answers[store] = Heard(name, store, epoch, value, age, at_s, has_decreased)
+        self.value += value
+        self.heard_at = now
+        self.hops_seen = max(self.hops_seen, age)
+        if value:
+            self.changed_at = now
+        if self.pending.pop(pos, None) is None:
+            self.cut.pop(pos, None)
+        return True
+
+    # -- arcs ---------------------------------------------------------------------------------
+
+    def _ward(
+        self,
+        share: int,
+        cell: int,
+        arc: Arc,
+        sender: Endpoint,
+        charge: Charge | None,
+        is_collected: bool,
+        now: float,
+    ) -> Ward | None:
+        """Note that a head answers for an arc; None if no more can be noted."""
+        ward = self.wards.get(share)
+        if ward is None:
+            if len(self.wards) >= self.config.arcs_max:
+                return None
+            generation = charge.arc.generation if charge is not None else 0
+            late = charge.arc.late if charge is not None else ()
+            arc = Arc(arc.low, arc.high, arc.skip, late, generation)
+            ward = self.wards[share] = Ward(share, arc, sender, 0.0, is_collected)
+            self.children.append(sender)
+            if charge is None:
+                self._has_spoken(arc, now)
+            for pos in arc.skip:
+                # Who is left out of a cell has answered the origin by itself, or should have.
+                if is_collected and pos in self.pending:
+                    self._orphan(pos, now + self.repair_s())
+        if cell != ward.cell:
+            # Another life of the head: it begins anew, and so do its batches.
+            ward.cell, ward.last = cell, None
+            ward.heard.clear()
+        ward.probes = 0
+        ward.due = now + self._patience_s(ward)
+        return ward
+
+    def _has_spoken(self, part: Arc, now: float) -> None:
+        """Whoever was given a part of a charge was given it by its head, which is there then."""
+        for share, charge in list(self.delegation.charges.items()):
+            whole = charge.arc
+            if whole.low <= part.low and part.high <= whole.high:
+                del self.delegation.charges[share]
+                arc = Arc(whole.low, whole.high, whole.skip)
+                self._ward(share, 0, arc, charge.head.endpoint, charge, False, now)
+
+    def _patience_s(self, ward: Ward) -> float:
+        """Return how long a head may say nothing before it is asked whether it is there."""
+        begin, end = self.view.span(ward.arc.low, ward.arc.high)
+        depth = least_age(max(1, end - begin), self.chatter, self.visits)
+        hop_s = self.hops.mean_s + 2 * self.hops.deviation_s
+        pauses = 1 if ward.is_collected else 5
+        return (depth + 2) * hop_s + pauses * self.repair_s()
+
+    def _lose(self, ward: Ward, now: float) -> list[Send]:
+        """Give away anew what a ward stood for, as far as nobody else stands for it."""
+        ward.is_lost = True
+        arc, sends = ward.arc, list[Send]()
+        for low, high in gaps(arc.low, arc.high, sorted(self._standing())):
+            waiting = self._waiting(low, high)
+            if len(waiting) <= self.config.direct_max or arc.generation >= GENERATIONS_MAX:
+                for pos in waiting:
+                    self._orphan(pos, now)
+            else:
+                late = tuple([p for p in arc.late if low <= p < high])
+                part = Arc(low, high, (self.own_position,), late, arc.generation + 1)
+                sends += self._give_away(part, now)
+        return sends
+
+    def _standing(self) -> Iterator[tuple[int, int]]:
+        """Yield the arcs for which somebody stands: collected ones, and the origin's charges."""
+        for ward in self.wards.values():
+            if ward.is_collected and not ward.is_lost:
+                yield ward.arc.low, ward.arc.high
+        for charge in self.delegation.charges.values():
+            yield charge.arc.low, charge.arc.high
+
+    def _sweep(self, sends: list[Send], now: float) -> list[Send]:
+        """When nothing is open any more, whoever fell through the arcs is an orphan."""
+        if not self._is_open():
+            for pos in self.pending:
+                if pos not in self.proven and pos not in self.orphans:
+                    self._orphan(pos, now)
+        return sends
+
+    def _asked(self, pending: Pending, asks: int) -> None:
+        """Note that a head has asked a member so often."""
+        pending.asks = max(pending.asks, asks)
+        self.firsts += [0] * (pending.asks + 1 - len(self.firsts))
+
+    def evidence(self) -> tuple[int, int]:
+        """Return what was found by further asks, in all cells and by the origin itself."""
+        told = [OwnQuery.evidence(self), *[ward.evidence for ward in self.wards.values()]]
+        return sum([again for again, _ in told]), sum([before for _, before in told])
+
+    def _is_open(self) -> bool:
+        """Whether anybody stands for an arc who has not told everything."""
+        return bool(self.delegation.charges) or any(w.is_open for w in self.wards.values())
+
+    def _waiting(self, low: int, high: int) -> list[int]:
+        """Return the positions of an arc that are pending, and nobody called silent."""
+        begin, end = self.view.span(low, high)
+        pending, proven = self.pending, self.proven
+        return [p for p in self.view.positions[begin:end] if p in pending and p not in proven]
+
+    def follow(self, view: View) -> None:
+        """Take in a newer view. Whoever joined is asked by the origin itself."""
+        before = {pos: pending.member for pos, pending in self.pending.items()}
+        OwnQuery.follow(self, view)
+        for pos, pending in self.pending.items():
+            if pos not in before or (pos in self.proven and pending.member is not before[pos]):
+                self.proven.pop(pos, None)
+                self._orphan(pos, self.started)
+
+    # -- repairing ----------------------------------------------------------------------------
+
+    @property
+    def next_wave(self) -> float:
+        """When something is due: a wave over the orphans, a charge, or a ward gone silent."""
+        charge_due = self.delegation.deadline()
+        wards_due = [ward.due for ward in self.wards.values() if ward.is_open]
+        return min([self.wave_at, inf if charge_due is None else charge_due, *wards_due])
+
+    def excuse(self, now: float, lag_s: float) -> None:
+        """Wait once more before anybody is blamed, if this node's own loop comes late."""
+        pause_s = self.repair_s()
+        if lag_s <= pause_s or now < self.next_wave:
+            return
+        self.delegation.excuse(now, pause_s)
+        self.wave_at = max(self.wave_at, now + pause_s)
+        for ward in self.wards.values():
+            ward.due = max(ward.due, now + pause_s)
+
+    def wave(self, now: float) -> list[Send]:
+        """Return what is due: asks to heads that are silent, to new heads, and to orphans."""
+        pause_s = self.repair_s()
+        sends = self._settle(self.delegation.tick(self.view, now, pause_s), now)
+        due = [ward for ward in self.wards.values() if ward.is_open and ward.due <= now]
+        for ward in due:
+            if ward.is_collected and ward.probes < PROBES_MAX:
+                ward.probes += 1
+                ward.due = now + pause_s
+                sends.append(Send(ward.head, self._probe(ward, now)))
+            else:
+                sends += self._lose(ward, now)
+        self._sweep(sends, now)
+        if now >= self.wave_at:
+            sends += self._ask_orphans(now, pause_s)
+        return sends
+
+    def _ask_orphans(self, now: float, pause_s: float) -> list[Send]:
+        """Ask the orphans whose last ask is overdue, at most `asks_max` in each pause."""
+        if now >= self.window_until:
+            self.window_until, self.window_left = now + pause_s, self.asks_max
+            self._pace()
+        pending, wanted = self.pending, self.asks_wanted()
+        self.orphans = {p: at for p, at in self.orphans.items() if p in pending}
+        due = [p for p, at in self.orphans.items() if at <= now and pending[p].asks < wanted]
+        due.sort(key=lambda pos: pending[pos].asks)
+        asked = due[: self.window_left]
+        sends = self._repair([pending[pos] for pos in asked], now)
+        self.window_left -= len(asked)
+        for pos in asked:
+            self.orphans[pos] = now + pause_s
+        self.wave_at = min([at for at in self.orphans.values() if at > now], default=inf)
+        if len(asked) < len(due):
+            self.wave_at = min(self.wave_at, self.window_until)
+        return sends
+
+    def _probe(self, ward: Ward, now: float) -> Delegate:
+        """Return the ask that a head in good health answers with an `Ack`, and nothing more."""
+        brief, arc = self.delegation.brief, ward.arc
+        self.relayed += 1
+        return Delegate(
+            brief.query,
+            ward.share,
+            brief.key,
+            brief.home,
+            brief.chatter,
+            brief.visits,
+            1,
+            brief.age_max,
+            brief.budget_ms(now),
+            arc.low,
+            arc.high,
+            arc.skip,
+            arc.late,
+        )
+
+    def _silence_is_proof(self, now: float) -> bool:
+        if self._is_open():
+            return False
+        wanted, ready_at = self.asks_wanted(), self.orphans
+        return all(
+            pending.asks >= wanted and ready_at.get(pos, now) <= now
+            for pos, pending in self.pending.items()
+            if pos not in self.proven
+        )
+
+    # -- telling ------------------------------------------------------------------------------
+
+    @property
+    def duplicates(self) -> int:
+        """Answers that were heard before, whichever way they came."""
+        return self.tally.duplicates + self.repeats
+
+    @property
+    def replies(self) -> int:
+        """How many of the messages were replies: of those in cells every other one."""
+        return self.tally.replies + sum([ward.messages for ward in self.wards.values()]) // 2
+
+    @property
+    def messages(self) -> int:
+        """Messages the query cost, as far as the origin and the heads of cells can tell."""
+        tally, cells = self.tally, sum([ward.messages for ward in self.wards.values()])
+        own = tally.replies + tally.unrepaired + tally.repairs
+        return own + cells + self.relayed + self.delegation.messages
+
+
+def is_wide(view: View, request: Query, config: GossipConfig) -> bool:
+    """Whether a query is too wide for its origin to hear everybody.
+
+    A chain (chatter 1, visits 1) has no heads to speak of, and ends at its greatest age.
+    """
+    is_chain = (request.chatter or config.chatter) == 1 and request.visits == 1
+    return view.expected > config.cell_members_max and not is_chain

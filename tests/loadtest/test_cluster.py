@@ -1,0 +1,46 @@
+"""Cells on real sockets: as many nodes as need them, in one process."""
+
+from dataclasses import replace
+
+import pytest
+
+from counter.client.door import Door
+from counter.config import LOCAL
+from counter.messages import UNTIL_ALL, Query
+from loadtest.cluster import Cluster, Faults
+from tracker.daemon import rare_collections
+
+pytestmark = pytest.mark.slow
+
+ASK = Query(0, "views", 0, 0, 0, 20_000, UNTIL_ALL, 0, 0, False)
+
+
+async def asked(cluster, counting=10):
+    """Count on some nodes, then ask one of them; returns the answer and the datagrams it cost."""
+    doors = [await Door.open(node.endpoint) for node in cluster.live[:counting]]
+    for door in doors:
+        await door.count("views", 7)
+    before = cluster.datagrams
+    answer, _ = await doors[0].ask(ASK)
+    for door in doors:
+        door.close()
+    return answer, cluster.datagrams - before
+
+
+async def test_small_cells_of_real_nodes_answer_exactly_though_datagrams_are_lost():
+    small = replace(LOCAL, cell_members_max=16, direct_max=4)
+
+    async with Cluster(120, seed=3, faults=Faults(loss=0.05), gossip=small) as cluster:
+        answer, _ = await asked(cluster)
+
+    assert (answer.reason, answer.value, answer.answered) == ("complete", 70, 120)
+
+
+async def test_fifteen_hundred_real_nodes_in_one_process_answer_exactly():
+    with rare_collections():
+        async with Cluster(1_500, seed=3) as cluster:
+            answer, datagrams = await asked(cluster)
+
+    assert (answer.reason, answer.value, answer.answered) == ("complete", 70, 1_500)
+    assert answer.hops == 4
+    assert datagrams >= 2 * 1_499
