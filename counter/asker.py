@@ -13,7 +13,7 @@ The rule: whatever ends a query, each of its viewers gets one last `Answer` with
 the pages that name the silent come before it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -21,8 +21,6 @@ from counter.config import GossipConfig
 from counter.lastknown import LastValue, LastValues
 from counter.messages import (
     DECREASED,
-    GOSSIP,
-    ROWS_PER_PAGE,
     TRAIL_ROWS_PER_PAGE,
     UNTIL_ALL,
     Ack,
@@ -52,17 +50,15 @@ from counter.query import (
 )
 from counter.rounds import PAUSE, VIEW, Round, Rounds, Viewer, question_of
 from counter.stories import Record, Stories
+from counter.telling import UNCONFIRMED, bytes_of, numbered, pages_of
 from counter.tracing import Trace
 from counter.wide import WideQuery, is_wide
-from tracker.classes import replace
 from tracker.config import shown_endpoint
 from tracker.machine import Effect, Endpoint, Link, Send
 from tracker.members import Member, View, position
 from tracker.messages import Refused
 
 TOP_ROWS = 8
-HEADER_BYTES = 28
-"""An IPv4 and a UDP header: what a datagram costs beyond its body."""
 
 KILLED = "another client cancelled it"
 
@@ -376,7 +372,7 @@ class Asker:
                     continue
                 viewer.told = heard
                 number = viewer.request.request
-                partial = _numbered(number, partial or self._answer(asked.query, "", now, number))
+                partial = numbered(number, partial or self._answer(asked.query, "", now, number))
                 effects.append(Send(viewer.link, partial))
         asked.aim()
         return effects
@@ -427,11 +423,11 @@ class Asker:
         for viewer in viewers:
             link, number = viewer.link, viewer.request.request
             if viewer.request.rows:
-                effects += [Send(link, Answered(number, page)) for page in _pages(rows)]
-            pages = _pages(trail, TRAIL_ROWS_PER_PAGE)
+                effects += [Send(link, Answered(number, page)) for page in pages_of(rows)]
+            pages = pages_of(trail, TRAIL_ROWS_PER_PAGE)
             effects += [Send(link, Trail(number, page)) for page in pages]
-            effects += [Send(link, Missing(number, page)) for page in _pages(silent)]
-            effects.append(Send(link, _numbered(number, answer)))
+            effects += [Send(link, Missing(number, page)) for page in pages_of(silent)]
+            effects.append(Send(link, numbered(number, answer)))
         return effects
 
     def _silent_row(self, query: OwnQuery, member: Member, why: str, now: float) -> Any:
@@ -465,39 +461,12 @@ class Asker:
             elapsed_ms=(now - query.started) * 1000,
             hops=query.hops_seen,
             messages=query.messages,
-            bytes=_bytes_of(query),
+            bytes=bytes_of(query),
             duplicates=query.duplicates,
             missing=len(silent),
             cut=len(query.cut),
             origin=self.member.name,
-            why=text if confirmed else _UNCONFIRMED,
+            why=text if confirmed else UNCONFIRMED,
             top=tuple([(h.name, h.value, h.hops, h.at_s * 1000) for h in heard]),
             begun_s=query.started - (self._first_asked or 0.0),
         )
-
-
-_UNCONFIRMED = (
-    "who belongs to the cluster could not be confirmed:"
-    " no tracker spoke, or another node knows more"
-)
-
-
-def _bytes_of(query: OwnQuery) -> int:
-    """Return what the query's messages weigh on the wire, headers included: one ask and one
-    reply are measured, all are taken to be like them."""
-    if not query.messages:
-        return 0
-    ask = len(GOSSIP.encode(query.sample_ask())) + HEADER_BYTES
-    sample = Reply(query.id, query.own_position, b"-" * 8, 1, query.value % 2**32, 1, 0, (), ())
-    reply = len(GOSSIP.encode(sample)) + HEADER_BYTES
-    return query.replies * reply + (query.messages - query.replies) * ask
-
-
-def _numbered(number: int, answer: Answer) -> Answer:
-    """Return the answer as it is told to the request of this number."""
-    return answer if answer.request == number else replace(answer, request=number)
-
-
-def _pages(rows: Sequence[Any], length: int = ROWS_PER_PAGE) -> Iterator[tuple[Any, ...]]:
-    for first in range(0, len(rows), length):
-        yield tuple(rows[first : first + length])

@@ -16,11 +16,11 @@ The rule: this machine decides and nothing else. It reads no clock, opens no soc
 dice of its own, and returns effects in the order in which they are to be carried out.
 """
 
-from collections import deque
 from collections.abc import Callable
 from random import Random
 from typing import Any, Final
 
+from counter.activity import Activity
 from counter.asker import Asker
 from counter.config import GossipConfig, NodeConfig
 from counter.crdt import Counters
@@ -75,7 +75,6 @@ from tracker.machine import (
 from tracker.members import NOBODY, Member, position
 from tracker.membership import Membership
 from tracker.messages import (
-    LISTED_PER_PAGE,
     Announced,
     Departed,
     Heartbeat,
@@ -84,10 +83,8 @@ from tracker.messages import (
     Registered,
     Roster,
 )
-from tracker.pages import members_from_record, members_to_record
+from tracker.pages import members_from_record, members_to_record, roster_of
 
-ACTIVITY_S = 30
-ACTIVITY_SAMPLES_MAX = ACTIVITY_S + 2
 VIEW_SAVE_S = 0.5
 DEPART_S = 1.0
 
@@ -123,9 +120,8 @@ class Gossip:
             config.reconnect_max_s,
         )
         self.asker = Asker(gossip, member, rng)
-        self.relay = Relay(
-            gossip, position(member.name), member.store, member.epoch, self._share_of, rng
-        )
+        where = position(member.name)
+        self.relay = Relay(gossip, where, member.store, member.epoch, self._share_of, rng)
         self._first_asks = FirstAsks()
         self.hearsay = Hearsay(self.membership.view)
         self.heads = Heads(gossip, member, self.relay, rng)
@@ -134,14 +130,16 @@ class Gossip:
         self._saved_view = self._followed = self.membership.view
         self._save_at: float | None = None
         self._saved_at = float("-inf")
-        # Empty while nothing was done for so long; `_counted` is how much had been done then.
-        self._activity: deque[tuple[float, int]] = deque(maxlen=ACTIVITY_SAMPLES_MAX)
-        self._counted = 0
+        self._activity = Activity()
         self._depart_by: float | None = None
         self._held: list[Effect] = []
         self.ledger.is_held = True
         self.membership.stale_s = max(self.membership.stale_s, gossip.view_fresh_s)
-        self._handlers: dict[type, Callable[[Any, Any, float], list[Effect]]] = {
+        self._handlers = self._table()
+
+    def _table(self) -> dict[type, Callable[[Any, Any, float], list[Effect]]]:
+        """Return who takes which message."""
+        return {
             Ask: self._ask,
             Reply: self._reply,
             Stop: lambda sender, stop, now: [*self.relay.stop(stop), *self.heads.stop(stop)],
@@ -189,7 +187,7 @@ class Gossip:
 
     def start(self, now: float) -> list[Effect]:
         """Begin: look for the trackers."""
-        self._counted = self.ledger.operations
+        self._activity.start(self.ledger.operations)
         return self.membership.start(now) + self._announced(now)
 
     def receive(self, sender: Address, message: Any, now: float) -> list[Effect]:
@@ -389,10 +387,7 @@ class Gossip:
             if heard or self.membership.view.expected:
                 effects += self._begin(due, now)
             else:
-                text = (
-                    f"{self.config.name} has heard no tracker yet: "
-                    "who belongs to the cluster is not known"
-                )
+                text = f"{self.config.name} has heard no tracker yet: who belongs is not known"
                 effects += self.asker.refuse(due, "no-view", text, now)
         return effects
 
@@ -408,13 +403,8 @@ class Gossip:
         return [Send(link, Recalled(recall.request, rows, len(known) - len(rows)))]
 
     def _roster(self, link: Link, roster: Roster, now: float) -> list[Effect]:
-        rows = [(m, -1.0, -1) for m in sorted(self.membership.view, key=lambda m: m.name)]
-        pages = [rows[i : i + LISTED_PER_PAGE] for i in range(0, len(rows), LISTED_PER_PAGE)]
-        last = pages.pop() if pages else []
-        effects: list[Effect] = [
-            Send(link, Listed(roster.request, False, tuple(page))) for page in pages
-        ]
-        return [*effects, Send(link, Listed(roster.request, True, tuple(last)))]
+        pages = roster_of(self.membership.view, roster.request, lambda member: (-1.0, -1))
+        return [Send(link, page) for page in pages]
 
     def _out_of_place(self, sender: Address, message: Any) -> list[Effect]:
         self.unexpected += 1
@@ -492,25 +482,12 @@ class Gossip:
         return self.membership.look(now)
 
     def _view_is_hopeless(self) -> bool:
-        is_alone = self.membership.heard_at is None and self.membership.is_cut_off
-        return is_alone or self.hearsay.is_lost
+        membership = self.membership
+        return self.hearsay.is_lost or (membership.heard_at is None and membership.is_cut_off)
 
     def _count_activity(self, now: float) -> None:
         self.asker.stories.forget(now)
-        samples, operations = self._activity, self.ledger.operations
-        if not samples:
-            if operations == self._counted:
-                return
-            samples.append((now, self._counted))
-        if now - samples[-1][0] >= 1.0:
-            samples.append((now, operations))
-        # The newest sample is less than a second old: one always stays.
-        while now - samples[0][0] > ACTIVITY_S:
-            samples.popleft()
-        self.membership.activity = activity = operations - samples[0][1]
-        if not activity:
-            samples.clear()
-            self._counted = operations
+        self.membership.activity = self._activity.look(self.ledger.operations, now)
 
     def _leave(self, now: float) -> list[Effect]:
         self.ledger.is_leaving = True

@@ -1,6 +1,4 @@
-"""One query at its origin: what was heard, who is pending, when to repair, when to stop.
-
-The life of a query::
+"""One query at its origin: what was heard, who is pending, when to repair, when to stop::
 
     started -> first wave: the whole ring is split over `chatter` peers
             -> answers arrive, each origin counted once
@@ -10,14 +8,11 @@ The life of a query::
             -> the asker's own condition:  satisfied; its deadline: deadline; its wish: cancelled
 
 The rule: `complete` is said only when every member expected by the view has answered and the
-view is current. The number of asks that proves silence follows what the repairs of this very
-query brought (adaptive K): with p the share of members that a further ask still finds,
-K = ceil(ln(epsilon / n) / ln p), so that a living member is missed in at most epsilon of the
-queries. Repair by the one who wants the answer, end to end: Saltzer, Reed and Clark 1984.
+view is current. How many asks prove silence is told by `counter.proof`. Repair by the one who
+wants the answer, end to end: Saltzer, Reed and Clark 1984.
 """
 
 import dataclasses
-from math import ceil, log
 from random import Random
 
 from counter.arcs import least_age
@@ -34,6 +29,7 @@ from counter.messages import (
     Query,
     Reply,
 )
+from counter.proof import Spread, asks_wanted
 from counter.selection import Part, asked_anew, split
 from tracker.classes import dataclass
 from tracker.machine import Endpoint, Send
@@ -104,6 +100,7 @@ class OwnQuery:
     cut: dict[int, Member] = dataclasses.field(default_factory=dict)
     gone: frozenset[int] | None = None
     firsts: list[int] = dataclasses.field(default_factory=lambda: [0])
+    spread: Spread = dataclasses.field(default_factory=Spread)
     waves: int = 0
     wave_at: float = 0.0
     is_plan_due: bool = False
@@ -245,8 +242,11 @@ class OwnQuery:
         asks = pending.asks if pending is not None else 0
         if asks:
             self.firsts[asks] += 1
+            self.spread.found += 1
         else:
             tally.unrepaired += 1
+            self.spread.answers += 1
+            self.spread.ages += reply.age
         if not asks and (self.visits == 1 or reply.age == 1):
             # The later rounds of several visits leave at once, though their age is higher.
             self.hops.measure(elapsed / (reply.age + 1))
@@ -351,11 +351,7 @@ class OwnQuery:
 
     def asks_wanted(self) -> int:
         """Return K: how many asks make a member's silence a proof."""
-        again, before = self.evidence()
-        chance = min(0.99, (again + 2) / (before + 20))
-        members = max(2, self.view.expected)
-        wanted = ceil(log(self.config.stop_epsilon / members) / log(chance))
-        return min(self.config.waves_max, max(self.config.waves_min, wanted))
+        return asks_wanted(self.config, self.view.expected, *self.evidence(), self.spread)
 
     def evidence(self) -> tuple[int, int]:
         """Return how many members a second ask or a later one found, and any but the last."""

@@ -4,14 +4,14 @@ The rule: a page holds at most NEWS_PER_PAGE members and always fits into one fr
 long the notes are.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final
 
 from tracker import wire
 from tracker.errors import FrameError
 from tracker.members import Member, View
-from tracker.messages import NEWS_PER_PAGE, news_from_wire, news_to_wire
+from tracker.messages import NEWS_PER_PAGE, Listed, news_from_wire, news_to_wire
 
 PAGE_BYTES_MAX: Final = 60_000
 """Leaves room in a frame for what stands around the page."""
@@ -37,6 +37,20 @@ def cut(members: Iterable[Member]) -> Iterator[list[Member]]:
         size += bytes_max
     if page:
         yield page
+
+
+def roster_of(
+    members: Iterable[Member], request: int, known_of: Callable[[Member], tuple[float, int]]
+) -> list[Listed]:
+    """Return the pages that answer a `Roster`, by name.
+
+    `known_of` says how long a member has had its status, in seconds, and its activity.
+    """
+    pages = list(cut(sorted(members, key=lambda member: member.name))) or [[]]
+    return [
+        Listed(request, number == len(pages), tuple([(m, *known_of(m)) for m in page]))
+        for number, page in enumerate(pages, 1)
+    ]
 
 
 @lru_cache(maxsize=8)

@@ -51,7 +51,6 @@ from tracker.messages import (
     Forget,
     Forgotten,
     Found,
-    Listed,
     Refused,
     Register,
     Registered,
@@ -59,7 +58,7 @@ from tracker.messages import (
     Teach,
     news_from_wire,
 )
-from tracker.pages import cut, members_from_record, members_to_record
+from tracker.pages import members_from_record, members_to_record, roster_of
 from tracker.publication import Publication
 from tracker.pulse import activity_in
 from tracker.table import COUNT_MAX, Table, is_sane
@@ -408,14 +407,12 @@ class Registry:
         return [Send(link, Found(message.request, (self._candidate(member),)))]
 
     def _roster(self, link: Link, message: Roster, now: float) -> list[Effect]:
-        pages = list(cut(sorted(self.table.members.values(), key=lambda m: m.name))) or [[]]
-        effects: list[Effect] = []
-        for number, page in enumerate(pages, 1):
-            rows = tuple(
-                [(m, now - self.table.since(m.name), self._activity(m.name)) for m in page]
-            )
-            effects.append(Send(link, Listed(message.request, number == len(pages), rows)))
-        return effects
+        pages = roster_of(
+            self.table.members.values(),
+            message.request,
+            lambda member: (now - self.table.since(member.name), self._activity(member.name)),
+        )
+        return [Send(link, page) for page in pages]
 
     def _forget(self, link: Link, message: Forget, now: float) -> list[Effect]:
         member = self.table.get(message.name)

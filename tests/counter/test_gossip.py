@@ -5,8 +5,9 @@ from random import Random
 
 import pytest
 
+from counter.activity import ACTIVITY_S
 from counter.config import LAN, NodeConfig
-from counter.gossip import ACTIVITY_S, UNTIMED, VIEW_SAVE_S, Gossip
+from counter.gossip import UNTIMED, VIEW_SAVE_S, Gossip
 from counter.messages import (
     ACK_DEFAULT,
     ACK_DISK,

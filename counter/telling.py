@@ -1,0 +1,41 @@
+"""How the end of a query is put into words and pages for whoever asked.
+
+The rule: nothing is decided here; what it weighs and how it is cut up follows from the query.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from counter.messages import GOSSIP, ROWS_PER_PAGE, Answer, Reply
+from counter.query import OwnQuery
+from tracker.classes import replace
+
+HEADER_BYTES = 28
+"""An IPv4 and a UDP header: what a datagram costs beyond its body."""
+
+UNCONFIRMED = (
+    "who belongs to the cluster could not be confirmed:"
+    " no tracker spoke, or another node knows more"
+)
+
+
+def bytes_of(query: OwnQuery) -> int:
+    """Return what the query's messages weigh on the wire, headers included: one ask and one
+    reply are measured, all are taken to be like them."""
+    if not query.messages:
+        return 0
+    ask = len(GOSSIP.encode(query.sample_ask())) + HEADER_BYTES
+    sample = Reply(query.id, query.own_position, b"-" * 8, 1, query.value % 2**32, 1, 0, (), ())
+    reply = len(GOSSIP.encode(sample)) + HEADER_BYTES
+    return query.replies * reply + (query.messages - query.replies) * ask
+
+
+def numbered(number: int, answer: Answer) -> Answer:
+    """Return the answer as it is told to the request of this number."""
+    return answer if answer.request == number else replace(answer, request=number)
+
+
+def pages_of(rows: Sequence[Any], length: int = ROWS_PER_PAGE) -> Iterator[tuple[Any, ...]]:
+    """Cut rows into pages that fit a frame."""
+    for first in range(0, len(rows), length):
+        yield tuple(rows[first : first + length])
