@@ -173,7 +173,7 @@ class Delegation:
             brief.budget_ms(now),
             part.low,
             part.high,
-            part.skip,
+            part.skip[:-1],
             part.late,
             flags,
         )

@@ -166,7 +166,7 @@ def _passed_on(relay: Relay, seen: Seen, view: View, values: list[Any]) -> list[
             budget_ms,
             part.low,
             part.high & (RING - 1),
-            part.skip,
+            part.skip[:-1],
             part.late,
             LEAF if part.is_leaf else 0,
         )

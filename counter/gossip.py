@@ -302,7 +302,7 @@ class Gossip:
     def _undelivered(self, to: Endpoint, ask: Ask, now: float) -> list[Effect]:
         view = self.membership.view
         if not self.asker.is_own(ask.query):
-            return self.relay.undelivered(ask, view)
+            return self.relay.undelivered(ask, to, view)
         effects = self.asker.undelivered(ask, to, now)
         known_until = self._view_known_until(now)
         return effects or self.asker.conclude(ask.query, now, view_known_until=known_until)

@@ -30,7 +30,7 @@ from counter.messages import (
     Reply,
 )
 from counter.proof import Spread, asks_wanted
-from counter.selection import Part, asked_anew, split
+from counter.selection import Part, asked_anew, head_of, split
 from tracker.classes import dataclass
 from tracker.machine import Endpoint, Send
 from tracker.members import ALIVE, Member, View, position
@@ -168,7 +168,7 @@ class OwnQuery:
         asks = []
         for part in parts:
             flags = LEAF if part.is_leaf else 0
-            arc = (part.low, part.high, part.skip, part.late)
+            arc = (part.low, part.high, part.skip[:-1], part.late)
             ask = self._ask(self.started, part.turn, *arc, flags)
             asks.append(Send(part.head.endpoint, ask))
             self.children.append(part.head.endpoint)
@@ -311,15 +311,15 @@ class OwnQuery:
 
         Silence need not prove what the system has said. An answer is still taken if one comes.
         """
+        dead = head_of(ask, to, self.view)
         if ask.flags & LEAF:
             pending = self.repaired.get(to)
         else:
             self.tally.undelivered += 1
-            # A head is the last of those that its arc skips.
-            pending = self.pending.get(ask.skip[-1]) if ask.skip else None
+            pending = self.pending.get(dead) if dead is not None else None
         if pending is not None and pending.member.endpoint == to:
             pending.is_refused = True
-        again = asked_anew(ask, self.view, self.rng)
+        again = asked_anew(ask, dead, self.view, self.rng)
         self.children += [to for to, _ in again]
         return [Send(to, other) for to, other in again]
 

@@ -19,7 +19,7 @@ from random import Random
 
 from counter.config import GossipConfig
 from counter.messages import LEAF, SKIP_MAX, Ask, Delegate, Reply, Stop
-from counter.selection import Part, asked_anew, split
+from counter.selection import Part, asked_anew, head_of, split
 from tracker.classes import dataclass
 from tracker.machine import Effect, Endpoint, Send
 from tracker.members import View
@@ -110,12 +110,12 @@ class Relay:
         seen.is_stopped = True
         return [Send(child, stop) for child in children]
 
-    def undelivered(self, ask: Ask, view: View) -> list[Effect]:
+    def undelivered(self, ask: Ask, to: Endpoint, view: View) -> list[Effect]:
         """Ask somebody else for the arc of an ask that reached nobody."""
         seen = self.seen.get(ask.query)
         if seen is None or seen.is_stopped:
             return []
-        again = asked_anew(ask, view, self._rng)
+        again = asked_anew(ask, head_of(ask, to, view), view, self._rng)
         room = CHILDREN_MAX - len(seen.children)
         seen.children += tuple([to for to, _ in again[:room]])
         return [Send(to, other) for to, other in again]
@@ -198,7 +198,7 @@ class Relay:
                     ask.budget_ms,
                     part.low,
                     part.high,
-                    part.skip,
+                    part.skip[:-1],
                     part.late,
                     LEAF if part.is_leaf else 0,
                 ),

@@ -20,7 +20,10 @@ LEAVES_MAX = 512
 
 @dataclass(slots=True)
 class Part:
-    """One chunk: who is asked, in which round, and for which arc. A leaf has no arc."""
+    """One chunk: who is asked, in which round, and for which arc. A leaf has no arc.
+
+    The last position in `skip` is the head's own; it need not travel, since a head skips itself.
+    """
 
     head: Member
     turn: int
@@ -113,15 +116,28 @@ def _chunk(
     return Part(ring[head], turn, low, high, inner_skip, inner_late, False)
 
 
-def asked_anew(ask: Ask, view: View, rng: Random) -> list[tuple[Endpoint, Ask]]:
-    """Give the arc of an ask that reached nobody to another head; nothing for a leaf.
+def head_of(ask: Ask, to: Endpoint, view: View) -> int | None:
+    """Return the position of the head to which the arc of an ask was sent, None if unknown."""
+    if ask.flags & LEAF:
+        return None
+    begin, end = view.span(ask.low, ask.high)
+    for index in range(begin, end):
+        if view.ring[index].endpoint == to:
+            return view.positions[index]
+    return None
+
+
+def asked_anew(ask: Ask, dead: int | None, view: View, rng: Random) -> list[tuple[Endpoint, Ask]]:
+    """Give the arc of an ask that reached nobody to another head than `dead`.
 
     The head that is not there travels in `skip`, so each try knows one more of them; an arc
-    in which SKIP_MAX were tried is left to the origin's repair.
+    in which SKIP_MAX were tried, or whose head is not known any more, is left to the origin's
+    repair.
     """
-    if ask.flags & LEAF or len(ask.skip) >= SKIP_MAX:
+    if dead is None or len(ask.skip) >= SKIP_MAX:
         return []
-    parts, _ = split(view, ask.low, ask.high, ask.skip, ask.late, 1, 1, 1, rng)
+    skip = (*ask.skip, dead)
+    parts, _ = split(view, ask.low, ask.high, skip, ask.late, 1, 1, 1, rng)
     return [
         (
             part.head.endpoint,
@@ -130,7 +146,7 @@ def asked_anew(ask: Ask, view: View, rng: Random) -> list[tuple[Endpoint, Ask]]:
                 share=rng.getrandbits(32),
                 low=part.low,
                 high=part.high,
-                skip=part.skip,
+                skip=part.skip[:-1],
                 late=part.late,
                 flags=ask.flags | LEAF if part.is_leaf else ask.flags,
             ),

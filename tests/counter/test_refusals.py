@@ -129,10 +129,11 @@ def test_the_word_of_an_old_address_says_nothing_of_the_new_one():
     assert verdict(query, 0.02) is None
 
 
-def test_an_arc_without_a_head_to_name_is_given_on_all_the_same():
-    query, asks = begun()
+def test_a_head_that_is_not_there_is_not_asked_by_repair():
+    query, asks = begun(4)
+    query.undelivered(asks[0].message, asks[0].to)
 
-    assert query.undelivered(replace(asks[0].message, skip=()), asks[0].to)
+    assert asks[0].to not in [send.to for send in query.wave(query.next_wave)]
 
 
 # -- on the way -----------------------------------------------------------------------------
@@ -151,10 +152,10 @@ def test_a_node_on_the_way_gives_the_arc_of_a_dead_head_to_another():
     relay = make_relay()
     _, dead, *_ = relay.ask(make_ask(), VIEW, 0.0)
 
-    [again] = relay.undelivered(dead.message, VIEW)
+    [again] = relay.undelivered(dead.message, dead.to, VIEW)
 
     assert again.to != dead.to
-    assert again.message.skip[:1] == dead.message.skip
+    assert again.message.skip == (position(MEMBERS[INDEX[dead.to]].name),)
     assert again.to in relay.seen[b"q" * 16].children
 
 
@@ -164,7 +165,7 @@ def test_every_head_of_an_arc_is_tried_once_and_no_more():
     inside = [p for p in VIEW.positions if dead.message.low <= p < dead.message.high]
     tried = [dead]
 
-    while again := relay.undelivered(tried[-1].message, VIEW):
+    while again := relay.undelivered(tried[-1].message, tried[-1].to, VIEW):
         tried += again
 
     assert len({send.to for send in tried}) == len(tried) == len(inside)
@@ -174,12 +175,21 @@ def test_an_arc_of_which_many_are_not_there_is_left_to_the_origin():
     relay = make_relay()
     relay.ask(make_ask(), VIEW, 0.0)
 
-    assert relay.undelivered(make_ask(skip=tuple(range(SKIP_MAX))), VIEW) == []
-    assert relay.undelivered(make_ask(flags=LEAF), VIEW) == []
+    to = MEMBERS[7].endpoint
+    assert len(relay.undelivered(make_ask(), to, VIEW)) == 1
+    assert relay.undelivered(make_ask(skip=tuple(range(SKIP_MAX))), to, VIEW) == []
+    assert relay.undelivered(make_ask(flags=LEAF), to, VIEW) == []
+
+
+def test_an_arc_whose_head_has_moved_since_is_left_to_the_origin():
+    relay = make_relay()
+    relay.ask(make_ask(), VIEW, 0.0)
+
+    assert relay.undelivered(make_ask(), ("127.0.0.1", 9_999), VIEW) == []
 
 
 def test_what_comes_back_of_a_forgotten_query_is_nobodys_business():
-    assert make_relay().undelivered(make_ask(), VIEW) == []
+    assert make_relay().undelivered(make_ask(), MEMBERS[7].endpoint, VIEW) == []
 
 
 # -- in the machine -------------------------------------------------------------------------
