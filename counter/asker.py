@@ -302,9 +302,7 @@ class Asker:
             return []
         return list[Effect](asked.query.acknowledged(ack, sender, now))
 
-    def batched(
-        self, batch: Batch, sender: Endpoint, now: float, *, view_known_until: float
-    ) -> list[Effect]:
+    def batched(self, batch: Batch, sender: Endpoint, now: float) -> list[Effect]:
         """Take the answers of a cell. One for a query that has ended is confirmed all the same:
         nobody needs it any more."""
         asked = self._by_id.get(batch.query)
@@ -316,8 +314,11 @@ class Asker:
         for _, store, _, value, _, flags in fresh:
             last = LastValue(value, now, bool(flags & DECREASED))
             self.last_values.note(store, query.request.key, last)
-        why = query.verdict(now, view_is_current=query.started <= view_known_until)
-        return [*sends] if why is None else [*sends, *self._end(asked, why, now)]
+        for pos, roll in batch.rolls:
+            if roll not in (0, query.view.roll):
+                member = query.view.at(pos)
+                self.strange.append((roll, member.endpoint if member is not None else sender))
+        return [*sends]
 
     def follow(self, view: View) -> None:
         """Tell every query of a newer view."""

@@ -28,6 +28,7 @@ from counter.messages import (
     DECREASED,
     DONE,
     POSITION_BYTES,
+    ROLLS_MAX,
     SEQUENCE_MAX,
     Ack,
     Back,
@@ -74,6 +75,8 @@ class Cell(OwnQuery):
     tellings: int = 0
     asks_advised: int = 0
     room_bytes: int = BATCH_ROOM_BYTES
+    strange: dict[int, int] = field(default_factory=dict)
+    """By the roll of a view that is not the head's, the position of one who has it."""
     rows: list[Row] = field(default_factory=list)
     unconfirmed: dict[int, _Unconfirmed] = field(default_factory=dict)
     batches: int = 0
@@ -128,7 +131,14 @@ class Cell(OwnQuery):
             age = min(AGE_MAX, self.ask.age + reply.age)
             row = (reply.position, reply.store, reply.epoch, reply.value, age, reply.flags)
             sends = self._add(row, now)
+            if reply.roll not in (0, self.view.roll) and len(self.strange) < ROLLS_MAX - 1:
+                self.strange.setdefault(reply.roll, reply.position)
         return sends if self.pending and not self.is_done else [*sends, *self.look(now)]
+
+    def _rolls(self) -> tuple[tuple[int, int], ...]:
+        """Return whose views are known by which roll: the own one, and those that differ."""
+        rolls = {self.view.roll: self.own_position, **self.strange}
+        return tuple([(pos, roll) for roll, pos in rolls.items()])
 
     def confirmed(self, back: Back) -> None:
         """Take the word that a batch has come."""
@@ -186,6 +196,7 @@ class Cell(OwnQuery):
             *packed_rows(rows),
             packed_positions(silent),
             packed_positions(cut),
+            self._rolls(),
         )
         self.unconfirmed[self.sequence] = _Unconfirmed(batch, now + self.repair_s())
         self.sequence += 1

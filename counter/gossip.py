@@ -246,8 +246,7 @@ class Gossip:
         self.relay.tick(now)
         effects += self.heads.tick(self.membership.view, now, self.lag_s)
         if self.asker.is_busy:
-            effects += self._release(now)
-            effects += self._look(now)
+            effects += self._release(now) + self._look(now)
             effects += self._tick_asker(now)
         effects += self._wonder(now)
         if self._save_at is not None and now >= self._save_at:
@@ -292,20 +291,23 @@ class Gossip:
     def _reply(self, sender: Any, reply: Reply, now: float) -> list[Effect]:
         if reply.query in self.heads.collected:
             return self.heads.reply(reply, sender, now)
-        may_end = self.asker.hear(reply, sender, now)
+        if not self.asker.hear(reply, sender, now) and not self.asker.strange:
+            return []
+        return self._after_answer(reply.query, now)
+
+    def _after_answer(self, query: bytes, now: float) -> list[Effect]:
+        """Ask those who know more than this node, or end the query if the answer ended it."""
         if self.asker.strange:
             return self._wonder(now)
-        if not may_end:
+        if not self.asker.is_own(query):
             return []
-        return self.asker.conclude(reply.query, now, view_known_until=self._view_known_until(now))
+        return self.asker.conclude(query, now, view_known_until=self._view_known_until(now))
 
     def _undelivered(self, to: Endpoint, ask: Ask, now: float) -> list[Effect]:
         view = self.membership.view
         if not self.asker.is_own(ask.query):
             return self.relay.undelivered(ask, to, view)
-        effects = self.asker.undelivered(ask, to, now)
-        known_until = self._view_known_until(now)
-        return effects or self.asker.conclude(ask.query, now, view_known_until=known_until)
+        return self.asker.undelivered(ask, to, now) or self._after_answer(ask.query, now)
 
     def _traced(self, sender: Any, traced: Traced, now: float) -> list[Effect]:
         try:
@@ -328,8 +330,8 @@ class Gossip:
         return self.heads.acknowledged(ack, self.membership.view, now)
 
     def _batch(self, sender: Any, batch: Batch, now: float) -> list[Effect]:
-        known_until = self._view_known_until(now)
-        return self.asker.batched(batch, sender, now, view_known_until=known_until)
+        effects = self.asker.batched(batch, sender, now)
+        return effects + self._after_answer(batch.query, now)
 
     def _share_of(self, key: str) -> tuple[int, int]:
         counters = self.ledger.counters

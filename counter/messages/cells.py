@@ -33,8 +33,10 @@ SEQUENCE_MAX: Final = 4_095
 
 BATCH_ROOM_BYTES: Final = 1_080
 """What the rows and the named of one batch may take: 1232 bytes, less the other fields (at most
-90 bytes) and what a seal may come to need."""
+151 bytes) and the byte of the seal."""
 
+ROLLS_MAX: Final = 4
+"""Views of which one batch tells; with 15 bytes each they fit beside the rows."""
 POSITION_BYTES: Final = 8
 
 Row = tuple[int, bytes, int, int, int, int]
@@ -179,7 +181,9 @@ class Batch:
     256: a third less than an array for each. `silent` are positions, 8 bytes each, asked so often
     (`asks`) that silence is proof, `cut` those that aging left out. `again` of `before` is the
     share of members that a further ask still found: the origin judges by that of all cells
-    together. `messages` is what the cell has cost so far, as its head can tell.
+    together. `messages` is what the cell has cost so far, as its head can tell. `rolls` are
+    pairs of a position and the roll of the view there: of the head first, and then of those
+    whose view is another.
     """
 
     query: bytes
@@ -197,6 +201,7 @@ class Batch:
     numbers: tuple[int, ...]
     silent: bytes
     cut: bytes
+    rolls: tuple[tuple[int, int], ...] = ()
     TAG: ClassVar[int] = 4
     WIRE: ClassVar[Schema] = (
         wire.id16,
@@ -214,6 +219,7 @@ class Batch:
         wire.listing(wire.i64, 3 * ROWS_MAX),
         wire.blob(0, POSITION_BYTES * NAMED_MAX),
         wire.blob(0, POSITION_BYTES * NAMED_MAX),
+        wire.listing(wire.record(_u64, _u32), ROLLS_MAX),
     )
 
     def to_wire(self) -> tuple[Any, ...]:
@@ -234,6 +240,7 @@ class Batch:
             self.numbers,
             self.silent,
             self.cut,
+            self.rolls,
         )
 
     @classmethod

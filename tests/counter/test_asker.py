@@ -931,7 +931,7 @@ def test_the_words_of_heads_that_nobody_asked_are_dropped_and_their_batches_conf
     head = ("10.0.0.9", 7401)
     batch = Batch(query, 1, 2, 3, 0, 0, 1, 0, 0, 0, 0, b"", (), b"", b"")
 
-    sends = origin.asker.batched(batch, head, 0.0, view_known_until=0.0)
+    sends = origin.asker.batched(batch, head, 0.0)
     none = origin.asker.acknowledged(Ack(query, 1, 2, 1, 0, 1, ()), head, 0.0)
 
     assert sends == [Send(head, Back(query, 2, 3, 0))]
@@ -952,10 +952,28 @@ def test_what_the_heads_of_a_wide_query_tell_is_remembered_and_ends_it():
         rows = packed_rows([(position(m.name), m.store[:8], 1, 3, 2, 0) for m in inside])
         arc = (message.low, message.high)
         batch = Batch(query.id, message.share, 9, 0, DONE, *arc, 8, 9, 0, 0, *rows, b"", b"")
-        effects += origin.asker.batched(batch, head, 0.01, view_known_until=0.0)
+        effects += origin.asker.batched(batch, head, 0.01)
+    effects += origin.asker.conclude(query.id, 0.01, view_known_until=0.0)
 
     alone = [m for m in make_view(40) if position(m.name) in query.pending]
     assert {e.to for e in asks if isinstance(e.message, Ask)} == {m.endpoint for m in alone}
     assert last_answer(effects).complete
     assert last_answer(effects).value == 100 + 3 * 39
     assert len(origin.asker.last_values) == 39
+
+
+def test_a_batch_tells_whose_views_are_not_that_of_the_query():
+    origin = Origin(40, cell_members_max=8)
+    asks = origin.ask()
+    message = next(e.message for e in asks if isinstance(e.message, Delegate))
+    (query,) = origin.asker.under_way()
+    head = query.view.at(message.skip[-1])
+    other = query.view.ring[3]
+    own, strange = (position(head.name), query.view.roll), (position(other.name), 77)
+    arc = (message.low, message.high)
+    batch = Batch(query.id, message.share, 9, 0, 0, *arc, 8, 9, 0, 0, b"", (), b"", b"")
+    batch = replace(batch, rolls=(own, strange, (5, 78), (6, 0)))
+
+    origin.asker.batched(batch, head.endpoint, 0.01)
+
+    assert origin.asker.strange == [(77, other.endpoint), (78, head.endpoint)]

@@ -14,6 +14,7 @@ from counter.messages import (
     DONE,
     GOSSIP,
     RING,
+    ROLLS_MAX,
     SEQUENCE_MAX,
     UNTIL_ALL,
     Ask,
@@ -328,3 +329,17 @@ def test_it_says_that_it_collects_and_whom_it_leaves_out():
 
     assert (ack.share, ack.cell, ack.flags, ack.skip) == (5, 99, COLLECTS, (17,))
     assert (ack.low, ack.high) == (0, RING)
+
+
+def test_a_batch_tells_whose_views_differ_from_that_of_the_head():
+    cell, _ = make_cell()
+    own = (position(MEMBERS[HEAD].name), cell.view.roll)
+    for number, roll in ((1, 0), (2, cell.view.roll), (3, 71), (4, 71), (5, 72), (6, 73), (7, 74)):
+        cell.take(*reply_of(number, roll=roll), 0.02)
+
+    [batch] = batches(cell.tick(cell.tell_at, 0.0))
+
+    strange = [(position(MEMBERS[number].name), 66 + roll) for number, roll in ((3, 5), (5, 6))]
+    assert batch.rolls[:3] == (own, *strange)
+    assert len(batch.rolls) == ROLLS_MAX
+    assert len(GOSSIP.encode(batch)) <= DATAGRAM_BYTES_MAX

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from counter.messages import DOOR, GOSSIP, Batch, packed_rows
+from counter.messages import DOOR, GOSSIP, ROLLS_MAX, Batch, packed_rows
 from tracker import wire
 from tracker.errors import FrameError
 from tracker.members import GONE, Member
@@ -66,12 +66,13 @@ BODIES = {
     cls: st.tuples(st.just(cls.TAG), *[st.sampled_from(accepted(check)) for check in cls.WIRE])
     for cls in CODEC_OF
 }
-# The last four fields of a batch have to fit each other.
+# What a batch holds of rows has to fit together.
 BODIES[Batch] = st.builds(
-    lambda head, rows, named: (Batch.TAG, *head, *packed_rows(rows), named, b""),
-    st.tuples(*[st.sampled_from(accepted(check)) for check in Batch.WIRE[:-4]]),
+    lambda head, rows, named, rolls: (Batch.TAG, *head, *packed_rows(rows), named, b"", rolls),
+    st.tuples(*[st.sampled_from(accepted(check)) for check in Batch.WIRE[:-5]]),
     st.lists(st.sampled_from([(1, b"s" * 8, 2, -3, 4, 1), (2**64 - 1, b"t" * 8, 0, 5, 255, 0)])),
     st.sampled_from([b"", bytes(16)]),
+    st.lists(st.sampled_from([[0, 1], [2**64 - 1, 2**32 - 1]]), max_size=ROLLS_MAX),
 )
 EVERY_MESSAGE = pytest.mark.parametrize(
     ("codec", "cls"),
