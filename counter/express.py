@@ -94,6 +94,7 @@ def asks(
     and has nobody late in its arc.
     """
     own, known = counters.own, relay.seen
+    tag, me, store, epoch = Reply.TAG, relay.position, relay.store, relay.epoch
 
     def answer(body: bytes, now: float) -> list[Datagram] | None:
         if body[:2] != _ASK_BEGINS:
@@ -104,8 +105,10 @@ def asks(
             return None
         if [*map(type, values)] != _ASK_TYPES:
             return None
-        _, query, share, key, home, chatter, visits, age, age_max, budget_ms, *rest = values
-        low, high, skip, late, flags = rest
+        (
+            _, query, share, key, home, chatter, visits, age, age_max, budget_ms,
+            low, high, skip, late, flags,
+        ) = values  # fmt: skip
         is_leaf = flags == LEAF
         if (
             len(query) != 16
@@ -116,7 +119,7 @@ def asks(
             or not 0 < budget_ms <= DEADLINE_MS_MAX
             or not (low >= 0 and (high >= 0 if is_leaf else flags == 0 and low < (high or RING)))
             or late
-            or not _are_positions(skip)
+            or (skip and not _are_positions(skip))
             or query in known
             or is_own(query)
         ):
@@ -136,9 +139,10 @@ def asks(
             seen.shares = (share,)
             if not relay.is_alone(members, low, high or RING):
                 onward = _passed_on(relay, seen, members, values)
-        me = (relay.position, relay.store, relay.epoch)
-        told = (value, age, has_decreased, seen.cut, (), relay.roll_of(members))
-        return [(to, _pack((Reply.TAG, query, *me, *told))), *onward]
+        roll = relay.roll_of(members)
+        reply = (tag, query, me, store, epoch, value, age, has_decreased, seen.cut, (), roll)
+        onward.insert(0, (to, _pack(reply)))
+        return onward
 
     return answer
 
