@@ -354,25 +354,25 @@ class Gossip:
 
     def _announced(self, now: float) -> list[Effect]:
         """Return the replies that were kept back, if the node is announced by now."""
-        membership = self.membership
-        if not membership.announcement.look(now, is_seeking=membership.is_seeking):
+        if not self.membership.announcement.look(now, is_seeking=self.membership.is_seeking):
             return []
         held, self._held = self._held, []
         self.ledger.is_held = False
         return held
 
     def _query(self, link: Link, request: Query, now: float) -> list[Effect]:
-        is_known = self.membership.heard_at is not None
-        effects = self.asker.take(link, request, now, view_is_known=is_known)
-        return effects + self._release(now)
+        known = self.membership.heard_at is not None
+        return self.asker.take(link, request, now, view_is_known=known) + self._release(now)
 
     def _begin(self, due: Round, now: float) -> list[Effect]:
         self.ledger.operations += 1
+        if not self.asker.under_way():
+            # What was heard by earlier queries is heard again, if anybody still says it.
+            self.hearsay.forget()
         value, flags = self._share_of(due.record.key)
-        own = (value, bool(flags & DECREASED))
         effects = self.asker.begin(
             due,
-            own,
+            (value, bool(flags & DECREASED)),
             self.membership.view,
             now,
             view_known_until=self._view_known_until(now),

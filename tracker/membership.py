@@ -203,10 +203,13 @@ class Membership:
         return beat_body(tracker.version, self.member.incarnation, self.activity)
 
     def submit(self, event: Event, now: float) -> list[Effect]:
-        """Take the life of a stream; what belongs to others is ignored."""
+        """Take the life of a stream; what belongs to others is ignored, or closed if it opens."""
         match event:
             case Opened(link, to) if to in self._by_endpoint:
                 return self._opened(self._by_endpoint[to], link, now)
+            case Opened(link):
+                # Whoever wanted it has given it up meanwhile.
+                return [Close(link)]
             case Unreachable(to, reason) if to in self._by_endpoint:
                 tracker = self._by_endpoint[to]
                 if tracker.state != OPENING:

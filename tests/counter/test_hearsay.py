@@ -284,6 +284,41 @@ def test_after_the_last_query_what_was_strange_is_forgotten():
     assert node.hearsay.is_settled
 
 
+def test_a_query_does_not_pay_for_what_only_an_earlier_one_heard():
+    node = make_node()
+    reply(node, ask(node), 2, 77)
+    ended = node.submit(Unreachable(MEMBERS[1].endpoint, "refused"), 0.12)
+    query = ask(node)
+
+    effects = reply(node, query, 2, node.membership.view.roll, 0.13)
+
+    assert answers(ended) == [("converged", 2, 2)]
+    assert answers(effects) == [("complete", 2, 2)]
+
+
+def test_a_watch_does_not_pay_for_what_only_an_earlier_round_heard():
+    node = make_node()
+    reply(node, ask(node), 2, 77)
+    wanted = Query(2, "k", 3, 0, 0, 2_000, UNTIL_ALL, 0, 0, False, pause_ms=500)
+    node.receive(CLIENT, wanted, 0.12)
+    node.submit(Unreachable(MEMBERS[1].endpoint, "refused"), 0.13)
+
+    [query] = [
+        e.message.query for e in node.tick(0.7) if isinstance(getattr(e, "message", None), Ask)
+    ]
+    effects = reply(node, query, 2, node.membership.view.roll, 0.71)
+
+    assert answers(effects) == [("complete", 2, 2)]
+
+
+def test_a_stream_that_stands_after_its_list_was_given_up_is_closed():
+    node = make_node()
+    reply(node, ask(node), 2, 77)
+    node.tick(0.12 + FETCH_S)
+
+    assert node.submit(Opened(LINK, MEMBERS[1].endpoint), 0.2 + FETCH_S) == [Close(LINK)]
+
+
 def test_a_reply_that_says_nothing_of_its_view_makes_nobody_wonder():
     node = make_node()
     query = ask(node)

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from counter.messages import Query
+from counter.messages import UNTIL_ALL, Query
 
 pytestmark = pytest.mark.slow
 
@@ -149,3 +149,22 @@ def test_a_node_and_a_tracker_end_with_0_when_they_are_told_to(machines):
     two.nodes["n1"].signal(signal.SIGINT)
     assert two.nodes["n1"].ended() == 0
     assert two.trackers[0].stop() == 0
+
+
+@pytest.mark.parametrize("data", ["tracker-0", "a fresh disk"], ids=["with its file", "without it"])
+def test_a_node_that_slept_while_its_tracker_was_replaced_does_not_trust_its_list(machines, data):
+    sleeper = machines.up(1).nodes["n1"]
+    old = machines.trackers[0]
+    with machines.connection(sleeper) as connection:
+        query = Query(connection.number(), "views", 0, 0, 0, 2_000, UNTIL_ALL, 0, 0, False)
+        sleeper.signal(signal.SIGSTOP)
+        old.kill()
+        machines.trackers.clear()
+        machines.tracker(listen=old.address, data=data)
+        newcomer = machines.node("n2")
+        machines.count(newcomer, 10)
+        connection.send(query)
+        sleeper.signal(signal.SIGCONT)
+        *_, answer = connection.replies()
+
+    assert answer.value == 10 or not answer.complete

@@ -898,11 +898,16 @@ def test_a_tracker_given_up_for_its_silence_is_not_known_to_be_out_of_reach():
 def test_events_of_others_streams_are_none_of_its_business():
     node, _ = make_registered()
 
-    assert node.submit(Opened(9, T2), 0.1) == []
     assert node.submit(Unreachable(T2, "x"), 0.1) == []
     assert node.submit(Unreachable(T1, "late"), 0.1) == []
     assert node.submit(Closed(9, "x"), 0.1) == []
-    assert node.submit(Opened(9, T1), 0.1) == [Close(9)]
+
+
+@pytest.mark.parametrize("to", [T1, T2], ids=["to a tracker that is there", "to somebody else"])
+def test_a_stream_that_nobody_wants_any_more_is_closed(to):
+    node, _ = make_registered()
+
+    assert node.submit(Opened(9, to), 0.1) == [Close(9)]
 
 
 def test_a_node_that_was_stopped_itself_does_not_blame_its_trackers():

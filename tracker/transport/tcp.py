@@ -227,11 +227,7 @@ class _Stream(asyncio.Protocol):
         streams.open_streams.discard(self)
         streams.newcomers.discard(self)
         streams.accepted.pop(self.link, None)
-        known = streams.links.pop(self.link, None)
-        self.is_over = True
-        if known is not None:
-            reason = _why(exc) if isinstance(exc, OSError) else self.reason
-            streams.handler.on_closed(self.link, reason)
+        self.tell_end(_why(exc) if isinstance(exc, OSError) else self.reason)
         self.lost()
 
     def pause_writing(self) -> None:
@@ -254,6 +250,12 @@ class _Stream(asyncio.Protocol):
 
     def lost(self) -> None:
         """Note that the connection is gone."""
+
+    def tell_end(self, reason: str) -> None:
+        """Tell the handler of the end, once."""
+        self.is_over = True
+        if self.streams.links.pop(self.link, None) is not None:
+            self.streams.handler.on_closed(self.link, reason)
 
     def accept(self) -> None:
         """The handshake is done: the stream has its number."""
@@ -395,6 +397,14 @@ class _Opened(_Stream):
             code = refusal.code if refusal else "no-welcome"
             self.welcomed.set_exception(RefusedError(code, printable(text, TEXT_MAX)))
         self.end()
+
+    def eof_received(self) -> None:
+        """Tell of the end now: the loop says `connection_lost` only in its next turn.
+
+        Whatever else this turn has read came later, and a node whose tracker is gone must not
+        answer it as one that trusts its list.
+        """
+        self.tell_end(self.reason)
 
     def lost(self) -> None:
         """Whoever waits for the Welcome waits in vain."""

@@ -269,3 +269,24 @@ async def test_a_second_listener_on_one_port_is_an_error(make_streams):
 
     with pytest.raises(OSError, match="in use"):
         bind_tcp(streams.endpoint)
+
+
+async def test_the_end_of_an_opened_stream_is_told_before_what_was_sent_after_it(make_streams):
+    streams, recorder = await make_streams()
+    client = socket.create_connection(streams.endpoint)
+    client.sendall(framed(MEMBERSHIP.encode(Hello(PROTOCOL, "default"))))
+    with client, bind_tcp(("127.0.0.1", 0)) as listening:
+        streams.open(listening.getsockname())
+        loop = asyncio.get_running_loop()
+        other, _ = await loop.sock_accept(listening)
+        await loop.sock_recv(other, 1024)
+        other.sendall(framed(MEMBERSHIP.encode(Welcome(PROTOCOL, "tracker", "t"))))
+        await recorder.until(2)
+
+        # Both wait in the kernel when the loop reads next.
+        other.close()
+        client.sendall(framed(MEMBERSHIP.encode(Welcome(1, "x", "y"))))
+        heard = await recorder.until(4)
+
+    assert sorted([row[0] for row in heard[:2]]) == ["accepted", "opened"]
+    assert [row[0] for row in heard[2:]] == ["closed", "frame"]
