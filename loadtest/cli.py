@@ -75,6 +75,10 @@ def _option(flag: str, metavar: str, help: str) -> Any:
     return typer.Option(flag, metavar=metavar, help=help)
 
 
+_VIRTUALLY = (
+    "The same in a simulator, exactly repeatable."
+    f" Above {plans.BARE_ABOVE} nodes: queries alone, beside their limits."
+)
 Text = str | None
 Nodes = Annotated[Text, _option("--nodes", "N", f"Nodes. [default: {NODES}]")]
 Chatter = Annotated[Text, _option("--chatter", "N", "Peers a node asks on. [default: 10]")]
@@ -93,7 +97,12 @@ Rate = Annotated[
     Text, _option("--rate", "PER_S", "Increments a second, all writers. [default: 1000]")
 ]
 Queries = Annotated[
-    Text, _option("--queries", "Q", "Queries, spread over the duration. [default: 50]")
+    Text,
+    _option(
+        "--queries",
+        "Q",
+        "Queries, spread over the duration. [default: 50, or 1 where there are only queries]",
+    ),
 ]
 Duration = Annotated[
     Text,
@@ -104,9 +113,7 @@ Duration = Annotated[
     ),
 ]
 Sockets = Annotated[bool, typer.Option("--sockets", help="Real nodes, real sockets. [default]")]
-Virtual = Annotated[
-    bool, typer.Option("--virtual", help="The same in a simulator, exactly repeatable.")
-]
+Virtual = Annotated[bool, typer.Option("--virtual", help=_VIRTUALLY)]
 Seed = Annotated[Text, _option("--seed", "N", "Repeats the choices of an earlier run.")]
 Limits = Annotated[
     list[str] | None,

@@ -62,11 +62,13 @@ NUMBERS: Final[dict[tuple[int, int], tuple[Numbers | None, ...]]] = {
     ),
     (10_000, 10): (
         N(2.08, 4, 76, 83), N(2.32, None, 135, 193), N(3.73, None, 234, 460),
-        N(2.46, None, 146, None, 379), N(2.92, None, 171, 306, 554), N(8.00, None, None, None, 1198),
+        N(2.46, None, 146, None, 379), N(2.92, None, 171, 306, 554),
+        N(8.00, None, None, None, 1198),
     ),
     (100_000, 10): (
         N(2.08, 5, 88, 104), N(2.46, None, 156, 255), None,
-        N(2.55, None, 177, None, 482), N(3.09, None, 204, 437, 717), N(10.0, None, None, None, 1861),
+        N(2.55, None, 177, None, 482), N(3.09, None, 204, 437, 717),
+        N(10.0, None, None, None, 1861),
     ),
 }  # fmt: skip
 """By members and chatter, one for each of `MIXES`."""
