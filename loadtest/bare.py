@@ -29,6 +29,10 @@ from tracker.wire import DATAGRAM_BYTES_MAX
 
 NODES_MAX: Final = 1_000_000
 RUN_S_MAX: Final = 60.0
+SETTLE_S_MAX: Final = 5.0
+"""How long what is still under way when the answer has ended is followed."""
+LOOK_S: Final = 0.002
+"""The world's time between two looks at whoever waits for the answer."""
 HEADER_BYTES: Final = 29
 """An IPv4 and a UDP header, and the byte that names the seal."""
 KEY: Final = "views"
@@ -71,6 +75,8 @@ class Outcome:
     live: int
     exact: int
     """The sum over all members that are up."""
+    heard: int
+    """The sum over those who were counted, of what the world knows that they hold."""
     live_missing: int
     """Members that are up and were not counted."""
     stop_s: float
@@ -79,12 +85,24 @@ class Outcome:
     t99_s: float | None
     t100_s: float | None
     messages: int
+    """Datagrams until the answer, as are the next four."""
     bytes: int
     by_kind: dict[str, int] = field(default_factory=dict)
     busiest_origin: int = 0
     """Datagrams that reached the origin."""
     busiest_other: int = 0
     """Datagrams that reached the busiest of the others."""
+    duplicates: int = 0
+    """Answers that told the origin nothing new."""
+    handled_max: int = 0
+    """Datagrams in and out of the busiest node but the origin."""
+    drain_s: float | None = None
+    """From the answer until the last datagram was dealt with; None if it did not come to that."""
+    to_silent: int = 0
+    """Datagrams until the answer to members that were silent."""
+    messages_late: int = 0
+    """Datagrams sent after the answer."""
+    bytes_late: int = 0
 
     @property
     def busiest(self) -> int:
@@ -137,13 +155,17 @@ class BareWorld:
         self.nodes: dict[int, BareNode] = {}
         self.sent: Counter[str] = Counter()
         self.received: Counter[int] = Counter()
-        self.messages = self.bytes = 0
+        self.posted: Counter[int] = Counter()
+        self.messages = self.bytes = self.to_silent = 0
+        self.under_way = 0
+        self.look: Callable[[], bool] = lambda: True
+        """Whoever waits for the answer; once it says no, the query is cancelled."""
         self.answer: Answer | None = None
         self.named: list[Any] = []
         self.heard: list[Any] = []
         self._aimed: dict[int, float] = {}
         self._reached: dict[int, float] = {}
-        self._free_at = 0.0
+        self._free_at = self._dealt_at = 0.0
 
     # -- what a test may do -------------------------------------------------------------------
 
@@ -202,11 +224,11 @@ class BareWorld:
         query = self.start(
             chatter=chatter, visits=visits, age_max=age_max, deadline_ms=deadline_ms, rows=rows
         )
-        answered = self.agenda.run_until(lambda: self.answer is not None, began + RUN_S_MAX)
+        answered = self._follow(began + RUN_S_MAX)
         assert answered, "every query has a deadline"
-        assert self.answer is not None
-        stopped = self.agenda.now
-        return self._outcome(query, began, stopped)
+        outcome = self._outcome(query, began, self.agenda.now)
+        self._settle(outcome)
+        return outcome
 
     def start(
         self,
@@ -226,6 +248,29 @@ class BareWorld:
         """Let everything that is still under way arrive, and every timer pass."""
         self.agenda.run_to(self.agenda.now + seconds)
 
+    def _follow(self, until: float) -> bool:
+        """Carry everything until the answer has ended, with a look at who waits in between."""
+        agenda = self.agenda
+        while not agenda.run_until(
+            lambda: self.answer is not None, min(until, agenda.now + LOOK_S)
+        ):
+            if agenda.now >= until:
+                return False
+            if not self.look():
+                self.cancel()
+        return True
+
+    def _settle(self, outcome: Outcome) -> None:
+        """Carry what is still under way, and note what the query cost after its answer."""
+        stopped, self._dealt_at = self.agenda.now, self.agenda.now
+        if self.agenda.run_until(lambda: not self.under_way, stopped + SETTLE_S_MAX):
+            outcome.drain_s = self._dealt_at - stopped
+        outcome.duplicates += self.node(0).asker.strangers
+        outcome.messages_late = self.messages - outcome.messages
+        outcome.bytes_late = self.bytes - outcome.bytes
+        both = self.received + self.posted
+        outcome.handled_max = max([count for n, count in both.items() if n], default=0)
+
     def _outcome(self, query: OwnQuery | None, began: float, stopped: float) -> Outcome:
         assert self.answer is not None
         live = [n for n in range(self.config.nodes) if n not in self.silent]
@@ -240,6 +285,7 @@ class BareWorld:
             answer=self.answer,
             live=len(live),
             exact=sum(live),
+            heard=sum([int(name[1:]) for name in names]),
             live_missing=sum([f"n{n}" not in names for n in live]),
             stop_s=stopped - began,
             t50_s=reached(0.5),
@@ -251,6 +297,8 @@ class BareWorld:
             by_kind=dict(sorted(self.sent.items())),
             busiest_origin=self.received[0],
             busiest_other=max([c for n, c in self.received.items() if n], default=0),
+            duplicates=self.answer.duplicates,
+            to_silent=self.to_silent,
         )
 
     # -- carrying -----------------------------------------------------------------------------
@@ -270,11 +318,14 @@ class BareWorld:
             self.messages += 1
             self.bytes += len(body) + HEADER_BYTES
             self.sent[message.__class__.__name__] += 1
+            self.posted[number] += 1
+            target = self.by_endpoint[to]
+            self.to_silent += target in self.silent
             if config.loss and draw() < config.loss:
                 continue
-            target = self.by_endpoint[to]
             for _ in range(2 if config.doubled and draw() < config.doubled else 1):
                 late_s = config.base_s - config.jitter_s * log(1.0 - draw())
+                self.under_way += 1
                 agenda.at(agenda.now + late_s, self._deliver, target, message, number)
         self._aim(number)
 
@@ -288,6 +339,7 @@ class BareWorld:
 
     def _deliver(self, target: int, message: Any, source: int) -> None:
         if target in self.silent:
+            self.under_way -= 1
             return
         if target == 0 and self.config.origin_busy_s:
             # It takes one datagram after the other, in the order in which they came.
@@ -297,7 +349,8 @@ class BareWorld:
             self._take(target, message, source)
 
     def _take(self, target: int, message: Any, source: int) -> None:
-        now = self.agenda.now
+        now = self._dealt_at = self.agenda.now
+        self.under_way -= 1
         self.received[target] += 1
         sender: Endpoint = self.members[source].endpoint
         self._carry_out(target, self.node(target).receive(sender, message, now))

@@ -9,8 +9,9 @@ import resource
 import secrets
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,6 +44,7 @@ FAILED = 99
 SOCKETS, VIRTUAL = "sockets", "virtual"
 COMMAND = "run"
 
+_OF_WRITERS = ("writers", "rate", "duration_s")
 _RATE = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
 
 
@@ -73,6 +75,10 @@ def _option(flag: str, metavar: str, help: str) -> Any:
     return typer.Option(flag, metavar=metavar, help=help)
 
 
+_VIRTUALLY = (
+    "The same in a simulator, exactly repeatable."
+    f" Above {plans.BARE_ABOVE} nodes: queries alone, beside their limits."
+)
 Text = str | None
 Nodes = Annotated[Text, _option("--nodes", "N", f"Nodes. [default: {NODES}]")]
 Chatter = Annotated[Text, _option("--chatter", "N", "Peers a node asks on. [default: 10]")]
@@ -91,7 +97,12 @@ Rate = Annotated[
     Text, _option("--rate", "PER_S", "Increments a second, all writers. [default: 1000]")
 ]
 Queries = Annotated[
-    Text, _option("--queries", "Q", "Queries, spread over the duration. [default: 50]")
+    Text,
+    _option(
+        "--queries",
+        "Q",
+        "Queries, spread over the duration. [default: 50, or 1 where there are only queries]",
+    ),
 ]
 Duration = Annotated[
     Text,
@@ -102,9 +113,7 @@ Duration = Annotated[
     ),
 ]
 Sockets = Annotated[bool, typer.Option("--sockets", help="Real nodes, real sockets. [default]")]
-Virtual = Annotated[
-    bool, typer.Option("--virtual", help="The same in a simulator, exactly repeatable.")
-]
+Virtual = Annotated[bool, typer.Option("--virtual", help=_VIRTUALLY)]
 Seed = Annotated[Text, _option("--seed", "N", "Repeats the choices of an earlier run.")]
 Limits = Annotated[
     list[str] | None,
@@ -138,6 +147,7 @@ def load(
     mode = VIRTUAL if virtually else SOCKETS
     asked = _limits(threshold or [])
     plan = _plan(
+        mode,
         nodes=whole(nodes, "nodes"),
         chatter=whole(chatter, "chatter"),
         latency_s=_duration(latency, "latency"),
@@ -155,18 +165,35 @@ def load(
 # -- parsing --------------------------------------------------------------------------------
 
 
-def _plan(*, nodes: int | None, writers: int | None, seed: int | None, **given: Any) -> Plan:
+def _plan(mode: str, *, nodes: int | None, seed: int | None, **given: Any) -> Plan:
     """Return the plan; what was not given keeps its default."""
     count = NODES if nodes is None else nodes
+    number = secrets.randbelow(SEEDS) if seed is None else seed
+    asked = {name: value for name, value in given.items() if value is not None}
+    is_large = _is_large(mode, count)
+    idle = [name for name in _OF_WRITERS if is_large and asked.pop(name, None)]
     try:
-        return Plan(
-            nodes=count,
-            writers=plans.writers_for(count) if writers is None else writers,
-            seed=secrets.randbelow(SEEDS) if seed is None else seed,
-            **{name: value for name, value in given.items() if value is not None},
-        )
+        plan = replace(_plain(mode, count, number), **asked)
     except ConfigError as error:
         raise CommandError(f"--{error}", code=USAGE) from error
+    if idle:
+        told = ", ".join([f"--{name.removesuffix('_s')}" for name in idle])
+        screens.note(f"note: nobody writes to so many virtual nodes: {told} changes nothing")
+    return plan
+
+
+def _plain(mode: str, nodes: int, seed: int) -> Plan:
+    """Return the plan of whoever says nothing more than this."""
+    if _is_large(mode, nodes):
+        from loadtest.large import QUERIES
+
+        return Plan(nodes=nodes, seed=seed, writers=0, queries=QUERIES)
+    return Plan(nodes=nodes, seed=seed, writers=plans.writers_for(nodes))
+
+
+def _is_large(mode: str, nodes: int) -> bool:
+    """Say whether only queries are run, in the simulator without a tracker."""
+    return mode == VIRTUAL and nodes > plans.BARE_ABOVE
 
 
 def _limits(written: Sequence[str]) -> list[Threshold]:
@@ -202,26 +229,38 @@ def _rate(written: str | None) -> float | None:
 
 def _carry_out(plan: Plan, mode: str, asked: list[Threshold], *, as_json: bool) -> int:
     """Run a plan, print its report; returns the exit code."""
-    from loadtest import progress, sockets, virtual
+    from loadtest import progress
     from loadtest.report import RunLog
-    from loadtest.runs import Run
 
-    play = {SOCKETS: sockets, VIRTUAL: virtual}[mode]
-    try:
-        play.check_fits(plan.nodes)
-    except ConfigError as error:
-        raise CommandError(str(error), code=USAGE) from error
+    make, play = _stage(plan, mode)
     repeat = command(plan, mode, asked)
     with RunLog(Path(LOGS), plan.situation(mode)) as log:
         log.write({"run": {"version": counter.__version__, "repeat": repeat}})
         with closing(progress.shown(plan)) as watcher:
-            run = Run(plan, watcher=watcher, log=log)
+            run = make(plan, watcher=watcher, log=log)
             with _interruptible(run), rare_collections():
-                play.run(run)
+                play(run)
         if not run.is_booted:
             screens.note("interrupted before all nodes were up: nothing was measured")
             return INTERRUPTED
         return _report(run, mode, asked, log, repeat, as_json=as_json)
+
+
+def _stage(plan: Plan, mode: str) -> tuple[type["Run"], Callable[[Any], None]]:
+    """Return what a plan is run by: how the run is made, and who carries it out."""
+    from loadtest import large, sockets, virtual
+    from loadtest.runs import Run
+
+    try:
+        if mode == SOCKETS:
+            sockets.check_fits(plan.nodes)
+            return Run, sockets.run
+        if _is_large(mode, plan.nodes):
+            large.check_fits(plan.nodes)
+            return large.LargeRun, large.run
+    except ConfigError as error:
+        raise CommandError(str(error), code=USAGE) from error
+    return Run, virtual.run
 
 
 def _report(
@@ -240,6 +279,8 @@ def _report(
         cpu_s=usage.ru_utime + usage.ru_stime,
         rss_mb=usage.ru_maxrss / 1024,
     )
+    if limits := run.limits():
+        result["limits"] = limits
     if run.stop.is_wished:
         result["interrupted"] = True
     log.write(result)
@@ -270,7 +311,7 @@ def _verdict(run: "Run", rows: list[dict[str, Any]]) -> int:
 
 def command(plan: Plan, mode: str, asked: Sequence[Threshold] = ()) -> str:
     """Return the command line that makes the same run again."""
-    plain = Plan(nodes=plan.nodes, seed=plan.seed, writers=plans.writers_for(plan.nodes))
+    plain = _plain(mode, plan.nodes, plan.seed)
     words = ["loadtest", "--nodes", str(plan.nodes)]
     if mode != SOCKETS:
         words.append(f"--{mode}")

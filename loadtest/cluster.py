@@ -126,6 +126,12 @@ class Cluster:
         """Their bytes, without headers."""
         return sum([node.driver.traffic.datagram_bytes_out for node in self.nodes])
 
+    @property
+    def remembered(self) -> int:
+        """Queries that the nodes hold in mind: their own, those passing through, those headed."""
+        machines = [node.machine for node in self.live]
+        return sum([len(m.asker) + len(m.relay) + len(m.heads) for m in machines])
+
     async def crash(self, names: list[str]) -> None:
         """End nodes without a word."""
         for node in self.nodes:

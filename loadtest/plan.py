@@ -29,6 +29,8 @@ DURATION_S_MAX = 3_600.0
 WRITERS_MAX = 1_000
 RATE_MAX = 1_000_000.0
 QUERIES_MAX = 100_000
+BARE_ABOVE = 2_000
+"""Nodes in the simulator; up to here it runs the whole plan, above it queries alone."""
 OVERTIME_SHARE_MAX = 0.5
 """A load whose queries are not through at its end goes on this much longer, and no more."""
 KEYS = 4

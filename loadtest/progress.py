@@ -45,6 +45,12 @@ class Lines:
         if self._is_due():
             self._say(f"writes {acked} counted, queries {queries}/{self._plan.queries}")
 
+    def hearing(self, heard: int, queries: int) -> None:
+        """Say how many members the query under way has heard."""
+        if self._is_due():
+            plan = self._plan
+            self._say(f"heard {heard}/{plan.nodes}, queries {queries}/{plan.queries}")
+
     def close(self) -> None:
         """Say nothing more."""
 
@@ -77,6 +83,7 @@ class Bars:
         )
         self._nodes = self._bar("nodes   ", plan.nodes)
         self._writes: TaskID | None = None
+        self._heard: TaskID | None = None
         self._queries: TaskID | None = None
         self._show(self._nodes, 0, f"0/{grouped(plan.nodes)} up")
         self._progress.start()
@@ -100,6 +107,21 @@ class Bars:
         seconds = monotonic() - self._began
         self._show(self._writes, seconds, f"{grouped(acked)} counted")
         self._show(self._queries, queries, f"{grouped(queries)}/{grouped(self._plan.queries)}")
+        self._frame()
+
+    def hearing(self, heard: int, queries: int) -> None:
+        """Show how many members the query under way has heard."""
+        if monotonic() < self._due:
+            return
+        if self._writes is not None:
+            self._progress.remove_task(self._writes)
+            self._writes = None
+            self._heard = self._bar("heard   ", self._plan.nodes)
+        if self._heard is None or self._queries is None:
+            return
+        nodes, asked = grouped(self._plan.nodes), grouped(self._plan.queries)
+        self._show(self._heard, heard, f"{grouped(heard)}/{nodes}")
+        self._show(self._queries, queries, f"{grouped(queries)}/{asked}")
         self._frame()
 
     def close(self) -> None:

@@ -242,6 +242,8 @@ def table(result: Summary, *, log: Path | None = None, repeat: str | None = None
     """
     writes, queries = result["writes"], result["queries"]
     checks = [check["ok"] for check in result["checks"]]
+    # Where queries have limits, nobody writes.
+    limits = result.get("limits", [])
     lines = [
         f"nodes    {bar(1.0)} {grouped(result['nodes'])}/{grouped(result['nodes'])} up"
         f"      {result['boot_s']:.1f} s",
@@ -254,7 +256,14 @@ def table(result: Summary, *, log: Path | None = None, repeat: str | None = None
         f"messages      {queries['messages_per_node']:.1f} per node and query"
         f"      duplicates {_percent(queries['duplicates_share'])}{_coverage(queries)}",
     ]
-    lines += [check_line(check, is_first=not n) for n, check in enumerate(result["checks"])]
+    if limits:
+        lines = [line for line in lines if not line.startswith(("writes", "inc"))]
+    for n, check in enumerate(result["checks"]):
+        told = {**check, "name": SUM_OF_HEARD} if limits and check["name"] == EXACT else check
+        lines.append(check_line(told, is_first=not n))
+    lines += [limit_line(limit, is_first=not n) for n, limit in enumerate(limits)]
+    if limits:
+        lines.append(f"{'':11}* but for those to members that were silent")
     if not checks:
         lines.append("checks   none were made")
     last = [f"log {printable(str(log))}"] if log is not None else []
@@ -303,8 +312,10 @@ def _percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
+EXACT = "exact total"
+SUM_OF_HEARD = "each answer is the sum of what those hold who were heard"
 _SENTENCES = {
-    "exact total": "every acknowledged increment is in the final total",
+    EXACT: "every acknowledged increment is in the final total",
     "reads within bounds": "no read was below what was counted, or above what was sent",
 }
 
@@ -314,6 +325,21 @@ def check_line(check: Row, *, is_first: bool) -> str:
     name = _SENTENCES.get(check["name"], printable(check["name"], 80))
     mark = "✓" if check["ok"] else "✗"
     return f"{'checks' if is_first else '':<8} {mark} {name} ({_comparison(check)})"
+
+
+def limit_line(limit: Row, *, is_first: bool) -> str:
+    """Return the line of a table for one number that is to be reached."""
+    mark = {True: "✓", False: "✗", None: " "}[limit["reached"]]
+    found, bound = (_plain(limit[name]) for name in ("found", "bound"))
+    sign = {"<=": "≤", ">=": "≥"}[limit["sign"]]
+    beside = "no bound for this" if limit["bound"] is None else f"{sign} {bound}"
+    start, why = "limits" if is_first else "", printable(limit["of"], 40)
+    shown = f"{start:<8} {mark} {printable(limit['name'], 40):<26}{found:>8}  {beside:<9}"
+    return f"{shown}  {why}".rstrip()
+
+
+def _plain(number: float | None) -> str:
+    return "-" if number is None else f"{number:,}".removesuffix(".0").replace(",", " ")
 
 
 def _comparison(check: Row) -> str:

@@ -44,6 +44,9 @@ class Watcher(Protocol):
     def loading(self, acked: int, queries: int) -> None:
         """Say how far the load is; called often."""
 
+    def hearing(self, heard: int, queries: int) -> None:
+        """Say how far a query is that takes long; called often."""
+
 
 class Quiet:
     """Shows nothing."""
@@ -55,6 +58,9 @@ class Quiet:
         """Show nothing."""
 
     def loading(self, acked: int, queries: int) -> None:
+        """Show nothing."""
+
+    def hearing(self, heard: int, queries: int) -> None:
         """Show nothing."""
 
 
@@ -238,6 +244,10 @@ class Run:
         if self._called_complete:
             rows.append(row(MISSES_NOBODY, self._called_complete, self._missed_nobody))
         return rows
+
+    def limits(self) -> list[Row]:
+        """Return what its queries are to cost and to take; most runs have no such bounds."""
+        return []
 
     def log(self, record: dict[str, object]) -> None:
         """Write a line of the log, if there is one."""

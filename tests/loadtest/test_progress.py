@@ -71,3 +71,28 @@ def test_frames_are_few_however_often_something_happens(clock):
         clock[0] += 0.001
 
     assert seen().count("writes") - before == 5
+
+
+def test_a_query_that_takes_long_is_told_by_who_was_heard(clock):
+    stream = io.StringIO()
+    lines = progress.Lines(PLAN, stream)
+    clock[0] += 2.5
+    lines.hearing(412, 3)
+
+    assert stream.getvalue() == "heard 412/1000, queries 3/50\n"
+
+
+def test_a_terminal_shows_who_was_heard_in_the_place_of_what_was_counted(clock):
+    console, seen = make_terminal()
+    bars = progress.Bars(PLAN, console)
+    bars.hearing(1, 0)
+    bars.booted()
+    for heard in (412, 730):
+        clock[0] += 1.0
+        bars.hearing(heard, 3)
+    shown = seen()
+    bars.close()
+
+    assert "412/1 000" in shown
+    assert "730/1 000" in shown
+    assert "3/50" in shown

@@ -11,7 +11,6 @@ from counter.messages import Counted, Increment
 from loadtest import virtual
 from loadtest.plan import Plan
 from loadtest.runs import Quiet, Run
-from tracker.errors import ConfigError
 from tracker.machine import Send
 
 ROOT = Path(__file__).parents[2]
@@ -139,11 +138,6 @@ def test_queries_that_are_late_get_half_as_much_time_again_and_no_more():
     # Three hops each: four would have begun within the second itself.
     assert run.queries.count == 5
     assert run.writes.elapsed_s == pytest.approx(1.5, abs=0.01)
-
-
-def test_more_nodes_than_the_simulator_runs_are_refused_with_the_number_that_fits():
-    with pytest.raises(ConfigError, match=r"20001 nodes are too many .* 20000 would fit"):
-        virtual.check_fits(20_001)
 
 
 PROGRAM = """

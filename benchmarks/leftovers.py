@@ -1,0 +1,67 @@
+"""What twenty queries in a row leave behind in a cluster on real sockets, once they are over.
+
+The rule: what is left is what is more than before; the queries before the first look have made
+whatever is made once.
+"""
+
+import asyncio
+import gc
+import os
+from dataclasses import dataclass
+
+from benchmarks.machine import rss_mb
+from counter.client.door import Door
+from counter.config import LOCAL
+from counter.messages import UNTIL_ALL, Query
+from loadtest.cluster import Cluster
+from tracker.classes import replace
+
+NODES, QUERIES = 100, 20
+DEADLINE_MS, MEMORY_S = 500, 0.5
+SPARE_S = 2.0
+"""A node forgets up to a second late."""
+ASK = Query(0, "views", 10, 0, 0, DEADLINE_MS, UNTIL_ALL, 0, 0, False)
+
+
+@dataclass(frozen=True)
+class Left:
+    """What is more than before."""
+
+    datagrams: int
+    remembered: int
+    tasks: int
+    rss_mb: float
+
+
+async def measured() -> Left:
+    """Ask, wait until everything about it may be forgotten, and look what there is."""
+    async with Cluster(NODES, gossip=replace(LOCAL, memory_s=MEMORY_S)) as cluster:
+        door = await Door.open(cluster.nodes[0].endpoint)
+        await _ask(door)
+        await _forgotten()
+        tasks, memory = len(asyncio.all_tasks()), rss_mb(os.getpid())
+        await _ask(door)
+        datagrams = cluster.datagrams
+        await asyncio.sleep(1.0)
+        datagrams = cluster.datagrams - datagrams
+        await _forgotten()
+        left = Left(
+            datagrams,
+            cluster.remembered,
+            len(asyncio.all_tasks()) - tasks,
+            max(0.0, rss_mb(os.getpid()) - memory),
+        )
+        door.close()
+    return left
+
+
+async def _ask(door: Door) -> None:
+    for _ in range(QUERIES):
+        answer, _ = await door.ask(ASK)
+        if not answer.complete:
+            raise SystemExit(f"a wrong answer: {answer}")
+
+
+async def _forgotten() -> None:
+    await asyncio.sleep(DEADLINE_MS / 1000 + MEMORY_S + SPARE_S)
+    gc.collect()
