@@ -15,10 +15,10 @@ every member itself at any size of the cluster.
 """
 
 from dataclasses import dataclass, field
-from typing import Final
 
 from counter.messages import (
     DECREASED,
+    KEYS_KEPT_MAX,
     KEYS_PER_PAGE,
     WORKING,
     Ask,
@@ -34,9 +34,6 @@ from counter.messages import (
 from counter.query import COMPLETE, DEADLINE, SATISFIED, Heard, Hops, OwnQuery
 from counter.tables import Table, by_size
 from tracker.machine import Endpoint
-
-KEYS_KEPT_MAX: Final = 4_096
-"""Keys that the origin of a query keeps; at twice as many the smaller half goes."""
 
 
 @dataclass(slots=True)

@@ -78,6 +78,7 @@ from counter.messages.following import TellStory as TellStory
 from counter.messages.following import Trail as Trail
 from counter.messages.following import TrailRow as TrailRow
 from counter.messages.many import KEYS_BYTES_MAX as KEYS_BYTES_MAX
+from counter.messages.many import KEYS_KEPT_MAX as KEYS_KEPT_MAX
 from counter.messages.many import KEYS_PER_PAGE as KEYS_PER_PAGE
 from counter.messages.many import KEYS_PER_QUERY_MAX as KEYS_PER_QUERY_MAX
 from counter.messages.many import ROWS_PER_ANSWER_MAX as ROWS_PER_ANSWER_MAX

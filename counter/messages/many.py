@@ -31,6 +31,9 @@ what a seal may come to need."""
 ROWS_PER_ANSWER_MAX: Final = 200
 """Rows in one answer; more than fit, of the shortest keys."""
 
+KEYS_KEPT_MAX: Final = 4_096
+"""Keys that the origin of a query keeps and tells; at twice as many the smaller half goes."""
+
 KEYS_PER_PAGE: Final = 128
 
 WORKING: Final = 2
