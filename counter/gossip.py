@@ -4,7 +4,7 @@ What comes in, and which part takes it::
 
     Ask, Stop                      `relay`       a query of another node passes through
     Reply, Traced                  `asker`       an answer to a query of this node
-    AskMany, ReplyMany             `tables`, `asker`  the same, for many keys at once
+    AskMany, ReplyMany             `tables`, `asker`  the same, for many keys
     Delegate, Ack, Batch, Back     `heads`, `asker`  the same, above the size of a cell
     Increment                      `ledger`      counts, once, when it is safe
     Query, Cancel                  `asker`       a client asks the cluster
@@ -123,7 +123,7 @@ class Gossip:
         self.asker = Asker(gossip, member, rng)
         where = position(member.name)
         self.relay = Relay(gossip, where, member.store, member.epoch, self._share_of, rng)
-        self.tables = Tables(self.ledger.counters, self.relay, self.asker.listed)
+        self.tables = Tables(self.ledger.counters, self.relay, self.asker)
         self._first_asks = FirstAsks()
         self.hearsay = Hearsay(self.membership.view)
         self.heads = Heads(gossip, member, self.relay, rng)

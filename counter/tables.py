@@ -14,9 +14,8 @@ whatever was acknowledged before that is in the table.
 """
 
 from collections import deque
-from collections.abc import Callable
 from heapq import nsmallest
-from typing import Final
+from typing import Final, Protocol
 
 from counter.crdt import Counters, Share
 from counter.keyindex import RUN_KEYS_MAX, KeyIndex
@@ -167,16 +166,28 @@ def shares_of(counters: Counters) -> list[Share]:
     return [counters.own, *counters.others.values()]
 
 
+class Origin(Protocol):
+    """The origin's side of the same node."""
+
+    def is_own(self, query: bytes) -> bool:
+        """Whether this node asks the query itself."""
+
+    def listed(self, query: bytes, table: Table, now: float) -> None:
+        """Take what this node holds for such a query."""
+
+
 class Tables:
     """The questions for many keys that a node has been asked, and its answers."""
 
     def __init__(
-        self, counters: Counters, relay: Relay, found: Callable[[bytes, Table, float], None]
+        self,
+        counters: Counters,
+        relay: Relay,
+        origin: Origin,
     ) -> None:
-        """Make it; `found` takes the table for a query that this node asks itself."""
         self._counters = counters
         self._relay = relay
-        self._found = found
+        self._origin = origin
         self._indexes: dict[bytes, tuple[int, KeyIndex]] = {}
         self._tables: dict[bytes, Table] = {}
         self._searches: dict[bytes, Search] = {}
@@ -196,7 +207,7 @@ class Tables:
         if table is None:
             self._begin(query, search, now)
         else:
-            self._found(query, table, now)
+            self._origin.listed(query, table, now)
         return True
 
     def answered(self, ask: AskMany, effects: list[Effect], now: float) -> list[Effect]:
@@ -229,7 +240,7 @@ class Tables:
         self._due = now
         query = self._turns.popleft()
         search = self._searches[query]
-        if search.home is not None and (query not in seen or seen[query].is_stopped):
+        if not (self._origin.is_own(query) or (query in seen and not seen[query].is_stopped)):
             del self._searches[query]
             return []
         table = search.step()
@@ -238,7 +249,7 @@ class Tables:
             return []
         del self._searches[query]
         if search.home is None:
-            self._found(query, table, now)
+            self._origin.listed(query, table, now)
             return []
         self._keep(query, table)
         return [_told(search.home, table)]
