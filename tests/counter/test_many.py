@@ -34,9 +34,7 @@ def make_member(index):
 class Origin:
     """A query of n0, whose own table is empty unless told otherwise."""
 
-    def __init__(
-        self, question=None, count=3, own=(), until=UNTIL_ALL, until_value=0, deadline_ms=1_000
-    ):
+    def __init__(self, question=None, count=3, own=(), until=(UNTIL_ALL, 0), deadline_ms=1_000):
         member = make_member(0)
         question = prefixed("") if question is None else question
         request = Query(1, question, 0, 0, 0, deadline_ms, *until, 0, False)
