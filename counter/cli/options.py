@@ -125,6 +125,10 @@ Retry = Annotated[
         help="Ask so many other nodes, 0-8, if the one that asks is lost. [default: 0]",
     ),
 ]
+Keys = Annotated[
+    list[str],
+    Argument(metavar="KEY...", help="What to ask for; PREFIX* for all keys that begin so."),
+]
 Top = Annotated[
     str | None,
     Option(

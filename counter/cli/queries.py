@@ -71,10 +71,7 @@ _UNTIL = {"all": UNTIL_ALL, "share": UNTIL_SHARE, "stable": UNTIL_STABLE}
 
 
 def query(
-    keys: Annotated[
-        list[str],
-        Argument(help="What to ask for; PREFIX* for all keys that begin so.", metavar="KEY..."),
-    ],
+    keys: options.Keys,
     top: options.Top = None,
     literal: options.Literal = False,
     live: options.Live = False,
