@@ -2,9 +2,8 @@
 
 What comes in, and which part takes it::
 
-    Ask, Stop                      `relay`       a query of another node passes through
-    Reply, Traced                  `asker`       an answer to a query of this node
-    AskMany, ReplyMany             `tables`, `asker`  the same, for many keys
+    Ask, AskMany, Stop             `relay`       a query of another node passes through
+    Reply, ReplyMany, Traced       `asker`       an answer to a query of this node
     Delegate, Ack, Batch, Back     `heads`, `asker`  the same, above the size of a cell
     Increment                      `ledger`      counts, once, when it is safe
     Query, Cancel                  `asker`       a client asks the cluster
@@ -443,9 +442,8 @@ class Gossip:
         return effects + self._announced(now) if self.ledger.is_held else effects
 
     def _save_view(self, now: float) -> list[Effect]:
-        self._save_at = None
+        self._save_at, self._saved_at = None, now
         self._saved_view = self.membership.view
-        self._saved_at = now
         if not self.ledger.durable:
             return []
         self.ledger.token += 1

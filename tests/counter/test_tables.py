@@ -211,6 +211,17 @@ def test_a_long_search_says_that_it_works_and_tells_when_it_has_found(small_step
     assert node.answer() == told.message
 
 
+def test_a_step_does_not_begin_a_run_that_is_too_long_for_it(monkeypatch):
+    monkeypatch.setattr(keyindex, "RUN_KEYS_MAX", 64)
+    monkeypatch.setattr(tables, "STEP_KEYS_MAX", 64)
+    node = Node(**many(104))
+    node.ask(prefixed("x"))
+    node.until_told()
+
+    assert node.answer(prefixed("x"), query=b"r" * 16).flags == WORKING
+    assert node.until_told()[0].message.flags == 0
+
+
 def test_what_is_counted_while_it_looks_is_told_or_not_but_nothing_older_is_missed(small_steps):
     node = Node(**many(30))
     node.ask()
