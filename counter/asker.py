@@ -19,6 +19,7 @@ from typing import Any
 
 from counter.config import GossipConfig
 from counter.lastknown import LastValue, LastValues
+from counter.many import ManyQuery
 from counter.messages import (
     DECREASED,
     TRAIL_ROWS_PER_PAGE,
@@ -34,9 +35,12 @@ from counter.messages import (
     Query,
     QueryKilled,
     Reply,
+    ReplyMany,
     Stop,
     Traced,
     Trail,
+    is_question,
+    label,
 )
 from counter.query import (
     CANCELLED,
@@ -50,7 +54,8 @@ from counter.query import (
 )
 from counter.rounds import PAUSE, VIEW, Round, Rounds, Viewer, question_of
 from counter.stories import Record, Stories
-from counter.telling import UNCONFIRMED, bytes_of, numbered, pages_of
+from counter.tables import Table
+from counter.telling import UNCONFIRMED, bytes_of, keyed_of, numbered, pages_of
 from counter.tracing import Trace
 from counter.wide import WideQuery, is_wide
 from tracker.config import shown_endpoint
@@ -130,7 +135,7 @@ class Asker:
         return []
 
     def _round(self, viewer: Viewer, due: float, waits_for: str, now: float) -> Round:
-        key, question = viewer.request.key, viewer.question
+        key, question = label(viewer.request.key), viewer.question
         record = Record(self._rng.randbytes(16), key, question, self._who(viewer.link), now)
         made = Round(question, due, waits_for, record)
         self._rounds.waiting[made.id] = made
@@ -170,7 +175,9 @@ class Asker:
                 viewer.since = now
             viewer.next_partial = self._next_partial(viewer, now)
         request = due.request(now)
-        query = (WideQuery if is_wide(view, request, self.config) else OwnQuery)(
+        is_far = is_wide(view, request, self.config)
+        is_many = is_question(request.key)
+        query = (ManyQuery if is_many else WideQuery if is_far else OwnQuery)(
             due.id,
             request,
             self.member.endpoint,
@@ -272,6 +279,19 @@ class Asker:
                 self.strange.append((reply.roll, sender))
         # With somebody pending only time can end it, and time is the tick's business.
         return not query.pending or query.request.until != UNTIL_ALL
+
+    def hears_many(self, reply: ReplyMany) -> bool:
+        """Whether this is an answer to a query of this node for many keys; others are dropped."""
+        asked = self._by_id.get(reply.query)
+        is_wanted = asked is not None and isinstance(asked.query, ManyQuery)
+        self.strangers += not is_wanted
+        return is_wanted
+
+    def listed(self, query: bytes, table: Table, now: float) -> None:
+        """Take what this node itself holds for a query of its own; the next tick may end it."""
+        asked = self._by_id.get(query)
+        if asked is not None and isinstance(asked.query, ManyQuery):
+            asked.query.listed(table, now)
 
     def undelivered(self, ask: Ask, to: Endpoint, now: float) -> list[Effect]:
         """Take back an ask of a query of this node: nobody listens there."""
@@ -428,6 +448,7 @@ class Asker:
             pages = pages_of(trail, TRAIL_ROWS_PER_PAGE)
             effects += [Send(link, Trail(number, page)) for page in pages]
             effects += [Send(link, Missing(number, page)) for page in pages_of(silent)]
+            effects += [Send(link, page) for page in keyed_of(query, number, why)]
             effects.append(Send(link, numbered(number, answer)))
         return effects
 

@@ -2,8 +2,8 @@
 
 What comes in, and which part takes it::
 
-    Ask, Stop                      `relay`       a query of another node passes through
-    Reply, Traced                  `asker`       an answer to a query of this node
+    Ask, AskMany, Stop             `relay`       a query of another node passes through
+    Reply, ReplyMany, Traced       `asker`       an answer to a query of this node
     Delegate, Ack, Batch, Back     `heads`, `asker`  the same, above the size of a cell
     Increment                      `ledger`      counts, once, when it is safe
     Query, Cancel                  `asker`       a client asks the cluster
@@ -30,10 +30,10 @@ from counter.ledger import Ledger
 from counter.messages import (
     DECREASED,
     GOSSIP,
-    ROWS_PER_PAGE,
     TRACE,
     Ack,
     Ask,
+    AskMany,
     Back,
     Batch,
     Cancel,
@@ -44,15 +44,15 @@ from counter.messages import (
     ListQueries,
     Query,
     Recall,
-    Recalled,
     Reply,
+    ReplyMany,
     Stop,
     TellStory,
     Traced,
-    Value,
 )
 from counter.relay import Relay
 from counter.rounds import Round
+from counter.tables import Tables
 from counter.tracing import FirstAsks
 from tracker.errors import FrameError
 from tracker.machine import (
@@ -83,7 +83,7 @@ from tracker.messages import (
     Registered,
     Roster,
 )
-from tracker.pages import members_from_record, members_to_record, roster_of
+from tracker.pages import members_from_record, members_to_record
 
 VIEW_SAVE_S = 0.5
 DEPART_S = 1.0
@@ -122,6 +122,7 @@ class Gossip:
         self.asker = Asker(gossip, member, rng)
         where = position(member.name)
         self.relay = Relay(gossip, where, member.store, member.epoch, self._share_of, rng)
+        self.tables = Tables(self.ledger.counters, self.relay, self.asker)
         self._first_asks = FirstAsks()
         self.hearsay = Hearsay(self.membership.view)
         self.heads = Heads(gossip, member, self.relay, rng)
@@ -141,7 +142,9 @@ class Gossip:
         """Return who takes which message."""
         return {
             Ask: self._ask,
+            AskMany: self._ask_many,
             Reply: self._reply,
+            ReplyMany: self._reply_many,
             Stop: lambda sender, stop, now: [*self.relay.stop(stop), *self.heads.stop(stop)],
             Delegate: self._delegate,
             Ack: self._ack,
@@ -154,9 +157,9 @@ class Gossip:
             ListQueries: self.asker.stories.list_to,
             TellStory: self.asker.stories.tell_to,
             KillQuery: self.asker.kill,
-            Get: self._get,
+            Get: lambda link, get, now: self.ledger.get(link, get),
             Recall: self._recall,
-            Roster: self._roster,
+            Roster: lambda link, roster, now: self.membership.roster(link, roster),
             Heartbeat: self._membership,
             Registered: self._membership,
             Departed: self._membership,
@@ -245,6 +248,7 @@ class Gossip:
         effects = self._after_membership(self.membership.tick(now), now)
         self.relay.tick(now)
         effects += self.heads.tick(self.membership.view, now, self.lag_s)
+        effects += self.tables.tick(now)
         if self.asker.is_busy:
             effects += self._release(now) + self._look(now)
             effects += self._tick_asker(now)
@@ -264,6 +268,7 @@ class Gossip:
             self.membership.announcement.deadline() if self.ledger.is_held else None,
             self.hearsay.deadline(),
             self.heads.deadline(),
+            self.tables.deadline(),
             self.relay.deadline(),
             self._save_at,
             self._depart_by,
@@ -287,6 +292,12 @@ class Gossip:
             return []
         effects = self.relay.ask(ask, self.membership.view, now)
         return self._first_asks.traced(ask, sender, effects) if ask.flags & TRACE else effects
+
+    def _ask_many(self, sender: Any, ask: AskMany, now: float) -> list[Effect]:
+        return self.tables.answered(ask, self._ask(sender, ask, now), now)
+
+    def _reply_many(self, sender: Any, reply: Any, now: float) -> list[Effect]:
+        return self._reply(sender, reply, now) if self.asker.hears_many(reply) else []
 
     def _reply(self, sender: Any, reply: Reply, now: float) -> list[Effect]:
         if reply.query in self.heads.collected:
@@ -369,7 +380,7 @@ class Gossip:
         if not self.asker.under_way():
             # What was heard by earlier queries is heard again, if anybody still says it.
             self.hearsay.forget()
-        value, flags = self._share_of(due.record.key)
+        value, flags = self._share_of(due.key)
         effects = self.asker.begin(
             due,
             (value, bool(flags & DECREASED)),
@@ -378,6 +389,8 @@ class Gossip:
             view_known_until=self._view_known_until(now),
             view_is_hopeless=self._view_is_hopeless(),
         )
+        if self.tables.own(due.id, due.key, now):
+            effects += self._tick_asker(now)
         return effects + self._look(now)
 
     def _release(self, now: float) -> list[Effect]:
@@ -393,20 +406,9 @@ class Gossip:
                 effects += self.asker.refuse(due, "no-view", text, now)
         return effects
 
-    def _get(self, link: Link, get: Get, now: float) -> list[Effect]:
-        self.ledger.operations += 1
-        value = self.ledger.counters.value(get.key)
-        return [Send(link, Value(get.request, value, self.ledger.durable))]
-
     def _recall(self, link: Link, recall: Recall, now: float) -> list[Effect]:
-        member = self.membership.view.get(recall.name)
-        known = [] if member is None else self.asker.last_values.of(member.store[:8])
-        rows = tuple([(key, last.value, now - last.at) for key, last in known[:ROWS_PER_PAGE]])
-        return [Send(link, Recalled(recall.request, rows, len(known) - len(rows)))]
-
-    def _roster(self, link: Link, roster: Roster, now: float) -> list[Effect]:
-        pages = roster_of(self.membership.view, roster.request, lambda member: (-1.0, -1))
-        return [Send(link, page) for page in pages]
+        view = self.membership.view
+        return [Send(link, self.asker.last_values.recalled(recall, view.get(recall.name), now))]
 
     def _out_of_place(self, sender: Address, message: Any) -> list[Effect]:
         self.unexpected += 1
@@ -441,9 +443,8 @@ class Gossip:
         return effects + self._announced(now) if self.ledger.is_held else effects
 
     def _save_view(self, now: float) -> list[Effect]:
-        self._save_at = None
+        self._save_at, self._saved_at = None, now
         self._saved_view = self.membership.view
-        self._saved_at = now
         if not self.ledger.durable:
             return []
         self.ledger.token += 1

@@ -7,7 +7,9 @@ longest goes first.
 
 from collections import OrderedDict
 
+from counter.messages import ROWS_PER_PAGE, Recall, Recalled, is_question
 from tracker.classes import dataclass
+from tracker.members import Member
 
 
 @dataclass(slots=True)
@@ -41,6 +43,16 @@ class LastValues:
         return self._values.get((store, key))
 
     def of(self, store: bytes) -> list[tuple[str, LastValue]]:
-        """Return every key last heard of a store, the youngest first."""
-        rows = [(key, value) for (owner, key), value in self._values.items() if owner == store]
+        """Return every key last heard of a store, the youngest first. A question is no key."""
+        rows = [
+            (key, value)
+            for (owner, key), value in self._values.items()
+            if owner == store and not is_question(key)
+        ]
         return sorted(rows, key=lambda row: (-row[1].at, row[0]))
+
+    def recalled(self, recall: Recall, member: Member | None, now: float) -> Recalled:
+        """Return the first page of what is known of a member, None standing for nobody."""
+        known = [] if member is None else self.of(member.store[:8])
+        rows = tuple([(key, last.value, now - last.at) for key, last in known[:ROWS_PER_PAGE]])
+        return Recalled(recall.request, rows, len(known) - len(rows))

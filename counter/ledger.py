@@ -18,7 +18,7 @@ from typing import Any
 
 from counter.config import NodeConfig
 from counter.crdt import Counters, Row, Share
-from counter.messages import ACK_DISK, ACK_MEMORY, Counted, Increment
+from counter.messages import ACK_DISK, ACK_MEMORY, Counted, Get, Increment, Value
 from counter.sessions import Known, Sessions
 from tracker import wire
 from tracker.classes import dataclass
@@ -174,6 +174,11 @@ class Ledger:
             or own.negative.get(key, 0) + due.negative.get(key, 0) > wire.SHARE_MAX
             for key in pairs[::2]
         )
+
+    def get(self, link: Link, get: Get) -> list[Effect]:
+        """Tell what this node holds of a key."""
+        self.operations += 1
+        return [Send(link, Value(get.request, self.counters.value(get.key), self.durable))]
 
     # -- what the disk says -------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ from counter.messages import (
     Ask,
     Query,
     Reply,
+    ReplyMany,
 )
 from counter.proof import Spread, asks_wanted
 from counter.selection import Part, asked_anew, head_of, split
@@ -204,7 +205,7 @@ class OwnQuery:
 
     # -- hearing ------------------------------------------------------------------------------
 
-    def hear(self, reply: Reply, sender: Endpoint, now: float) -> bool:
+    def hear(self, reply: Reply | ReplyMany, sender: Endpoint, now: float) -> bool:
         """Take one answer; returns whether it was a first one.
 
         An answer in another's name is not counted: its store must be the member's, and so must
@@ -259,7 +260,7 @@ class OwnQuery:
             self._cut_arc(reply.cut)
         return True
 
-    def _name_of(self, reply: Reply, sender: Endpoint) -> str | None:
+    def _name_of(self, reply: Reply | ReplyMany, sender: Endpoint) -> str | None:
         """Return who answers; None for one who is not whom he says, or not expected to answer."""
         pos = reply.position
         pending = self.pending.get(pos)
@@ -487,7 +488,7 @@ class OwnQuery:
         return sorted(self.answers.values(), key=lambda h: (-h.value, h.name))
 
 
-def _is_his(member: Member, reply: Reply, sender: Endpoint) -> bool:
+def _is_his(member: Member, reply: Reply | ReplyMany, sender: Endpoint) -> bool:
     if member.store[:8] != reply.store:
         return False
     return sender == member.endpoint or reply.epoch > member.epoch

@@ -186,7 +186,7 @@ class Relay:
         return [
             Send(
                 part.head.endpoint,
-                Ask(
+                ask.__class__(
                     ask.query,
                     self.new_share(),
                     ask.key,

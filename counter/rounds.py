@@ -81,6 +81,11 @@ class Round:
         self.trace: Trace | None = None
         self.next_at = 0.0
 
+    @property
+    def key(self) -> str:
+        """What is asked for: a key, or a question for many."""
+        return str(self.question[0])
+
     def start(self, query: OwnQuery) -> None:
         """Begin: the query is what the viewers wait for now."""
         self.query = query

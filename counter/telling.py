@@ -6,7 +6,8 @@ The rule: nothing is decided here; what it weighs and how it is cut up follows f
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from counter.messages import GOSSIP, ROWS_PER_PAGE, Answer, Reply
+from counter.many import ManyQuery
+from counter.messages import GOSSIP, ROWS_PER_PAGE, Answer, Keyed, Reply
 from counter.query import OwnQuery
 from tracker.classes import replace
 
@@ -25,8 +26,9 @@ def bytes_of(query: OwnQuery) -> int:
     if not query.messages:
         return 0
     ask = len(GOSSIP.encode(query.sample_ask())) + HEADER_BYTES
-    sample = Reply(query.id, query.own_position, b"-" * 8, 1, query.value % 2**32, 1, 0, (), ())
-    reply = len(GOSSIP.encode(sample)) + HEADER_BYTES
+    plain = Reply(query.id, query.own_position, b"-" * 8, 1, query.value % 2**32, 1, 0, (), ())
+    sample = query.reply if isinstance(query, ManyQuery) else None
+    reply = len(GOSSIP.encode(sample or plain)) + HEADER_BYTES
     return query.replies * reply + (query.messages - query.replies) * ask
 
 
@@ -39,3 +41,8 @@ def pages_of(rows: Sequence[Any], length: int = ROWS_PER_PAGE) -> Iterator[tuple
     """Cut rows into pages that fit a frame."""
     for first in range(0, len(rows), length):
         yield tuple(rows[first : first + length])
+
+
+def keyed_of(query: OwnQuery, number: int, why: str) -> list[Keyed]:
+    """Return the pages that tell each key of a query for many; none for a query for one."""
+    return query.pages(number, why) if isinstance(query, ManyQuery) else []

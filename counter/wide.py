@@ -37,6 +37,7 @@ from counter.messages import (
     Delegate,
     Query,
     Reply,
+    ReplyMany,
     Row,
     positions_in,
 )
@@ -122,7 +123,7 @@ class WideQuery(OwnQuery):
 
     # -- hearing ------------------------------------------------------------------------------
 
-    def hear(self, reply: Reply, sender: Endpoint, now: float) -> bool:
+    def hear(self, reply: Reply | ReplyMany, sender: Endpoint, now: float) -> bool:
         """Take an answer that came by itself.
 
         It tells nothing of the time of a hop, since nobody knows when it was asked for: that

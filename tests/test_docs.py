@@ -273,6 +273,8 @@ WORDS = {
     "flag": "true or false",
     "seconds": "float ≥ 0.0, or -1.0: not known",
     "key": "key, 1-256 bytes",
+    "question": "question for many keys",
+    "asked": "key, or question for many keys",
     "total": "whole number of any size",
     "endpoint": "[4 or 16 bytes, port]",
     "name": "node name",

@@ -117,7 +117,7 @@ def _hashing(values: Callable[[Any], Any]) -> Callable[[Any], int]:
 
 
 def _shown(self: Any) -> str:
-    fields = [f"{name}={getattr(self, name)!r}" for name in self.__slots__]
+    fields = [f"{name}={getattr(self, name)!r}" for name in self.__field_defaults__]
     return f"{type(self).__qualname__}({', '.join(fields)})"
 
 
@@ -191,7 +191,7 @@ def _with_factory(*, default_factory: Callable[[], Any]) -> Any:
 
 def _changed(of: Any, /, **changes: Any) -> Any:
     """Return an object like `of`, with other values in the fields that are named."""
-    for name in of.__slots__:
+    for name in of.__field_defaults__:
         if name not in changes:
             changes[name] = getattr(of, name)
     return of.__class__(**changes)

@@ -41,10 +41,11 @@ from tracker.messages import (
     Refused,
     Register,
     Registered,
+    Roster,
     Teach,
     news_from_wire,
 )
-from tracker.pages import PAGE_MEMBERS_MIN, pages_of
+from tracker.pages import PAGE_MEMBERS_MIN, pages_of, roster_of
 from tracker.pulse import beat_body, heartbeat_body
 from tracker.table import COUNT_MAX
 from tracker.text import printable
@@ -250,6 +251,11 @@ class Membership:
                 time = tracker.retry_at
             due = min(due, time)
         return due if due < float("inf") else None
+
+    def roster(self, link: Link, roster: Roster) -> list[Effect]:
+        """Tell a client, or another node, everybody who is known."""
+        pages = roster_of(self.view, roster.request, lambda member: (-1.0, -1))
+        return [Send(link, page) for page in pages]
 
     def depart(self, holds_counts: bool, now: float) -> list[Effect]:
         """Announce a graceful stop; each tracker says Departed, then `is_departed` is set."""

@@ -12,7 +12,20 @@ from counter.cli.finding import Finder, shown_node
 from counter.cli.screens import CommandError, note
 from counter.client.answers import Outcome, ended, nothing_heard
 from counter.client.blocking import Connection, now
-from counter.messages import DOOR, Answer, Answered, Cancel, Missing, Query, Trail, TrailRow
+from counter.client.keys import Found
+from counter.messages import (
+    DOOR,
+    Answer,
+    Answered,
+    Cancel,
+    Keyed,
+    Missing,
+    Query,
+    Trail,
+    TrailRow,
+    is_question,
+    label,
+)
 from tracker.address import Endpoint
 from tracker.classes import replace
 from tracker.errors import (
@@ -69,7 +82,10 @@ class Asker:
         connection.until = now() + pause_s + budget_s + GRACE_S
         pause_ms = round(pause_s * 1000)
         message = replace(self.query, request=connection.number(), pause_ms=pause_ms)
-        outcome = Outcome(self.query.key, nothing_heard("origin-lost", "", ""))
+        key = self.query.key
+        outcome = Outcome(label(key), nothing_heard("origin-lost", "", ""))
+        if is_question(key):
+            outcome.found = Found()
         try:
             for reply in connection.stream(message):
                 self._take(outcome, reply, on_partial)
@@ -118,6 +134,8 @@ class Asker:
             outcome.missing.extend(reply.rows)
         elif isinstance(reply, Trail):
             self.trail.extend(reply.rows)
+        elif isinstance(reply, Keyed) and outcome.found is not None:
+            outcome.found.take(reply)
 
     def _cancel(self, connection: Connection, request: int, outcome: Outcome) -> None:
         """Tell the node that nobody waits any more, and take its last word if it comes soon."""

@@ -29,6 +29,8 @@ class Command(TyperCommand):
         for name, value in ctx.params.items():
             if isinstance(value, str):
                 ctx.params[name] = value.removeprefix(_MARK)
+            elif isinstance(value, tuple):
+                ctx.params[name] = tuple([one.removeprefix(_MARK) for one in value])
         return rest
 
 

@@ -3,7 +3,8 @@
 A command's parameters are annotated with these. A plain command line is read by them alone
 (`counter.cli.plain`); typer is made of the same (`counter.cli.full`) when there is something to
 explain, since importing it takes longer than to count. The rule: an option's type is plain text
-or None, or bool for a flag; `settings` alone knows what it means.
+or None, or bool for a flag (an argument that takes all words left: list[str]); `settings` alone
+knows what it means.
 """
 
 from typing import Annotated
@@ -124,3 +125,16 @@ Retry = Annotated[
         help="Ask so many other nodes, 0-8, if the one that asks is lost. [default: 0]",
     ),
 ]
+Keys = Annotated[
+    list[str],
+    Argument(metavar="KEY...", help="What to ask for; PREFIX* for all keys that begin so."),
+]
+Top = Annotated[
+    str | None,
+    Option(
+        "--top",
+        metavar="N",
+        help="Of several keys, show the N largest, 1-4096. [default: 20 on a terminal, else all]",
+    ),
+]
+Literal = Annotated[bool, Option("--literal", help="Take a star for a part of the key.")]

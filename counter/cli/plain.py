@@ -28,11 +28,13 @@ def parameters(command: Any) -> list[tuple[str, Any, Any]]:
 def parsed(command: Any, arguments: Sequence[str]) -> dict[str, Any] | None:
     """Return what a command is called with; None if that is not plain to see."""
     places: list[str] = []
+    many = ""
     flags: _Flags = {}
     known = parameters(command)
     for name, marker, kind in known:
         if isinstance(marker, Argument):
             places.append(name)
+            many = name if kind == list[str] else many
         elif isinstance(marker, Option):
             flags.update(dict.fromkeys(marker.flags, (name, kind is bool)))
     values: dict[str, Any] = {}
@@ -41,7 +43,11 @@ def parsed(command: Any, arguments: Sequence[str]) -> dict[str, Any] | None:
         if argument.startswith("-") and argument != "-" and not NEGATIVE.match(argument):
             name, value = _flagged(argument, flags, rest)
         else:
-            name, value = (places.pop(0), argument) if places else _DOUBT
+            name, value = (places[0], argument) if places else _DOUBT
+            if name and name == many and value:
+                values[name] = (*values.get(name, ()), value)
+                continue
+            del places[:1]
         if not value or name in values:
             return None
         values[name] = value

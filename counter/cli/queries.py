@@ -7,12 +7,20 @@ printed, with why it is not more, and the exit code says whether it is everythin
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 from counter.cli import options
 from counter.cli.asking import QUERY_S, Asker, OnPartial, Pace
 from counter.cli.finding import Finder, shown_node
 from counter.cli.increments import check_key
+from counter.cli.keys import (
+    asked_for,
+    check_asked_alone,
+    parse_top,
+    show_cut_off,
+    show_lines,
+    show_table,
+)
 from counter.cli.options import Argument
 from counter.cli.screens import (
     DONE,
@@ -39,6 +47,7 @@ from counter.client.answers import (
 )
 from counter.client.blocking import now
 from counter.client.changes import change_between, shown_rate
+from counter.client.keys import keys_object
 from counter.messages import (
     DOOR,
     UNTIL_ALL,
@@ -62,7 +71,9 @@ _UNTIL = {"all": UNTIL_ALL, "share": UNTIL_SHARE, "stable": UNTIL_STABLE}
 
 
 def query(
-    key: Annotated[str, Argument(help="What to ask for.")],
+    keys: options.Keys,
+    top: options.Top = None,
+    literal: options.Literal = False,
     live: options.Live = False,
     chatter: options.Chatter = None,
     max_age: options.MaxAge = None,
@@ -81,10 +92,11 @@ def query(
     cluster: options.Cluster = None,
     json: options.Json = False,
 ) -> int:
-    """Ask the whole cluster for the total of KEY."""
-    check_key(key)
+    """Ask the whole cluster for the total of KEY, or of several keys at once."""
+    key = asked_for(keys, literal=literal)
     pause_s = parse_pause(watch)
     is_traced = trace or trace_json is not None
+    check_asked_alone(key, live=live, traced=is_traced)
     if is_traced and pause_s is not None:
         raise CommandError("a watch cannot be traced; ask once with --trace", code=USAGE)
     retries = _retries(retry)
@@ -112,6 +124,7 @@ def query(
         retries,
     )
     report = Report(json=json, live=live, missing=missing, per_node=per_node, trace=trace)
+    report.top = parse_top(top, key)
     with closing(asker):
         if pause_s is None:
             return _once(asker, report, trace_json)
@@ -212,6 +225,7 @@ class Report:
         self.per_node = per_node
         self.trace = trace
         self.trail: list[TrailRow] = []
+        self.top: int | None = None
         self._before: Outcome | None = None
         self._is_kept = False
 
@@ -248,7 +262,7 @@ class Report:
         change = change_between(self._before, outcome)
         self._before = outcome
         if self.json:
-            frame = as_object(outcome, per_node=self.per_node)
+            frame = self._object(outcome)
             per_s = None if change is None else round(change.per_s, 3)
             out_json({**frame, "per_s": per_s, "end": False})
         elif self._is_kept:
@@ -264,7 +278,7 @@ class Report:
     def last(self, outcome: Outcome, interrupted: bool) -> int:
         """Show how it all ended; returns the exit code."""
         if self.json:
-            told = as_object(outcome, per_node=self.per_node)
+            told = self._object(outcome)
             if self.trace:
                 from counter.client.trails import trace_object
 
@@ -280,13 +294,24 @@ class Report:
             return INTERRUPTED
         return DONE if outcome.is_success else INCOMPLETE
 
+    def _object(self, outcome: Outcome) -> dict[str, Any]:
+        told = as_object(outcome, per_node=self.per_node)
+        if outcome.found is not None:
+            told.update(keys_object(outcome.found, self.top))
+        return told
+
     def _show(self, outcome: Outcome, rate: str = "") -> None:
+        found = outcome.found
         if self.live:
             self._screen.last(outcome)
         elif on_terminal():
+            if found is not None:
+                show_table(found, self.top)
             out(sentence(outcome) + rate)
         else:
             self._show_bare(outcome)
+        if found is not None:
+            show_cut_off(outcome, found, self.top)
         if self.per_node:
             for name, value, hops, after_ms in outcome.rows:
                 shown = printable(name, 64)
@@ -296,7 +321,9 @@ class Report:
 
     def _show_bare(self, outcome: Outcome) -> None:
         answer = outcome.answer
-        if answer.members or answer.answered:
+        if outcome.found is not None:
+            show_lines(outcome.found, self.top)
+        elif answer.members or answer.answered:
             out(str(answer.value))
         if not outcome.is_success:
             hint = "" if self.missing or not answer.missing else " (--missing names them)"

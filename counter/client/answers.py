@@ -4,12 +4,15 @@ The rule: the fields of the JSON object are the contract; a value that is not kn
 never a number that looks like one.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from counter.messages import Answer
 from tracker.classes import dataclass, field, replace
 from tracker.members import STATUS_NAMES
 from tracker.text import printable
+
+if TYPE_CHECKING:
+    from counter.client.keys import Found
 
 NAMED_MAX = 2
 
@@ -19,12 +22,13 @@ NodeRow = tuple[str, int, int, float]
 
 @dataclass(slots=True)
 class Outcome:
-    """One query, as its asker saw it end."""
+    """One query, as its asker saw it end. `found` is what there is of many keys, if so asked."""
 
     key: str
     answer: Answer
     missing: list[MissingRow] = field(default_factory=list)
     rows: list[NodeRow] = field(default_factory=list)
+    found: "Found | None" = None
 
     @property
     def is_success(self) -> bool:

@@ -24,7 +24,7 @@ _PAGED = frozenset({QUERY_TAG, ROSTER_TAG, LIST_TAG})
 # Which tags may answer which request; a refusal may answer any.
 REPLY_TAGS = {
     34: frozenset({35}),
-    QUERY_TAG: frozenset({37, 38, 39, 49}),
+    QUERY_TAG: frozenset({37, 38, 39, 49, 50}),
     41: frozenset({42}),
     LIST_TAG: frozenset({44}),
     45: frozenset({46}),

@@ -77,7 +77,25 @@ from counter.messages.following import StoryEvent as StoryEvent
 from counter.messages.following import TellStory as TellStory
 from counter.messages.following import Trail as Trail
 from counter.messages.following import TrailRow as TrailRow
+from counter.messages.many import KEYS_BYTES_MAX as KEYS_BYTES_MAX
+from counter.messages.many import KEYS_KEPT_MAX as KEYS_KEPT_MAX
+from counter.messages.many import KEYS_PER_PAGE as KEYS_PER_PAGE
+from counter.messages.many import KEYS_PER_QUERY_MAX as KEYS_PER_QUERY_MAX
+from counter.messages.many import ROWS_PER_ANSWER_MAX as ROWS_PER_ANSWER_MAX
+from counter.messages.many import ROWS_ROOM_BYTES as ROWS_ROOM_BYTES
+from counter.messages.many import WORKING as WORKING
+from counter.messages.many import AskMany as AskMany
+from counter.messages.many import Keyed as Keyed
+from counter.messages.many import KeyedRow as KeyedRow
+from counter.messages.many import KeyRow as KeyRow
+from counter.messages.many import ReplyMany as ReplyMany
+from counter.messages.many import is_question as is_question
+from counter.messages.many import label as label
+from counter.messages.many import named as named
+from counter.messages.many import names_in as names_in
+from counter.messages.many import prefix_in as prefix_in
+from counter.messages.many import prefixed as prefixed
 from tracker import wire
 
-GOSSIP: Final = wire.Codec(Ask, Reply, Stop, Traced, Delegate, Ack, Batch, Back)
+GOSSIP: Final = wire.Codec(Ask, Reply, Stop, Traced, Delegate, Ack, Batch, Back, ReplyMany, AskMany)
 """What travels in datagrams."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final
 
 from counter.config import AGE_MAX, CHATTER_MAX, DEADLINE_MS_MAX, PAUSE_MS_MAX, VISITS_MAX
 from counter.messages.following import FOLLOWING
+from counter.messages.many import Keyed, asked
 from tracker import wire
 from tracker.classes import dataclass
 from tracker.errors import FrameError
@@ -113,7 +114,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Ask the whole cluster for the total of a key.
+    """Ask the whole cluster for the total of a key, or of the keys that a question stands for.
 
     Zeros stand for the node's defaults. `until` is one of UNTIL_*, `until_value` the share in
     thousandths or the quiet time in ms. `partial_ms` is the wish for partial results, 0 for
@@ -138,7 +139,7 @@ class Query:
     FIELDS_MIN: ClassVar[int] = 10
     WIRE: ClassVar[Schema] = (
         _u64,
-        wire.key,
+        asked,
         wire.integer(0, CHATTER_MAX),
         wire.integer(0, VISITS_MAX),
         wire.integer(0, AGE_MAX),
@@ -338,4 +339,5 @@ DOOR: Final = wire.Codec(
     Recall,
     Recalled,
     *FOLLOWING,
+    Keyed,
 )

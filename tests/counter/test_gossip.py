@@ -19,17 +19,22 @@ from counter.messages import (
     UNTIL_ALL,
     Answer,
     Ask,
+    AskMany,
     Cancel,
     Counted,
     Delegate,
     Get,
     Increment,
+    Keyed,
     Query,
     Recall,
     Recalled,
     Reply,
+    ReplyMany,
     Stop,
     Value,
+    named,
+    prefixed,
 )
 from tracker.machine import (
     Accepted,
@@ -630,3 +635,91 @@ def test_an_arc_of_its_own_query_is_not_taken_from_another():
 
     assert node.receive(home, own, 0.0) == []
     assert node.receive(home, replace(own, query=b"o" * 16), 0.0) != []
+
+
+# -- many keys in one query --------------------------------------------------------------------
+
+
+def make_reply_many(ask, index, *rows):
+    member = make_member(index)
+    total = sum([value for _, value in rows])
+    where = ask.query, position(member.name), member.store[:8], 1
+    return ReplyMany(*where, total, 1, 0, (), 0, rows, 0, 0), member.endpoint
+
+
+def test_a_client_asks_for_many_keys_and_is_told_each_before_the_answer():
+    gossip = started(2, durable=False)
+    gossip.receive(CLIENT, increment(pairs=("page:a", 5, "b", 1)), 0.0)
+    (ask,) = [e for e in gossip.receive(CLIENT, make_query(key=prefixed("page:")), 0.1)
+              if isinstance(e, Send) and isinstance(e.message, AskMany)]  # fmt: skip
+    reply, sender = make_reply_many(ask.message, 1, ("page:a", 20), ("page:b", 2))
+
+    page, answer = [e.message for e in gossip.receive(sender, reply, 0.2)]
+
+    assert page == Keyed(1, (("page:a", 25, 25, 25), ("page:b", 2, 2, 2)), 2, 0, 0)
+    assert (answer.value, answer.complete, answer.end, answer.low) == (27, True, True, 27)
+
+
+def test_a_node_by_itself_knows_every_key_at_once():
+    gossip = started(1, durable=False)
+    gossip.receive(CLIENT, increment(pairs=("a", 5, "b", 1)), 0.0)
+
+    page, answer = [e.message for e in gossip.receive(CLIENT, make_query(key=named("a", "c")), 0.1)]
+
+    assert page.rows == (("a", 5, 5, 5), ("c", 0, 0, 0))
+    assert (answer.value, answer.complete) == (5, True)
+
+
+def test_a_node_tells_what_it_holds_of_many_keys():
+    gossip = started(3, durable=False)
+    gossip.receive(CLIENT, increment(pairs=("page:a", 5, "b", 1)), 0.0)
+    fields = [getattr(make_ask(key=prefixed("page:")), name) for name in Ask.__match_args__]
+
+    reply, *_ = gossip.receive(("127.0.0.1", 1001), AskMany(*fields), 0.1)
+
+    assert (reply.to, reply.message.rows) == (("127.0.0.1", 9), (("page:a", 5),))
+    assert gossip.deadline() is not None
+    gossip.tick(1.0)
+    assert AskMany not in UNTIMED
+
+
+def test_an_answer_for_many_keys_to_a_query_for_one_is_dropped():
+    gossip = started(2, durable=False)
+    (ask,) = [e.message for e in gossip.receive(CLIENT, make_query(), 0.1) if e.to != CLIENT]
+    reply, sender = make_reply_many(ask, 1, ("k", 9))
+
+    assert gossip.receive(sender, reply, 0.2) == []
+    assert gossip.receive(sender, replace(reply, query=b"x" * 16), 0.2) == []
+    assert gossip.asker.strangers == 2
+
+
+def test_what_was_last_heard_of_many_keys_fills_the_gap_and_is_no_key_of_a_member():
+    gossip = started(2, durable=False)
+    ask = gossip.receive(CLIENT, make_query(key=prefixed("")), 0.1)[0].message
+    gossip.receive(*reversed(make_reply_many(ask, 1, ("a", 9))), 0.2)
+    gossip.receive(CLIENT, make_query(2, key=prefixed("")), 0.3)
+
+    effects = gossip.receive(CLIENT, Cancel(2), 0.4)
+
+    (answer,) = [e.message for e in effects if isinstance(e.message, Answer)]
+    assert (answer.value, answer.filled) == (0, 9)
+    (recalled,) = gossip.receive(CLIENT, Recall(3, "n1"), 0.5)
+    assert recalled.message == Recalled(3, (), 0)
+
+
+def test_a_key_that_is_called_as_a_question_reads_is_another_one():
+    gossip = started(1, durable=False)
+    gossip.receive(CLIENT, increment(pairs=("a b", 50, "a", 1)), 0.0)
+
+    answers = [gossip.receive(CLIENT, make_query(number, key=key), 0.1)[-1].message
+               for number, key in enumerate(["a b", named("a", "b")], 1)]  # fmt: skip
+
+    assert [answer.value for answer in answers] == [50, 1]
+
+
+def test_what_a_node_finds_for_a_query_that_is_over_is_dropped():
+    gossip = started(1, durable=False)
+
+    gossip.asker.listed(b"x" * 16, None, 0.1)
+
+    assert not gossip.asker.is_busy

@@ -9,7 +9,18 @@ import pytest
 
 from counter.cli.queries import parse_pause
 from counter.cli.screens import CommandError
-from counter.messages import UNTIL_SHARE, UNTIL_STABLE, Answered, Cancel, Missing, Query, Trail
+from counter.messages import (
+    UNTIL_SHARE,
+    UNTIL_STABLE,
+    Answered,
+    Cancel,
+    Keyed,
+    Missing,
+    Query,
+    Trail,
+    named,
+    prefixed,
+)
 from tracker.members import DEAD
 from tracker.messages import Found, Refused
 
@@ -464,3 +475,91 @@ def test_ctrl_c_in_the_pause_of_a_watch_ends_it_at_once(start, serve, make_answe
 def test_a_senseless_pause_is_refused(written):
     with pytest.raises(CommandError, match="--watch"):
         parse_pause(written)
+
+
+# -- many keys ------------------------------------------------------------------------------
+
+PAGES = (("page:a", 30, 30, 30), ("page:b", 7, 7, 9))
+
+
+@pytest.fixture
+def listing(serve, make_answer):
+    """Start a node that lists these keys."""
+
+    def start(*rows, left_out=0, unseen=0, **changes):
+        def script(message):
+            if not isinstance(message, Query):
+                return []
+            page = Keyed(message.request, rows, len(rows), left_out, unseen)
+            return [page, make_answer(request=message.request, end=True, **changes)]
+
+        return serve(script)
+
+    return start
+
+
+def test_several_keys_are_asked_for_in_one_query(counter, listing):
+    server = listing(("b", 30, 30, 30), ("a", 7, 7, 7))
+
+    ran = counter("query", "a", "b", "a", "--node", server.address)
+
+    assert (ran.code, ran.out, ran.err) == (0, "b\t30\na\t7\n", "")
+    assert asked(server).key == named("a", "b")
+
+
+def test_a_star_at_the_end_stands_for_the_rest_of_a_key(counter, listing):
+    server = listing(*PAGES, left_out=1, unseen=2)
+
+    ran = counter("query", "page:*", "--top", "1", "--node", server.address)
+
+    assert asked(server).key == prefixed("page:")
+    assert ran.out == "page:a\t30\n"
+    assert ran.err == "cut off at 9: no other key has more (1 not shown)\n"
+
+
+def test_the_object_of_many_keys_holds_each_of_them(counter, listing):
+    ran = counter("query", "page:*", "--json", "--node", listing(*PAGES).address)
+
+    told = json.loads(ran.out)
+    assert (told["key"], told["value"], told["found"]) == ("page:*", 37, 2)
+    assert told["keys"][1] == {"key": "page:b", "value": 7, "exact": False, "low": 7, "high": 9}
+
+
+def test_literally_a_star_is_a_part_of_the_key(counter, answering):
+    server = answering()
+
+    ran = counter("query", "a*", "--literal", "--node", server.address)
+
+    assert (ran.out, asked(server).key) == ("37\n", "a*")
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        (["a*", "b"], "a key with a star is asked for alone"),
+        (["a*b"], "a star stands for the rest of a key: at its end, and once"),
+        (["a**"], "a star stands for the rest of a key: at its end, and once"),
+        (["a", "--top", "3"], "--top is for several keys, and one was asked for"),
+        (["a*", "--top", "0"], "--top is 0, needs 1 to 4096"),
+        (["a*", "--top", "x"], '--top: "x" is no whole number'),
+        (["a*", "--live"], "--live is for one key"),
+        (["a", "b", "--trace"], "--trace is for one key"),
+        ([f"k{i}" for i in range(33)], "one query takes 32 keys, not 33"),
+        (["a" * 250, "b" * 250], "the keys of one query take 480 bytes, not 500"),
+        (["a\x1b*"], "a key is 1-256 bytes of printable text"),
+    ],
+)
+def test_what_cannot_be_asked_of_many_keys_is_refused_in_words(counter, nobody, line, text):
+    ran = counter("query", *line, "--node", nobody)
+
+    assert ran.code == 2
+    assert text in ran.err
+
+
+def test_of_many_keys_an_incomplete_answer_says_so_too(counter, listing):
+    server = listing(("a", 7, 7, None), complete=False, reason="deadline", answered=3, missing=1)
+
+    ran = counter("query", "a", "b", "--node", server.address)
+
+    assert (ran.code, ran.out) == (3, "a\t7\n")
+    assert ran.err.startswith("incomplete: 3/4 nodes")

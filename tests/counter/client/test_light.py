@@ -61,6 +61,7 @@ def test_every_request_of_the_door_has_its_replies():
         messages.Query: {
             messages.Answer,
             messages.Answered,
+            messages.Keyed,
             messages.Missing,
             messages.Trail,
         },

@@ -1,0 +1,230 @@
+"""A query for many keys at its origin: one gossip, and one sum with its bounds for each key.
+
+Members send their largest values and the size of the largest they left out (`rest`). So a key
+that a member did not list has at most that much there: the threshold of Fagin, Lotem and Naor,
+"Optimal aggregation algorithms for middleware" (PODS 2001), with one round of sorted access.
+
+    value   the sum of what came
+    high    value, and the rest of each member that left keys out and did not list this one
+    low     value, less the same for members on which a key was ever decreased
+
+The rule: the truth lies from low to high whatever was left out or dropped here, and where
+members are silent no upper bound is told. Who is asked, repaired and counted is the affair of
+`OwnQuery`, each member once; only the way there differs: there are no cells, the origin hears
+every member itself at any size of the cluster.
+"""
+
+from dataclasses import dataclass, field
+
+from counter.messages import (
+    DECREASED,
+    KEYS_KEPT_MAX,
+    KEYS_PER_PAGE,
+    WORKING,
+    Ask,
+    AskMany,
+    Keyed,
+    KeyedRow,
+    KeyRow,
+    Reply,
+    ReplyMany,
+    names_in,
+    prefix_in,
+)
+from counter.query import COMPLETE, DEADLINE, SATISFIED, Heard, Hops, OwnQuery
+from counter.tables import Table, by_size
+from tracker.machine import Endpoint
+
+
+@dataclass(slots=True)
+class Sum:
+    """What is known of one key.
+
+    `value` is the sum of what came. The other fields are parts of what the bounds of all keys
+    count as unknown, and which is known of this one: the rests of members that listed it, and
+    what was dropped before it was first heard of.
+    """
+
+    value: int = 0
+    rest_above: int = 0
+    rest_below: int = 0
+    dropped_above: int = 0
+    dropped_below: int = 0
+
+
+@dataclass(slots=True)
+class Sums:
+    """The sum of every key, and how far each may be from the truth."""
+
+    by_key: dict[str, Sum] = field(default_factory=dict)
+    rest_above: int = 0
+    rest_below: int = 0
+    dropped_above: int = 0
+    dropped_below: int = 0
+    left_out: int = 0
+
+    def add(self, rows: tuple[KeyRow, ...], left_out: int, rest: int, *, decreased: bool) -> None:
+        """Take in the table of one member."""
+        below = rest if decreased else 0
+        self.rest_above += rest
+        self.rest_below += below
+        self.left_out += left_out
+        known = self.by_key
+        for key, value in rows:
+            found = known.get(key)
+            if found is None:
+                found = known[key] = Sum(
+                    dropped_above=self.dropped_above, dropped_below=self.dropped_below
+                )
+            found.value += value
+            found.rest_above += rest
+            found.rest_below += below
+        if len(known) >= 2 * KEYS_KEPT_MAX:
+            self.largest()
+
+    def largest(self) -> list[KeyRow]:
+        """Return the keys by size, KEYS_KEPT_MAX of them, and drop the others.
+
+        A key that comes back lacks no more than the largest that was dropped with it.
+        """
+        rows = [(key, found.value) for key, found in self.by_key.items()]
+        rows.sort(key=by_size)
+        kept, dropped = rows[:KEYS_KEPT_MAX], rows[KEYS_KEPT_MAX:]
+        if dropped:
+            self.left_out += len(dropped)
+            self.dropped_above += max(0, max([value for _, value in dropped]))
+            self.dropped_below -= min(0, min([value for _, value in dropped]))
+            self.by_key = {key: self.by_key[key] for key, _ in kept}
+        return kept
+
+    @property
+    def unseen(self) -> int:
+        """The most that a key can have, of either sign, which is not among these."""
+        return max(self.rest_above + self.dropped_above, self.rest_below + self.dropped_below)
+
+    def bounds(self, key: str) -> tuple[int, int]:
+        """Return between which numbers the truth about a key lies, members silent aside.
+
+        What was dropped counts from the first: a key that was kept ever since lacks nothing.
+        """
+        found = self.by_key[key]
+        above = self.rest_above - found.rest_above + found.dropped_above
+        below = self.rest_below - found.rest_below + found.dropped_below
+        return found.value - below, found.value + above
+
+
+@dataclass(slots=True, kw_only=True)
+class ManyQuery(OwnQuery):
+    """A query for the keys that a question stands for."""
+
+    sums: Sums = field(default_factory=Sums)
+    # The own share takes time where there are many keys: until it is there, the own member is
+    # pending like any other, but nobody is asked for it.
+    own: Heard | None = None
+    # Members that said they are looking: their answers say nothing of the network's time.
+    looking: dict[int, None] = field(default_factory=dict)
+    reply: ReplyMany | None = None
+
+    # -- asking -------------------------------------------------------------------------------
+
+    def _set_out(self, own: Heard) -> None:
+        OwnQuery._set_out(self, own)
+        self.own = own
+        del self.answers[own.store]
+        self.value = 0
+        for key in names_in(self.request.key) or ():
+            self.sums.by_key[key] = Sum()
+
+    def _ask(
+        self,
+        now: float,
+        age: int,
+        low: int,
+        high: int,
+        skip: tuple[int, ...],
+        late: tuple[int, ...],
+        flags: int,
+    ) -> Ask:
+        ask = OwnQuery._ask(self, now, age, low, high, skip, late, flags)
+        return AskMany(*[getattr(ask, name) for name in Ask.__match_args__])
+
+    # -- hearing ------------------------------------------------------------------------------
+
+    def hear(self, reply: Reply | ReplyMany, sender: Endpoint, now: float) -> bool:
+        """Take one answer; returns whether it was a first one.
+
+        A member that is looking lives: its silence so far proves nothing.
+        """
+        if not isinstance(reply, ReplyMany):
+            self.tally.strangers += 1
+            return False
+        if reply.flags & WORKING:
+            self.tally.replies += 1
+            pending = self.pending.get(reply.position)
+            if pending is not None and self._name_of(reply, sender) is not None:
+                pending.asks = 0
+                self.looking[reply.position] = None
+            return False
+        hops = self.hops
+        if reply.position in self.looking:
+            self.hops = Hops(hops.mean_s, hops.deviation_s)
+        is_first = OwnQuery.hear(self, reply, sender, now)
+        self.hops = hops
+        if is_first:
+            self.reply = reply
+            rows = tuple([row for row in reply.rows if self._is_asked_for(row[0])])
+            decreased = bool(reply.flags & DECREASED)
+            self.sums.add(rows, reply.left_out, reply.rest, decreased=decreased)
+        return is_first
+
+    def _is_asked_for(self, key: str) -> bool:
+        if names_in(self.request.key) is not None:
+            return key in self.sums.by_key
+        return key.startswith(prefix_in(self.request.key))
+
+    def listed(self, table: Table, now: float) -> None:
+        """Take what the own node found."""
+        own, self.own = self.own, None
+        if own is None:
+            return
+        own.value, own.has_decreased = table.total, table.has_decreased
+        own.at_s = now - self.started
+        self.answers[own.store] = own
+        self.value += own.value
+        if own.value:
+            self.changed_at = now
+        self.sums.add(table.rows, table.left_out, table.rest, decreased=table.has_decreased)
+
+    # -- stopping -----------------------------------------------------------------------------
+
+    def verdict(
+        self, now: float, *, view_is_current: bool, view_is_hopeless: bool = False
+    ) -> str | None:
+        """Return why the query ends now; without the own share only what the asker wished."""
+        why = OwnQuery.verdict(
+            self, now, view_is_current=view_is_current, view_is_hopeless=view_is_hopeless
+        )
+        if self.own is None or why is None or why == SATISFIED:
+            return why
+        return DEADLINE if now >= self.deadline else None
+
+    # -- telling ------------------------------------------------------------------------------
+
+    @property
+    def members(self) -> int:
+        """How many are known to be asked for, this node too while it looks for its keys."""
+        waiting = len(self.pending) + len(self.cut) + (self.own is not None)
+        return len(self.answers) + waiting
+
+    def pages(self, request: int, reason: str) -> list[Keyed]:
+        """Return what was found for each key, the largest first; one page at least."""
+        rows = self.sums.largest()
+        is_complete = reason == COMPLETE
+        has_low = is_complete or not any(h.has_decreased for h in self.answers.values())
+        told: list[KeyedRow] = []
+        for key, value in rows:
+            low, high = self.sums.bounds(key)
+            told.append((key, value, low if has_low else None, high if is_complete else None))
+        facts = (len(told), self.sums.left_out, self.sums.unseen)
+        starts = range(0, max(1, len(told)), KEYS_PER_PAGE)
+        return [Keyed(request, tuple(told[at : at + KEYS_PER_PAGE]), *facts) for at in starts]
