@@ -317,7 +317,7 @@ class Gossip:
     def _undelivered(self, to: Endpoint, ask: Ask, now: float) -> list[Effect]:
         view = self.membership.view
         if not self.asker.is_own(ask.query):
-            return self.relay.undelivered(ask, to, view)
+            return self.heads.undelivered(ask, to) or self.relay.undelivered(ask, to, view)
         return self.asker.undelivered(ask, to, now) or self._after_answer(ask.query, now)
 
     def _traced(self, sender: Any, traced: Traced, now: float) -> list[Effect]:

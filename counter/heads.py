@@ -21,9 +21,11 @@ from counter.config import GossipConfig
 from counter.delegation import DIRECT_PART, Arc, Brief, Delegation
 from counter.messages import (
     DECREASED,
+    LEAF,
     REFUSED,
     UNTIL_ALL,
     Ack,
+    Ask,
     Back,
     Delegate,
     Query,
@@ -131,7 +133,16 @@ class Heads:
         is_cut = ask.age >= ask.age_max
         cut = (ask.low, ask.high - 1, *skip) if is_cut else ()
         reply = Reply(
-            ask.query, self._position, relay.store, relay.epoch, value, ask.age, flags, cut, ()
+            ask.query,
+            self._position,
+            relay.store,
+            relay.epoch,
+            value,
+            ask.age,
+            flags,
+            cut,
+            (),
+            relay.roll_of(view),
         )
         effects: list[Effect] = [Send(sender, ack), Send(ask.home, reply)]
         if is_cut:
@@ -166,6 +177,18 @@ class Heads:
         for cell in cells:
             if cell.ask.low <= reply.position < cell.ask.high:
                 return list[Effect](cell.take(reply, sender, now))
+        return []
+
+    def undelivered(self, ask: Ask, to: Endpoint) -> list[Effect]:
+        """Take back an ask of a cell of this node: nobody listens there."""
+        if ask.home != self.member.endpoint:
+            return []
+        is_leaf = bool(ask.flags & LEAF)
+        for cell in self.collected.get(ask.query, ()):
+            # A repair ask has no arc of its own.
+            inside = cell.ask.low <= ask.low < cell.ask.high
+            if to in cell.repaired if is_leaf else inside:
+                return list[Effect](cell.undelivered(ask, to))
         return []
 
     def acknowledged(self, ack: Ack, view: View, now: float) -> list[Effect]:

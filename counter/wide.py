@@ -399,6 +399,7 @@ class WideQuery(OwnQuery):
         pending, wanted = self.pending, self.asks_wanted()
         self.orphans = {p: at for p, at in self.orphans.items() if p in pending}
         due = [p for p, at in self.orphans.items() if at <= now and pending[p].asks < wanted]
+        due = [p for p in due if not pending[p].is_refused]
         due.sort(key=lambda pos: pending[pos].asks)
         asked = due[: self.window_left]
         sends = self._repair([pending[pos] for pos in asked], now)
@@ -435,7 +436,7 @@ class WideQuery(OwnQuery):
             return False
         wanted, ready_at = self.asks_wanted(), self.orphans
         return all(
-            pending.asks >= wanted and ready_at.get(pos, now) <= now
+            pending.is_refused or (pending.asks >= wanted and ready_at.get(pos, now) <= now)
             for pos, pending in self.pending.items()
             if pos not in self.proven
         )

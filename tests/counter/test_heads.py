@@ -8,7 +8,19 @@ import pytest
 from counter.cells import Cell
 from counter.config import LAN
 from counter.heads import SHARES_MAX, Heads
-from counter.messages import COLLECTS, REFUSED, RING, Ack, Ask, Back, Batch, Delegate, Reply, Stop
+from counter.messages import (
+    COLLECTS,
+    LEAF,
+    REFUSED,
+    RING,
+    Ack,
+    Ask,
+    Back,
+    Batch,
+    Delegate,
+    Reply,
+    Stop,
+)
 from counter.relay import Relay
 from tracker.machine import Send
 from tracker.members import Member, View, position
@@ -218,6 +230,32 @@ def test_a_cell_that_was_given_up_is_refused_from_then_on():
 
     assert again.message.flags == REFUSED
     assert [cell.ask.share for cell in heads.collected[QUERY]] == [2]
+
+
+def test_a_member_of_a_cell_where_nobody_listens_is_not_asked_again():
+    heads = make_heads()
+    middle = VIEW.positions[15]
+    heads.delegate(ASKER, make_ask(share=1, high=middle), VIEW, 0.0)
+    _, _, *asks = heads.delegate(ASKER, make_ask(share=2, low=middle), VIEW, 0.0)
+    (cell,) = heads.collected[QUERY][1:]
+    first = next(send for send in asks if not send.message.flags)
+
+    again = heads.undelivered(first.message, first.to)
+    repair = next(send for send in cell.wave(1.0) if send.to != first.to)
+    heads.undelivered(repair.message, repair.to)
+
+    assert first.to not in [send.to for send in again]
+    refused = {p.member.endpoint for p in cell.pending.values() if p.is_refused}
+    assert refused == {first.to, repair.to}
+
+
+def test_an_ask_that_came_back_and_is_of_no_cell_here_is_left_to_the_relay():
+    heads = make_heads()
+    _, _, first, *_ = heads.delegate(ASKER, make_ask(), VIEW, 0.0)
+
+    assert heads.undelivered(replace(first.message, home=ORIGIN), first.to) == []
+    assert heads.undelivered(replace(first.message, query=b"x" * 16), first.to) == []
+    assert heads.undelivered(replace(first.message, flags=LEAF), ("10.9.9.9", 9)) == []
 
 
 def test_stop_reaches_the_members_of_a_cell_and_the_heads_below():

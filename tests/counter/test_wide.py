@@ -537,6 +537,17 @@ def test_orphans_are_asked_no_more_than_so_many_in_one_pause():
     assert not {send.to for send in first} & {send.to for send in later}
 
 
+def test_an_orphan_at_whose_port_nobody_listens_is_not_asked_again():
+    origin = Origin(replace(CONFIG, arcs_max=1))
+    origin.all_but()
+    sends = origin.query.wave(origin.query.next_wave)
+    for send in sends:
+        origin.query.undelivered(send.message, send.to)
+
+    assert origin.query.wave(origin.query.next_wave) == []
+    assert verdict(origin.query) == CONVERGED
+
+
 # -- members that come and go -----------------------------------------------------------------
 
 
