@@ -273,16 +273,14 @@ class Gossip:
             self._save_at,
             self._depart_by,
         ):
-            if time is not None and (due is None or time < due):
-                due = time
+            if time is not None:
+                due = time if due is None else min(due, time)
         return due
 
     def _tick_asker(self, now: float) -> list[Effect]:
+        known_until, is_hopeless = self._view_known_until(now), self._view_is_hopeless()
         return self.asker.tick(
-            now,
-            self.lag_s,
-            view_known_until=self._view_known_until(now),
-            view_is_hopeless=self._view_is_hopeless(),
+            now, self.lag_s, view_known_until=known_until, view_is_hopeless=is_hopeless
         )
 
     # -- peers --------------------------------------------------------------------------------
