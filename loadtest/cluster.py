@@ -26,6 +26,7 @@ FILES_PER_NODE = 5
 FILES_BESIDE = 512
 NODES_MAX = 20_000
 JOINING_MAX = 300
+LOOK_S = 0.02
 TRACKER = TrackerConfig(publish_gap_s=0.05)
 
 
@@ -132,6 +133,16 @@ class Cluster:
         machines = [node.machine for node in self.live]
         return sum([len(m.asker) + len(m.relay) + len(m.heads) for m in machines])
 
+    async def forgets(self, within_s: float) -> bool:
+        """Wait until no node holds a query in mind; False if one still does after `within_s`."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + within_s
+        while self.remembered:
+            if loop.time() >= until:
+                return False
+            await asyncio.sleep(LOOK_S)
+        return True
+
     async def crash(self, names: list[str]) -> None:
         """End nodes without a word."""
         for node in self.nodes:
@@ -166,7 +177,7 @@ class Cluster:
         # No event says that the slowest node has heard of the newest; its view does.
         while (up := self._up()) < self.count:
             self._on_up(up)
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(LOOK_S)
         self._on_up(self.count)
 
     def _emitted(self, emit: Emit) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -176,3 +177,27 @@ def test_one_seed_gives_the_same_report_whatever_the_hash_seed(tmp_path):
 
     assert len(reports[0]) > 1_000
     assert reports[0] == reports[1]
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_query_under_way_with_130_and_a_report(tmp_path):
+    program = PROGRAM.format(root=str(ROOT))
+    options = ["--virtual", "--nodes", "5000", "--queries", "1000", "--seed", "7", "--json"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *options],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        assert process.stderr is not None
+        while b"up after" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+
+    report = json.loads(out)
+    assert process.returncode == 130
+    assert report["interrupted"] is True
+    assert all(check["ok"] for check in report["checks"])
+    assert b"interrupted: " in err
