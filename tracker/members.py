@@ -161,8 +161,9 @@ class View:
     @cached_property
     def _roll_bits(self) -> int:
         result = 0
-        for member in self.ring:
-            result ^= member.roll_mark
+        for member in self:
+            if member.expected:
+                result ^= member.roll_mark
         return result
 
     def at(self, pos: int) -> Member | None:
@@ -211,9 +212,9 @@ class View:
         patches: dict[str, Any] = {}
         if "ring" in self.__dict__ and len(fresh) <= PATCHED_MAX:
             patches["ring"] = _patched(self.ring, self.positions, fresh, members)
-            if "_roll_bits" in self.__dict__:
-                difference = _difference(self.members, fresh, members)
-                patches["_roll_bits"] = self._roll_bits ^ difference
+        if "_roll_bits" in self.__dict__:
+            difference = _difference(self.members, fresh, members)
+            patches["_roll_bits"] = self._roll_bits ^ difference
         result = View(_without_oldest_tombstones(members))
         result.__dict__.update(patches)
         if len(self._merges) >= MERGES_MAX:
