@@ -188,7 +188,11 @@ class _Stream(asyncio.Protocol):
             body = self.reader.single(data) if self.is_greeted and not self.is_over else None
             if body is not None:
                 self._frames += 1
-                self._take(body)
+                reply = self.streams.express(body)
+                if reply is None:
+                    self._hand_over(body)
+                else:
+                    self.send(framed(reply))
                 return
             self._take_all(data)
         except FrameError as error:
@@ -208,12 +212,14 @@ class _Stream(asyncio.Protocol):
                 self.greet(body)
 
     def _take(self, body: bytes) -> None:
-        streams = self.streams
-        reply = streams.express(body)
-        if reply is not None:
+        reply = self.streams.express(body)
+        if reply is None:
+            self._hand_over(body)
+        else:
             self.send(framed(reply))
-            return
-        reply = streams.handler.on_frame(self.link, body)
+
+    def _hand_over(self, body: bytes) -> None:
+        reply = self.streams.handler.on_frame(self.link, body)
         if reply is not None:
             # Nothing else is on its way at rest: it need not wait for the turn's end.
             self._unsent.append(framed(reply))
