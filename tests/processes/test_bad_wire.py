@@ -298,11 +298,13 @@ def test_silence_is_ended_after_three_seconds(pair, role):
 
 
 def test_the_1025th_connection_is_refused_and_the_others_go_on(pair):
-    streams = [Wire(endpoint_of(pair, "node")) for _ in range(CONNECTIONS_MAX)]
+    streams: list[Wire] = []
     try:
-        for stream in streams:
-            stream.say(Hello(wire.PROTOCOL, "default"))
-        assert all(isinstance(stream.heard(1)[0], Welcome) for stream in streams)
+        # One after the other: in a rush the node takes in all of them before it learns that
+        # the streams of the test before this one have ended, and one of theirs is missing here.
+        for _ in range(CONNECTIONS_MAX):
+            streams.append(Wire(endpoint_of(pair, "node")))
+            streams[-1].greet()
 
         with Wire(endpoint_of(pair, "node")) as late:
             (refused,) = late.rest()
