@@ -250,8 +250,7 @@ class Gossip:
         effects += self.heads.tick(self.membership.view, now, self.lag_s)
         effects += self.tables.tick(now)
         if self.asker.is_busy:
-            effects += self._release(now) + self._look(now)
-            effects += self._tick_asker(now)
+            effects += self._release(now) + self._look(now) + self._tick_asker(now)
         effects += self._wonder(now)
         if self._save_at is not None and now >= self._save_at:
             effects += self._save_view(now)
@@ -378,6 +377,8 @@ class Gossip:
         if not self.asker.under_way():
             # What was heard by earlier queries is heard again, if anybody still says it.
             self.hearsay.forget()
+        if self.membership.view.expected <= 1 and self.membership.tracker is not None:
+            self.hearsay.doubt(self.membership.tracker)
         value, flags = self._share_of(due.key)
         effects = self.asker.begin(
             due,
@@ -480,7 +481,7 @@ class Gossip:
         """Look for a tracker if none speaks: without a look no answer may be called complete."""
         if self._view_known_until(now) >= self.asker.youngest:
             return []
-        return self.membership.look(now)
+        return self.hearsay.look(now) + self.membership.look(now)
 
     def _view_is_hopeless(self) -> bool:
         membership = self.membership

@@ -5,6 +5,8 @@ that this node never had itself means that somebody may know of a member it does
 
     strange    heard in a reply, and never a roll of this node's own view
     fetching   the list is being read from one of those who said it: one at a time
+    doubted    our own view, where there is nobody whose reply could tell of another: it is read
+               from a tracker, as if that had said a strange roll
     known      its list was taken in, or it turned out to be one of the past
     lost       nobody who said it could be read
 
@@ -29,6 +31,8 @@ SOURCES_MAX: Final = 3
 """How many of those who said a strange roll are tried, one after another."""
 MEMBERS_MAX: Final = 100_000
 _REQUEST: Final = 1
+_DOUBTED: Final = -1
+"""No view has this roll."""
 
 
 class _Fetch:
@@ -82,6 +86,15 @@ class Hearsay:
             sources = self._strange[roll] = []
         if self._tried.get(roll, 0) + len(sources) < SOURCES_MAX and source not in sources:
             sources.append(source)
+
+    def doubt(self, source: Endpoint) -> None:
+        """Take nothing for granted until the list of this tracker was read.
+
+        What a tracker said last may have been read late, after it was replaced by one that has
+        let others in; an answer to what is asked now is none of the past.
+        """
+        self._known.pop(_DOUBTED, None)
+        self.hear(_DOUBTED, source)
 
     def forget(self) -> None:
         """No query is under way any more: nobody's answer depends on what was heard."""

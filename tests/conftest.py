@@ -5,6 +5,7 @@ temporary directory.
 """
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,11 @@ settings.register_profile("here", deadline=None, print_blob=True)
 # Nobody can repeat a failure of CI that came from a seed of its own.
 settings.register_profile("ci", settings.get_profile("here"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # So a shell starts what runs in its background; the commands under test would inherit it,
+    # and be deaf to the Ctrl-C that they are tested with.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

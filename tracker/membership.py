@@ -106,6 +106,12 @@ class Membership:
         return endpoint in self._by_endpoint
 
     @property
+    def tracker(self) -> Endpoint | None:
+        """The tracker that has taken this node in and was heard last; None if none has."""
+        joined = [t for t in self._trackers if t.state == JOINED and t.heard_at is not None]
+        return max(joined, key=lambda t: t.heard_at or 0.0).endpoint if joined else None
+
+    @property
     def heard_at(self) -> float | None:
         """When a tracker was last heard; None before the first heartbeat."""
         times = [tracker.heard_at for tracker in self._trackers if tracker.heard_at is not None]

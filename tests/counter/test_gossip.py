@@ -38,6 +38,7 @@ from counter.messages import (
 )
 from tracker.machine import (
     Accepted,
+    Close,
     Closed,
     Emit,
     Leave,
@@ -66,7 +67,7 @@ from tracker.messages import (
 from tracker.pages import members_from_record, members_to_record
 
 TRACKER, SECOND = ("127.0.0.1", 7400), ("127.0.0.1", 7500)
-TRACKER_LINK, SECOND_LINK, CLIENT = 1, 2, 50
+TRACKER_LINK, SECOND_LINK, LIST_LINK, CLIENT = 1, 2, 3, 50
 EPOCH = b"t" * 8
 
 
@@ -97,6 +98,15 @@ def join(gossip, link=TRACKER_LINK, tracker=TRACKER, now=0.0):
     """Let a tracker take the node in; no heartbeat has come yet."""
     gossip.submit(Opened(link, tracker), now)
     gossip.receive(link, Registered(EPOCH, 0, 0, 0), now)
+
+
+def confirmed(gossip, *members, now=0.1):
+    """Let the tracker say whom it knows to a node that knows nobody else; returns what follows."""
+    gossip.submit(Opened(LIST_LINK, TRACKER), now)
+    rows = tuple([(member, -1.0, -1) for member in members])
+    close, *effects = gossip.receive(LIST_LINK, Listed(1, True, rows), now)
+    assert close == Close(LIST_LINK)
+    return effects
 
 
 def started(count=3, **wishes):
@@ -251,10 +261,32 @@ def test_a_query_before_the_first_heartbeat_waits_for_it():
     assert gossip.receive(CLIENT, make_query(), 0.1) == []
 
     own = gossip.membership.member
-    effects = gossip.receive(TRACKER_LINK, make_heartbeat(own), 0.2)
+    assert Open(TRACKER) in gossip.receive(TRACKER_LINK, make_heartbeat(own), 0.2)
 
-    (answer,) = messages(effects)
+    (answer,) = messages(confirmed(gossip, own))
     assert (answer.reason, answer.members) == ("complete", 1)
+
+
+def test_a_node_by_itself_asks_the_newcomer_that_only_the_tracker_knew_of():
+    gossip = started(1, durable=False)
+    newcomer = make_member(1)
+
+    assert gossip.receive(CLIENT, make_query(), 0.1) == [Open(TRACKER)]
+    effects = confirmed(gossip, gossip.membership.member, newcomer)
+    assert not any(isinstance(effect.message, Answer) for effect in effects)
+    asks = [effect for _ in range(2) for effect in gossip.tick(max(0.1, gossip.deadline()))]
+
+    (answer,) = messages(heard_from(gossip, asks, 1, 0.4, value=4))
+    assert (answer.value, answer.complete, answer.members) == (4, True, 2)
+
+
+def test_a_node_by_itself_whose_tracker_is_gone_calls_nothing_complete():
+    gossip = started(1, durable=False)
+    gossip.receive(CLIENT, make_query(), 0.1)
+
+    (answer,) = messages(gossip.submit(Unreachable(TRACKER, "refused"), 0.2))
+
+    assert (answer.complete, answer.reason) == (False, "converged")
 
 
 def test_with_no_tracker_and_nobody_known_a_query_is_refused_with_the_reason():
@@ -664,7 +696,8 @@ def test_a_node_by_itself_knows_every_key_at_once():
     gossip = started(1, durable=False)
     gossip.receive(CLIENT, increment(pairs=("a", 5, "b", 1)), 0.0)
 
-    page, answer = [e.message for e in gossip.receive(CLIENT, make_query(key=named("a", "c")), 0.1)]
+    gossip.receive(CLIENT, make_query(key=named("a", "c")), 0.1)
+    page, answer = messages(confirmed(gossip))
 
     assert page.rows == (("a", 5, 5, 5), ("c", 0, 0, 0))
     assert (answer.value, answer.complete) == (5, True)
@@ -711,10 +744,12 @@ def test_a_key_that_is_called_as_a_question_reads_is_another_one():
     gossip = started(1, durable=False)
     gossip.receive(CLIENT, increment(pairs=("a b", 50, "a", 1)), 0.0)
 
-    answers = [gossip.receive(CLIENT, make_query(number, key=key), 0.1)[-1].message
-               for number, key in enumerate(["a b", named("a", "b")], 1)]  # fmt: skip
+    totals = []
+    for number, key in enumerate(["a b", named("a", "b")], 1):
+        gossip.receive(CLIENT, make_query(number, key=key), 0.1)
+        totals.append(messages(confirmed(gossip))[-1].value)
 
-    assert [answer.value for answer in answers] == [50, 1]
+    assert totals == [50, 1]
 
 
 def test_what_a_node_finds_for_a_query_that_is_over_is_dropped():
