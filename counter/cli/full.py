@@ -33,6 +33,10 @@ class Command(TyperCommand):
                 ctx.params[name] = tuple([one.removeprefix(_MARK) for one in value])
         return rest
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Show what has to be given without typer's braces."""
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
 
 def _marked(argument: str) -> str:
     return _MARK + argument if NEGATIVE.match(argument) else argument
@@ -79,7 +83,7 @@ def _declared(command: Any, verbosity: int) -> Callable[..., int]:
     for name, marker, kind in parameters(command):
         word: Any
         if isinstance(marker, Argument):
-            word = typer.Argument(metavar=marker.metavar, help=marker.help)
+            word = typer.Argument(metavar=marker.metavar or name.upper(), help=marker.help)
         elif isinstance(marker, Option):
             word = typer.Option(*marker.flags, metavar=marker.metavar, help=marker.help)
         else:

@@ -115,7 +115,7 @@ PerNode = Annotated[bool, Option("--per-node", help="Show each node's share.")]
 Trace = Annotated[bool, Option("--trace", help="Show the way the query took.")]
 TraceJson = Annotated[
     str | None,
-    Option("--trace-json", metavar="FILE", help="Write that way to a file, whole."),
+    Option("--trace-json", metavar="FILE", help="Write that way to a file, whole; - for stdout."),
 ]
 Retry = Annotated[
     str | None,

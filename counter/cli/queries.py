@@ -99,6 +99,8 @@ def query(
     check_asked_alone(key, live=live, traced=is_traced)
     if is_traced and pause_s is not None:
         raise CommandError("a watch cannot be traced; ask once with --trace", code=USAGE)
+    if trace_json is not None:
+        _check_trace(trace_json)
     retries = _retries(retry)
     settings = Settings()
     finder = Finder(
@@ -143,6 +145,12 @@ def _once(asker: Asker, report: "Report", trace_json: str | None) -> int:
 
         write_trace(trace_json, outcome, asker.trail)
     return code
+
+
+def _check_trace(path: str) -> None:
+    from counter.cli.traces import check_writable
+
+    check_writable(path)
 
 
 def _retries(retry: str | None) -> int:

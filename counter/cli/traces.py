@@ -4,6 +4,7 @@ The rule: the screen shows what fits on it and counts the rest; the file has eve
 """
 
 import json
+import os
 import shutil
 
 from counter.cli.screens import CommandError, note, on_terminal, out
@@ -27,15 +28,36 @@ def show_tree(outcome: Outcome, rows: list[TrailRow]) -> None:
         out(line)
 
 
+def check_writable(path: str) -> None:
+    """Refuse a path that no file can be written to, before anything is asked."""
+    directory = os.path.dirname(path) or "."
+    if path == "-":
+        return
+    if os.path.isdir(path):
+        reason = "is a directory"
+    elif not os.path.isdir(directory):
+        reason = "no such directory"
+    elif not os.access(path if os.path.exists(path) else directory, os.W_OK):
+        reason = "permission denied"
+    else:
+        return
+    raise _unwritable(path, reason)
+
+
 def write_trace(path: str, outcome: Outcome, rows: list[TrailRow]) -> None:
-    """Write the whole trace as one JSON object; raises CommandError."""
+    """Write the whole trace as one JSON object, to stdout for `-`; raises CommandError."""
+    if path == "-":
+        out(json.dumps(trace_object(outcome, rows)))
+        return
     try:
         with open(path, "w", encoding="ascii") as file:
             json.dump(trace_object(outcome, rows), file, indent=1)
             file.write("\n")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise CommandError(
-            f"the trace cannot be written to {printable(path, 200)} ({reason.lower()})"
-        ) from error
+        raise _unwritable(path, reason) from error
     note(f"trace of {len(rows)} members written to {printable(path, 200)}")
+
+
+def _unwritable(path: str, reason: str) -> CommandError:
+    return CommandError(f"the trace cannot be written to {printable(path, 200)} ({reason.lower()})")

@@ -276,12 +276,34 @@ def test_a_trace_can_be_written_whole_and_stands_in_the_json(counter, answering,
     assert ran.err == f"trace of 2 members written to {file}\n"
 
 
-@pytest.mark.parametrize("path", ["nowhere/trace.json", ".", "\0"])
-def test_a_trace_that_cannot_be_written_is_said_after_the_answer(counter, answering, path):
-    ran = counter("query", "k", "--trace-json", path, "--node", answering(TRAIL).address)
+def test_a_trace_for_a_pipe_follows_the_answer_on_stdout(counter, answering):
+    ran = counter("query", "k", "--trace-json", "-", "--node", answering(TRAIL).address)
+
+    value, trace = ran.out.splitlines()
+    assert value == "37"
+    assert [node["parent"] for node in json.loads(trace)["nodes"]] == [None, "n1"]
+
+
+@pytest.mark.parametrize(
+    ("path", "why"), [("nowhere/trace.json", "no such directory"), (".", "is a directory")]
+)
+def test_a_trace_that_cannot_be_written_is_refused_before_anything_is_asked(
+    counter, answering, path, why
+):
+    server = answering(TRAIL)
+
+    ran = counter("query", "k", "--trace-json", path, "--node", server.address)
+
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == f"error: the trace cannot be written to {path} ({why})\n"
+    assert server.heard == []
+
+
+def test_a_disk_that_fails_the_trace_is_said_after_the_answer(counter, answering):
+    ran = counter("query", "k", "--trace-json", "/dev/full", "--node", answering(TRAIL).address)
 
     assert (ran.code, ran.out) == (1, "37\n")
-    assert ran.err.startswith("error: the trace cannot be written to ")
+    assert "(no space left on device)" in ran.err
 
 
 def test_without_the_wish_nothing_is_traced(counter, answering):
