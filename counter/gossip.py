@@ -24,6 +24,7 @@ from counter.activity import Activity
 from counter.asker import Asker
 from counter.config import GossipConfig, NodeConfig
 from counter.crdt import Counters
+from counter.embargo import Embargo
 from counter.heads import Heads
 from counter.hearsay import Hearsay
 from counter.ledger import Ledger
@@ -78,6 +79,8 @@ from tracker.messages import (
     Announced,
     Departed,
     Heartbeat,
+    Introduce,
+    Introduced,
     Listed,
     Refused,
     Registered,
@@ -133,8 +136,7 @@ class Gossip:
         self._saved_at = float("-inf")
         self._activity = Activity()
         self._depart_by: float | None = None
-        self._held: list[Effect] = []
-        self.ledger.is_held = True
+        self.embargo = Embargo(config, self.ledger, self.membership)
         self.membership.stale_s = max(self.membership.stale_s, gossip.view_fresh_s)
         self._handlers = self._table()
 
@@ -150,7 +152,7 @@ class Gossip:
             Ack: self._ack,
             Batch: self._batch,
             Back: lambda sender, back, now: self.heads.back(back),
-            Increment: self._increment,
+            Increment: lambda link, message, now: self.embargo.increment(link, message),
             Query: self._query,
             Traced: self._traced,
             Cancel: lambda link, message, now: self.asker.cancel(link, message.request, now),
@@ -165,6 +167,8 @@ class Gossip:
             Departed: self._membership,
             Announced: self._membership,
             Listed: self._listed,
+            Introduce: self._introduce,
+            Introduced: lambda sender, message, now: self.embargo.introduced(message, now),
             Refused: self._membership,
         }
 
@@ -191,7 +195,7 @@ class Gossip:
     def start(self, now: float) -> list[Effect]:
         """Begin: look for the trackers."""
         self._activity.start(self.ledger.operations)
-        return self.membership.start(now) + self._announced(now)
+        return self.membership.start(now) + self.embargo.look(now)
 
     def receive(self, sender: Address, message: Any, now: float) -> list[Effect]:
         """Take a datagram of a peer, a request of a client or the word of a tracker."""
@@ -214,9 +218,9 @@ class Gossip:
         """Take the life of a stream, the word of the disk, or the wish to leave."""
         match event:
             case Persisted():
-                return self._held_back(self.ledger.persisted(event))
+                return self.embargo.kept(self.ledger.persisted(event))
             case PersistFailed():
-                return self._held_back(self.ledger.persist_failed(event))
+                return self.embargo.kept(self.ledger.persist_failed(event))
             case Undelivered(to, message):
                 return self._undelivered(to, message, now) if isinstance(message, Ask) else []
             case Opened() | Unreachable() | Closed():
@@ -264,7 +268,7 @@ class Gossip:
         due = self.membership.deadline()
         for time in (
             self.asker.deadline() if self.asker.is_busy else None,
-            self.membership.announcement.deadline() if self.ledger.is_held else None,
+            self.embargo.deadline(),
             self.hearsay.deadline(),
             self.heads.deadline(),
             self.tables.deadline(),
@@ -347,27 +351,6 @@ class Gossip:
 
     # -- clients ------------------------------------------------------------------------------
 
-    def _increment(self, link: Link, message: Increment, now: float) -> list[Effect]:
-        if len(self._held) >= self.config.inflight_max:
-            text = "too many increments wait for this node's announcement; come back in 1 s"
-            return [Send(link, Refused(message.sequence, "busy", text))]
-        return self._held_back(self.ledger.increment(link, message))
-
-    def _held_back(self, effects: list[Effect]) -> list[Effect]:
-        """Keep replies back while somebody may not know of this node, who would miss its count."""
-        if not self.ledger.is_held:
-            return effects
-        self._held += [effect for effect in effects if isinstance(effect, Send)]
-        return [effect for effect in effects if not isinstance(effect, Send)]
-
-    def _announced(self, now: float) -> list[Effect]:
-        """Return the replies that were kept back, if the node is announced by now."""
-        if not self.membership.announcement.look(now, is_seeking=self.membership.is_seeking):
-            return []
-        held, self._held = self._held, []
-        self.ledger.is_held = False
-        return held
-
     def _query(self, link: Link, request: Query, now: float) -> list[Effect]:
         known = self.membership.heard_at is not None
         return self.asker.take(link, request, now, view_is_known=known) + self._release(now)
@@ -439,7 +422,16 @@ class Gossip:
             if self._save_at is None:
                 self._save_at = max(now, self._saved_at + VIEW_SAVE_S)
         effects += self._release(now)
-        return effects + self._announced(now) if self.ledger.is_held else effects
+        return effects + self.embargo.look(now)
+
+    def _introduce(self, sender: Any, message: Introduce, now: float) -> list[Effect]:
+        """Take in a newcomer by its own word, unless its name is known as another's."""
+        member = message.member
+        known = self.membership.view.get(member.name)
+        if known is not None and known.store != member.store:
+            return []
+        effects = self._after_membership(self.membership.learn((member,), now), now)
+        return [*effects, Send(sender, Introduced(member.store))]
 
     def _save_view(self, now: float) -> list[Effect]:
         self._save_at, self._saved_at = None, now

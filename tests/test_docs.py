@@ -280,8 +280,7 @@ WORDS = {
     "name": "node name",
     "_host": "IP address, as text",
     "_pairs": "key, amount, key, amount, …",
-    "Register": "member",
-    "Listed": "member",
+    "_member": "member",
 }
 
 

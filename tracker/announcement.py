@@ -22,6 +22,11 @@ class Announcement:
         self.is_made = False
         self._missing: dict[Endpoint, float] = {}
 
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether a tracker took the node in and may have told nobody."""
+        return bool(self._missing)
+
     def registered(self, tracker: Endpoint, stale_at: float) -> None:
         """Wait for the word of a tracker; by `stale_at` nobody trusts a view without it."""
         self._missing[tracker] = stale_at

@@ -17,6 +17,7 @@ from tracker.classes import replace
 from tracker.config import shown_endpoint
 from tracker.contact import JOINED, JOINING, OPENING, REFUSED, WAITING, Contact, Refusal
 from tracker.errors import FrameError
+from tracker.introduction import Introduction
 from tracker.machine import (
     Close,
     Closed,
@@ -94,6 +95,7 @@ class Membership:
         self._is_departing = False
         self._lost_to: tuple[bytes, int] | None = None
         self.announcement = Announcement()
+        self.introduction = Introduction()
 
     # -- what the owner asks ------------------------------------------------------------------
 

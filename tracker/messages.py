@@ -55,6 +55,10 @@ _member_fields = wire.record(
 )
 
 
+def _member(value: Any) -> Member:
+    return Member(*_member_fields(value))
+
+
 def member_to_wire(member: Member) -> tuple[Any, ...]:
     """Return a member record as it travels."""
     return (
@@ -129,7 +133,7 @@ class Register:
 
     member: Member
     TAG: ClassVar[int] = 99
-    WIRE: ClassVar[Schema] = (lambda value: Member(*_member_fields(value)),)
+    WIRE: ClassVar[Schema] = (_member,)
 
     def to_wire(self) -> tuple[Any, ...]:
         """Return the fields as they travel."""
@@ -270,9 +274,7 @@ class Listed:
         wire.u64,
         wire.flag,
         wire.listing(
-            wire.record(
-                lambda value: Member(*_member_fields(value)), wire.seconds, wire.integer(-1, 2**63)
-            ),
+            wire.record(_member, wire.seconds, wire.integer(-1, 2**63)),
             LISTED_PER_PAGE,
         ),
     )
@@ -311,6 +313,28 @@ class Announced:
     version: int
     TAG: ClassVar[int] = 112
     WIRE: ClassVar[Schema] = (wire.u32,)
+
+
+@dataclass(frozen=True, slots=True)
+class Introduce:
+    """This member is here, and the tracker that took it in may have told nobody. A datagram."""
+
+    member: Member
+    TAG: ClassVar[int] = 16
+    WIRE: ClassVar[Schema] = (_member,)
+
+    def to_wire(self) -> tuple[Any, ...]:
+        """Return the fields as they travel."""
+        return (member_to_wire(self.member),)
+
+
+@dataclass(frozen=True, slots=True)
+class Introduced:
+    """The store that introduced itself is known here now. A datagram."""
+
+    store: bytes
+    TAG: ClassVar[int] = 17
+    WIRE: ClassVar[Schema] = (wire.id16,)
 
 
 MEMBERSHIP: Final = wire.Codec(

@@ -97,10 +97,7 @@ def query(
     pause_s = parse_pause(watch)
     is_traced = trace or trace_json is not None
     check_asked_alone(key, live=live, traced=is_traced)
-    if is_traced and pause_s is not None:
-        raise CommandError("a watch cannot be traced; ask once with --trace", code=USAGE)
-    if trace_json is not None:
-        _check_trace(trace_json)
+    _check_trace(is_traced, trace_json, pause_s)
     retries = _retries(retry)
     settings = Settings()
     finder = Finder(
@@ -147,10 +144,13 @@ def _once(asker: Asker, report: "Report", trace_json: str | None) -> int:
     return code
 
 
-def _check_trace(path: str) -> None:
-    from counter.cli.traces import check_writable
+def _check_trace(is_traced: bool, path: str | None, pause_s: float | None) -> None:
+    if is_traced and pause_s is not None:
+        raise CommandError("a watch cannot be traced; ask once with --trace", code=USAGE)
+    if path is not None:
+        from counter.cli.traces import check_writable
 
-    check_writable(path)
+        check_writable(path)
 
 
 def _retries(retry: str | None) -> int:

@@ -96,6 +96,10 @@ from counter.messages.many import names_in as names_in
 from counter.messages.many import prefix_in as prefix_in
 from counter.messages.many import prefixed as prefixed
 from tracker import wire
+from tracker.messages import Introduce, Introduced
 
-GOSSIP: Final = wire.Codec(Ask, Reply, Stop, Traced, Delegate, Ack, Batch, Back, ReplyMany, AskMany)
+GOSSIP: Final = wire.Codec(
+    *(Ask, Reply, Stop, Traced, Delegate, Ack, Batch, Back, ReplyMany, AskMany),
+    *(Introduce, Introduced),
+)
 """What travels in datagrams."""

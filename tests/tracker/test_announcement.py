@@ -1,5 +1,6 @@
 """A node counts for others before it promises anything: everybody has heard of it first."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -11,9 +12,10 @@ from loadtest.simulation.network import NetworkConfig
 from loadtest.simulation.world import World
 from tracker.announcement import Announcement
 from tracker.config import TrackerConfig
+from tracker.introduction import TRIES_MAX, Introduction
 from tracker.machine import Send
-from tracker.members import SUSPECT, Member
-from tracker.messages import Announced, Beat, Register
+from tracker.members import ALIVE, DEAD, NOBODY, SUSPECT, Member
+from tracker.messages import Announced, Beat, Introduce, Introduced, Register
 from tracker.registry import Registry
 
 TRACKER, SECOND = ("10.0.0.100", 7400), ("10.0.0.101", 7400)
@@ -196,6 +198,93 @@ def test_a_newcomer_whose_tracker_hangs_acknowledges_when_no_view_is_trusted_any
     assert answer.value == 7 or not answer.complete
 
 
+@pytest.mark.parametrize("seed", range(24))
+def test_a_newcomer_whose_tracker_dies_before_it_told_anybody_tells_others_itself(seed):
+    world = cluster(seed)
+    world.partition([TRACKER], [(f"10.0.0.{index}", 7401) for index in range(1, 5)])
+    newcomer = make_node(world, 5)
+    writer, reader = world.connect(("10.0.0.5", 7401)), world.connect(("10.0.0.1", 7401))
+    writer.send(INCREMENT)
+    assert world.run_until(lambda: newcomer.membership.view.expected == 5, time_max=world.now + 1)
+    world.crash(TRACKER)
+
+    assert world.run_until(lambda: answers(writer, Counted), time_max=world.now + 20)
+    reader.send(Query(1, "k", 3, 0, 0, 2_000, UNTIL_ALL, 0, 0, False))
+    assert world.run_until(lambda: answers(reader, Answer), time_max=world.now + 6)
+
+    answer = answers(reader, Answer)[-1]
+    assert answer.value == 7 or not answer.complete
+
+
+def make_introduced(*others):
+    """Return an introduction, and who introduces itself to whom."""
+    newcomer = make_member(9)
+    return Introduction(), newcomer, NOBODY.merged([newcomer, *others])
+
+
+def addresses(effects):
+    return [effect.to[0] for effect in effects]
+
+
+def test_those_who_live_are_told_first_and_the_others_after_a_while():
+    others = [make_member(index).became(DEAD if index < 3 else ALIVE) for index in range(1, 6)]
+    introduction, newcomer, view = make_introduced(*others)
+
+    first = introduction.look(newcomer, view, 1.0)
+    assert {effect.message for effect in first} == {Introduce(newcomer)}
+    assert sorted(addresses(first)) == ["10.0.0.3", "10.0.0.4", "10.0.0.5"]
+    assert introduction.look(newcomer, view, 1.1) == []
+    second = introduction.look(newcomer, view, introduction.deadline())
+
+    assert {"10.0.0.1", "10.0.0.2"} < set(addresses(second))
+
+
+def test_who_reaches_nobody_has_tried_so_often_and_no_more():
+    introduction, newcomer, view = make_introduced(make_member(1))
+    tries = 0
+    while (due := introduction.deadline()) is not None or not tries:
+        tries += bool(introduction.look(newcomer, view, due or 0.0))
+
+    assert tries == TRIES_MAX
+    assert introduction.is_over
+
+
+def test_who_knows_nobody_tells_nobody():
+    introduction, newcomer, view = make_introduced()
+
+    assert introduction.look(newcomer, view, 1.0) == []
+    assert introduction.is_over
+
+
+def test_a_node_takes_a_newcomer_in_by_its_own_word_but_no_second_one_under_a_name():
+    node = Gossip(NodeConfig(name="n1"), LAN, make_member(1), (), Random(1))
+    node.start(0.0)
+    newcomer, thief = make_member(2), replace(make_member(3), name="n2", reign=7)
+
+    effects = node.receive(newcomer.endpoint, Introduce(newcomer), 0.0)
+    assert Send(newcomer.endpoint, Introduced(newcomer.store)) in effects
+    assert node.receive(thief.endpoint, Introduce(thief), 0.0) == []
+
+    assert node.membership.view.get("n2") == newcomer
+
+
+def test_a_word_that_is_meant_for_another_releases_nothing():
+    node = Gossip(NodeConfig(name="n1"), LAN, make_member(1), (TRACKER,), Random(1))
+    node.ledger.durable = False
+    node.start(0.0)
+    node.membership.announcement.registered(TRACKER, 0.0)
+    node.membership._trackers[0].state = 3
+    node.membership._trackers[0].retry_at = 9.0
+    node.receive(9, INCREMENT, 0.0)
+    node.membership.learn((make_member(2), make_member(1)), 0.0)
+    assert [e.message for e in node.tick(0.1) if isinstance(e, Send)] == [Introduce(make_member(1))]
+
+    assert node.receive(("10.0.0.2", 7401), Introduced(b"x" * 16), 0.2) == []
+    [counted] = node.receive(("10.0.0.2", 7401), Introduced(make_member(1).store), 0.2)
+
+    assert counted.message == Counted(1, False, False)
+
+
 def test_without_any_tracker_a_node_counts_at_once():
     world = World(1, NetworkConfig())
     make_node(world, 1)
@@ -227,9 +316,9 @@ def test_what_waits_for_the_announcement_is_bounded_and_comes_in_order():
     numbered = [Increment(b"s" * 16, number, ("k", 1), ACK_DEFAULT) for number in (1, 2, 3)]
     assert [node.receive(9, increment, 0.0) for increment in numbered[:2]] == [[], []]
     [busy] = node.receive(9, numbered[2], 0.0)
-    released = node._announced(0.0)
+    assert node.embargo.look(0.0) == []
     node.membership._trackers[0].state = 3
-    released = node._announced(0.0)
+    released = node.embargo.look(0.0)
 
     assert busy.message.code == "busy"
     assert [send.message.sequence for send in released] == [1, 2]

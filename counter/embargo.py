@@ -1,0 +1,70 @@
+"""Acknowledgements that are kept back while somebody may not know of this node.
+
+Who does not know of a node answers for the cluster without it, and may call that complete. The
+rule: until it is announced (`tracker.announcement`), or has told somebody itself
+(`tracker.introduction`), a node takes increments and keeps their replies, in order, up to a limit.
+"""
+
+from counter.config import NodeConfig
+from counter.ledger import Ledger
+from counter.messages import Increment
+from tracker.machine import Effect, Link, Send
+from tracker.membership import Membership
+from tracker.messages import Introduced, Refused
+
+
+class Embargo:
+    """The replies of one node's ledger, from its start until it may be believed."""
+
+    def __init__(self, config: NodeConfig, ledger: Ledger, membership: Membership) -> None:
+        self._inflight_max = config.inflight_max
+        self._ledger = ledger
+        self._membership = membership
+        self._held: list[Effect] = []
+        ledger.is_held = True
+
+    def increment(self, link: Link, message: Increment) -> list[Effect]:
+        """Let the ledger take an increment, if there is room for its reply."""
+        if len(self._held) >= self._inflight_max:
+            text = "too many increments wait for this node's announcement; come back in 1 s"
+            return [Send(link, Refused(message.sequence, "busy", text))]
+        return self.kept(self._ledger.increment(link, message))
+
+    def kept(self, effects: list[Effect]) -> list[Effect]:
+        """Keep the replies among these effects, if any have to be kept; return the others."""
+        if not self._ledger.is_held:
+            return effects
+        self._held += [effect for effect in effects if isinstance(effect, Send)]
+        return [effect for effect in effects if not isinstance(effect, Send)]
+
+    def look(self, now: float) -> list[Effect]:
+        """Return the replies that were kept, once somebody knows of this node or nobody can."""
+        if not self._ledger.is_held:
+            return []
+        membership = self._membership
+        announcement, introduction = membership.announcement, membership.introduction
+        if not announcement.look(now, is_seeking=membership.is_seeking):
+            return []
+        if not announcement.is_doubtful:
+            introduction.end()
+        effects = introduction.look(membership.member, membership.view, now)
+        if not introduction.is_over:
+            return effects
+        held, self._held = self._held, []
+        self._ledger.is_held = False
+        return held
+
+    def introduced(self, message: Introduced, now: float) -> list[Effect]:
+        """Take the word of another node that it knows of this one now."""
+        if message.store == self._membership.member.store:
+            self._membership.introduction.end()
+        return self.look(now)
+
+    def deadline(self) -> float | None:
+        """Say when `look` is wanted. While a tracker is sought, an event will tell."""
+        membership = self._membership
+        if not self._ledger.is_held:
+            return None
+        if membership.announcement.is_made:
+            return membership.introduction.deadline()
+        return None if membership.is_seeking else membership.announcement.deadline()
