@@ -36,6 +36,7 @@ from counter.messages import (
     QueryKilled,
     Reply,
     ReplyMany,
+    ShortReply,
     Stop,
     Traced,
     Trail,
@@ -55,7 +56,7 @@ from counter.query import (
 from counter.rounds import PAUSE, VIEW, Round, Rounds, Viewer, question_of
 from counter.stories import Record, Stories
 from counter.tables import Table
-from counter.telling import UNCONFIRMED, bytes_of, keyed_of, numbered, pages_of
+from counter.telling import UNCONFIRMED, bytes_of, keyed_of, numbered, pages_of, silent_rows
 from counter.tracing import Trace
 from counter.wide import WideQuery, is_wide
 from tracker.config import shown_endpoint
@@ -280,6 +281,13 @@ class Asker:
         # With somebody pending only time can end it, and time is the tick's business.
         return not query.pending or query.request.until != UNTIL_ALL
 
+    def whole(self, short: ShortReply) -> Reply | None:
+        """Return the reply that a short one stands for; None if nobody has asked for it here."""
+        asked = self._by_id.get(short.query)
+        reply = None if asked is None else short.whole(asked.query.first_view)
+        self.strangers += reply is None
+        return reply
+
     def hears_many(self, reply: ReplyMany) -> bool:
         """Whether this is an answer to a query of this node for many keys; others are dropped."""
         asked = self._by_id.get(reply.query)
@@ -438,7 +446,7 @@ class Asker:
         if any(viewer.request.rows for viewer in viewers):
             rows = [(h.name, h.value, h.hops, h.at_s * 1000) for h in query.heard()]
         trail = [] if asked.trace is None else [*asked.trace.rows(query, self.member.name)]
-        silent = [self._silent_row(query, member, reason, now) for member, reason in missing]
+        silent = silent_rows(query.request.key, missing, self.last_values, now)
         answer = self._answer(query, why, now, viewers[0].request.request, text)
         effects: list[Effect] = []
         for viewer in viewers:
@@ -451,11 +459,6 @@ class Asker:
             effects += [Send(link, page) for page in keyed_of(query, number, why)]
             effects.append(Send(link, numbered(number, answer)))
         return effects
-
-    def _silent_row(self, query: OwnQuery, member: Member, why: str, now: float) -> Any:
-        last = self.last_values.get(member.store[:8], query.request.key)
-        value, age_s = (last.value, now - last.at) if last is not None else (None, -1.0)
-        return member.name, member.status, value, age_s, why
 
     def _answer(
         self, query: OwnQuery, reason: str, now: float, number: int, text: str = ""

@@ -29,6 +29,7 @@ from counter.messages import (
     DONE,
     POSITION_BYTES,
     ROLLS_MAX,
+    ROWS_MAX,
     SEQUENCE_MAX,
     Ack,
     Back,
@@ -38,14 +39,16 @@ from counter.messages import (
     Row,
     packed_positions,
     packed_rows,
+    place_of,
     row_bytes,
+    steps_bytes,
 )
 from counter.query import Heard, OwnQuery
 from counter.selection import split
 from tracker.machine import Endpoint, Send
-from tracker.members import Member, View
+from tracker.members import Member, View, folded
 
-BATCHES_SOON_MAX: Final = 5
+BATCHES_SOON_MAX: Final = 20
 """Batches that leave half a hop after an answer without being full; each later one waits twice as
 long as the one before, at most T."""
 
@@ -74,7 +77,9 @@ class Cell(OwnQuery):
     tell_at: float = inf
     tellings: int = 0
     asks_advised: int = 0
-    room_bytes: int = BATCH_ROOM_BYTES
+    room_bytes: int = 0
+    told_view: View | None = None
+    """The view by which batches tell who answered, if it is the origin's."""
     strange: dict[int, int] = field(default_factory=dict)
     """By the roll of a view that is not the head's, the position of one who has it."""
     rows: list[Row] = field(default_factory=list)
@@ -92,6 +97,8 @@ class Cell(OwnQuery):
         self.depth = min(least_age(len(self.pending) + 1, self.chatter, self.visits), hops_left)
         self._plan_first_repair()
         flags = DECREASED if own.has_decreased else 0
+        self.told_view = self.view if self.view.roll_bits == self.ask.roll else None
+        self.room_bytes = self._room_bytes()
         self._add(
             (self.own_position, own.store, own.epoch, own.value, self.ask.age, flags), self.started
         )
@@ -136,8 +143,9 @@ class Cell(OwnQuery):
         return sends if self.pending and not self.is_done else [*sends, *self.look(now)]
 
     def _rolls(self) -> tuple[tuple[int, int], ...]:
-        """Return whose views are known by which roll: the own one, and those that differ."""
+        """Return whose views are known by which roll, if it is not that of the origin."""
         rolls = {self.view.roll: self.own_position, **self.strange}
+        rolls.pop(folded(self.ask.roll), None)
         return tuple([(pos, roll) for roll, pos in rolls.items()])
 
     def confirmed(self, back: Back) -> None:
@@ -157,9 +165,18 @@ class Cell(OwnQuery):
 
     # -- telling ------------------------------------------------------------------------------
 
+    def _room_bytes(self) -> int:
+        """Return what the rows of one batch may take."""
+        if self.told_view is None:
+            return BATCH_ROOM_BYTES
+        begin, end = self.told_view.span(self.ask.low, self.ask.high)
+        return BATCH_ROOM_BYTES - min(BATCH_ROOM_BYTES // 2, steps_bytes(end - begin))
+
     def _add(self, row: Row, now: float) -> list[Send]:
-        size = row_bytes(row)
-        sends = self._tell(now) if size > self.room_bytes else []
+        view = self.told_view
+        size = row_bytes(row, is_placed=view is not None and place_of(row, view) is not None)
+        is_full = size > self.room_bytes or len(self.rows) >= ROWS_MAX
+        sends = self._tell(now) if is_full else []
         if self.tell_at == inf:
             settle_s = max(self.config.settle_floor_s, self.hops.mean_s / 2)
             doublings = max(0, self.tellings - BATCHES_SOON_MAX)
@@ -177,7 +194,7 @@ class Cell(OwnQuery):
     ) -> list[Send]:
         """Return a batch with the rows at hand."""
         rows, self.rows = self.rows, []
-        self.room_bytes, self.tell_at = BATCH_ROOM_BYTES, inf
+        self.room_bytes, self.tell_at = self._room_bytes(), inf
         if self.sequence > SEQUENCE_MAX:
             self.is_over = True
             return []
@@ -193,7 +210,7 @@ class Cell(OwnQuery):
             messages,
             self.asks_wanted() if self.is_done else 0,
             *self.evidence(),
-            *packed_rows(rows),
+            *packed_rows(rows, self.told_view, ask.low),
             packed_positions(silent),
             packed_positions(cut),
             self._rolls(),

@@ -27,7 +27,8 @@ class GossipConfig:
     repair_floor_s: float = 0.030
     """Least time between two repair waves: three hops, and a short pause of a busy machine."""
     settle_floor_s: float = 0.005
-    """Least quiet time before the first repair wave; else half of a hop."""
+    """Least quiet time before the first repair wave, less a quarter of a hop, which it is at
+    least; half a hop is put off what a cell tells, and this at least."""
     repair_asks_max: int = 512
     """Repair asks in one wave."""
     stop_epsilon: float = 0.01

@@ -19,7 +19,7 @@ from typing import Final
 from counter.messages import LATE_MAX, LEAF, REFUSED, Ack, Ask, Delegate
 from counter.selection import Part, split
 from tracker.machine import Endpoint, Send
-from tracker.members import Member, View, position
+from tracker.members import Member, View, folded, position
 
 DIRECT_PART: Final = 32
 """One member in so many may be asked directly by the origin, or it would hear too many."""
@@ -46,6 +46,8 @@ class Brief:
     age: int
     """Hops from the origin to this node."""
     age_max: int
+    roll: int
+    """`View.roll_bits` of the origin."""
     deadline: float
 
     def budget_ms(self, now: float) -> int:
@@ -163,7 +165,6 @@ class Delegation:
         brief, flags = self.brief, LEAF if part.is_leaf else 0
         return Ask(
             brief.query,
-            self.rng.getrandbits(32),
             brief.key,
             brief.home,
             brief.chatter,
@@ -171,6 +172,7 @@ class Delegation:
             brief.age + part.turn,
             brief.age_max,
             brief.budget_ms(now),
+            folded(brief.roll),
             part.low,
             part.high,
             part.skip[:-1],
@@ -190,6 +192,7 @@ class Delegation:
             brief.age + part.turn,
             brief.age_max,
             brief.budget_ms(now),
+            brief.roll,
             part.low,
             part.high,
             part.skip,

@@ -26,21 +26,26 @@ from counter.messages import (
     Counted,
     Increment,
     Reply,
+    ShortReply,
+    ends_of,
+    swapped,
 )
 from counter.relay import Relay, Seen
 from tracker.errors import FrameError
 from tracker.machine import Endpoint
 from tracker.members import View
 from tracker.membership import Membership
-from tracker.wire import AMOUNT_MAX, KEY_BYTES_MAX, SHARE_MAX, endpoint
+from tracker.wire import AMOUNT_MAX, KEY_BYTES_MAX, SHARE_MAX, place
 
 Datagram = tuple[Endpoint, bytes]
 """Where to, and the body."""
 
-# Arrays of as many fields as the message has and its tag, which they begin with.
+# Arrays of as many fields as the message has and its tag, which they begin with. The plainest
+# asks end before `skip`, or behind it.
 _INCREMENT_BEGINS: Final = bytes([0x95, Increment.TAG])
-_ASK_BEGINS: Final = bytes([0x9F, Ask.TAG])
-_ASK_TYPES: Final = [int, bytes, int, str, list, *[int] * 7, list, list, int]
+_ASK_BEGINS: Final = (bytes([0x9C, Ask.TAG]), bytes([0x9D, Ask.TAG]))
+_ASK_TYPES: Final = [int, bytes, str, bytes, *[int] * 8]
+_ASK_TYPES_SKIPPING: Final = [*_ASK_TYPES, list]
 
 _pack = msgpack.Packer(autoreset=True).pack
 _unpack = msgpack.unpackb
@@ -94,38 +99,20 @@ def asks(
     and has nobody late in its arc.
     """
     own, known = counters.own, relay.seen
-    tag, me, store, epoch = Reply.TAG, relay.position, relay.store, relay.epoch
+    long, short = Reply.TAG, ShortReply.TAG
+    me, store, epoch = relay.position, relay.store, relay.epoch
 
     def answer(body: bytes, now: float) -> list[Datagram] | None:
-        if body[:2] != _ASK_BEGINS:
+        if body[:2] not in _ASK_BEGINS:
+            return None
+        values = _plainest(body)
+        if values is None:
+            return None
+        _, query, key, home, _, _, age, _, budget_ms, roll, low, high, _ = values
+        if query in known or is_own(query):
             return None
         try:
-            values = _unpack(body)
-        except (ValueError, TypeError, msgpack.UnpackException):
-            return None
-        if [*map(type, values)] != _ASK_TYPES:
-            return None
-        (
-            _, query, share, key, home, chatter, visits, age, age_max, budget_ms,
-            low, high, skip, late, flags,
-        ) = values  # fmt: skip
-        is_leaf = flags == LEAF
-        if (
-            len(query) != 16
-            or not 0 <= share < 2**32
-            or not (key.isascii() and key.isprintable() and 0 < len(key) <= KEY_BYTES_MAX)
-            or not (0 < chatter <= CHATTER_MAX and 0 < visits <= VISITS_MAX)
-            or not (0 <= age <= AGE_MAX and 0 < age_max <= AGE_MAX)
-            or not 0 < budget_ms <= DEADLINE_MS_MAX
-            or not (low >= 0 and (high >= 0 if is_leaf else flags == 0 and low < (high or RING)))
-            or late
-            or (skip and not _are_positions(skip))
-            or query in known
-            or is_own(query)
-        ):
-            return None
-        try:
-            to = endpoint(home)
+            to = place(home)
         except FrameError:
             return None
         value, has_decreased = own.positive.get(key, 0), 0
@@ -135,16 +122,51 @@ def asks(
         seen = relay.remember(query, value, has_decreased, budget_ms, now)
         onward: list[Datagram] = []
         members = membership.view
-        if not is_leaf:
-            seen.shares = (share,)
-            if not relay.is_alone(members, low, high or RING):
-                onward = _passed_on(relay, seen, members, values)
-        roll = relay.roll_of(members)
-        reply = (tag, query, me, store, epoch, value, age, has_decreased, seen.cut, (), roll)
+        if not relay.is_alone(members, low, high):
+            seen.arcs = ((low, high),)
+            onward = _passed_on(relay, seen, members, values)
+        where = None if seen.cut else relay.place_in(members, roll)
+        reply: tuple[Any, ...]
+        if where is None:
+            reply = (
+                long, query, me, store, epoch, value, age, has_decreased, seen.cut, (),
+                relay.roll_of(members),
+            )  # fmt: skip
+        elif has_decreased:
+            reply = (short, query, where, epoch, value, age, has_decreased)
+        else:
+            reply = (short, query, where, epoch, value, age)
         onward.insert(0, (to, _pack(reply)))
         return onward
 
     return answer
+
+
+def _plainest(body: bytes) -> list[Any] | None:
+    """Return the tag and the fields of an ask up to `skip`, if they are as they should be."""
+    try:
+        values: list[Any] = _unpack(body)
+    except (ValueError, TypeError, msgpack.UnpackException):
+        return None
+    types = [*map(type, values)]
+    if types == _ASK_TYPES:
+        values.append(())
+    elif types != _ASK_TYPES_SKIPPING:
+        return None
+    _, query, key, _, chatter, visits, age, age_max, budget_ms, roll, low, high, skip = values
+    if (
+        len(query) != 16
+        or not (key.isascii() and key.isprintable() and 0 < len(key) <= KEY_BYTES_MAX)
+        or not (0 < chatter <= CHATTER_MAX and 0 < visits <= VISITS_MAX)
+        or not (0 <= age <= AGE_MAX and 0 < age_max <= AGE_MAX)
+        or not (0 < budget_ms <= DEADLINE_MS_MAX and 0 <= roll < 2**32)
+        or low < 0
+        or high < 0
+        or (skip and not _are_positions(skip))
+    ):
+        return None
+    values[10], values[11] = low, high = swapped(low), swapped(high) or RING
+    return values if low < high else None
 
 
 def _are_positions(skip: list[Any]) -> bool:
@@ -153,14 +175,13 @@ def _are_positions(skip: list[Any]) -> bool:
 
 def _passed_on(relay: Relay, seen: Seen, view: View, values: list[Any]) -> list[Datagram]:
     """Return the asks of the parts of an arc: the ask that came, with what differs."""
-    tag, query, _, key, home, chatter, visits, age, age_max, budget_ms, low, high, skip, *_ = values
-    arc = (low, high or RING, tuple(skip), ())
+    tag, query, key, home, chatter, visits, age, age_max, budget_ms, roll, low, high, skip = values
+    arc = (low, high, tuple(skip), ())
     onward = []
     for part in relay.share_out(seen, view, arc, chatter, visits, age_max - age):
         ask = (
             tag,
             query,
-            relay.new_share(),
             key,
             home,
             chatter,
@@ -168,11 +189,10 @@ def _passed_on(relay: Relay, seen: Seen, view: View, values: list[Any]) -> list[
             age + part.turn,
             age_max,
             budget_ms,
-            part.low,
-            part.high & (RING - 1),
-            part.skip[:-1],
-            part.late,
-            LEAF if part.is_leaf else 0,
+            roll,
+            swapped(part.low),
+            swapped(part.high),
+            *ends_of(part.skip[:-1], part.late, LEAF if part.is_leaf else 0),
         )
         onward.append((part.head.endpoint, _pack(ask)))
     return onward

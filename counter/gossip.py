@@ -2,8 +2,8 @@
 
 What comes in, and which part takes it::
 
-    Ask, AskMany, Stop             `relay`       a query of another node passes through
-    Reply, ReplyMany, Traced       `asker`       an answer to a query of this node
+    Ask, AskAgain, AskMany, Stop   `relay`       a query of another node passes through
+    Reply, ShortReply, Traced, …   `asker`       an answer to a query of this node
     Delegate, Ack, Batch, Back     `heads`, `asker`  the same, above the size of a cell
     Increment                      `ledger`      counts, once, when it is safe
     Query, Cancel                  `asker`       a client asks the cluster
@@ -30,10 +30,11 @@ from counter.hearsay import Hearsay
 from counter.ledger import Ledger
 from counter.messages import (
     DECREASED,
-    GOSSIP,
+    NOWHERE,
     TRACE,
     Ack,
     Ask,
+    AskAgain,
     AskMany,
     Back,
     Batch,
@@ -47,15 +48,16 @@ from counter.messages import (
     Recall,
     Reply,
     ReplyMany,
+    ShortReply,
     Stop,
     TellStory,
     Traced,
 )
 from counter.relay import Relay
 from counter.rounds import Round
+from counter.saving import SavedView
 from counter.tables import Tables
-from counter.tracing import FirstAsks
-from tracker.errors import FrameError
+from counter.tracing import FirstAsks, reply_in
 from tracker.machine import (
     Accepted,
     Address,
@@ -88,7 +90,6 @@ from tracker.messages import (
 )
 from tracker.pages import members_from_record, members_to_record
 
-VIEW_SAVE_S = 0.5
 DEPART_S = 1.0
 
 UNTIMED: Final = frozenset({Increment, Get, Ask})
@@ -131,9 +132,8 @@ class Gossip:
         self.heads = Heads(gossip, member, self.relay, rng)
         self.unexpected = 0
         self.lag_s = 0.0
-        self._saved_view = self._followed = self.membership.view
-        self._save_at: float | None = None
-        self._saved_at = float("-inf")
+        self._followed = self.membership.view
+        self._saved = SavedView(self.membership.view)
         self._activity = Activity()
         self._depart_by: float | None = None
         self.embargo = Embargo(config, self.ledger, self.membership)
@@ -142,10 +142,13 @@ class Gossip:
 
     def _table(self) -> dict[type, Callable[[Any, Any, float], list[Effect]]]:
         """Return who takes which message."""
+        told = self.asker.last_values.recalled
         return {
             Ask: self._ask,
+            AskAgain: self._ask,
             AskMany: self._ask_many,
             Reply: self._reply,
+            ShortReply: self._short_reply,
             ReplyMany: self._reply_many,
             Stop: lambda sender, stop, now: [*self.relay.stop(stop), *self.heads.stop(stop)],
             Delegate: self._delegate,
@@ -160,7 +163,7 @@ class Gossip:
             TellStory: self.asker.stories.tell_to,
             KillQuery: self.asker.kill,
             Get: lambda link, get, now: self.ledger.get(link, get),
-            Recall: self._recall,
+            Recall: lambda link, recall, now: told(link, recall, self.membership.view, now),
             Roster: lambda link, roster, now: self.membership.roster(link, roster),
             Heartbeat: self._membership,
             Registered: self._membership,
@@ -178,7 +181,7 @@ class Gossip:
         """Take in what the storage kept: the members known, the counts. Before `start`."""
         if kind == "members":
             self.membership.view = NOBODY.merged(members_from_record(record))
-            self._saved_view = self._followed = self.membership.view
+            self._saved.view = self._followed = self.membership.view
         else:
             self.ledger.restore(kind, record)
 
@@ -256,7 +259,7 @@ class Gossip:
         if self.asker.is_busy:
             effects += self._release(now) + self._look(now) + self._tick_asker(now)
         effects += self._wonder(now)
-        if self._save_at is not None and now >= self._save_at:
+        if self._saved.is_due(now):
             effects += self._save_view(now)
         if self._depart_by is not None and now >= self._depart_by:
             self._depart_by = None
@@ -273,7 +276,7 @@ class Gossip:
             self.heads.deadline(),
             self.tables.deadline(),
             self.relay.deadline(),
-            self._save_at,
+            self._saved.due,
             self._depart_by,
         ):
             if time is not None:
@@ -291,6 +294,8 @@ class Gossip:
     def _ask(self, sender: Any, ask: Ask, now: float) -> list[Effect]:
         if self.asker.is_own(ask.query):
             return []
+        if ask.home is NOWHERE:
+            ask.home = sender
         effects = self.relay.ask(ask, self.membership.view, now)
         return self._first_asks.traced(ask, sender, effects) if ask.flags & TRACE else effects
 
@@ -307,6 +312,10 @@ class Gossip:
             return []
         return self._after_answer(reply.query, now)
 
+    def _short_reply(self, sender: Any, short: ShortReply, now: float) -> list[Effect]:
+        reply = self.heads.whole(short) or self.asker.whole(short)
+        return [] if reply is None else self._reply(sender, reply, now)
+
     def _after_answer(self, query: bytes, now: float) -> list[Effect]:
         """Ask those who know more than this node, or end the query if the answer ended it."""
         if self.asker.strange:
@@ -322,11 +331,8 @@ class Gossip:
         return self.asker.undelivered(ask, to, now) or self._after_answer(ask.query, now)
 
     def _traced(self, sender: Any, traced: Traced, now: float) -> list[Effect]:
-        try:
-            reply = GOSSIP.decode(traced.reply)
-        except FrameError:
-            reply = None
-        if not isinstance(reply, Reply):
+        reply = reply_in(traced)
+        if reply is None:
             return self._out_of_place(sender, traced)
         self.asker.trace(traced, reply)
         return self._reply(sender, reply, now)
@@ -388,10 +394,6 @@ class Gossip:
                 effects += self.asker.refuse(due, "no-view", text, now)
         return effects
 
-    def _recall(self, link: Link, recall: Recall, now: float) -> list[Effect]:
-        view = self.membership.view
-        return [Send(link, self.asker.last_values.recalled(recall, view.get(recall.name), now))]
-
     def _out_of_place(self, sender: Address, message: Any) -> list[Effect]:
         self.unexpected += 1
         if isinstance(sender, tuple):
@@ -419,8 +421,7 @@ class Gossip:
             self.asker.follow(view)
             self.hearsay.follow(view)
             self.heads.follow(view)
-            if self._save_at is None:
-                self._save_at = max(now, self._saved_at + VIEW_SAVE_S)
+            self._saved.changed(now)
         effects += self._release(now)
         return effects + self.embargo.look(now)
 
@@ -434,12 +435,12 @@ class Gossip:
         return [*effects, Send(sender, Introduced(member.store))]
 
     def _save_view(self, now: float) -> list[Effect]:
-        self._save_at, self._saved_at = None, now
-        self._saved_view = self.membership.view
+        view = self.membership.view
+        self._saved.saved(view, now)
         if not self.ledger.durable:
             return []
         self.ledger.token += 1
-        return [Persist(self.ledger.token, "members", members_to_record(self._saved_view))]
+        return [Persist(self.ledger.token, "members", members_to_record(view))]
 
     # -- what others know -----------------------------------------------------------------------
 
@@ -485,7 +486,7 @@ class Gossip:
 
     def _leave(self, now: float) -> list[Effect]:
         self.ledger.is_leaving = True
-        effects = self._save_view(now) if self._saved_view is not self.membership.view else []
+        effects = self._save_view(now) if self._saved.view is not self.membership.view else []
         if not self.membership.is_registered:
             return [*effects, Emit("departed", {"announced": False})]
         self._depart_by = now + DEPART_S

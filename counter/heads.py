@@ -30,12 +30,13 @@ from counter.messages import (
     Delegate,
     Query,
     Reply,
+    ShortReply,
     Stop,
 )
 from counter.query import Heard, Hops
 from counter.relay import Relay
 from tracker.machine import Effect, Endpoint, Send
-from tracker.members import Member, View, position
+from tracker.members import Member, View, folded, position
 
 SHARES_MAX: Final = 4_096
 
@@ -110,6 +111,9 @@ class Heads:
             origin=ask.home,
             cell=self._rng.getrandbits(32),
         )
+        for other in self.collected.get(ask.query, ()):
+            # A short reply to one of them does not tell to which.
+            cell.first_view = other.first_view
         self.collected.setdefault(ask.query, []).append(cell)
         ack = self._acks[ask.query, ask.share] = cell.ack()
         value, flags = sight
@@ -129,21 +133,9 @@ class Heads:
         ack = Ack(ask.query, ask.share, 0, 0, ask.low, ask.high, ask.skip)
         self._acks[ask.query, ask.share] = ack
         skip = ask.skip if self._position in ask.skip else (*ask.skip, self._position)
-        relay, (value, flags) = self._relay, sight
         is_cut = ask.age >= ask.age_max
         cut = (ask.low, ask.high - 1, *skip) if is_cut else ()
-        reply = Reply(
-            ask.query,
-            self._position,
-            relay.store,
-            relay.epoch,
-            value,
-            ask.age,
-            flags,
-            cut,
-            (),
-            relay.roll_of(view),
-        )
+        reply = self._relay.answer(ask, folded(ask.roll), sight, cut, view)
         effects: list[Effect] = [Send(sender, ack), Send(ask.home, reply)]
         if is_cut:
             return effects
@@ -155,6 +147,7 @@ class Heads:
             ask.visits,
             ask.age,
             ask.age_max,
+            ask.roll,
             now + ask.budget_ms / 1000,
         )
         begin, end = view.span(ask.low, ask.high)
@@ -178,6 +171,12 @@ class Heads:
             if cell.ask.low <= reply.position < cell.ask.high:
                 return list[Effect](cell.take(reply, sender, now))
         return []
+
+    def whole(self, short: ShortReply) -> Reply | None:
+        """Return the reply that a short one to a cell of this node stands for."""
+        for cell in self.collected.get(short.query, ()):
+            return short.whole(cell.first_view)
+        return None
 
     def undelivered(self, ask: Ask, to: Endpoint) -> list[Effect]:
         """Take back an ask of a cell of this node: nobody listens there."""

@@ -9,7 +9,8 @@ from collections import OrderedDict
 
 from counter.messages import ROWS_PER_PAGE, Recall, Recalled, is_question
 from tracker.classes import dataclass
-from tracker.members import Member
+from tracker.machine import Effect, Link, Send
+from tracker.members import View
 
 
 @dataclass(slots=True)
@@ -51,8 +52,9 @@ class LastValues:
         ]
         return sorted(rows, key=lambda row: (-row[1].at, row[0]))
 
-    def recalled(self, recall: Recall, member: Member | None, now: float) -> Recalled:
-        """Return the first page of what is known of a member, None standing for nobody."""
+    def recalled(self, link: Link, recall: Recall, view: View, now: float) -> list[Effect]:
+        """Tell a client the first page of what is known of a member; of nobody that is nothing."""
+        member = view.get(recall.name)
         known = [] if member is None else self.of(member.store[:8])
         rows = tuple([(key, last.value, now - last.at) for key, last in known[:ROWS_PER_PAGE]])
-        return Recalled(recall.request, rows, len(known) - len(rows))
+        return [Send(link, Recalled(recall.request, rows, len(known) - len(rows)))]

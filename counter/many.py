@@ -20,6 +20,7 @@ from counter.messages import (
     DECREASED,
     KEYS_KEPT_MAX,
     KEYS_PER_PAGE,
+    LEAF,
     WORKING,
     Ask,
     AskMany,
@@ -146,7 +147,11 @@ class ManyQuery(OwnQuery):
         flags: int,
     ) -> Ask:
         ask = OwnQuery._ask(self, now, age, low, high, skip, late, flags)
+        ask.roll = 0
         return AskMany(*[getattr(ask, name) for name in Ask.__match_args__])
+
+    def _ask_again(self, now: float) -> Ask:
+        return self._ask(now, 1, 1, 1, (), (), LEAF)
 
     # -- hearing ------------------------------------------------------------------------------
 

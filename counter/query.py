@@ -26,10 +26,14 @@ from counter.messages import (
     UNTIL_SHARE,
     UNTIL_STABLE,
     Ask,
+    AskAgain,
     Query,
     Reply,
     ReplyMany,
 )
+from counter.pending import Pending as Pending
+from counter.pending import Tally as Tally
+from counter.pending import why_silent
 from counter.proof import Spread, asks_wanted
 from counter.selection import Part, asked_anew, head_of, split
 from tracker.classes import dataclass
@@ -44,15 +48,6 @@ _FEW_ANSWERS = 8
 
 
 @dataclass(slots=True)
-class Pending:
-    """A member that has not answered: how often repair has asked it, or that it is not there."""
-
-    member: Member
-    asks: int = 0
-    is_refused: bool = False
-
-
-@dataclass(slots=True)
 class Heard:
     """One answer. `store` is the first 8 bytes of the store id, `at_s` since the start."""
 
@@ -63,19 +58,6 @@ class Heard:
     hops: int
     at_s: float
     has_decreased: bool
-
-
-@dataclass(slots=True)
-class Tally:
-    """What the query cost, as its origin can tell: an answer proves the ask before it."""
-
-    replies: int = 0
-    duplicates: int = 0
-    strangers: int = 0
-    unlisted: int = 0
-    unrepaired: int = 0
-    repairs: int = 0
-    undelivered: int = 0
 
 
 @dataclasses.dataclass(slots=True)
@@ -114,6 +96,12 @@ class OwnQuery:
     wave_replies: tuple[int, int] = (0, 0)
     children: list[Endpoint] = dataclasses.field(default_factory=list)
     repaired: dict[Endpoint, Pending] = dataclasses.field(default_factory=dict)
+    first_view: View = dataclasses.field(init=False)
+    """The view at its start, whose roll its asks name."""
+
+    def __post_init__(self) -> None:
+        """Keep the view at the start."""
+        self.first_view = self.view
 
     # -- asking -------------------------------------------------------------------------------
 
@@ -185,23 +173,30 @@ class OwnQuery:
         late: tuple[int, ...],
         flags: int,
     ) -> Ask:
-        left_ms = int((self.deadline - now) * 1000)
         return Ask(
             self.id,
-            self.rng.getrandbits(32),
             self.request.key,
             self.home,
             self.chatter,
             self.visits,
             age,
             self.age_max,
-            max(1, left_ms),
+            self._left_ms(now),
+            self.first_view.roll,
             low,
             high,
             skip,
             late,
             flags,
         )
+
+    def _ask_again(self, now: float) -> Ask:
+        """Return an ask for one member alone."""
+        left_ms, roll = self._left_ms(now), self.first_view.roll
+        return AskAgain.made(self.id, self.request.key, self.home, left_ms, roll)
+
+    def _left_ms(self, now: float) -> int:
+        return max(1, int((self.deadline - now) * 1000))
 
     # -- hearing ------------------------------------------------------------------------------
 
@@ -344,10 +339,12 @@ class OwnQuery:
         as long is waited before everybody is blamed.
         """
         self.is_plan_due = False
-        expected_s = (self.depth + 1) * (self.hops.mean_s + 2 * self.hops.deviation_s)
+        expected_s = (self.depth + 1) * (self.hops.mean_s + 4 * self.hops.deviation_s)
         if len(self.answers) == 1:
             expected_s *= 3
-        settle_s = max(self.config.settle_floor_s, self.hops.mean_s / 2)
+        # Where hops are long, a pause of a busy machine is part of them.
+        quarter_s = self.hops.mean_s / 4
+        settle_s = max(self.config.settle_floor_s - quarter_s, quarter_s)
         self.wave_at = settle_s + max(self.started + expected_s, self.heard_at)
 
     def asks_wanted(self) -> int:
@@ -386,7 +383,7 @@ class OwnQuery:
             pending.asks += 1
             while len(self.firsts) <= pending.asks:
                 self.firsts.append(0)
-            ask = self._ask(now, 1, 1, 1, (), (), LEAF)
+            ask = self._ask_again(now)
             self.repaired[pending.member.endpoint] = pending
             asks.append(Send(pending.member.endpoint, ask))
         self.tally.repairs += len(asks)
@@ -479,7 +476,7 @@ class OwnQuery:
 
     def silent(self) -> list[tuple[Member, str]]:
         """Return who has not answered, and why that may be, by name."""
-        rows = [(p.member, _why_silent(p)) for p in self.pending.values()]
+        rows = [(p.member, why_silent(p)) for p in self.pending.values()]
         rows += [(member, "cut off by age") for member in self.cut.values()]
         return sorted(rows, key=lambda row: row[0].name)
 
@@ -492,9 +489,3 @@ def _is_his(member: Member, reply: Reply | ReplyMany, sender: Endpoint) -> bool:
     if member.store[:8] != reply.store:
         return False
     return sender == member.endpoint or reply.epoch > member.epoch
-
-
-def _why_silent(pending: Pending) -> str:
-    if pending.is_refused:
-        return "nobody listens at its address"
-    return "no answer" if pending.member.status == ALIVE else "no answer, and not alive"

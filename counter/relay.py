@@ -4,12 +4,12 @@ On an `Ask`::
 
     stopped                        nothing
     first sight of the query       remember the own value; answer home; pass the arc on
-    again, another share           answer home with the remembered value; pass the arc on
-    again, the same share          answer home with the remembered value, nothing more
-    too many shares                answer home, nothing more
+    again, another arc             answer home with the remembered value; pass the arc on
+    again, the same arc            answer home with the remembered value, nothing more
+    too many arcs                  answer home, nothing more
     one of its own came back       somebody else is asked for that arc
 
-The rule: a node answers every ask with the value it had at first sight, and splits a share
+The rule: a node answers every ask with the value it had at first sight, and splits an arc
 once. What is remembered is bounded in number and in time.
 """
 
@@ -18,13 +18,14 @@ from heapq import heappop, heappush
 from random import Random
 
 from counter.config import GossipConfig
-from counter.messages import LEAF, SKIP_MAX, Ask, Delegate, Reply, Stop
+from counter.messages import LEAF, SKIP_MAX, Ask, Delegate, Reply, ShortReply, Stop
 from counter.selection import Part, asked_anew, head_of, split
 from tracker.classes import dataclass
 from tracker.machine import Effect, Endpoint, Send
 from tracker.members import View
 
 NO_POSITIONS: tuple[int, ...] = ()
+NO_ARCS: tuple[tuple[int, int], ...] = ()
 CHILDREN_MAX = 1_024
 
 
@@ -34,7 +35,7 @@ class Seen:
 
     value: int
     flags: int
-    shares: tuple[int, ...] = NO_POSITIONS
+    arcs: tuple[tuple[int, int], ...] = NO_ARCS
     cut: tuple[int, ...] = NO_POSITIONS
     children: tuple[Endpoint, ...] = ()
     is_stopped: bool = False
@@ -63,6 +64,7 @@ class Relay:
         self._view: View | None = None
         self._neighbours = (0, 0)
         self._roll = 0
+        self._place: int | None = None
 
     def __len__(self) -> int:
         return len(self.seen)
@@ -75,24 +77,29 @@ class Relay:
         elif seen.is_stopped:
             return []
         onward: list[Effect] = []
-        is_new_share = not ask.flags & LEAF and ask.share not in seen.shares
-        if is_new_share and len(seen.shares) < self.config.shares_per_query_max:
-            seen.shares = (*seen.shares, ask.share)
-            if not self.is_alone(view, ask.low, ask.high):
+        if not (ask.flags & LEAF or self.is_alone(view, ask.low, ask.high)):
+            arc = (ask.low, ask.high)
+            if arc not in seen.arcs and len(seen.arcs) < self.config.shares_per_query_max:
+                seen.arcs = (*seen.arcs, arc)
                 onward = self._pass_on(ask, seen, view)
-        reply = Reply(
-            ask.query,
-            self.position,
-            self.store,
-            self.epoch,
-            seen.value,
-            ask.age,
-            seen.flags,
-            seen.cut,
-            (),
-            self.roll_of(view),
-        )
+        reply = self.answer(ask, ask.roll, (seen.value, seen.flags), seen.cut, view)
         return [Send(ask.home, reply), *onward]
+
+    def answer(
+        self,
+        ask: Ask | Delegate,
+        roll: int,
+        share: tuple[int, int],
+        cut: tuple[int, ...],
+        view: View,
+    ) -> Reply | ShortReply:
+        """Return the answer to an ask, with one's own (value, flags): short to the same roll."""
+        value, flags = share
+        place = None if cut else self.place_in(view, roll)
+        if place is not None:
+            return ShortReply(ask.query, place, self.epoch, value, ask.age, flags)
+        where, store, epoch, own = self.position, self.store, self.epoch, self.roll_of(view)
+        return Reply(ask.query, where, store, epoch, value, ask.age, flags, cut, (), own)
 
     def sight(self, ask: Delegate, now: float) -> tuple[int, int] | None:
         """Return value and flags as at first sight of a query; None once it was stopped."""
@@ -145,6 +152,12 @@ class Relay:
         before, after = self._neighbours
         return before < low <= self.position < high <= after
 
+    def place_in(self, view: View, roll: int) -> int | None:
+        """Return where this node stands in the ring of its view, if that has this roll."""
+        if view is not self._view:
+            self._look_at(view)
+        return self._place if roll == self._roll else None
+
     def roll_of(self, view: View) -> int:
         """Return the roll of a view, most often the one that was looked at last."""
         if view is not self._view:
@@ -155,6 +168,9 @@ class Relay:
         self._view = view
         self._neighbours = view.neighbours(self.position)
         self._roll = view.roll
+        index = view.span(self.position, self.position)[0]
+        own = view.at(self.position)
+        self._place = index if own is not None and own.store[:8] == self.store else None
 
     def share_out(
         self,
@@ -176,10 +192,6 @@ class Relay:
         seen.children += tuple([part.head.endpoint for part in parts[:room]])
         return parts
 
-    def new_share(self) -> int:
-        """Draw the number that names an arc."""
-        return self._rng.getrandbits(32)
-
     def _pass_on(self, ask: Ask, seen: Seen, view: View) -> list[Effect]:
         arc = (ask.low, ask.high, ask.skip, ask.late)
         hops_left = ask.age_max - ask.age
@@ -188,7 +200,6 @@ class Relay:
                 part.head.endpoint,
                 ask.__class__(
                     ask.query,
-                    self.new_share(),
                     ask.key,
                     ask.home,
                     ask.chatter,
@@ -196,6 +207,7 @@ class Relay:
                     ask.age + part.turn,
                     ask.age_max,
                     ask.budget_ms,
+                    ask.roll,
                     part.low,
                     part.high,
                     part.skip[:-1],

@@ -6,10 +6,12 @@ The rule: nothing is decided here; what it weighs and how it is cut up follows f
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from counter.lastknown import LastValues
 from counter.many import ManyQuery
-from counter.messages import GOSSIP, ROWS_PER_PAGE, Answer, Keyed, Reply
+from counter.messages import GOSSIP, ROWS_PER_PAGE, Answer, Keyed, ShortReply
 from counter.query import OwnQuery
 from tracker.classes import replace
+from tracker.members import Member
 
 HEADER_BYTES = 28
 """An IPv4 and a UDP header: what a datagram costs beyond its body."""
@@ -26,7 +28,7 @@ def bytes_of(query: OwnQuery) -> int:
     if not query.messages:
         return 0
     ask = len(GOSSIP.encode(query.sample_ask())) + HEADER_BYTES
-    plain = Reply(query.id, query.own_position, b"-" * 8, 1, query.value % 2**32, 1, 0, (), ())
+    plain = ShortReply(query.id, query.members // 2, 1, query.value % 2**32, 1)
     sample = query.reply if isinstance(query, ManyQuery) else None
     reply = len(GOSSIP.encode(sample or plain)) + HEADER_BYTES
     return query.replies * reply + (query.messages - query.replies) * ask
@@ -35,6 +37,18 @@ def bytes_of(query: OwnQuery) -> int:
 def numbered(number: int, answer: Answer) -> Answer:
     """Return the answer as it is told to the request of this number."""
     return answer if answer.request == number else replace(answer, request=number)
+
+
+def silent_rows(
+    key: str, missing: Sequence[tuple[Member, str]], known: LastValues, now: float
+) -> list[tuple[str, int, int | None, float, str]]:
+    """Return a row for each silent member: what it held when last heard, and how long ago."""
+    rows = []
+    for member, why in missing:
+        last = known.get(member.store[:8], key)
+        value, age_s = (last.value, now - last.at) if last is not None else (None, -1.0)
+        rows.append((member.name, member.status, value, age_s, why))
+    return rows
 
 
 def pages_of(rows: Sequence[Any], length: int = ROWS_PER_PAGE) -> Iterator[tuple[Any, ...]]:

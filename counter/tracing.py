@@ -8,6 +8,7 @@ costs nobody anything.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 from counter.messages import (
     ANSWERED,
@@ -24,6 +25,7 @@ from counter.messages import (
 from counter.query import UNLISTED_MAX, OwnQuery
 from tracker.classes import dataclass, field
 from tracker.config import shown_endpoint
+from tracker.errors import FrameError
 from tracker.machine import Effect, Endpoint, Send
 from tracker.members import position
 
@@ -56,6 +58,15 @@ class FirstAsks:
         return result
 
 
+def reply_in(traced: Traced) -> Reply | None:
+    """Return the reply that somebody wrapped up, None if it is none."""
+    try:
+        reply = GOSSIP.decode(traced.reply)
+    except FrameError:
+        return None
+    return reply if isinstance(reply, Reply) else None
+
+
 @dataclass(slots=True)
 class Trace:
     """What the origin saw of one query. Times in seconds since its start."""
@@ -68,13 +79,13 @@ class Trace:
     def begun(self, asks: list[Send], after_s: float = 0.0) -> None:
         """Note asks that hand out arcs; they carry the flag from now on."""
         for send in asks:
-            send.message.flags |= TRACE
+            _mark(send.message)
             self.asked.setdefault(send.to, after_s)  # type: ignore[arg-type]
 
     def repaired(self, asks: list[Send], after_s: float) -> None:
         """Note repair asks; they carry the flag from now on."""
         for send in asks:
-            send.message.flags |= TRACE
+            _mark(send.message)
             times = self.repairs.setdefault(send.to, [])  # type: ignore[arg-type]
             if len(times) < REPAIRS_SHOWN_MAX:
                 times.append(after_s)
@@ -129,3 +140,9 @@ class Trace:
             return own_name
         at = query.view.at(who)
         return at.name if at is not None else f"?{who:016x}"
+
+
+def _mark(ask: Any) -> None:
+    """Let an ask carry the flag, and want replies that name who answers."""
+    ask.flags |= TRACE
+    ask.roll = 0

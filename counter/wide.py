@@ -87,6 +87,7 @@ class WideQuery(OwnQuery):
             self.visits,
             0,
             self.age_max,
+            self.first_view.roll_bits,
             self.deadline,
         )
         self.delegation = Delegation(
@@ -172,7 +173,7 @@ class WideQuery(OwnQuery):
         self.relayed += 2
         if ward is not None and batch.sequence in ward.heard:
             return [self._back(batch, sender)], []
-        fresh = [row for row in batch.rows() if self._count(row, now)]
+        fresh = [row for row in batch.rows(self.first_view) if self._count(row, now)]
         is_proof = batch.asks >= self.asks_wanted() * ENOUGH_SHARE
         for pos in positions_in(batch.silent):
             pending = self.pending.get(pos)
@@ -425,6 +426,7 @@ class WideQuery(OwnQuery):
             1,
             brief.age_max,
             brief.budget_ms(now),
+            brief.roll,
             arc.low,
             arc.high,
             arc.skip,

@@ -177,7 +177,7 @@ class BareWorld:
             config = NodeConfig(name=member.name)
             node = BareNode(config, self.config.gossip, member, (), self.random)
             node.share = number
-            node.membership.view = node._followed = node._saved_view = self.view
+            node.membership.view = node._followed = node._saved.view = self.view
             node.start(self.agenda.now)
             self.nodes[number] = node
         return node

@@ -156,10 +156,11 @@ class View:
 
         Never 0, which is left to those who say nothing of their view.
         """
-        return (self._roll_bits ^ self._roll_bits >> 32) % 2**32 or 1
+        return folded(self.roll_bits)
 
     @cached_property
-    def _roll_bits(self) -> int:
+    def roll_bits(self) -> int:
+        """The same in 64 bits: with these no two lists will ever be taken for each other."""
         result = 0
         for member in self:
             if member.expected:
@@ -212,15 +213,20 @@ class View:
         patches: dict[str, Any] = {}
         if "ring" in self.__dict__ and len(fresh) <= PATCHED_MAX:
             patches["ring"] = _patched(self.ring, self.positions, fresh, members)
-        if "_roll_bits" in self.__dict__:
+        if "roll_bits" in self.__dict__:
             difference = _difference(self.members, fresh, members)
-            patches["_roll_bits"] = self._roll_bits ^ difference
+            patches["roll_bits"] = self.roll_bits ^ difference
         result = View(_without_oldest_tombstones(members))
         result.__dict__.update(patches)
         if len(self._merges) >= MERGES_MAX:
             self._merges.clear()
         self._merges[id(news)] = (news, ref(result))
         return result
+
+
+def folded(bits: int) -> int:
+    """Return the roll of a view whose `roll_bits` these are."""
+    return (bits ^ bits >> 32) % 2**32 or 1
 
 
 def _patched(

@@ -157,6 +157,15 @@ def endpoint(value: Any) -> Endpoint:
     raise FrameError(f"wanted an address, got {shown(value)}")
 
 
+def place(value: Any) -> Endpoint:
+    """Check an address in one piece, as `wire_place` makes it; returns (host, port)."""
+    if type(value) is bytes and len(value) in (6, 18):
+        port = value[-2] << 8 | value[-1]
+        if port:
+            return _unpacked_ip(value[:-2]), port
+    raise FrameError(f"wanted an address, got {shown(value)}")
+
+
 u8 = integer(0, 2**8 - 1)
 u16 = integer(0, 2**16 - 1)
 u32 = integer(0, 2**32 - 1)
@@ -183,6 +192,12 @@ def wire_total(value: int) -> int | bytes:
 def wire_endpoint(address: Endpoint) -> list[Any]:
     """Return the form in which `endpoint` travels."""
     return [packed_ip(address[0]), address[1]]
+
+
+def wire_place(address: Endpoint) -> bytes:
+    """Return an address in one piece: 4 or 16 bytes of the IP address, then two of the port."""
+    host, port = address
+    return packed_ip(host) + port.to_bytes(2, "big")
 
 
 @lru_cache(maxsize=65_536)

@@ -22,19 +22,26 @@ from counter.messages.cells import Delegate as Delegate
 from counter.messages.cells import Row as Row
 from counter.messages.cells import packed_positions as packed_positions
 from counter.messages.cells import packed_rows as packed_rows
+from counter.messages.cells import place_of as place_of
 from counter.messages.cells import positions_in as positions_in
 from counter.messages.cells import row_bytes as row_bytes
+from counter.messages.cells import steps_bytes as steps_bytes
 from counter.messages.datagrams import DECREASED as DECREASED
 from counter.messages.datagrams import LATE_MAX as LATE_MAX
 from counter.messages.datagrams import LEAF as LEAF
+from counter.messages.datagrams import NOWHERE as NOWHERE
 from counter.messages.datagrams import OTHERS_MAX as OTHERS_MAX
 from counter.messages.datagrams import RING as RING
 from counter.messages.datagrams import SKIP_MAX as SKIP_MAX
 from counter.messages.datagrams import TRACE as TRACE
 from counter.messages.datagrams import Ask as Ask
+from counter.messages.datagrams import AskAgain as AskAgain
 from counter.messages.datagrams import Reply as Reply
+from counter.messages.datagrams import ShortReply as ShortReply
 from counter.messages.datagrams import Stop as Stop
 from counter.messages.datagrams import Traced as Traced
+from counter.messages.datagrams import ends_of as ends_of
+from counter.messages.datagrams import swapped as swapped
 from counter.messages.door import ACK_DEFAULT as ACK_DEFAULT
 from counter.messages.door import ACK_DISK as ACK_DISK
 from counter.messages.door import ACK_MEMORY as ACK_MEMORY
@@ -100,6 +107,6 @@ from tracker.messages import Introduce, Introduced
 
 GOSSIP: Final = wire.Codec(
     *(Ask, Reply, Stop, Traced, Delegate, Ack, Batch, Back, ReplyMany, AskMany),
-    *(Introduce, Introduced),
+    *(AskAgain, ShortReply, Introduce, Introduced),
 )
 """What travels in datagrams."""

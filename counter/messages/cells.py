@@ -12,10 +12,11 @@ from struct import Struct
 from typing import Any, ClassVar, Final
 
 from counter.config import AGE_MAX, CHATTER_MAX, DEADLINE_MS_MAX, VISITS_MAX
-from counter.messages.datagrams import LATE_MAX, RING, SKIP_MAX
+from counter.messages.datagrams import LATE_MAX, RING, SKIP_MAX, swapped
 from tracker import wire
 from tracker.errors import FrameError
 from tracker.machine import Endpoint
+from tracker.members import NOBODY, View
 from tracker.wire import Schema
 
 COLLECTS: Final = 1
@@ -27,7 +28,7 @@ REFUSED: Final = 2
 DONE: Final = 1
 """Batch.flags: with this one and all before it, everything about the cell has been told."""
 
-ROWS_MAX: Final = 64
+ROWS_MAX: Final = 256
 NAMED_MAX: Final = 150
 SEQUENCE_MAX: Final = 4_095
 
@@ -59,8 +60,8 @@ def positions_in(packed: bytes) -> list[int]:
 
 
 def _arc(low: int, high: int) -> tuple[int, int]:
-    """Return an arc as its two ends; the end of the ring, 2^64, travels as 0."""
-    high = high or RING
+    """Return an arc as its two ends, from what travelled."""
+    low, high = swapped(low), swapped(high) or RING
     if low >= high:
         raise FrameError("an arc that ends before it begins")
     return low, high
@@ -71,8 +72,9 @@ class Delegate:
     """Take charge of the arc [low, high): an `Ask` that wants an `Ack`.
 
     Who can collect it, answers with `Batch`es to `home`, the origin; an arc too large for a
-    cell is cut up and given to further heads. The fields are those of `Ask`; `age` is the hops
-    from the origin to whoever gets this.
+    cell is cut up and given to further heads. The fields are those of `Ask`, and `share` that
+    names the arc; `roll` are all bits of that of the view at the origin (`View.roll_bits`); `age`
+    is the hops from the origin to whoever gets this.
     """
 
     query: bytes
@@ -84,6 +86,7 @@ class Delegate:
     age: int
     age_max: int
     budget_ms: int
+    roll: int
     low: int
     high: int
     skip: tuple[int, ...]
@@ -99,6 +102,7 @@ class Delegate:
         wire.integer(0, AGE_MAX),
         wire.integer(1, AGE_MAX),
         wire.integer(1, DEADLINE_MS_MAX),
+        _u64,
         _u64,
         _u64,
         wire.listing(_u64, SKIP_MAX),
@@ -117,8 +121,9 @@ class Delegate:
             self.age,
             self.age_max,
             self.budget_ms,
-            self.low,
-            self.high & (RING - 1),
+            self.roll,
+            swapped(self.low),
+            swapped(self.high),
             self.skip,
             self.late,
         )
@@ -127,7 +132,7 @@ class Delegate:
     def from_wire(cls, values: list[Any]) -> "Delegate":
         """Return the message in the decoded array; raises FrameError."""
         fields = wire.checked(cls.WIRE, values)
-        fields[9:11] = _arc(fields[9], fields[10])
+        fields[10:12] = _arc(fields[10], fields[11])
         return cls(*fields)
 
 
@@ -160,8 +165,8 @@ class Ack:
 
     def to_wire(self) -> tuple[Any, ...]:
         """Return the fields as they travel."""
-        high = self.high & (RING - 1)
-        return self.query, self.share, self.cell, self.flags, self.low, high, self.skip
+        low, high = swapped(self.low), swapped(self.high)
+        return self.query, self.share, self.cell, self.flags, low, high, self.skip
 
     @classmethod
     def from_wire(cls, values: list[Any]) -> "Ack":
@@ -176,9 +181,11 @@ class Batch:
     """Answers that a head has collected, each by itself, and who stayed silent.
 
     Not a sum: an arc that was given away twice is collected twice, and only by position and
-    store can the origin tell which answers it has. `identities` are position and store of each
-    answer, 16 bytes end to end; `numbers` its epoch, its value, and its age with its flags times
-    256: a third less than an array for each. `silent` are positions, 8 bytes each, asked so often
+    store can the origin tell which answers it has. A head whose view is that of the `Delegate`
+    names who answered by their places in its ring: four `numbers` for each, the step from the
+    place before (from the first of the arc), the epoch, the value, and the age with the flags
+    times 256. For all others `identities` are position and store, 16 bytes end to end, and the
+    other three numbers follow at the end. `silent` are positions, 8 bytes each, asked so often
     (`asks`) that silence is proof, `cut` those that aging left out. `again` of `before` is the
     share of members that a further ask still found: the origin judges by that of all cells
     together. `messages` is what the cell has cost so far, as its head can tell. `rolls` are
@@ -216,7 +223,7 @@ class Batch:
         _u32,
         _u32,
         wire.blob(0, _IDENTITY.size * ROWS_MAX),
-        wire.listing(wire.i64, 3 * ROWS_MAX),
+        wire.listing(wire.i64, 4 * ROWS_MAX),
         wire.blob(0, POSITION_BYTES * NAMED_MAX),
         wire.blob(0, POSITION_BYTES * NAMED_MAX),
         wire.listing(wire.record(_u64, _u32), ROLLS_MAX),
@@ -230,8 +237,8 @@ class Batch:
             self.cell,
             self.sequence,
             self.flags,
-            self.low,
-            self.high & (RING - 1),
+            swapped(self.low),
+            swapped(self.high),
             self.messages,
             self.asks,
             self.again,
@@ -254,39 +261,69 @@ class Batch:
             raise FrameError("wanted positions of 8 bytes each")
         return batch
 
-    def rows(self) -> list[Row]:
-        """Return the answers."""
+    def rows(self, view: View = NOBODY) -> list[Row]:
+        """Return the answers, by the view of the `Delegate`; those it has no place for not."""
         numbers = self.numbers
-        marks = [divmod(mark, 256) for mark in numbers[2::3]]
-        return [
-            (pos, store, epoch, value, age, flags)
-            for (pos, store), epoch, value, (flags, age) in zip(
-                _IDENTITY.iter_unpack(self.identities),
-                numbers[::3],
-                numbers[1::3],
-                marks,
-                strict=True,
-            )
-        ]
+        named = 3 * (len(self.identities) // _IDENTITY.size)
+        placed, others = numbers[: len(numbers) - named], numbers[len(numbers) - named :]
+        positions, ring = view.positions, view.ring
+        place = view.span(self.low, self.high)[0]
+        rows: list[Row] = []
+        for step, epoch, value, mark in zip(*[iter(placed)] * 4, strict=True):
+            place += step
+            if place >= len(ring):
+                break
+            flags, age = divmod(mark, 256)
+            rows.append((positions[place], ring[place].store[:8], epoch, value, age, flags))
+        identities = _IDENTITY.iter_unpack(self.identities)
+        for (pos, store), epoch, value, mark in zip(identities, *[iter(others)] * 3, strict=True):
+            flags, age = divmod(mark, 256)
+            rows.append((pos, store, epoch, value, age, flags))
+        return rows
 
 
-def packed_rows(rows: Iterable[Row]) -> tuple[bytes, tuple[int, ...]]:
-    """Return answers as they stand in a batch: identities and numbers."""
+def place_of(row: Row, view: View) -> int | None:
+    """Return the place of an answer in the ring of a view, None if that expects another store."""
+    pos, store, *_ = row
+    place, _ = view.span(pos, pos)
+    known = view.at(pos)
+    return place if known is not None and known.store[:8] == store else None
+
+
+def packed_rows(
+    rows: Iterable[Row], view: View | None = None, low: int = 0
+) -> tuple[bytes, tuple[int, ...]]:
+    """Return answers as they stand in a batch for an arc from `low`: identities and numbers.
+
+    Without a view nobody has a place.
+    """
     identities: list[bytes] = []
     numbers: list[int] = []
-    for pos, store, epoch, value, age, flags in rows:
-        identities.append(_IDENTITY.pack(pos, store))
-        numbers += (epoch, value, flags << 8 | age)
-    return b"".join(identities), tuple(numbers)
+    others: list[int] = []
+    before = 0 if view is None else view.span(low, low)[0]
+    for row in sorted(rows):
+        pos, store, epoch, value, age, flags = row
+        place = None if view is None else place_of(row, view)
+        if place is None:
+            identities.append(_IDENTITY.pack(pos, store))
+            others += (epoch, value, flags << 8 | age)
+        else:
+            numbers += (place - before, epoch, value, flags << 8 | age)
+            before = place
+    return b"".join(identities), (*numbers, *others)
 
 
 def _check_rows(identities: bytes, numbers: tuple[int, ...]) -> None:
-    count = len(identities) // _IDENTITY.size
-    if len(identities) != count * _IDENTITY.size or len(numbers) != 3 * count:
+    named, left = divmod(len(identities), _IDENTITY.size)
+    placed, more = divmod(len(numbers) - 3 * named, 4)
+    if left or more or placed < 0:
         raise FrameError(f"wanted rows, got {len(identities)} bytes and {len(numbers)} numbers")
-    if not all(0 <= epoch < 2**32 for epoch in numbers[::3]):
+    first = 4 * placed
+    if not all(0 <= step < 2**32 for step in numbers[:first:4]):
+        raise FrameError("a step backwards, or beyond 2^32")
+    if not all(0 <= e < 2**32 for e in (*numbers[1:first:4], *numbers[first::3])):
         raise FrameError("an epoch beyond 2^32")
-    if not all(0 <= mark < 2**16 for mark in numbers[2::3]):
+    if not all(0 <= m < 2**16 for m in (*numbers[3:first:4], *numbers[first + 2 :: 3])):
         raise FrameError("an age or flags beyond 255")
 
 
@@ -306,11 +343,17 @@ class Back:
     WIRE: ClassVar[Schema] = (wire.id16, _u32, wire.integer(0, SEQUENCE_MAX), wire.u8)
 
 
-def row_bytes(row: Row) -> int:
-    """Return the bytes that a row takes in a batch."""
+def row_bytes(row: Row, *, is_placed: bool) -> int:
+    """Return the bytes that a row takes in a batch; of a step to the next place those of a short
+    one, which is one."""
     _, _, epoch, value, age, flags = row
-    mark_bytes = _number_bytes(flags << 8 | age)
-    return _IDENTITY.size + _number_bytes(epoch) + _number_bytes(value) + mark_bytes
+    numbers = _number_bytes(epoch) + _number_bytes(value) + _number_bytes(flags << 8 | age)
+    return numbers + (1 if is_placed else _IDENTITY.size)
+
+
+def steps_bytes(members: int) -> int:
+    """Return the most that the steps of one batch take beyond a byte each, in so many members."""
+    return 2 * (members // 128) if members < 2**16 else 4 * (members // 128)
 
 
 def _number_bytes(value: int) -> int:

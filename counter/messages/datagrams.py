@@ -1,8 +1,9 @@
 """What nodes ask each other in datagrams. Tags 1-31.
 
-The rule: one message, one datagram. `Ask` and `Reply` are what a node spends its time on: they
-are not frozen, since that makes an object six times as dear, and they check all their fields
-in one expression; the schema is asked only for the words when that fails.
+The rule: one message, one datagram. `Ask` and `ShortReply` are what a node spends its time on:
+they are not frozen, since that makes an object six times as dear, and they check all their fields
+in one expression; the schema is asked only for the words when that fails. What is empty at the
+end of one does not travel.
 """
 
 from typing import Any, ClassVar, Final
@@ -12,6 +13,7 @@ from tracker import wire
 from tracker.classes import dataclass
 from tracker.errors import FrameError
 from tracker.machine import Endpoint
+from tracker.members import View
 from tracker.wire import Schema
 
 RING = 2**64
@@ -32,18 +34,36 @@ _u32 = wire.u32
 _u64 = wire.u64
 
 
+def swapped(end: int) -> int:
+    """Return an end of an arc with its halves swapped, as it travels, or as it was.
+
+    Ends are rounded (`counter.selection`), so their lower halves are mostly 0: behind the others
+    they cost nothing. The end of the ring, 2^64, travels as 0.
+    """
+    return (end >> 32 & 0xFFFFFFFF) | (end & 0xFFFFFFFF) << 32
+
+
+def ends_of(skip: tuple[int, ...], late: tuple[int, ...], flags: int) -> tuple[Any, ...]:
+    """Return the last fields of an ask, as far as they travel: up to the last that holds much."""
+    if flags:
+        return skip, late, flags
+    if late:
+        return skip, late
+    return (skip,) if skip else ()
+
+
 @dataclass(slots=True)
 class Ask:
     """What is your share of `key`? And pass the question on to those in [low, high).
 
-    `home` is the origin, where the answer goes. `skip` are positions in the arc that were
-    asked already, `late` positions that had better not be given an arc (suspects). `share`
-    names the arc, so that a repeated one is not split twice. `age` is hops since the origin;
-    `budget_ms` is what is left of the query's life, no clock is compared.
+    `home` is the origin, where the answer goes: the bytes of its IP address and of its port.
+    `age` is hops since the origin; `budget_ms` is what is left of the query's life, no clock is
+    compared. `roll` is that of the view at home (`View.roll`), for a `ShortReply`; 0 wants none.
+    `low` and `high` travel with their halves swapped. `skip` are positions in the arc that were
+    asked already, `late` positions that had better not be given an arc (suspects).
     """
 
     query: bytes
-    share: int
     key: str
     home: Endpoint
     chatter: int
@@ -51,22 +71,24 @@ class Ask:
     age: int
     age_max: int
     budget_ms: int
+    roll: int
     low: int
     high: int
-    skip: tuple[int, ...]
-    late: tuple[int, ...]
-    flags: int
+    skip: tuple[int, ...] = ()
+    late: tuple[int, ...] = ()
+    flags: int = 0
     TAG: ClassVar[int] = 1
+    FIELDS_MIN: ClassVar[int] = 11
     WIRE: ClassVar[Schema] = (
         wire.id16,
-        _u32,
         wire.key,
-        wire.endpoint,
+        wire.place,
         wire.integer(1, CHATTER_MAX),
         wire.integer(1, VISITS_MAX),
         wire.integer(0, AGE_MAX),
         wire.integer(1, AGE_MAX),
         wire.integer(1, DEADLINE_MS_MAX),
+        _u32,
         _u64,
         _u64,
         wire.listing(_u64, SKIP_MAX),
@@ -75,34 +97,30 @@ class Ask:
     )
 
     def to_wire(self) -> tuple[Any, ...]:
-        """Return the fields as they travel; the end of the ring, 2^64, travels as 0."""
+        """Return the fields as they travel; empty ones at the end do not."""
         return (
             self.query,
-            self.share,
             self.key,
-            wire.wire_endpoint(self.home),
+            wire.wire_place(self.home),
             self.chatter,
             self.visits,
             self.age,
             self.age_max,
             self.budget_ms,
-            self.low,
-            self.high & (RING - 1),
-            self.skip,
-            self.late,
-            self.flags,
+            self.roll,
+            swapped(self.low),
+            swapped(self.high),
+            *ends_of(self.skip, self.late, self.flags),
         )
 
     @classmethod
     def from_wire(cls, values: list[Any]) -> "Ask":
         """Return the message in the decoded array; raises FrameError."""
-        _, query, share, key, home, chatter, visits, age, age_max, budget_ms = values[:10]
-        low, high, skip, late, flags = values[10:15]
+        _, query, key, home, chatter, visits, age, age_max, budget_ms, roll, low, high = values[:12]
+        skip, late, flags = (*values[12:15], *_NONE_OF_THESE[len(values) - 12 :])
         if not (
             type(query) is bytes
             and len(query) == 16
-            and type(share) is int
-            and 0 <= share < 2**32
             and type(chatter) is int
             and 1 <= chatter <= CHATTER_MAX
             and type(visits) is int
@@ -113,6 +131,8 @@ class Ask:
             and 1 <= age_max <= AGE_MAX
             and type(budget_ms) is int
             and 1 <= budget_ms <= DEADLINE_MS_MAX
+            and type(roll) is int
+            and 0 <= roll < 2**32
             and type(low) is int
             and 0 <= low < RING
             and type(high) is int
@@ -120,27 +140,30 @@ class Ask:
             and type(flags) is int
             and 0 <= flags < 256
         ):
-            return cls(*wire.checked(cls.WIRE, values))
-        if not flags & LEAF:
-            high = high or RING
-            if low >= high:
-                raise FrameError("an arc that ends before it begins")
+            wire.checked(cls.WIRE, values)
+        low, high = swapped(low), swapped(high) or RING
+        if low >= high and not flags & LEAF:
+            raise FrameError("an arc that ends before it begins")
         return cls(
             query,
-            share,
             wire.key(key),
-            wire.endpoint(home),
+            wire.place(home),
             chatter,
             visits,
             age,
             age_max,
             budget_ms,
+            roll,
             low,
             high,
-            _positions(skip, SKIP_MAX),
+            () if skip == [] else _positions(skip, SKIP_MAX),
             () if late == [] else _positions(late, LATE_MAX),
             flags,
         )
+
+
+_NONE_OF_THESE: Final[tuple[Any, ...]] = ([], [], 0)
+"""`skip`, `late` and `flags` of an ask that ends before them."""
 
 
 def _positions(values: Any, length_max: int) -> tuple[int, ...]:
@@ -150,6 +173,46 @@ def _positions(values: Any, length_max: int) -> tuple[int, ...]:
         if type(value) is not int or not 0 <= value < RING:
             raise FrameError(f"wanted a position, got {wire.shown(value)}")
     return tuple(values)
+
+
+NOWHERE: Final[Endpoint] = ("", 0)
+
+
+class AskAgain(Ask):
+    """What is your share of `key`? Tell whoever asks, and pass nothing on.
+
+    The ask of repair: an `Ask` with the flag LEAF whose home is its sender.
+    """
+
+    __slots__ = ()
+    TAG: ClassVar[int] = 11
+    FIELDS_MIN: ClassVar[int] = 4
+    __match_args__ = ("query", "key", "budget_ms", "roll", "flags")
+    WIRE: ClassVar[Schema] = (
+        wire.id16,
+        wire.key,
+        wire.integer(1, DEADLINE_MS_MAX),
+        _u32,
+        wire.u8,
+    )
+
+    def to_wire(self) -> tuple[Any, ...]:
+        """Return the fields as they travel; the flags do if they say more than LEAF."""
+        fields = (self.query, self.key, self.budget_ms, self.roll)
+        return fields if self.flags == LEAF else (*fields, self.flags)
+
+    @classmethod
+    def from_wire(cls, values: list[Any]) -> "AskAgain":
+        """Return the message in the decoded array, its home still NOWHERE; raises FrameError."""
+        query, key, budget_ms, roll, *flags = wire.checked(cls.WIRE, values)
+        return cls.made(query, key, NOWHERE, budget_ms, roll, LEAF | (flags[0] if flags else 0))
+
+    @classmethod
+    def made(
+        cls, query: bytes, key: str, home: Endpoint, budget_ms: int, roll: int, flags: int = LEAF
+    ) -> "AskAgain":
+        """Return the ask with all that it implies."""
+        return cls(query, key, home, 1, 1, 1, 1, budget_ms, roll, 1, 1, (), (), flags)
 
 
 @dataclass(slots=True)
@@ -217,6 +280,74 @@ class Reply:
         if len(reply.cut) == 1 or (reply.cut and reply.cut[0] > reply.cut[1]):
             raise FrameError("an arc that ends before it begins")
         return reply
+
+
+@dataclass(slots=True)
+class ShortReply:
+    """A `Reply` to one who has the same view: the roll in the ask is that of the own view too.
+
+    `place` is that of the member in the ring of the view, which tells its position and its
+    store. Nothing was cut off there, and no shares of other stores are held.
+    """
+
+    query: bytes
+    place: int
+    epoch: int
+    value: int
+    age: int
+    flags: int = 0
+    TAG: ClassVar[int] = 12
+    FIELDS_MIN: ClassVar[int] = 5
+    WIRE: ClassVar[Schema] = (
+        wire.id16,
+        _u32,
+        _u32,
+        wire.i64,
+        wire.integer(0, AGE_MAX),
+        wire.u8,
+    )
+
+    def to_wire(self) -> tuple[Any, ...]:
+        """Return the fields as they travel; flags do if there are any."""
+        fields = (self.query, self.place, self.epoch, self.value, self.age)
+        return (*fields, self.flags) if self.flags else fields
+
+    @classmethod
+    def from_wire(cls, values: list[Any]) -> "ShortReply":
+        """Return the message in the decoded array; raises FrameError."""
+        _, query, place, epoch, value, age, *rest = values
+        if (
+            not rest
+            and type(query) is bytes
+            and len(query) == 16
+            and type(place) is int
+            and 0 <= place < 2**32
+            and type(epoch) is int
+            and 0 <= epoch < 2**32
+            and type(value) is int
+            and -(2**63) <= value < 2**63
+            and type(age) is int
+            and 0 <= age <= AGE_MAX
+        ):
+            return cls(query, place, epoch, value, age)
+        return cls(*wire.checked(cls.WIRE, values))
+
+    def whole(self, view: View) -> Reply | None:
+        """Return the reply as it would be without the view; None where the view has no place."""
+        if self.place >= len(view.ring):
+            return None
+        return Reply(
+            self.query,
+            view.positions[self.place],
+            view.ring[self.place].store[:8],
+            self.epoch,
+            self.value,
+            self.age,
+            self.flags,
+            (),
+            (),
+            view.roll,
+        )
 
 
 @dataclass(frozen=True, slots=True)

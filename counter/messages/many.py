@@ -12,7 +12,7 @@ no questions refuses it, and counts as silent; it does not answer for a key of t
 from typing import Any, ClassVar, Final
 
 from counter.config import AGE_MAX
-from counter.messages.datagrams import LEAF, RING, SKIP_MAX, Ask
+from counter.messages.datagrams import LEAF, RING, SKIP_MAX, Ask, swapped
 from tracker import wire
 from tracker.classes import dataclass
 from tracker.errors import FrameError
@@ -126,16 +126,15 @@ class AskMany(Ask):
 
     __slots__ = ()
     TAG: ClassVar[int] = 10
-    WIRE: ClassVar[Schema] = (*Ask.WIRE[:2], question, *Ask.WIRE[3:])
+    WIRE: ClassVar[Schema] = (Ask.WIRE[0], question, *Ask.WIRE[2:])
 
     @classmethod
     def from_wire(cls, values: list[Any]) -> "AskMany":
         """Return the message in the decoded array; raises FrameError."""
         ask = cls(*wire.checked(cls.WIRE, values))
-        if not ask.flags & LEAF:
-            ask.high = ask.high or RING
-            if ask.low >= ask.high:
-                raise FrameError("an arc that ends before it begins")
+        ask.low, ask.high = swapped(ask.low), swapped(ask.high) or RING
+        if ask.low >= ask.high and not ask.flags & LEAF:
+            raise FrameError("an arc that ends before it begins")
         return ask
 
 

@@ -56,7 +56,6 @@ class Delegator(Peer):
         for part in parts:
             ask = Ask(
                 query=QUERY,
-                share=random.getrandbits(32),
                 key=KEY,
                 home=home,
                 chatter=chatter,
@@ -64,6 +63,7 @@ class Delegator(Peer):
                 age=part.turn,
                 age_max=age_max,
                 budget_ms=BUDGET_MS,
+                roll=0,
                 low=part.low,
                 high=part.high,
                 skip=part.skip,

@@ -11,7 +11,7 @@ from tracker.errors import ConfigError, FrameError
 
 BATCH = Batch(b"q" * 16, 1, 2, 3, 1, 5, 9, 7, 6, 5, 4, bytes(32), (1, 2, 3, 4, 5, 6), bytes(8), b"")
 ACK = Ack(b"q" * 16, 1, 2, 1, 5, 9, (7,))
-DELEGATE = Delegate(b"q" * 16, 5, "k", ("10.0.0.1", 1), 3, 1, 2, 9, 5_000, 5, 9, (), ())
+DELEGATE = Delegate(b"q" * 16, 5, "k", ("10.0.0.1", 1), 3, 1, 2, 9, 5_000, 0, 5, 9, (), ())
 
 
 def sent(message, **changes):

@@ -66,7 +66,7 @@ def make_cell(count=20, *, ask=None, config=LAN, own=7):
 
 
 def make_delegate(**changes):
-    ask = Delegate(b"q" * 16, 5, "k", ORIGIN, 3, 1, 2, 9, 5_000, 0, RING, (), ())
+    ask = Delegate(b"q" * 16, 5, "k", ORIGIN, 3, 1, 2, 9, 5_000, 0, 0, RING, (), ())
     return replace(ask, **changes)
 
 
@@ -183,11 +183,11 @@ def test_a_batch_of_the_largest_numbers_fits_a_datagram(value):
 
 
 def test_what_was_heard_is_told_half_a_hop_later_though_the_batch_is_not_full():
-    cell, _ = make_cell(4)
-    take(cell, 1, now=0.001)
+    cell, _ = make_cell(40)
+    take(cell, 1, now=0.02)
 
-    assert cell.next_due() == pytest.approx(0.006)
-    assert len(rows(cell.tick(0.006, 0.0))) == 2
+    assert cell.next_due() == pytest.approx(0.025)
+    assert len(rows(cell.tick(0.025, 0.0))) == 2
 
 
 def test_a_batch_is_sent_again_until_it_is_confirmed():

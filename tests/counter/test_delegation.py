@@ -27,7 +27,7 @@ VIEW = make_view()
 
 
 def make_delegation(*, charges_max=100, direct_max=16, direct_left=100, **changes):
-    brief = Brief(b"q" * 16, "k", HOME, 10, 1, 1, 9, 5.0)
+    brief = Brief(b"q" * 16, "k", HOME, 10, 1, 1, 9, VIEW.roll_bits, 5.0)
     return Delegation(replace(brief, **changes), charges_max, direct_max, direct_left, Random(1))
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from counter.config import GossipConfig
 from counter.crdt import Counters, Share
 from counter.express import asks
-from counter.messages import DECREASED, GOSSIP, LEAF, RING, SKIP_MAX, Ask, Stop
+from counter.messages import DECREASED, GOSSIP, LEAF, RING, SKIP_MAX, Ask, AskAgain, Stop
 from counter.relay import Relay
 from tracker.errors import FrameError
 from tracker.members import SUSPECT, Member, View, position
@@ -53,17 +53,17 @@ class Side:
     @property
     def state(self):
         relay = self.relay
-        return relay.seen, relay.deadline(), relay.new_share()
+        return relay.seen, relay.deadline(), relay._rng.random()
 
 
 def make_ask(**changes):
     home = ("127.0.0.1", 9000)
-    plain = Ask(b"q" * 16, 5, "views", home, 3, 1, 1, 6, 900, 0, RING, (ME,), (), 0)
+    plain = Ask(b"q" * 16, "views", home, 3, 1, 1, 6, 900, 0, 0, RING, (ME,), (), 0)
     return replace(plain, **changes)
 
 
 def raw(place, value):
-    """Return the body of an ask with one field replaced by something else."""
+    """Return the body of an ask that skips somebody, with one field replaced by something else."""
     values = msgpack.unpackb(GOSSIP.encode(make_ask()))
     values[place] = value
     return msgpack.packb(values)
@@ -82,8 +82,10 @@ ALONE = {"low": ME, "high": ME + 1}
         pytest.param(make_ask(age=6), id="too old to be passed on"),
         pytest.param(make_ask(high=ME), id="an arc that ends before this node"),
         pytest.param(make_ask(**ALONE), id="an arc with nobody else"),
-        pytest.param(make_ask(**ALONE, flags=LEAF), id="a leaf"),
-        pytest.param(make_ask(low=1, high=1, flags=LEAF, skip=()), id="a leaf without an arc"),
+        pytest.param(make_ask(**ALONE, roll=VIEW.roll), id="the same view"),
+        pytest.param(make_ask(roll=VIEW.roll), id="the same view, and others to be asked"),
+        pytest.param(make_ask(roll=VIEW.roll, age=6), id="the same view, too old"),
+        pytest.param(make_ask(roll=VIEW.roll ^ 1), id="another view"),
         pytest.param(make_ask(low=RING - 1), id="one position at the end of the ring"),
         pytest.param(make_ask(key="never counted"), id="a key never counted"),
         pytest.param(make_ask(home=("::1", 9000)), id="a home in IPv6"),
@@ -106,9 +108,10 @@ def test_decreases_and_the_shares_of_other_stores_are_in_the_answer():
         side.counters.own.add("views", -9)
         side.counters.others[b"x" * 16] = Share(1)
         side.counters.others[b"x" * 16].add("views", 4)
-    body = GOSSIP.encode(make_ask())
+    for query, roll in ((b"q" * 16, 0), (b"r" * 16, VIEW.roll)):
+        body = GOSSIP.encode(make_ask(query=query, roll=roll))
 
-    assert quick.short(body, 1.0) == common.commonly(body)
+        assert quick.short(body, 1.0) == common.commonly(body)
 
 
 def test_a_member_that_is_not_well_is_passed_by_alike():
@@ -125,7 +128,7 @@ def test_an_arc_is_judged_by_the_newest_view():
 
     for number, view in enumerate([VIEW, fewer, VIEW]):
         quick.view = common.view = view
-        body = GOSSIP.encode(make_ask(query=bytes([number]) * 16))
+        body = GOSSIP.encode(make_ask(query=bytes([number]) * 16, roll=VIEW.roll))
 
         assert quick.short(body, 1.0) == common.commonly(body)
 
@@ -142,36 +145,36 @@ def test_an_arc_is_judged_by_the_newest_view():
         pytest.param(b"\x9f\x01\xc1", id="no message"),
         pytest.param(raw(1, b"q" * 15), id="a query of 15 bytes"),
         pytest.param(raw(1, "q" * 16), id="text for a query"),
-        pytest.param(raw(2, -1), id="a negative share"),
-        pytest.param(raw(2, 2**32), id="a share too large"),
-        pytest.param(raw(2, True), id="true for a share"),
-        pytest.param(raw(3, ""), id="an empty key"),
-        pytest.param(raw(3, "k" * 257), id="a long key"),
-        pytest.param(raw(3, "a\x1b[2J"), id="an escape in a key"),
-        pytest.param(raw(3, b"views"), id="bytes for a key"),
-        pytest.param(raw(4, [b"\x7f\x00\x00\x01"]), id="a home without a port"),
-        pytest.param(raw(4, [b"\x7f\x00\x00\x01", 0]), id="port 0"),
-        pytest.param(raw(4, [b"\x7f\x00\x00\x01", 70_000]), id="port 70000"),
-        pytest.param(raw(4, [b"\x7f", 9000]), id="no address"),
-        pytest.param(raw(4, ["127.0.0.1", 9000]), id="text for an address"),
-        pytest.param(raw(5, 0), id="chatter 0"),
-        pytest.param(raw(5, 10**6), id="too much chatter"),
-        pytest.param(raw(6, 0), id="visits 0"),
-        pytest.param(raw(6, 1.0), id="1.0 visits"),
-        pytest.param(raw(7, -1), id="a negative age"),
-        pytest.param(raw(7, 256), id="too old"),
-        pytest.param(raw(8, 0), id="max age 0"),
-        pytest.param(raw(8, 10**9), id="max age too large"),
-        pytest.param(raw(9, 0), id="no budget"),
-        pytest.param(raw(9, 10**9), id="too much budget"),
+        pytest.param(raw(2, ""), id="an empty key"),
+        pytest.param(raw(2, "k" * 257), id="a long key"),
+        pytest.param(raw(2, "a\x1b[2J"), id="an escape in a key"),
+        pytest.param(raw(2, b"views"), id="bytes for a key"),
+        pytest.param(raw(3, b"\x7f\x00\x00\x01"), id="a home without a port"),
+        pytest.param(raw(3, b"\x7f\x00\x00\x01\x00\x00"), id="port 0"),
+        pytest.param(raw(3, b"\x7f\x23\x28"), id="no address"),
+        pytest.param(raw(3, "127.00"), id="text for an address"),
+        pytest.param(raw(4, 0), id="chatter 0"),
+        pytest.param(raw(4, 10**6), id="too much chatter"),
+        pytest.param(raw(5, 0), id="visits 0"),
+        pytest.param(raw(5, 1.0), id="1.0 visits"),
+        pytest.param(raw(6, -1), id="a negative age"),
+        pytest.param(raw(6, 256), id="too old"),
+        pytest.param(raw(7, 0), id="max age 0"),
+        pytest.param(raw(7, 10**9), id="max age too large"),
+        pytest.param(raw(8, 0), id="no budget"),
+        pytest.param(raw(8, 10**9), id="too much budget"),
+        pytest.param(raw(9, -1), id="a negative roll"),
+        pytest.param(raw(9, 2**32), id="a roll too large"),
+        pytest.param(raw(9, True), id="true for a roll"),
         pytest.param(raw(10, -1), id="an arc from below"),
         pytest.param(raw(11, -1), id="an arc to below"),
         pytest.param(raw(12, [-1]), id="a negative position"),
         pytest.param(raw(12, [True]), id="true for a position"),
         pytest.param(raw(12, [1] * (SKIP_MAX + 1)), id="too many positions"),
-        pytest.param(raw(13, None), id="nil for a list"),
-        pytest.param(raw(14, 2), id="an unknown flag"),
-        pytest.param(raw(14, -1), id="negative flags"),
+        pytest.param(raw(12, None), id="nil for a list"),
+        pytest.param(GOSSIP.encode(make_ask(flags=2)), id="an unknown flag"),
+        pytest.param(GOSSIP.encode(make_ask(flags=LEAF)), id="a leaf"),
+        pytest.param(GOSSIP.encode(AskAgain.made(b"q" * 16, "views", ("", 0), 9, 0)), id="again"),
         pytest.param(msgpack.packb([1, b"q" * 16]), id="fields missing"),
     ],
 )
@@ -194,7 +197,7 @@ def test_an_arc_that_ends_before_it_begins_is_left_to_the_common_way():
 asked = st.builds(
     make_ask,
     query=st.sampled_from([bytes([n]) * 16 for n in range(5)]),
-    share=st.integers(0, 3),
+    roll=st.sampled_from([0, VIEW.roll, 77]),
     key=st.sampled_from(["views", "other"]),
     chatter=st.integers(1, 12),
     visits=st.integers(1, 3),

@@ -7,7 +7,7 @@ import pytest
 
 from counter.activity import ACTIVITY_S
 from counter.config import LAN, NodeConfig
-from counter.gossip import UNTIMED, VIEW_SAVE_S, Gossip
+from counter.gossip import UNTIMED, Gossip
 from counter.messages import (
     ACK_DEFAULT,
     ACK_DISK,
@@ -36,6 +36,7 @@ from counter.messages import (
     named,
     prefixed,
 )
+from counter.saving import VIEW_SAVE_S
 from tracker.machine import (
     Accepted,
     Close,
@@ -86,7 +87,7 @@ def make_query(number=1, **changes):
 
 
 def make_ask(**changes):
-    ask = Ask(b"q" * 16, 1, "k", ("127.0.0.1", 9), 3, 1, 1, 9, 5_000, 0, RING, (), (), 0)
+    ask = Ask(b"q" * 16, "k", ("127.0.0.1", 9), 3, 1, 1, 9, 5_000, 0, 0, RING, (), (), 0)
     return replace(ask, **changes)
 
 
@@ -663,7 +664,7 @@ def test_an_arc_of_its_own_query_is_not_taken_from_another():
     asks = [e.message for e in node.receive(CLIENT, make_query(), 0.0) if isinstance(e, Send)]
     query = next(m.query for m in asks if isinstance(m, Ask))
     home = ("127.0.0.1", 9)
-    own = Delegate(query, 1, "k", home, 3, 1, 1, 9, 5_000, 0, RING, (), ())
+    own = Delegate(query, 1, "k", home, 3, 1, 1, 9, 5_000, 0, 0, RING, (), ())
 
     assert node.receive(home, own, 0.0) == []
     assert node.receive(home, replace(own, query=b"o" * 16), 0.0) != []

@@ -51,7 +51,7 @@ def make_heads(config=SMALL, value=5):
 
 
 def make_ask(share=5, **changes):
-    ask = Delegate(QUERY, share, "k", ORIGIN, 3, 1, 2, 9, 5_000, 0, RING, (), ())
+    ask = Delegate(QUERY, share, "k", ORIGIN, 3, 1, 2, 9, 5_000, 0, 0, RING, (), ())
     return replace(ask, **changes)
 
 

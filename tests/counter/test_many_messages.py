@@ -33,7 +33,7 @@ HOME = ("2001:db8::1", 65_535)
 
 def make_ask(question, low=0, high=RING, flags=0, places=()):
     return AskMany(
-        b"q" * 16, 2**32 - 1, question, HOME, 64, 32, 255, 255, 600_000, low, high,
+        b"q" * 16, question, HOME, 64, 32, 255, 255, 600_000, 2**32 - 1, low, high,
         places[:SKIP_MAX], places[:LATE_MAX], flags,
     )  # fmt: skip
 

@@ -300,18 +300,26 @@ def test_who_moved_is_repaired_at_its_new_address():
 
 def test_before_the_first_answer_the_guess_of_a_hop_is_trusted_three_times_less():
     query, _ = begun(30)
-    assert query.next_wave == pytest.approx(START + 3 * (2 + 1) * (0.010 + 2 * 0.0025) + 0.005)
+    assert query.next_wave == pytest.approx(START + 3 * (2 + 1) * (0.010 + 4 * 0.0025) + 0.0025)
 
     hear(query, 1, START + 0.020)
 
-    assert query.next_wave == pytest.approx(START + (2 + 1) * 0.010 + 0.005)
+    assert query.next_wave == pytest.approx(START + (2 + 1) * 0.010 + 0.0025)
 
 
-def test_a_late_answer_puts_the_first_repair_off_by_a_settle_time():
+@pytest.mark.parametrize(
+    ("age", "settle_s"),
+    [
+        pytest.param(999, LAN.settle_floor_s - 0.001 / 4, id="short hops"),
+        pytest.param(99, LAN.settle_floor_s / 2, id="hops of twice the floor"),
+        pytest.param(24, 0.040 / 4, id="long hops"),
+    ],
+)
+def test_a_late_answer_puts_the_first_repair_off_by_a_settle_time(age, settle_s):
     query, _ = begun(3)
-    hear(query, 1, START + 1.0, age=99)
+    hear(query, 1, START + 1.0, age=age)
 
-    assert query.next_wave == pytest.approx(START + 1.0 + LAN.settle_floor_s, abs=0.001)
+    assert query.next_wave == pytest.approx(START + 1.0 + settle_s)
 
 
 def test_a_repair_is_a_plain_ask_to_each_pending_member_with_the_budget_that_is_left():

@@ -30,7 +30,7 @@ def make_relay(config=LAN, values=None):
 
 
 def make_ask(**changes):
-    ask = Ask(b"q" * 16, 1, "k", HOME, 3, 1, 1, 9, 5_000, 0, RING, (), (), 0)
+    ask = Ask(b"q" * 16, "k", HOME, 3, 1, 1, 9, 5_000, 0, 0, RING, (), (), 0)
     return replace(ask, **changes)
 
 
@@ -72,30 +72,30 @@ def test_says_that_a_key_was_decreased():
     assert answer.message.flags == DECREASED
 
 
-def test_a_repeated_share_is_answered_and_not_split_again():
+def test_a_repeated_arc_is_answered_and_not_split_again():
     relay = make_relay()
-    relay.ask(make_ask(share=7), make_view(), now=0.0)
+    relay.ask(make_ask(), make_view(), now=0.0)
 
-    effects = relay.ask(make_ask(share=7), make_view(), now=0.1)
+    effects = relay.ask(make_ask(), make_view(), now=0.1)
 
     assert [type(e.message) for e in effects] == [Reply]
 
 
-def test_another_share_of_the_same_query_is_passed_on_too():
+def test_another_arc_of_the_same_query_is_passed_on_too():
     relay = make_relay()
-    relay.ask(make_ask(share=7), make_view(), now=0.0)
+    relay.ask(make_ask(), make_view(), now=0.0)
 
-    assert len(relay.ask(make_ask(share=8), make_view(), now=0.1)) == 4
+    assert len(relay.ask(make_ask(low=1), make_view(), now=0.1)) == 4
 
 
 def test_a_leaf_answers_and_passes_nothing_on():
     assert len(make_relay().ask(make_ask(flags=LEAF), make_view(), now=0.0)) == 1
 
 
-def test_past_too_many_shares_it_only_answers():
+def test_past_too_many_arcs_it_only_answers():
     relay = make_relay(replace(LAN, shares_per_query_max=2))
 
-    sizes = [len(relay.ask(make_ask(share=s), make_view(), 0.0)) for s in range(4)]
+    sizes = [len(relay.ask(make_ask(low=s), make_view(), 0.0)) for s in range(4)]
 
     assert sizes == [4, 4, 1, 1]
 
@@ -163,13 +163,13 @@ def test_a_late_ask_for_a_stopped_query_is_ignored():
     relay.ask(make_ask(), make_view(), now=0.0)
     relay.stop(Stop(b"q" * 16))
 
-    assert relay.ask(make_ask(share=8), make_view(), now=0.1) == []
+    assert relay.ask(make_ask(low=1), make_view(), now=0.1) == []
 
 
 def test_the_peers_remembered_for_a_stop_are_bounded():
     relay = make_relay()
-    for share in range(20):
-        relay.ask(make_ask(share=share, chatter=64), make_view(100), now=0.0)
+    for low in range(20):
+        relay.ask(make_ask(low=low, chatter=64), make_view(100), now=0.0)
 
     assert len(relay.stop(Stop(b"q" * 16))) == CHILDREN_MAX
 

@@ -52,9 +52,9 @@ class Node:
     def listed(self, *told):
         self.found.append(told)
 
-    def ask(self, question=None, query=b"q" * 16, share=1):
+    def ask(self, question=None, query=b"q" * 16, low=0):
         question = prefixed("") if question is None else question
-        ask = AskMany(query, share, question, HOME, 3, 1, 1, 9, 5_000, 0, RING, (), (), 0)
+        ask = AskMany(query, question, HOME, 3, 1, 1, 9, 5_000, 0, low, RING)
         return self.tables.answered(ask, self.relay.ask(ask, self.view, 0.0), 0.0)
 
     def answer(self, *arguments, **named_arguments):
@@ -201,7 +201,7 @@ def test_a_long_search_says_that_it_works_and_tells_when_it_has_found(small_step
     reply, *onward = node.ask()
     assert (reply.message.flags, reply.message.rows, len(onward)) == (WORKING, (), 3)
     assert node.tables.deadline() == 0.0
-    assert node.answer(share=1).flags == WORKING
+    assert node.answer(low=1).flags == WORKING
 
     (told,) = node.until_told()
 

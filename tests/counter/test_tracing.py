@@ -285,7 +285,6 @@ def test_first_asks_are_remembered_up_to_a_number():
     for number in range(FIRST_ASKS_MAX + 10):
         ask = Ask(
             number.to_bytes(16, "big"),
-            1,
             "k",
             ("127.0.0.1", 1),
             3,
@@ -293,6 +292,7 @@ def test_first_asks_are_remembered_up_to_a_number():
             1,
             3,
             99,
+            0,
             0,
             9,
             (),
@@ -328,7 +328,7 @@ def test_a_cut_nobody_reported_or_reported_by_a_stranger_is_told_as_far_as_it_is
 
 def test_repairs_of_one_member_are_kept_up_to_a_number():
     trace = Trace()
-    ask = Ask(b"q" * 16, 1, "k", ("127.0.0.1", 1), 3, 1, 1, 3, 99, 0, 9, (), (), 0)
+    ask = Ask(b"q" * 16, "k", ("127.0.0.1", 1), 3, 1, 1, 3, 99, 0, 0, 9, (), (), 0)
     for number in range(50):
         trace.repaired([Send(("127.0.0.1", 2), ask)], float(number))
 

@@ -45,7 +45,7 @@ def test_every_member_is_counted_once_and_the_answer_is_complete(chatter, visits
 def test_at_the_size_of_a_cell_the_origin_hears_everybody_by_itself():
     outcome = make_world(32).run()
 
-    assert outcome.by_kind == {"Ask": 31, "Reply": 31}
+    assert outcome.by_kind == {"Ask": 31, "ShortReply": 31}
 
 
 def test_one_above_the_size_of_a_cell_there_are_cells():

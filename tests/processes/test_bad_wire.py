@@ -346,7 +346,7 @@ def sealed(message: object) -> bytes:
 
 
 def make_ask(**changes: object) -> Ask:
-    fields = Ask(os.urandom(16), 1, "views", ("127.0.0.1", 9), 10, 1, 0, 3, 1_000, 0, 0, (), (), 0)
+    fields = Ask(os.urandom(16), "views", ("127.0.0.1", 9), 10, 1, 0, 3, 1_000, 0, 0, 0, (), (), 0)
     return replace(fields, **changes)
 
 

@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from counter.config import LAN, GossipConfig
-from counter.messages import UNTIL_ALL, Ask, Query, Reply, Stop
+from counter.messages import UNTIL_ALL, Ask, Query, Reply, ShortReply, Stop
 from counter.query import Heard, Hops, OwnQuery
 from counter.relay import Relay
 from tracker.members import Member, View, position
@@ -106,6 +106,8 @@ class Swarm:
             load(query)
             return
         message, sender = load
+        if isinstance(message, ShortReply):
+            message = message.whole(query.first_view)
         if isinstance(message, Reply):
             query.hear(message, sender.endpoint, now)
         elif isinstance(message, Ask) and member.name in self.relays:
@@ -118,7 +120,7 @@ class Swarm:
 
     def _send(self, effects, sender: Member, now: float) -> None:
         for effect in effects:
-            kind = type(effect.message).__name__
+            kind = type(effect.message).__name__.removeprefix("Short").removesuffix("Again")
             self.sent[kind] += 1
             member = self._by_endpoint[effect.to]
             if member.name in self.dead or (self.loss and self.rng.random() < self.loss):

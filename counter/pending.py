@@ -1,0 +1,36 @@
+"""Who has not answered a query yet, and what it has cost: what its origin keeps book of.
+
+The rule: only what the origin itself saw is counted here.
+"""
+
+from tracker.classes import dataclass
+from tracker.members import ALIVE, Member
+
+
+@dataclass(slots=True)
+class Pending:
+    """A member that has not answered: how often repair has asked it, or that it is not there."""
+
+    member: Member
+    asks: int = 0
+    is_refused: bool = False
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the query cost, as its origin can tell: an answer proves the ask before it."""
+
+    replies: int = 0
+    duplicates: int = 0
+    strangers: int = 0
+    unlisted: int = 0
+    unrepaired: int = 0
+    repairs: int = 0
+    undelivered: int = 0
+
+
+def why_silent(pending: Pending) -> str:
+    """Say why a member may not have answered."""
+    if pending.is_refused:
+        return "nobody listens at its address"
+    return "no answer" if pending.member.status == ALIVE else "no answer, and not alive"
