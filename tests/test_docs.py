@@ -277,6 +277,7 @@ WORDS = {
     "asked": "key, or question for many keys",
     "total": "whole number of any size",
     "endpoint": "[4 or 16 bytes, port]",
+    "place": "4 or 16 bytes of an IP address, 2 of the port",
     "name": "node name",
     "_host": "IP address, as text",
     "_pairs": "key, amount, key, amount, …",
