@@ -1,6 +1,6 @@
 """Run every benchmark: `python -m benchmarks`, or some of them by name; `--readme` keeps them.
 
-`limits` takes minutes and runs by name alone; `--brief` leaves its largest worlds out.
+`limits` and `stops` take minutes and run by name alone; `--brief` makes them shorter.
 
 The rule: a number stands beside the floor it has to reach, whether it reaches it or not, with
 the machine it was measured on and the command that repeats it.
@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.machine import Row, described
 
 ALL = ("gossip", "door", "membership", "startup")
-LIMITS = "limits"
+ALONE = ("limits", "stops")
 FLAGS = ("--readme", "--brief")
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- numbers -->", "<!-- /numbers -->"
@@ -22,14 +22,14 @@ BEGIN, END = "<!-- numbers -->", "<!-- /numbers -->"
 def main() -> None:
     """Run those named on the command line, or all."""
     names = [name for name in sys.argv[1:] if name not in FLAGS]
-    unknown = [name for name in names if name not in (*ALL, LIMITS)]
+    unknown = [name for name in names if name not in (*ALL, *ALONE)]
     if unknown:
-        raise SystemExit(f"no benchmark {unknown[0]}; there are {', '.join((*ALL, LIMITS))}")
+        raise SystemExit(f"no benchmark {unknown[0]}; there are {', '.join((*ALL, *ALONE))}")
     print(described())
     rows: list[Row] = []
     for name in names or ALL:
-        if name == LIMITS:
-            # It prints its own tables, which are not kept in the README.
+        if name in ALONE:
+            # They print their own tables, which are not kept in the README.
             import_module(f"benchmarks.{name}").measure(brief="--brief" in sys.argv[1:])
             continue
         for row in import_module(f"benchmarks.{name}").measure():

@@ -18,6 +18,7 @@ from counter.node import Node, NodeSettings
 from tracker.config import TrackerConfig
 from tracker.errors import ConfigError
 from tracker.machine import Emit, Endpoint
+from tracker.members import retain
 from tracker.server import Tracker, TrackerSettings
 from tracker.transport.base import DatagramHandler
 from tracker.transport.udp import UdpDatagrams
@@ -27,6 +28,7 @@ FILES_BESIDE = 512
 NODES_MAX = 20_000
 JOINING_MAX = 300
 LOOK_S = 0.02
+VIEWS_RETAINED = 64
 TRACKER = TrackerConfig(publish_gap_s=0.05)
 
 
@@ -89,6 +91,7 @@ class Cluster:
 
     async def __aenter__(self) -> "Cluster":
         raise_file_limit(self.count)
+        retain(VIEWS_RETAINED)
         try:
             await self._start()
         except BaseException:
@@ -196,6 +199,7 @@ class Cluster:
         return FaultyDatagrams(sock, handler, self._faults, self._dice)
 
     async def _stop(self) -> None:
+        retain(0)
         # The tracker first: it would tell all that are left of each that ends.
         if self._tracker is not None:
             await self._tracker.stop()

@@ -10,6 +10,7 @@ A view never forgets by omission. A member stops being expected only by a record
 """
 
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, lru_cache
 from typing import Any, Final
@@ -205,6 +206,15 @@ class View:
         fresh = self.news_in(news)
         if not fresh:
             return self
+        result = _shared(news, self._after(fresh))
+        if len(self._merges) >= MERGES_MAX:
+            self._merges.clear()
+        self._merges[id(news)] = (news, ref(result))
+        _retained.append(result)
+        return result
+
+    def _after(self, fresh: Sequence[Member]) -> "View":
+        """Return the view after news that this one does not know yet."""
         members = dict(self.members)
         for member in fresh:
             old = members.get(member.name)
@@ -214,14 +224,55 @@ class View:
         if "ring" in self.__dict__ and len(fresh) <= PATCHED_MAX:
             patches["ring"] = _patched(self.ring, self.positions, fresh, members)
         if "roll_bits" in self.__dict__:
-            difference = _difference(self.members, fresh, members)
-            patches["roll_bits"] = self.roll_bits ^ difference
-        result = View(_without_oldest_tombstones(members))
+            patches["roll_bits"] = self.roll_bits ^ _difference(self.members, fresh, members)
+        gone = self._gone + sum([member.status == GONE for member in fresh])
+        if gone > TOMBSTONES_MAX:
+            members = _without_oldest_tombstones(members)
+        else:
+            patches["_gone"] = gone
+        result = View(members)
         result.__dict__.update(patches)
-        if len(self._merges) >= MERGES_MAX:
-            self._merges.clear()
-        self._merges[id(news)] = (news, ref(result))
         return result
+
+    @cached_property
+    def _gone(self) -> int:
+        """How many tombstones there are at most: counted once, what came since is added."""
+        return sum([member.status == GONE for member in self])
+
+
+_retained = deque[View](maxlen=0)
+"""The latest views, which live though nobody holds them."""
+
+
+def retain(count: int) -> None:
+    """Let so many of the latest views live though nobody holds them; 0 at first.
+
+    For a process of many nodes: a long list comes in pages, and each node holds what came of the
+    first ones for a moment only. The next node shares that instead of making it anew.
+    """
+    global _retained
+    _retained = deque(_retained, maxlen=count)
+
+
+_LATEST: Final[dict[int, tuple[Sequence[Member], ReferenceType[View]]]] = {}
+"""The view that came of a piece of news last, by the identity of the news."""
+
+
+def _shared(news: Sequence[Member], result: View) -> View:
+    """Return the view that came of the same news before, if it is the same as this one.
+
+    Nodes of one process that joined at different times know the same out of different frames.
+    With the first frame that all of them hear their lists become one object, and what comes
+    next is merged once for all of them.
+    """
+    known = _LATEST.get(id(news))
+    view = known[1]() if known is not None else None
+    if view is not None and view.members == result.members:
+        return view
+    if len(_LATEST) >= MERGES_MAX:
+        _LATEST.clear()
+    _LATEST[id(news)] = (news, ref(result))
+    return result
 
 
 def folded(bits: int) -> int:

@@ -44,3 +44,14 @@ async def test_fifteen_hundred_real_nodes_in_one_process_answer_exactly():
     assert (answer.reason, answer.value, answer.answered) == ("complete", 70, 1_500)
     assert answer.hops == 4
     assert datagrams >= 2 * 1_499
+
+
+@pytest.mark.soak
+async def test_three_thousand_real_nodes_in_one_process_answer_exactly():
+    with rare_collections():
+        async with Cluster(3_000) as cluster:
+            for number in (1, 2, 3):
+                answer, datagrams = await asked(cluster)
+                assert (answer.reason, answer.value) == ("complete", 70 * number)
+                assert (answer.answered, answer.members) == (3_000, 3_000)
+                assert datagrams < 3_000 * 2.5

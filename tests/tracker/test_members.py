@@ -12,11 +12,13 @@ from tracker.members import (
     DEAD,
     GONE,
     MERGES_MAX,
+    NOBODY,
     STATUS_NAMES,
     SUSPECT,
     Member,
     View,
     position,
+    retain,
 )
 
 
@@ -120,6 +122,35 @@ def test_those_who_hear_the_same_frame_share_one_view():
     first, second = view.merged(news), view.merged(news)
 
     assert first is second
+
+
+def test_those_who_know_the_same_out_of_other_frames_share_one_view_after_the_next():
+    early = make_view(make_member("a")).merged([make_member("b")])
+    late = make_view(make_member("b"), make_member("a"))
+    fewer = make_view(make_member("a"))
+    news = [make_member("c")]
+
+    assert early is not late
+    assert early.merged(news) is late.merged(news)
+    assert fewer.merged(news) is not early.merged(news)
+    assert fewer.merged(news).get("b") is None
+
+
+def test_views_nobody_holds_are_shared_while_they_are_retained():
+    pages = [[make_member(f"m{page}")] for page in range(3)]
+
+    def heard():
+        view = NOBODY
+        for page in pages:
+            view = view.merged(page)
+        return view
+
+    retain(8)
+    try:
+        first = heard()
+        assert heard() is first
+    finally:
+        retain(0)
 
 
 def test_the_memory_of_merges_is_limited_and_holds_no_view_alive():
