@@ -1,6 +1,6 @@
 """How often a query stops by itself with a member missing that is up, for each mix of faults.
 
-    python -m benchmarks stops             200 seeds of each mix, 1000 nodes: about five minutes
+    python -m benchmarks stops             600 seeds of each mix, 1000 nodes: about ten minutes
     python -m benchmarks stops --brief     20 seeds
 
 The mixes are those for which the stop rule was chosen, independent loss beside members that are
@@ -20,7 +20,7 @@ from loadtest.goals import FALSE_STOPS_MAX
 from tracker.daemon import rare_collections
 
 NODES = 1_000
-SEEDS, SEEDS_BRIEF = 200, 20
+SEEDS, SEEDS_BRIEF = 600, 20
 MIXES = ((0.01, 0.0), (0.05, 0.0), (0.2, 0.0), (0.0, 0.1), (0.05, 0.1), (0.2, 0.3))
 HEAD = "  loss crashed |  false stops (most)  missing  first seed |  stop ms  messages  CPU s"
 
