@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
-from counter.messages import LATE_MAX, LEAF, REFUSED, Ack, Ask, Delegate
+from counter.messages import LATE_MAX, LEAF, REFUSED, TRACE, Ack, Ask, Delegate
 from counter.selection import Part, split
 from tracker.machine import Endpoint, Send
 from tracker.members import Member, View, folded, position
@@ -49,6 +49,7 @@ class Brief:
     roll: int
     """`View.roll_bits` of the origin."""
     deadline: float
+    flags: int = 0
 
     def budget_ms(self, now: float) -> int:
         """Return what is left of the query's life."""
@@ -162,7 +163,8 @@ class Delegation:
         return Send(head.endpoint, message)
 
     def _ask(self, part: Part, now: float) -> Ask:
-        brief, flags = self.brief, LEAF if part.is_leaf else 0
+        brief = self.brief
+        flags = brief.flags | LEAF if part.is_leaf else brief.flags
         return Ask(
             brief.query,
             brief.key,
@@ -172,7 +174,7 @@ class Delegation:
             brief.age + part.turn,
             brief.age_max,
             brief.budget_ms(now),
-            folded(brief.roll),
+            0 if brief.flags & TRACE else folded(brief.roll),
             part.low,
             part.high,
             part.skip[:-1],
@@ -197,6 +199,7 @@ class Delegation:
             part.high,
             part.skip,
             part.late,
+            brief.flags,
         )
 
     def acknowledged(

@@ -335,7 +335,9 @@ class Gossip:
         if reply is None:
             return self._out_of_place(sender, traced)
         self.asker.trace(traced, reply)
-        return self._reply(sender, reply, now)
+        if traced.is_told:
+            return []
+        return [*self.heads.traced(traced, reply), *self._reply(sender, reply, now)]
 
     def _delegate(self, sender: Any, ask: Delegate, now: float) -> list[Effect]:
         if self.asker.is_own(ask.query):

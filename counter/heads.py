@@ -17,12 +17,14 @@ from random import Random
 from typing import Final
 
 from counter.cells import Cell
-from counter.config import GossipConfig
+from counter.config import AGE_MAX, GossipConfig
 from counter.delegation import DIRECT_PART, Arc, Brief, Delegation
 from counter.messages import (
     DECREASED,
+    GOSSIP,
     LEAF,
     REFUSED,
+    TRACE,
     UNTIL_ALL,
     Ack,
     Ask,
@@ -32,6 +34,7 @@ from counter.messages import (
     Reply,
     ShortReply,
     Stop,
+    Traced,
 )
 from counter.query import Heard, Hops
 from counter.relay import Relay
@@ -99,7 +102,7 @@ class Heads:
         member = self.member
         cell = Cell(
             ask.query,
-            Query(0, ask.key, ask.chatter, ask.visits, 0, ask.budget_ms, UNTIL_ALL, 0, 0, False),
+            _request(ask),
             member.endpoint,
             self._position,
             view,
@@ -121,6 +124,9 @@ class Heads:
             member.name, member.store[:8], member.epoch, value, 0, 0.0, bool(flags & DECREASED)
         )
         effects: list[Effect] = [Send(sender, ack)]
+        if ask.flags & TRACE:
+            reply = self._relay.answer(ask, 0, sight, (), view)
+            effects.append(Send(ask.home, _traced(reply, sender, ask.age, is_told=True)))
         if sender != ask.home:
             effects.append(Send(ask.home, ack))
         effects += cell.start(own)
@@ -135,8 +141,11 @@ class Heads:
         skip = ask.skip if self._position in ask.skip else (*ask.skip, self._position)
         is_cut = ask.age >= ask.age_max
         cut = (ask.low, ask.high - 1, *skip) if is_cut else ()
-        reply = self._relay.answer(ask, folded(ask.roll), sight, cut, view)
-        effects: list[Effect] = [Send(sender, ack), Send(ask.home, reply)]
+        is_traced = ask.flags & TRACE
+        roll = 0 if is_traced else folded(ask.roll)
+        reply = self._relay.answer(ask, roll, sight, cut, view)
+        told = _traced(reply, sender, ask.age) if is_traced else reply
+        effects: list[Effect] = [Send(sender, ack), Send(ask.home, told)]
         if is_cut:
             return effects
         brief = Brief(
@@ -149,6 +158,7 @@ class Heads:
             ask.age_max,
             ask.roll,
             now + ask.budget_ms / 1000,
+            ask.flags,
         )
         begin, end = view.span(ask.low, ask.high)
         delegation = Delegation(
@@ -170,6 +180,15 @@ class Heads:
         for cell in cells:
             if cell.ask.low <= reply.position < cell.ask.high:
                 return list[Effect](cell.take(reply, sender, now))
+        return []
+
+    def traced(self, traced: Traced, reply: Reply) -> list[Effect]:
+        """Tell the origin how a query came to a member of a cell of this node."""
+        cells = self.collected.get(reply.query, ())
+        for cell in [c for c in cells if c.ask.low <= reply.position < c.ask.high]:
+            age = min(AGE_MAX, traced.age + cell.ask.age)
+            told = Traced(traced.asked_by, age, traced.reply, True)
+            return [Send(cell.origin, told)]
         return []
 
     def whole(self, short: ShortReply) -> Reply | None:
@@ -271,6 +290,21 @@ class Heads:
     def _pause_s(self) -> float:
         """Return how long an acknowledgement is waited for: three hops, as measured."""
         return self._hops.patience_s(self.config.repair_floor_s)
+
+
+def _request(ask: Delegate) -> Query:
+    """Return what a cell asks for."""
+    is_traced = bool(ask.flags & TRACE)
+    budget_ms, visits = ask.budget_ms, ask.visits
+    return Query(
+        0, ask.key, ask.chatter, visits, 0, budget_ms, UNTIL_ALL, 0, 0, False, trace=is_traced
+    )
+
+
+def _traced(
+    reply: Reply | ShortReply, sender: Endpoint, age: int, *, is_told: bool = False
+) -> Traced:
+    return Traced(sender, age, GOSSIP.encode(reply), is_told)
 
 
 def _refusal(ask: Delegate) -> Ack:

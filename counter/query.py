@@ -23,6 +23,7 @@ from counter.messages import (
     DECREASED,
     LEAF,
     RING,
+    TRACE,
     UNTIL_SHARE,
     UNTIL_STABLE,
     Ask,
@@ -182,18 +183,22 @@ class OwnQuery:
             age,
             self.age_max,
             self._left_ms(now),
-            self.first_view.roll,
+            self._roll(),
             low,
             high,
             skip,
             late,
-            flags,
+            flags | TRACE if self.request.trace else flags,
         )
 
     def _ask_again(self, now: float) -> Ask:
         """Return an ask for one member alone."""
-        left_ms, roll = self._left_ms(now), self.first_view.roll
-        return AskAgain.made(self.id, self.request.key, self.home, left_ms, roll)
+        left_ms, flags = self._left_ms(now), LEAF | TRACE if self.request.trace else LEAF
+        return AskAgain.made(self.id, self.request.key, self.home, left_ms, self._roll(), flags)
+
+    def _roll(self) -> int:
+        """Return the roll that short replies refer to; traced replies name who answers."""
+        return 0 if self.request.trace else self.first_view.roll
 
     def _left_ms(self, now: float) -> int:
         return max(1, int((self.deadline - now) * 1000))

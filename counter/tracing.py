@@ -8,7 +8,6 @@ costs nobody anything.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 from counter.messages import (
     ANSWERED,
@@ -77,15 +76,13 @@ class Trace:
     cuts: list[tuple[int, int, int]] = field(default_factory=list)
 
     def begun(self, asks: list[Send], after_s: float = 0.0) -> None:
-        """Note asks that hand out arcs; they carry the flag from now on."""
+        """Note asks that hand out arcs."""
         for send in asks:
-            _mark(send.message)
             self.asked.setdefault(send.to, after_s)  # type: ignore[arg-type]
 
     def repaired(self, asks: list[Send], after_s: float) -> None:
-        """Note repair asks; they carry the flag from now on."""
+        """Note repair asks."""
         for send in asks:
-            _mark(send.message)
             times = self.repairs.setdefault(send.to, [])  # type: ignore[arg-type]
             if len(times) < REPAIRS_SHOWN_MAX:
                 times.append(after_s)
@@ -140,9 +137,3 @@ class Trace:
             return own_name
         at = query.view.at(who)
         return at.name if at is not None else f"?{who:016x}"
-
-
-def _mark(ask: Any) -> None:
-    """Let an ask carry the flag, and want replies that name who answers."""
-    ask.flags |= TRACE
-    ask.roll = 0

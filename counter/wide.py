@@ -31,6 +31,7 @@ from counter.messages import (
     DONE,
     REFUSED,
     RING,
+    TRACE,
     Ack,
     Back,
     Batch,
@@ -89,6 +90,7 @@ class WideQuery(OwnQuery):
             self.age_max,
             self.first_view.roll_bits,
             self.deadline,
+            TRACE if self.request.trace else 0,
         )
         self.delegation = Delegation(
             brief,
@@ -431,6 +433,7 @@ class WideQuery(OwnQuery):
             arc.high,
             arc.skip,
             arc.late,
+            brief.flags,
         )
 
     def _silence_is_proof(self, now: float) -> bool:

@@ -91,7 +91,9 @@ class Delegate:
     high: int
     skip: tuple[int, ...]
     late: tuple[int, ...]
+    flags: int = 0
     TAG: ClassVar[int] = 7
+    FIELDS_MIN: ClassVar[int] = 14
     WIRE: ClassVar[Schema] = (
         wire.id16,
         _u32,
@@ -107,6 +109,7 @@ class Delegate:
         _u64,
         wire.listing(_u64, SKIP_MAX),
         wire.listing(_u64, LATE_MAX),
+        wire.u8,
     )
 
     def to_wire(self) -> tuple[Any, ...]:
@@ -126,6 +129,7 @@ class Delegate:
             swapped(self.high),
             self.skip,
             self.late,
+            *((self.flags,) if self.flags else ()),
         )
 
     @classmethod

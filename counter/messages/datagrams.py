@@ -364,15 +364,24 @@ class Traced:
     """A reply to an ask that carried TRACE, and how the query first came to whoever answers.
 
     `asked_by` sent the first datagram of the query that reached it, at the hop `age`. The reply
-    is the body of a `Reply`.
+    is the body of a `Reply`. With `is_told` it is no answer: the head of a cell tells the origin
+    how the query came to a member whose answer it collects.
     """
 
     asked_by: Endpoint
     age: int
     reply: bytes
+    is_told: bool = False
     TAG: ClassVar[int] = 8
-    WIRE: ClassVar[Schema] = (wire.endpoint, wire.integer(0, AGE_MAX), wire.blob(1, 1_024))
+    FIELDS_MIN: ClassVar[int] = 3
+    WIRE: ClassVar[Schema] = (
+        wire.endpoint,
+        wire.integer(0, AGE_MAX),
+        wire.blob(1, 1_024),
+        wire.flag,
+    )
 
     def to_wire(self) -> tuple[Any, ...]:
         """Return the fields as they travel."""
-        return wire.wire_endpoint(self.asked_by), self.age, self.reply
+        fields = (wire.wire_endpoint(self.asked_by), self.age, self.reply)
+        return (*fields, True) if self.is_told else fields

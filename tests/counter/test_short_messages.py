@@ -37,7 +37,6 @@ from counter.messages import (
 from counter.query import Heard, Hops, OwnQuery
 from counter.relay import Relay
 from counter.selection import rounded
-from counter.tracing import Trace
 from tracker.errors import FrameError
 from tracker.members import Member, View, folded, position
 from tracker.wire import DATAGRAM_BYTES_MAX
@@ -67,9 +66,9 @@ def make_ask(**changes):
     return replace(Ask(QUERY, "k", HOME, 3, 1, 1, 9, 5_000, VIEW.roll, 0, RING), **changes)
 
 
-def make_query(view=VIEW):
+def make_query(view=VIEW, *, trace=False):
     own = MEMBERS[0]
-    request = Query(1, "k", 0, 0, 0, 2_000, UNTIL_ALL, 0, 0, False)
+    request = Query(1, "k", 0, 0, 0, 2_000, UNTIL_ALL, 0, 0, False, trace=trace)
     parts = (request, own.endpoint, position(own.name), view, 0.0)
     query = OwnQuery(QUERY, *parts, LAN, Hops(0.010, 0.0025), Random(1))
     query.start(Heard(own.name, own.store[:8], 1, 0, 0, 0.0, False))
@@ -179,14 +178,12 @@ def test_an_ask_that_came_again_is_answered_to_its_sender_alone():
 
 
 def test_a_traced_query_asks_again_with_its_flag_and_wants_whole_replies():
-    query = make_query()
-    asks = query.wave(query.next_wave)
-    trace = Trace()
+    query = make_query(trace=True)
 
-    trace.repaired(asks, 0.1)
-    ask = GOSSIP.decode(GOSSIP.encode(asks[0].message))
+    [ask, *_] = [send.message for send in query.wave(query.next_wave)]
 
     assert (ask.flags, ask.roll) == (LEAF | TRACE, 0)
+    assert GOSSIP.decode(GOSSIP.encode(ask)).flags == LEAF | TRACE
 
 
 # -- short replies ----------------------------------------------------------------------------

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from counter.config import LAN
-from loadtest.bare import NODES_MAX, BareConfig, BareWorld
+from counter.messages import UNTIL_ALL, Query, Trail
+from loadtest.bare import KEY, NODES_MAX, BareConfig, BareWorld
 from tracker.errors import ConfigError
 
 SMALL = replace(LAN, cell_members_max=32, direct_max=8)
@@ -284,3 +285,23 @@ def test_a_world_of_one_answers_for_itself():
 
     assert (outcome.answer.value, outcome.messages) == (0, 0)
     assert outcome.t100_s == 0.0
+
+
+@pytest.mark.parametrize("chatter", [0, 4])
+def test_a_traced_query_shows_the_way_inside_cells_too(chatter, monkeypatch):
+    rows = []
+    world = make_world(300)
+    monkeypatch.setattr(
+        BareWorld, "_tell", lambda _, told: rows.extend(told.rows if type(told) is Trail else ())
+    )
+    query = Query(1, KEY, chatter, 0, 0, 20_000, UNTIL_ALL, 0, 0, False, trace=True)
+
+    world._carry_out(0, world.node(0).ask(query, 0.0))
+    world.drain(5.0)
+
+    asked_by = {name: parent for name, _, parent, *_ in rows}
+    ages = {row[0]: row[3] for row in rows}
+    assert len(asked_by) == 300
+    # The way of the very last may be told by a datagram that the last batch has overtaken.
+    assert len([name for name, parent in asked_by.items() if not parent]) < 10
+    assert all(ages[name] == ages[parent] + 1 for name, parent in asked_by.items() if parent)
