@@ -244,14 +244,14 @@ _retained = deque[View](maxlen=0)
 """The latest views, which live though nobody holds them."""
 
 
-def retain(count: int) -> None:
-    """Let so many of the latest views live though nobody holds them; 0 at first.
+def retain(views_max: int) -> None:
+    """Let `views_max` of the latest views live though nobody holds them; 0 at first.
 
     For a process of many nodes: a long list comes in pages, and each node holds what came of the
     first ones for a moment only. The next node shares that instead of making it anew.
     """
     global _retained
-    _retained = deque(_retained, maxlen=count)
+    _retained = deque(_retained, maxlen=views_max)
 
 
 _LATEST: Final[dict[int, tuple[Sequence[Member], ReferenceType[View]]]] = {}
