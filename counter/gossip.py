@@ -5,7 +5,7 @@ What comes in, and which part takes it::
     Ask, AskMany, Stop             `relay`       a query of another node passes through
     Reply, ReplyMany, Traced       `asker`       an answer to a query of this node
     Delegate, Ack, Batch, Back     `heads`, `asker`  the same, above the size of a cell
-    Increment                      `ledger`      counts, once, when it is safe
+    Increment, EndSession          `ledger`      counts, once, when it is safe
     Query, Cancel                  `asker`       a client asks the cluster
     ListQueries, TellStory, …      `asker`       a client asks about queries
     Get, Recall, Roster            here          a client asks this node
@@ -159,7 +159,6 @@ class Gossip:
             ListQueries: self.asker.stories.list_to,
             TellStory: self.asker.stories.tell_to,
             KillQuery: self.asker.kill,
-            Get: lambda link, get, now: self.ledger.get(link, get),
             Recall: self._recall,
             Roster: lambda link, roster, now: self.membership.roster(link, roster),
             Heartbeat: self._membership,
@@ -170,6 +169,7 @@ class Gossip:
             Introduce: self._introduce,
             Introduced: lambda sender, message, now: self.embargo.introduced(message, now),
             Refused: self._membership,
+            **self.ledger.handlers(),
         }
 
     # -- recovery -----------------------------------------------------------------------------
@@ -481,6 +481,7 @@ class Gossip:
 
     def _count_activity(self, now: float) -> None:
         self.asker.stories.forget(now)
+        self.ledger.sessions.grow_older(now)
         self.membership.activity = self._activity.look(self.ledger.operations, now)
 
     def _leave(self, now: float) -> list[Effect]:

@@ -13,12 +13,21 @@ it is on disk, unless the client asked for an acknowledgement from memory.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from counter.config import NodeConfig
 from counter.crdt import Counters, Row, Share
-from counter.messages import ACK_DISK, ACK_MEMORY, Counted, Get, Increment, Value
+from counter.messages import (
+    ACK_DISK,
+    ACK_MEMORY,
+    Counted,
+    EndSession,
+    Get,
+    Increment,
+    SessionEnded,
+    Value,
+)
 from counter.sessions import Known, Sessions
 from tracker import wire
 from tracker.classes import dataclass
@@ -45,7 +54,9 @@ class Ledger:
     def __init__(self, config: NodeConfig, counters: Counters, *, durable: bool) -> None:
         self.config = config
         self.counters = counters
-        self.sessions = Sessions(config.sessions_max, config.operations_max)
+        self.sessions = Sessions(
+            config.sessions_max, config.operations_max, config.session_age_s_max
+        )
         self.durable = durable
         self.token = 0
         self.operations = 0
@@ -65,6 +76,13 @@ class Ledger:
         # can promise any more that it is on disk.
         self._has_gap = False
         self._reserved = 0
+
+    def handlers(self) -> dict[type, Callable[[Any, Any, float], list[Effect]]]:
+        """Return what it takes from clients without its owner's help."""
+        return {
+            Get: lambda link, get, now: self.get(link, get),
+            EndSession: lambda link, message, now: self.end_session(link, message),
+        }
 
     @property
     def holds_counts(self) -> bool:
@@ -175,6 +193,18 @@ class Ledger:
             for key in pairs[::2]
         )
 
+    def end_session(self, link: Link, message: EndSession) -> list[Effect]:
+        """Forget the operations of a client that asks nothing about them any more.
+
+        Its word goes the way of an increment, so that a restart does not bring them back.
+        """
+        was_known = self.sessions.end(message.session)
+        reply = Send(link, SessionEnded(message.request, was_known))
+        if not (was_known and self.durable):
+            return [reply]
+        self.token += 1
+        return [Persist(self.token, "counts", wire.packed((message.session, 0, ()))), reply]
+
     def get(self, link: Link, get: Get) -> list[Effect]:
         """Tell what this node holds of a key."""
         self.operations += 1
@@ -240,7 +270,11 @@ class Ledger:
         if kind == "counts":
             session, sequence, pairs = values
             pairs = tuple(pairs)
-            if self.sessions.look_up(session, sequence, pairs) is Known.NEW:
+            if not pairs:
+                self.sessions.end(session)
+            elif self.sessions.look_up(session, sequence, pairs) not in (Known.SAME, Known.OTHER):
+                # It counted, or it would not be in the log; even if it is too old to tell here,
+                # where other sessions may have been dropped than in the life that wrote it.
                 self.sessions.remember(session, sequence, pairs)
                 _add(self.counters.own, pairs)
         elif values[0] == "share":
@@ -250,6 +284,8 @@ class Ledger:
             for session, sequence, content in values[1]:
                 kept = tuple(content) if type(content) is list else content
                 self.sessions.restore(session, sequence, kept)
+        elif values[0] == "forgotten":
+            self.sessions.forgotten.restore(values[1])
 
     def resume(self, token: int, epoch: int) -> None:
         """Begin to count in a new boot epoch, after everything was restored."""
@@ -271,6 +307,9 @@ class Ledger:
                 yield wire.packed(["share", store, share.epoch, page])
         for page in _pages(self.sessions.rows()):
             yield wire.packed(["sessions", page])
+        # Behind the sessions: none of them is one of the forgotten.
+        for forgotten in self.sessions.forgotten.rows():
+            yield wire.packed(["forgotten", forgotten])
 
     def _rows_with_waiting(self) -> Iterator[Row]:
         own, waiting = self.counters.own, Share(0)
