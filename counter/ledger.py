@@ -61,6 +61,8 @@ class Ledger:
         self.token = 0
         self.operations = 0
         self.is_leaving = False
+        # The store that wrote the snapshot: what that counted is this one's own by now.
+        self.founder = counters.store
         # Whether the owner keeps replies back: then each has to pass through its hands.
         self.is_held = False
         self._waiting: deque[_Waiting] = deque()
@@ -277,9 +279,12 @@ class Ledger:
                 # where other sessions may have been dropped than in the life that wrote it.
                 self.sessions.remember(session, sequence, pairs)
                 _add(self.counters.own, pairs)
+        elif values[0] == "owner":
+            self.founder = values[1]
         elif values[0] == "share":
             _, store, epoch, rows = values
-            self.counters.merge(store, epoch, rows)
+            own = self.counters.store
+            self.counters.merge(own if store == self.founder else store, epoch, rows)
         elif values[0] == "sessions":
             for session, sequence, content in values[1]:
                 kept = tuple(content) if type(content) is list else content
@@ -298,6 +303,7 @@ class Ledger:
         What waits for the disk is counted in: a store writes a snapshot only after every
         record before it was written, and gives it up when one of them failed.
         """
+        yield wire.packed(["owner", self.counters.store])
         for store, share in [
             (self.counters.store, self.counters.own),
             *self.counters.others.items(),

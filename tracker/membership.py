@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any, Final
 
-from tracker.admission import FATAL_CODES, IN_USE_TRIES_MAX
+from tracker.admission import FATAL_CODES, IN_USE_TRIES_MAX, OLD_BACKUP, is_overtaken
 from tracker.announcement import Announcement
 from tracker.classes import replace
 from tracker.config import shown_endpoint
@@ -79,6 +79,8 @@ class Membership:
         self.member = member
         self.view = view
         self.activity = 0
+        # The boots of the lives before this one, and the store that this one grew out of.
+        self.lineage, self.parent = b"", b""
         self.stale_s = SILENT_INTERVALS * interval_s
         self.refusals: list[Refusal] = []
         self.is_departed = False
@@ -286,7 +288,7 @@ class Membership:
         tracker.is_down = tracker.is_caught_up = False
         tracker.quiet_since = now
         self._by_link[link] = tracker
-        return [Send(link, Register(self.member))]
+        return [Send(link, Register(self.member, self.lineage, self.parent))]
 
     def _wait(self, tracker: Contact, reason: str, now: float) -> list[Effect]:
         """Note that a tracker is lost, and try it again after a pause."""
@@ -420,6 +422,8 @@ class Membership:
         own, told = self.member, self.view.get(self.member.name)
         if told is None or (told.store, told.epoch) != (own.store, own.epoch):
             return []
+        if is_overtaken(own, told, self.lineage):
+            return []
         incarnation = max(own.incarnation, told.incarnation)
         if told.status != ALIVE and told.incarnation >= own.incarnation:
             incarnation = min(told.incarnation + 1, COUNT_MAX)
@@ -428,15 +432,24 @@ class Membership:
         return self._beats(now) if is_denied else []
 
     def _name_lost(self) -> list[Effect]:
-        """Say, once for each, that a later record gives this node's name to somebody else."""
+        """Say, once for each, that a later record gives this node's name to somebody else.
+
+        A later life of this very store, that ended, says that this one is an old backup.
+        """
         own, told = self.member, self.view.get(self.member.name)
-        if told is None or (told.store, told.epoch) == (own.store, own.epoch):
+        if told is None or self._lost_to == (told.store, told.epoch):
             return []
-        if not told.overrides(own) or self._lost_to == (told.store, told.epoch):
+        is_same = told.store == own.store
+        is_old = is_same and is_overtaken(own, told, self.lineage)
+        if (is_same and told.epoch == own.epoch and not is_old) or not told.overrides(own):
             return []
         self._lost_to = told.store, told.epoch
-        details = {"name": told.name, "address": shown_endpoint(told.endpoint)}
-        return [Emit("name-lost", details)]
+        address = shown_endpoint(told.endpoint)
+        if not is_old or told.status == ALIVE:
+            return [Emit("name-lost", {"name": told.name, "address": address})]
+        text = f"another start {told.epoch} of its store is known, at {address}"
+        details = {"code": OLD_BACKUP, "text": text, "tracker": "", "final": True}
+        return [Emit("registration-refused", details)]
 
     def _refused(self, tracker: Contact, message: Refused, now: float) -> list[Effect]:
         if message.request != NO_REQUEST or tracker.link is None or self._is_departing:

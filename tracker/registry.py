@@ -204,7 +204,7 @@ class Registry:
         if link in self._links:
             return _unexpected(link, message)
         verdict = judge(
-            message.member,
+            message,
             self.table,
             lambda name: self._seen(name, now),
             self._config.members_max,
