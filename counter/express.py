@@ -91,7 +91,7 @@ def asks(
     """Return the way into this relay: what a datagram's body leads to, None for most kinds.
 
     Taken is the first ask of a query of somebody else that is well formed, names an ASCII key,
-    and has nobody late in its arc.
+    and has nobody late in its arc; and not before it is known that this is no old backup.
     """
     own, known = counters.own, relay.seen
     tag, me, store, epoch = Reply.TAG, relay.position, relay.store, relay.epoch
@@ -121,6 +121,7 @@ def asks(
             or late
             or (skip and not _are_positions(skip))
             or query in known
+            or membership.is_doubted
             or is_own(query)
         ):
             return None

@@ -289,7 +289,7 @@ class Gossip:
     # -- peers --------------------------------------------------------------------------------
 
     def _ask(self, sender: Any, ask: Ask, now: float) -> list[Effect]:
-        if self.asker.is_own(ask.query):
+        if self.membership.is_doubted or self.asker.is_own(ask.query):
             return []
         effects = self.relay.ask(ask, self.membership.view, now)
         return self._first_asks.traced(ask, sender, effects) if ask.flags & TRACE else effects
@@ -332,7 +332,7 @@ class Gossip:
         return self._reply(sender, reply, now)
 
     def _delegate(self, sender: Any, ask: Delegate, now: float) -> list[Effect]:
-        if self.asker.is_own(ask.query):
+        if self.membership.is_doubted or self.asker.is_own(ask.query):
             return []
         return self.heads.delegate(sender, ask, self.membership.view, now)
 

@@ -198,7 +198,8 @@ def _clone(newcomer: Member, old: Member, seen: Seen, code: str = "clone") -> Re
 def _overtaken(newcomer: Member, old: Member, seen: Seen) -> Refusal:
     """Refuse an old backup; as a clone, while the one that overtook it lives."""
     if old.status == ALIVE:
-        return _clone(newcomer, old, seen, "in-use" if seen.beat_s is None else "clone")
+        # It may overtake the news of that one's end as well: some tries will show.
+        return _clone(newcomer, old, seen, "in-use")
     known = f'as "{old.name}" at {shown_endpoint(old.endpoint)}'
     if old.status == GONE and old.note.startswith("handed over to "):
         text = (

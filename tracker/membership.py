@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any, Final
 
-from tracker.admission import FATAL_CODES, IN_USE_TRIES_MAX, OLD_BACKUP, is_overtaken
+from tracker.admission import FATAL_CODES, IN_USE_TRIES_MAX
 from tracker.announcement import Announcement
 from tracker.classes import replace
 from tracker.config import shown_endpoint
@@ -31,7 +31,7 @@ from tracker.machine import (
     Send,
     Unreachable,
 )
-from tracker.members import ALIVE, Member, View
+from tracker.members import Member, View
 from tracker.messages import (
     NO_REQUEST,
     Announced,
@@ -48,7 +48,7 @@ from tracker.messages import (
 )
 from tracker.pages import PAGE_MEMBERS_MIN, pages_of, roster_of
 from tracker.pulse import beat_body, heartbeat_body
-from tracker.table import COUNT_MAX
+from tracker.reputation import denied, is_of_this_start, loss_in
 from tracker.text import printable
 
 SILENT_INTERVALS: Final = 3
@@ -81,6 +81,8 @@ class Membership:
         self.activity = 0
         # The boots of the lives before this one, and the store that this one grew out of.
         self.lineage, self.parent = b"", b""
+        # Whether this may be an old backup: a tracker is yet to take it in, or refuses to.
+        self.is_doubted = False
         self.stale_s = SILENT_INTERVALS * interval_s
         self.refusals: list[Refusal] = []
         self.is_departed = False
@@ -179,6 +181,7 @@ class Membership:
     def start(self, now: float) -> list[Effect]:
         """Begin: open a stream to every tracker."""
         self._started_at = now
+        self.is_doubted = bool(self._trackers)
         return [_open(tracker, now) for tracker in self._trackers]
 
     def receive(self, link: Link, message: Any, now: float) -> list[Effect]:
@@ -299,6 +302,7 @@ class Membership:
             effects.append(Emit("tracker-lost", details))
         self._unlink(tracker)
         tracker.state = WAITING
+        self.is_doubted = self.is_doubted and any(t.is_deciding for t in self._trackers)
         tracker.is_down = True
         tracker.tries += 1
         longest_s = min(
@@ -332,6 +336,7 @@ class Membership:
         if tracker.state != JOINING:
             return []
         tracker.state = JOINED
+        self.is_doubted = False
         tracker.tries = 0
         tracker.in_use_tries = 0
         tracker.refusal = ""
@@ -419,37 +424,23 @@ class Membership:
 
     def _denials(self, now: float) -> list[Effect]:
         """Compare the view's record of this node with the truth; deny what is wrong in it."""
-        own, told = self.member, self.view.get(self.member.name)
-        if told is None or (told.store, told.epoch) != (own.store, own.epoch):
+        told = self.view.get(self.member.name)
+        if told is None or not is_of_this_start(self.member, told, self.lineage):
             return []
-        if is_overtaken(own, told, self.lineage):
-            return []
-        incarnation = max(own.incarnation, told.incarnation)
-        if told.status != ALIVE and told.incarnation >= own.incarnation:
-            incarnation = min(told.incarnation + 1, COUNT_MAX)
-        self.member = replace(own, reign=max(own.reign, told.reign), incarnation=incarnation)
-        is_denied = incarnation > max(own.incarnation, told.incarnation)
+        self.member, is_denied = denied(self.member, told)
         return self._beats(now) if is_denied else []
 
     def _name_lost(self) -> list[Effect]:
-        """Say, once for each, that a later record gives this node's name to somebody else.
-
-        A later life of this very store, that ended, says that this one is an old backup.
-        """
-        own, told = self.member, self.view.get(self.member.name)
+        """Say, once for each, that a later record gives this node's name to somebody else."""
+        told = self.view.get(self.member.name)
         if told is None or self._lost_to == (told.store, told.epoch):
             return []
-        is_same = told.store == own.store
-        is_old = is_same and is_overtaken(own, told, self.lineage)
-        if (is_same and told.epoch == own.epoch and not is_old) or not told.overrides(own):
+        loss = loss_in(self.member, told, self.lineage)
+        if loss is None:
             return []
         self._lost_to = told.store, told.epoch
-        address = shown_endpoint(told.endpoint)
-        if not is_old or told.status == ALIVE:
-            return [Emit("name-lost", {"name": told.name, "address": address})]
-        text = f"another start {told.epoch} of its store is known, at {address}"
-        details = {"code": OLD_BACKUP, "text": text, "tracker": "", "final": True}
-        return [Emit("registration-refused", details)]
+        self.is_doubted = self.is_doubted or loss.event != "name-lost"
+        return [loss]
 
     def _refused(self, tracker: Contact, message: Refused, now: float) -> list[Effect]:
         if message.request != NO_REQUEST or tracker.link is None or self._is_departing:

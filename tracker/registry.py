@@ -111,6 +111,8 @@ class Registry:
         self._taught: deque[bytes] = deque(maxlen=TAUGHT_MAX)
         self._publication = Publication(self.table, config.publish_gap_s)
         self._heartbeat_at = 0.0
+        # What was due before the start, or the last tick, was not missed by sleeping.
+        self._listened_at = 0.0
         self._save_wanted = False
         self._save_in_flight = False
         self._save_at = float("-inf")
@@ -123,6 +125,7 @@ class Registry:
 
     def start(self, now: float) -> list[Effect]:
         """Begin with the saved members, each watched from now on."""
+        self._listened_at = now
         self._heartbeat_at = now + self._config.interval_s
         for member in self._saved:
             self._take(member, now)
@@ -174,7 +177,8 @@ class Registry:
 
     def tick(self, now: float) -> list[Effect]:
         """Say who has fallen silent, send the heartbeat, publish and save what is due."""
-        late_s = now - self.deadline()
+        late_s = now - max(self.deadline(), self._listened_at)
+        self._listened_at = now
         if late_s > (self._config.suspect_after_s - self._config.interval_s) / 2:
             # The tracker itself was stopped: the beats it missed may lie in its sockets, and
             # those that answer its heartbeat come as late as that went out.

@@ -63,7 +63,9 @@ class Stage:
             seed,
             scenario.network.network,
             datagram_codec=GOSSIP,
-            disk=DiskConfig(durable=scenario.durable, survival=UNSYNCED_SURVIVES),
+            disk=DiskConfig(
+                fsync_s=scenario.fsync_s, durable=scenario.durable, survival=UNSYNCED_SURVIVES
+            ),
             trace=trace,
         )
         self.processes: dict[str, Process] = {}

@@ -127,17 +127,17 @@ def test_a_second_start_of_one_number_is_an_old_backup(status):
     assert registry.table.get("n1").status == status
 
 
-def test_a_backup_of_a_store_that_runs_is_a_clone_and_both_addresses_are_named():
+def test_a_backup_of_a_store_that_runs_is_not_let_in_and_both_addresses_are_named():
     registry = known(status=ALIVE)
 
     answer, _ = register(registry, 2, make_member(epoch=6, boot_of="other", port=7999))
 
-    assert answer.code == "clone"
+    assert answer.code == "in-use"
     assert "10.0.0.11:7999" in answer.text
     assert "10.0.0.11:7401" in answer.text
 
 
-def test_a_backup_of_a_store_that_only_was_said_to_run_may_try_again():
+def test_a_backup_of_a_store_that_only_is_said_to_run_may_try_again():
     registry = make_registry()
     registry.table.put(make_member(epoch=6, boot_of="six"), 0.0)
 
