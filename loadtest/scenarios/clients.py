@@ -41,17 +41,25 @@ class Books:
         self.ledger = Ledger()
         self.writes = writes
         self.held: dict[tuple[str, bytes], dict[str, int]] = {}
+        self._gone: set[tuple[str, bytes]] = set()
 
     def counted(self, name: str, store: bytes, key: str, amount: int) -> None:
         """Note an acknowledged increment, and who holds it."""
         self.ledger.acked(key, amount)
         self.writes.acked += 1
+        if (name, store) in self._gone:
+            # The word of a store that is lost by now: it was still under way.
+            self.ledger.given_up(key, amount)
+            return
         held = self.held.setdefault((name, store), {})
         held[key] = held.get(key, 0) + amount
 
     def lost(self, name: str, store: bytes | None = None) -> None:
         """Note that a store, or all that went by a name, may be gone with its counts."""
+        if store is not None:
+            self._gone.add((name, store))
         for place in [p for p in self.held if p[0] == name and store in (None, p[1])]:
+            self._gone.add(place)
             for key, amount in self.held.pop(place).items():
                 self.ledger.given_up(key, amount)
 
@@ -78,6 +86,7 @@ class Writer:
         self._pair: workload.Amount = ("", 0)
         self._sent_at = 0.0
         self._link: ClientLink | None = None
+        self._store = b""
         self._next()
 
     def _next(self) -> None:
@@ -105,6 +114,7 @@ class Writer:
             link = self._link = self._stage.world.connect(self._stage.endpoint(self.node))
             link.on_message = self._take
             link.on_closed = self._closed
+            self._store = self._stage.processes[self.node].store
         link.send(Increment(self._session, self._sequence, self._pair, ACK_DEFAULT))
 
     def _closed(self, reason: str) -> None:
@@ -117,8 +127,7 @@ class Writer:
         if not self.waits:
             return
         if type(message) is Counted and message.sequence == self._sequence:
-            store = self._stage.processes[self.node].store
-            self._books.counted(self.node, store, *self._pair)
+            self._books.counted(self.node, self._store, *self._pair)
             self._books.writes.latency_us.record(1_000_000 * (now - self._sent_at))
         elif type(message) is Refused and message.code == IN_DOUBT:
             self._again()

@@ -42,7 +42,11 @@ def drawn(seed: int) -> Scenario:
     names = [f"n{number}" for number in range(1, nodes + 1)]
     heard = [f"t{number}" for number in range(1, trackers + 1)]
     events: list[Event] = []
-    for draw in dice.sample(_FAULTS, dice.randint(1, FAULTS_MAX)):
+    if dice.random() < 0.7:
+        faults = dice.sample(_FAULTS, dice.randint(1, FAULTS_MAX))
+    else:
+        faults = [_backup, *dice.sample(_BESIDE_A_BACKUP, dice.randint(0, FAULTS_MAX - 1))]
+    for draw in faults:
         events += draw(dice, names, heard)
     return Scenario(
         name=f"drawn-{seed}",
@@ -137,7 +141,10 @@ def _join(dice: Random, names: list[str], trackers: list[str]) -> list[Event]:
 
 
 def _backup(dice: Random, names: list[str], trackers: list[str]) -> list[Event]:
-    """A disk is copied, its node starts again, counts on, and is put back to the copy."""
+    """A disk is copied, its node starts again, counts on, and is put back to the copy.
+
+    Only what somebody saw of that start can be known later: no tracker is lost beside it.
+    """
     who, begin = Who(names=(dice.choice(names),)), dice.uniform(0.1, 0.4)
     return [
         Backup(at_s=begin, who=who),
@@ -157,5 +164,6 @@ def _wiped(dice: Random, names: list[str], trackers: list[str]) -> list[Event]:
 
 
 _FAULTS: Final[list[Draw]] = [
-    _crash, _crash_again, _crash_all, _tracker, _cut, _pause, _slow, _full, _join, _backup, _wiped,
+    _crash, _crash_again, _crash_all, _tracker, _cut, _pause, _slow, _full, _join, _wiped,
 ]  # fmt: skip
+_BESIDE_A_BACKUP: Final[list[Draw]] = [_crash, _crash_again, _slow, _full, _join]
