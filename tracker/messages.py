@@ -341,7 +341,7 @@ class Introduce:
 
     member: Member
     TAG: ClassVar[int] = 16
-    WIRE: ClassVar[Schema] = (_member,)
+    WIRE: ClassVar[Schema] = (member_from_wire,)
 
     def to_wire(self) -> tuple[Any, ...]:
         """Return the fields as they travel."""
