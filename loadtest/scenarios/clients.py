@@ -2,6 +2,8 @@
 
 The rule: an increment whose outcome is not known is sent again under its own identity, for as
 long as it takes; what was acknowledged, where and in which store, goes into the books at once.
+A refusal settles an increment only if it was sent once: of two that were sent, one may be refused
+and the other counted.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,7 +32,8 @@ from tracker.messages import Refused
 RETRY_S: Final = 0.2
 ANSWER_S_MAX: Final = 30.0
 """How long a client waits for an answer past the query's deadline."""
-IN_DOUBT: Final = "in-doubt"
+UNSETTLED: Final = frozenset({"in-doubt", "too-old"})
+"""Refusals after which nobody knows whether the increment counts."""
 ORIGIN_LOST, NO_ANSWER = "origin-lost", "no-answer"
 
 
@@ -85,6 +88,7 @@ class Writer:
         self._work = work
         self._pair: workload.Amount = ("", 0)
         self._sent_at = 0.0
+        self._tries = 0
         self._link: ClientLink | None = None
         self._store = b""
         self._next()
@@ -100,6 +104,7 @@ class Writer:
             return
         self._pair = pair
         self._sequence += 1
+        self._tries = 0
         self.waits = True
         self._sent_at = self._stage.world.now
         self._books.ledger.attempted(*pair)
@@ -115,6 +120,7 @@ class Writer:
             link.on_message = self._take
             link.on_closed = self._closed
             self._store = self._stage.processes[self.node].store
+        self._tries += 1
         link.send(Increment(self._session, self._sequence, self._pair, ACK_DEFAULT))
 
     def _closed(self, reason: str) -> None:
@@ -129,7 +135,7 @@ class Writer:
         if type(message) is Counted and message.sequence == self._sequence:
             self._books.counted(self.node, self._store, *self._pair)
             self._books.writes.latency_us.record(1_000_000 * (now - self._sent_at))
-        elif type(message) is Refused and message.code == IN_DOUBT:
+        elif type(message) is Refused and (message.code in UNSETTLED or self._tries > 1):
             self._again()
             return
         elif type(message) is Refused:
