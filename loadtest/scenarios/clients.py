@@ -228,7 +228,9 @@ class Readers:
 
     def _take(self, read: Read, message: Any) -> None:
         if type(message) is Answered:
-            read.rows.extend(message.rows)
+            named = self._stage.named
+            rows = [(named(row[0]), row[1], row[2], row[3]) for row in message.rows]
+            read.rows.extend(rows)
         elif type(message) is Missing:
             read.missing.extend([row[0] for row in message.rows])
         elif type(message) is Answer and message.end:

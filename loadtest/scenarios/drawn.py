@@ -48,6 +48,9 @@ def drawn(seed: int) -> Scenario:
         faults = [dice.choice(_LOSSES), *dice.sample(_BESIDE, dice.randint(0, FAULTS_MAX - 1))]
     for draw in faults:
         events += draw(dice, names, heard)
+    if any(name in heard for event in events for who in event.named() for name in who.names):
+        # Newcomers and a tracker that lost its list would make a new cluster of their own.
+        events = [event for event in events if not isinstance(event, Join)]
     return Scenario(
         name=f"drawn-{seed}",
         about="what the seed draws",
@@ -164,6 +167,5 @@ _FAULTS: Final[list[Draw]] = [
     _crash, _crash_again, _crash_all, _tracker, _cut, _pause, _slow, _full, _join,
 ]  # fmt: skip
 _LOSSES: Final[list[Draw]] = [_backup, _wiped]
-# Beside a lost disk no tracker loses what it knows: an empty tracker and an empty node would
-# make a new cluster until the others are back, and nobody could tell.
+# No tracker beside a lost disk, for the same reason.
 _BESIDE: Final[list[Draw]] = [_crash, _crash_again, _slow, _full, _join]

@@ -21,6 +21,7 @@ from loadtest.simulation.world import World
 from tracker.config import TrackerConfig
 from tracker.errors import ClusterError
 from tracker.machine import Endpoint, Leave
+from tracker.members import position
 from tracker.registry import MEMBERS_KIND, Registry
 
 BOOT_S_MAX: Final = 60.0
@@ -115,6 +116,13 @@ class Stage:
     def host(self, name: str) -> Host:
         """Return what runs a process."""
         return self.world.host(self.endpoint(name))
+
+    def named(self, shown: str) -> str:
+        """Return the name of a node as an answer shows it: by its place, if it was not known."""
+        if not shown.startswith("?"):
+            return shown
+        places = {f"?{position(name):016x}": name for name in self.nodes}
+        return places.get(shown, shown)
 
     def node(self, name: str) -> Answerer:
         """Return the machine of a node."""
