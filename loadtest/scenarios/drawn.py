@@ -12,6 +12,7 @@ from typing import Final
 from loadtest.scenarios.fields import Who
 from loadtest.scenarios.tables import (
     Backup,
+    Count,
     Crash,
     Cut,
     Event,
@@ -48,7 +49,8 @@ def drawn(seed: int) -> Scenario:
         faults = [dice.choice(_LOSSES), *dice.sample(_BESIDE, dice.randint(0, FAULTS_MAX - 1))]
     for draw in faults:
         events += draw(dice, names, heard)
-    if any(name in heard for event in events for who in event.named() for name in who.names):
+    lost = [event for event in events if isinstance(event, Crash | Restart)]
+    if any(name in heard for event in lost for name in event.who.names):
         # Newcomers and a tracker that lost its list would make a new cluster of their own.
         events = [event for event in events if not isinstance(event, Join)]
     return Scenario(
@@ -61,10 +63,19 @@ def drawn(seed: int) -> Scenario:
         fsync_s=dice.choice((0.001, 0.001, 0.02, 0.1)),
         network=_weather(dice),
         writers=(Writers(count=dice.randint(2, 6), rate=dice.choice((40.0, 100.0)), amount=3),),
-        queries=(Queries(every_s=0.15, deadline_s=1.0),),
+        queries=(Queries(every_s=0.15, deadline_s=1.0), *_asked(events)),
         events=tuple(sorted(events, key=lambda event: event.at_s)),
         expect=Expected(exact_within_s=_EXACT_WITHIN_S, false_stops=1.0),
     )
+
+
+def _asked(events: list[Event]) -> list[Queries]:
+    """Ask those who are cut off, or asleep, most of all when that ends."""
+    return [
+        Queries(who=event.who, every_s=0.05, at_s=event.ends_s - 0.4, last_s=event.ends_s)
+        for event in events
+        if isinstance(event, Cut | Pause) and not event.who.groups
+    ]
 
 
 def _weather(dice: Random) -> Weather:
@@ -143,6 +154,21 @@ def _join(dice: Random, names: list[str], trackers: list[str]) -> list[Event]:
     return [Join(at_s=_begin(dice), count=dice.randint(1, 2))]
 
 
+def _deaf(dice: Random, names: list[str], trackers: list[str]) -> list[Event]:
+    """A node hears no tracker, or sleeps, while another one comes and counts."""
+    who, begin, end = Who(names=(dice.choice(names),)), *_span(dice)
+    newcomer = Who(names=(f"n{len(names) + 1}",))
+    end += dice.choice((0.5, 3.5))
+    middle = (begin + end) / 2
+    return [
+        Cut(at_s=begin, until_s=end + 0.4, who=who, to=Who(names=tuple(trackers))),
+        *([Pause(at_s=begin, until_s=end, who=who)] if dice.random() < 0.5 else []),
+        Join(at_s=begin + 0.05, count=1),
+        Count(at_s=middle, who=newcomer, amount=7),
+        Count(at_s=end, who=newcomer, amount=7),
+    ]
+
+
 def _backup(dice: Random, names: list[str], trackers: list[str]) -> list[Event]:
     """A disk is copied, its node starts again, counts on, and is put back to the copy."""
     who, begin = Who(names=(dice.choice(names),)), dice.uniform(0.1, 0.4)
@@ -164,8 +190,8 @@ def _wiped(dice: Random, names: list[str], trackers: list[str]) -> list[Event]:
 
 
 _FAULTS: Final[list[Draw]] = [
-    _crash, _crash_again, _crash_all, _tracker, _cut, _pause, _slow, _full, _join,
+    _crash, _crash_again, _crash_all, _tracker, _cut, _pause, _slow, _full, _join, _deaf,
 ]  # fmt: skip
 _LOSSES: Final[list[Draw]] = [_backup, _wiped]
 # No tracker beside a lost disk, for the same reason.
-_BESIDE: Final[list[Draw]] = [_crash, _crash_again, _slow, _full, _join]
+_BESIDE: Final[list[Draw]] = [_crash, _crash_again, _slow, _full, _join, _deaf]

@@ -134,9 +134,4 @@ def replace_fields(member, **changes):
 def test_a_planted_mistake_is_found_among_the_worlds_that_hold_without_it(monkeypatch, plant):
     plant(monkeypatch)
 
-    seed, faults = next(
-        ((seed, faults) for seed in range(WORLDS) if (faults := failed(seed)[1])), (WORLDS, [])
-    )
-
-    assert seed < WORLDS
-    assert all(fault.startswith(f"seed {seed}, ") for fault in faults)
+    assert any(failed(seed)[0] for seed in range(WORLDS))
