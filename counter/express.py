@@ -121,8 +121,7 @@ def asks(
             or late
             or (skip and not _are_positions(skip))
             or query in known
-            or membership.is_doubted
-            or is_own(query)
+            or (membership.is_doubted or is_own(query))
         ):
             return None
         try:

@@ -29,9 +29,8 @@ from tracker.messages import BOOT_BYTES, Register
 from tracker.table import Table, is_sane
 
 OLD_BACKUP: Final = "old-backup"
-HANDED_OVER: Final = "handed-over"
 FATAL_CODES: Final = frozenset(
-    {"name-taken", "name-kept", OLD_BACKUP, HANDED_OVER, "clone", "protocol"}
+    {"name-taken", "name-kept", OLD_BACKUP, "handed-over", "clone", "protocol"}
 )
 """Refusals that no later try at the same tracker can change."""
 
@@ -206,13 +205,13 @@ def _overtaken(newcomer: Member, old: Member, seen: Seen) -> Refusal:
             f'what "{newcomer.name}" had counted was {old.note}, and counts there ({known}):'
             " start it with a new directory"
         )
-        return Refusal(HANDED_OVER, text)
+        return Refusal("handed-over", text)
     text = (
         f'the data directory of "{newcomer.name}" is older than the cluster knows it'
         f" (start {newcomer.epoch}, known is another start {old.epoch}, {known}):"
         " a restored backup or a copy; what was counted after it is lost"
     )
-    return Refusal(OLD_BACKUP, text)
+    return Refusal("old-backup", text)
 
 
 def _alive(seen: Seen) -> str:
