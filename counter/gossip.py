@@ -185,6 +185,7 @@ class Gossip:
     def resume(self, token: int) -> None:
         """Begin a new boot epoch: everything was restored, up to this token."""
         self.ledger.resume(token, self.membership.member.epoch)
+        self.membership.written = token
 
     def dump(self) -> list[bytes]:
         """Return records that hold every count, for a snapshot."""
@@ -482,6 +483,7 @@ class Gossip:
     def _count_activity(self, now: float) -> None:
         self.asker.stories.forget(now)
         self.ledger.sessions.grow_older(now)
+        self.membership.written = self.ledger.written
         self.membership.activity = self._activity.look(self.ledger.operations, now)
 
     def _leave(self, now: float) -> list[Effect]:

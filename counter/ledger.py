@@ -59,6 +59,8 @@ class Ledger:
         )
         self.durable = durable
         self.token = 0
+        # The last token that is safe on disk.
+        self.written = 0
         self.operations = 0
         self.is_leaving = False
         # The store that wrote the snapshot: what that counted is this one's own by now.
@@ -216,6 +218,7 @@ class Ledger:
 
     def persisted(self, event: Persisted) -> list[Effect]:
         """Count and acknowledge everything up to the event's token."""
+        self.written = event.token
         effects: list[Effect] = []
         waiting = self._waiting
         while waiting and waiting[0].token <= event.token:
@@ -294,7 +297,7 @@ class Ledger:
 
     def resume(self, token: int, epoch: int) -> None:
         """Begin to count in a new boot epoch, after everything was restored."""
-        self.token = token
+        self.token = self.written = token
         self.counters.own.epoch = epoch
 
     def dump(self) -> Iterator[bytes]:

@@ -16,7 +16,8 @@ own history. What is known of the newcomer's store and of its name decides:
 
 A store is overtaken when a start of it is known that its directory has never seen: a later
 epoch, the same epoch with another boot, or an earlier one under another boot than the directory
-remembers (`lineage`). Where boots are not told, by older nodes, only epochs decide.
+remembers (`lineage`). So it is when the disk holds less than the node once said was safe on it.
+Where boots are not told, by older nodes, only epochs decide.
 """
 
 from collections.abc import Callable
@@ -40,10 +41,14 @@ IN_USE_TRIES_MAX: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """How a member is doing: seconds since its last beat (None: no link), and in its status."""
+    """How a member is doing: seconds since its last beat (None: no link), and in its status.
+
+    `written` is the last record that was safe on its disk, as far as it was told; -1: unknown.
+    """
 
     beat_s: float | None
     status_s: float
+    written: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,7 @@ def judge(
             return Refusal("full", f"this tracker holds its {members_max} members already")
         return Admitted(newcomer, "renamed" if renamed else "joined", renamed=renamed)
     if old.store == newcomer.store:
-        return _same_store(newcomer, old, seen(old.name), message.lineage)
+        return _same_store(newcomer, old, seen(old.name), message)
     if old.store == message.parent:
         return _reborn(newcomer, old, seen(old.name))
     verdict = _another_store(newcomer, old, seen(old.name))
@@ -121,8 +126,9 @@ def is_overtaken(newcomer: Member, known: Member, lineage: bytes) -> bool:
     return bool(boot and known.boot) and boot != known.boot
 
 
-def _same_store(newcomer: Member, old: Member, seen: Seen, lineage: bytes) -> Admitted | Refusal:
-    if is_overtaken(newcomer, old, lineage):
+def _same_store(newcomer: Member, old: Member, seen: Seen, message: Register) -> Admitted | Refusal:
+    lacks = 0 <= message.written < seen.written
+    if lacks or is_overtaken(newcomer, old, message.lineage):
         return _overtaken(newcomer, old, seen)
     moved = newcomer.endpoint != old.endpoint
     lives = old.status == ALIVE and seen.beat_s is not None
@@ -208,7 +214,7 @@ def _overtaken(newcomer: Member, old: Member, seen: Seen) -> Refusal:
         return Refusal("handed-over", text)
     text = (
         f'the data directory of "{newcomer.name}" is older than the cluster knows it'
-        f" (start {newcomer.epoch}, known is another start {old.epoch}, {known}):"
+        f" (start {newcomer.epoch}, known is another start {old.epoch}, or more records, {known}):"
         " a restored backup or a copy; what was counted after it is lost"
     )
     return Refusal("old-backup", text)

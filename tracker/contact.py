@@ -50,6 +50,8 @@ class Contact:
     heard_at: float | None = None
     quiet_since: float = 0.0
     beat_at: float = 0.0
+    # The last record on disk of which it was told.
+    told: int = -1
 
     @property
     def is_deciding(self) -> bool:

@@ -44,11 +44,12 @@ from tracker.messages import (
     Registered,
     Roster,
     Teach,
+    Wrote,
     news_from_wire,
 )
 from tracker.pages import PAGE_MEMBERS_MIN, pages_of, roster_of
 from tracker.pulse import beat_body, heartbeat_body
-from tracker.reputation import denied, is_of_this_start, loss_in
+from tracker.reputation import denied, is_of_this_start, knows_more, loss_in
 from tracker.text import printable
 
 SILENT_INTERVALS: Final = 3
@@ -81,6 +82,8 @@ class Membership:
         self.activity = 0
         # The boots of the lives before this one, and the store that this one grew out of.
         self.lineage, self.parent = b"", b""
+        # The last record that is safe on disk; the owner sets it.
+        self.written = -1
         # Whether this may be an old backup: a tracker is yet to take it in, or refuses to.
         self.is_doubted = False
         self.stale_s = SILENT_INTERVALS * interval_s
@@ -210,6 +213,8 @@ class Membership:
         tracker = self._by_link.get(link)
         if tracker is None or tracker.state != JOINED or not tracker.is_caught_up:
             return None
+        if tracker.told != self.written:
+            return None
         if self._is_departing or body != heartbeat_body(tracker.epoch, tracker.version):
             return None
         tracker.quiet_since = tracker.heard_at = now
@@ -291,7 +296,11 @@ class Membership:
         tracker.is_down = tracker.is_caught_up = False
         tracker.quiet_since = now
         self._by_link[link] = tracker
-        return [Send(link, Register(self.member, self.lineage, self.parent))]
+        return [Send(link, self._registration(tracker))]
+
+    def _registration(self, tracker: Contact) -> Register:
+        tracker.told = self.written
+        return Register(self.member, self.lineage, self.parent, self.written)
 
     def _wait(self, tracker: Contact, reason: str, now: float) -> list[Effect]:
         """Note that a tracker is lost, and try it again after a pause."""
@@ -359,20 +368,9 @@ class Membership:
         )
         is_raised = self.member.rank > own.rank
         effects += self._beats(now) if is_raised else [self._beat(tracker, link, now)]
-        if self._knows_more_than(message.digest):
+        if knows_more(self.view, self.member, message.digest):
             effects += [Send(link, Teach(page)) for page in pages_of(self.view)]
         return effects
-
-    def _knows_more_than(self, digest: int) -> bool:
-        """Whether the tracker, whose view has this digest, may lack something in ours."""
-        view = self.view
-        known = view.get(self.member.name)
-        if len(view) <= (known is not None):
-            return False
-        # The tracker has taken in our own record as it is now; count it as known.
-        own = known.mark if known is not None else 0
-        ours = replace(self.member, note=known.note if known is not None else "").mark
-        return digest not in (view.digest, view.digest ^ own ^ ours)
 
     def _heartbeat(
         self, tracker: Contact, link: Link, message: Heartbeat, now: float
@@ -401,6 +399,9 @@ class Membership:
             effects += self._joined(tracker, now)
             effects += self._name_lost()
             denials = self._denials(now)
+        if tracker.told != self.written:
+            tracker.told = self.written
+            effects.append(Send(link, Wrote(self.written)))
         if denials or self._is_departing:
             return effects + denials
         return [*effects, self._beat(tracker, link, now)]

@@ -141,23 +141,26 @@ class Register:
     """A node presents itself to a tracker.
 
     `lineage` are the boots of its store before this one, the latest first, 8 bytes each. With
-    `parent` its store was made of an old backup of that one, and asks for its place.
+    `parent` its store was made of an old backup of that one, and asks for its place. `written`
+    is the last record that is safe on its disk, -1 where that is not told.
     """
 
     member: Member
     lineage: bytes = b""
     parent: bytes = b""
+    written: int = -1
     TAG: ClassVar[int] = 99
     FIELDS_MIN: ClassVar[int] = 1
     WIRE: ClassVar[Schema] = (
         member_from_wire,
         wire.blob(0, BOOT_BYTES * LINEAGE_MAX),
         wire.blob(0, 16),
+        wire.integer(-1, 2**63),
     )
 
     def to_wire(self) -> tuple[Any, ...]:
         """Return the fields as they travel."""
-        return member_to_wire(self.member), self.lineage, self.parent
+        return member_to_wire(self.member), self.lineage, self.parent, self.written
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +207,15 @@ class Beat:
     activity: int
     TAG: ClassVar[int] = 102
     WIRE: ClassVar[Schema] = (wire.u32, wire.u32, wire.u64)
+
+
+@dataclass(frozen=True, slots=True)
+class Wrote:
+    """Record `written` of a node is safe on its disk, and all before it. Not answered."""
+
+    written: int
+    TAG: ClassVar[int] = 120
+    WIRE: ClassVar[Schema] = (wire.u64,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,6 +377,7 @@ MEMBERSHIP: Final = wire.Codec(
     Registered,
     Teach,
     Beat,
+    Wrote,
     Heartbeat,
     Departing,
     Departed,

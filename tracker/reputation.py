@@ -12,7 +12,7 @@ from tracker.admission import OLD_BACKUP, is_overtaken
 from tracker.classes import replace
 from tracker.config import shown_endpoint
 from tracker.machine import Emit
-from tracker.members import ALIVE, Member
+from tracker.members import ALIVE, Member, View
 from tracker.table import COUNT_MAX
 
 
@@ -42,3 +42,14 @@ def loss_in(own: Member, told: Member, lineage: bytes) -> Emit | None:
     text = f"another start {told.epoch} of its store is known, at {address}"
     details = {"code": OLD_BACKUP, "text": text, "tracker": "", "final": True}
     return Emit("registration-refused", details)
+
+
+def knows_more(view: View, own: Member, digest: int) -> bool:
+    """Whether a tracker, whose view has this digest, may lack something in ours."""
+    known = view.get(own.name)
+    if len(view) <= (known is not None):
+        return False
+    # The tracker has taken in our own record as it is now; count it as known.
+    before = known.mark if known is not None else 0
+    now = replace(own, note=known.note if known is not None else "").mark
+    return digest not in (view.digest, view.digest ^ before ^ now)

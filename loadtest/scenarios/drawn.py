@@ -117,7 +117,8 @@ def _crash_again(dice: Random, names: list[str], trackers: list[str]) -> list[Ev
 
 
 def _crash_all(dice: Random, names: list[str], trackers: list[str]) -> list[Event]:
-    begin, end = _span(dice)
+    """A power cut; not in the half second in which nobody has written down who is there."""
+    begin, end = (round(time + 0.8, 3) for time in _span(dice))
     return [Crash(at_s=begin, until_s=end, who=Who(names=tuple(names + trackers)))]
 
 
@@ -170,8 +171,12 @@ def _deaf(dice: Random, names: list[str], trackers: list[str]) -> list[Event]:
 
 
 def _backup(dice: Random, names: list[str], trackers: list[str]) -> list[Event]:
-    """A disk is copied, its node starts again, counts on, and is put back to the copy."""
+    """A disk is copied, its node counts on, started again or not, and is put back to the copy."""
     who, begin = Who(names=(dice.choice(names),)), dice.uniform(0.1, 0.4)
+    if dice.random() < 0.5:
+        # Late enough that the node has told how much was safe since.
+        end = DURATION_S + dice.uniform(0.5, 1.0)
+        return [Backup(at_s=begin, who=who), Restart(at_s=end, who=who, disk="backup")]
     return [
         Backup(at_s=begin, who=who),
         Restart(at_s=begin + dice.uniform(0.1, 0.5), who=who),
@@ -194,4 +199,4 @@ _FAULTS: Final[list[Draw]] = [
 ]  # fmt: skip
 _LOSSES: Final[list[Draw]] = [_backup, _wiped]
 # No tracker beside a lost disk, for the same reason.
-_BESIDE: Final[list[Draw]] = [_crash, _crash_again, _slow, _full, _join, _deaf]
+_BESIDE: Final[list[Draw]] = [_crash, _crash_again, _slow, _full, _join]

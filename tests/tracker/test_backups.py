@@ -16,6 +16,7 @@ from tracker.messages import (
     Refused,
     Register,
     Registered,
+    Wrote,
     news_from_wire,
     news_to_wire,
 )
@@ -42,10 +43,11 @@ def make_registry():
     return registry
 
 
-def register(registry, link, member, *, lineage=(), parent="", now=1.0):
+def register(registry, link, member, *, lineage=(), parent="", written=-1, now=1.0):
     """Register as a node does, over the wire; returns what the tracker says, and its events."""
     told = b"".join(map(boot, lineage))
-    message = Register(member, told, parent.encode().ljust(16, b".") if parent else b"")
+    parent_store = parent.encode().ljust(16, b".") if parent else b""
+    message = Register(member, told, parent_store, written)
     message = MEMBERSHIP.decode(MEMBERSHIP.encode(message))
     effects = registry.receive(link, message, now)
     (answer,) = [
@@ -163,6 +165,28 @@ def test_a_backup_under_another_name_is_an_old_backup_as_well():
     assert answer.code == "old-backup"
 
 
+@pytest.mark.parametrize(
+    ("written", "answer_is"),
+    [(99, "old-backup"), (100, "taken in"), (101, "taken in"), (-1, "taken in")],
+)
+def test_a_start_that_holds_less_than_was_safe_before_is_an_old_backup(written, answer_is):
+    registry = make_registry()
+    register(registry, 1, make_member(epoch=6, boot_of="six"), written=40)
+    assert registry.receive(1, Wrote(100), 1.0) == []
+    registry.submit(Closed(1, "reset"), 1.0)
+
+    again = make_member(epoch=7, boot_of="seven")
+    answer, _ = register(registry, 2, again, lineage=("six",), written=written)
+
+    assert getattr(answer, "code", "taken in") == answer_is
+
+
+def test_nobody_tells_of_records_who_is_not_registered():
+    (effect,) = make_registry().receive(5, Wrote(100), 1.0)
+
+    assert effect.message.code == "not-registered"
+
+
 # -- who takes its place ----------------------------------------------------------------------
 
 
@@ -226,6 +250,30 @@ def test_the_parent_does_not_come_back_into_its_place():
     assert answer.code == "name-taken"
 
 
+# -- what a node tells of its records ---------------------------------------------------------
+
+
+def test_a_node_tells_its_tracker_what_is_safe_when_there_is_more_of_it_and_only_then():
+    node = Membership((TRACKER,), make_member(), NOBODY, random.Random(1), 1.0, 0.1, 1.5)
+    node.written = 40
+    node.start(0.0)
+    (sent,) = node.submit(Opened(5, TRACKER), 0.0)
+    assert sent.message.written == 40
+    node.receive(5, Registered(EPOCH, 0, 0, View().digest), 0.0)
+    page = news_to_wire([make_member()])
+    node.receive(5, Heartbeat(EPOCH, 1, 0, page), 0.0)
+    idle = MEMBERSHIP.encode(Heartbeat(EPOCH, 1, 1, news_to_wire(())))
+
+    told = []
+    for written in (40, 41, 41, 50):
+        node.written = written
+        if node.reflex(5, idle, 1.0) is None:
+            effects = node.receive(5, MEMBERSHIP.decode(idle), 1.0)
+            told += [e.message for e in effects if isinstance(e.message, Wrote)]
+
+    assert told == [Wrote(41), Wrote(50)]
+
+
 # -- what a node makes of the news ------------------------------------------------------------
 
 
@@ -236,7 +284,7 @@ def told(status, *, epoch=6, boot_of="six", own_epoch=6):
     node.lineage = boot("five")
     node.start(0.0)
     (sent,) = node.submit(Opened(5, TRACKER), 0.0)
-    assert sent.message == Register(own, boot("five"))
+    assert sent.message == Register(own, boot("five"), b"", -1)
     node.receive(5, Registered(EPOCH, 0, 0, View().digest), 0.0)
     page = news_to_wire([make_member(epoch=epoch, boot_of=boot_of, status=status)])
     effects = []
