@@ -111,6 +111,9 @@ class NodeConfig:
     """Clients whose increments are remembered, so that a retry is known."""
     operations_max: int = 1_000_000
     """Increments remembered, over all sessions."""
+    session_age_s_max: float = 604_800.0
+    """How long a client's increments are remembered after its last one: a week. A restart of
+    the node begins that time anew."""
     counters_max: int = 50_000_000
     """Keys a node holds."""
     inflight_max: int = 100_000

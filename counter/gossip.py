@@ -5,7 +5,7 @@ What comes in, and which part takes it::
     Ask, AskAgain, AskMany, Stop   `relay`       a query of another node passes through
     Reply, ShortReply, Traced, …   `asker`       an answer to a query of this node
     Delegate, Ack, Batch, Back     `heads`, `asker`  the same, above the size of a cell
-    Increment                      `ledger`      counts, once, when it is safe
+    Increment, EndSession          `ledger`      counts, once, when it is safe
     Query, Cancel                  `asker`       a client asks the cluster
     ListQueries, TellStory, …      `asker`       a client asks about queries
     Get, Recall, Roster            here          a client asks this node
@@ -162,7 +162,6 @@ class Gossip:
             ListQueries: self.asker.stories.list_to,
             TellStory: self.asker.stories.tell_to,
             KillQuery: self.asker.kill,
-            Get: lambda link, get, now: self.ledger.get(link, get),
             Recall: lambda link, recall, now: told(link, recall, self.membership.view, now),
             Roster: lambda link, roster, now: self.membership.roster(link, roster),
             Heartbeat: self._membership,
@@ -173,6 +172,7 @@ class Gossip:
             Introduce: self._introduce,
             Introduced: lambda sender, message, now: self.embargo.introduced(message, now),
             Refused: self._membership,
+            **self.ledger.handlers(),
         }
 
     # -- recovery -----------------------------------------------------------------------------
@@ -188,6 +188,7 @@ class Gossip:
     def resume(self, token: int) -> None:
         """Begin a new boot epoch: everything was restored, up to this token."""
         self.ledger.resume(token, self.membership.member.epoch)
+        self.membership.written = token
 
     def dump(self) -> list[bytes]:
         """Return records that hold every count, for a snapshot."""
@@ -292,7 +293,7 @@ class Gossip:
     # -- peers --------------------------------------------------------------------------------
 
     def _ask(self, sender: Any, ask: Ask, now: float) -> list[Effect]:
-        if self.asker.is_own(ask.query):
+        if self.membership.is_doubted or self.asker.is_own(ask.query):
             return []
         if ask.home is NOWHERE:
             ask.home = sender
@@ -340,7 +341,7 @@ class Gossip:
         return [*self.heads.traced(traced, reply), *self._reply(sender, reply, now)]
 
     def _delegate(self, sender: Any, ask: Delegate, now: float) -> list[Effect]:
-        if self.asker.is_own(ask.query):
+        if self.membership.is_doubted or self.asker.is_own(ask.query):
             return []
         return self.heads.delegate(sender, ask, self.membership.view, now)
 
@@ -484,6 +485,8 @@ class Gossip:
 
     def _count_activity(self, now: float) -> None:
         self.asker.stories.forget(now)
+        self.ledger.sessions.grow_older(now)
+        self.membership.written = self.ledger.written
         self.membership.activity = self._activity.look(self.ledger.operations, now)
 
     def _leave(self, now: float) -> list[Effect]:

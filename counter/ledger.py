@@ -13,12 +13,21 @@ it is on disk, unless the client asked for an acknowledgement from memory.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from counter.config import NodeConfig
 from counter.crdt import Counters, Row, Share
-from counter.messages import ACK_DISK, ACK_MEMORY, Counted, Get, Increment, Value
+from counter.messages import (
+    ACK_DISK,
+    ACK_MEMORY,
+    Counted,
+    EndSession,
+    Get,
+    Increment,
+    SessionEnded,
+    Value,
+)
 from counter.sessions import Known, Sessions
 from tracker import wire
 from tracker.classes import dataclass
@@ -45,11 +54,17 @@ class Ledger:
     def __init__(self, config: NodeConfig, counters: Counters, *, durable: bool) -> None:
         self.config = config
         self.counters = counters
-        self.sessions = Sessions(config.sessions_max, config.operations_max)
+        self.sessions = Sessions(
+            config.sessions_max, config.operations_max, config.session_age_s_max
+        )
         self.durable = durable
         self.token = 0
+        # The last token that is safe on disk.
+        self.written = 0
         self.operations = 0
         self.is_leaving = False
+        # The store that wrote the snapshot: what that counted is this one's own by now.
+        self.founder = counters.store
         # Whether the owner keeps replies back: then each has to pass through its hands.
         self.is_held = False
         self._waiting: deque[_Waiting] = deque()
@@ -65,6 +80,13 @@ class Ledger:
         # can promise any more that it is on disk.
         self._has_gap = False
         self._reserved = 0
+
+    def handlers(self) -> dict[type, Callable[[Any, Any, float], list[Effect]]]:
+        """Return what it takes from clients without its owner's help."""
+        return {
+            Get: lambda link, get, now: self.get(link, get),
+            EndSession: lambda link, message, now: self.end_session(link, message),
+        }
 
     @property
     def holds_counts(self) -> bool:
@@ -175,6 +197,18 @@ class Ledger:
             for key in pairs[::2]
         )
 
+    def end_session(self, link: Link, message: EndSession) -> list[Effect]:
+        """Forget the operations of a client that asks nothing about them any more.
+
+        Its word goes the way of an increment, so that a restart does not bring them back.
+        """
+        was_known = self.sessions.end(message.session)
+        reply = Send(link, SessionEnded(message.request, was_known))
+        if not (was_known and self.durable):
+            return [reply]
+        self.token += 1
+        return [Persist(self.token, "counts", wire.packed((message.session, 0, ()))), reply]
+
     def get(self, link: Link, get: Get) -> list[Effect]:
         """Tell what this node holds of a key."""
         self.operations += 1
@@ -184,6 +218,7 @@ class Ledger:
 
     def persisted(self, event: Persisted) -> list[Effect]:
         """Count and acknowledge everything up to the event's token."""
+        self.written = event.token
         effects: list[Effect] = []
         waiting = self._waiting
         while waiting and waiting[0].token <= event.token:
@@ -240,20 +275,29 @@ class Ledger:
         if kind == "counts":
             session, sequence, pairs = values
             pairs = tuple(pairs)
-            if self.sessions.look_up(session, sequence, pairs) is Known.NEW:
+            if not pairs:
+                self.sessions.end(session)
+            elif self.sessions.look_up(session, sequence, pairs) not in (Known.SAME, Known.OTHER):
+                # It counted, or it would not be in the log; even if it is too old to tell here,
+                # where other sessions may have been dropped than in the life that wrote it.
                 self.sessions.remember(session, sequence, pairs)
                 _add(self.counters.own, pairs)
+        elif values[0] == "owner":
+            self.founder = values[1]
         elif values[0] == "share":
             _, store, epoch, rows = values
-            self.counters.merge(store, epoch, rows)
+            own = self.counters.store
+            self.counters.merge(own if store == self.founder else store, epoch, rows)
         elif values[0] == "sessions":
             for session, sequence, content in values[1]:
                 kept = tuple(content) if type(content) is list else content
                 self.sessions.restore(session, sequence, kept)
+        elif values[0] == "forgotten":
+            self.sessions.forgotten.restore(values[1])
 
     def resume(self, token: int, epoch: int) -> None:
         """Begin to count in a new boot epoch, after everything was restored."""
-        self.token = token
+        self.token = self.written = token
         self.counters.own.epoch = epoch
 
     def dump(self) -> Iterator[bytes]:
@@ -262,6 +306,7 @@ class Ledger:
         What waits for the disk is counted in: a store writes a snapshot only after every
         record before it was written, and gives it up when one of them failed.
         """
+        yield wire.packed(["owner", self.counters.store])
         for store, share in [
             (self.counters.store, self.counters.own),
             *self.counters.others.items(),
@@ -271,6 +316,9 @@ class Ledger:
                 yield wire.packed(["share", store, share.epoch, page])
         for page in _pages(self.sessions.rows()):
             yield wire.packed(["sessions", page])
+        # Behind the sessions: none of them is one of the forgotten.
+        for forgotten in self.sessions.forgotten.rows():
+            yield wire.packed(["forgotten", forgotten])
 
     def _rows_with_waiting(self) -> Iterator[Row]:
         own, waiting = self.counters.own, Share(0)

@@ -17,10 +17,11 @@ from counter import __version__
 from counter.config import LAN, GossipConfig, NodeConfig
 from counter.express import asks, increments
 from counter.gossip import UNTIMED, Gossip
+from counter.lives import introduce, is_old_backup, member_of
 from counter.messages import DOOR, GOSSIP
 from counter.storage.base import Storage
 from counter.storage.memory import MemoryStorage
-from tracker.classes import dataclass
+from tracker.classes import dataclass, replace
 from tracker.config import shown_endpoint
 from tracker.daemon import complain, listening, resolved, run_daemon, say
 from tracker.driver import Driver
@@ -28,7 +29,6 @@ from tracker.errors import ConfigError, RefusedError
 from tracker.files import shown_path
 from tracker.logs import text_line
 from tracker.machine import Emit, Endpoint, Leave, Persisted, PersistFailed
-from tracker.members import Member
 from tracker.transport.base import DatagramHandler, Datagrams
 from tracker.transport.tcp import TcpStreams, bind_tcp
 from tracker.transport.udp import RECEIVE_BUFFER_BYTES, UdpDatagrams, bind_udp
@@ -41,7 +41,10 @@ MakeDatagrams = Callable[[socket.socket, DatagramHandler], Datagrams]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NodeSettings:
-    """What one node is started with. `data` None keeps everything in memory."""
+    """What one node is started with. `data` None keeps everything in memory.
+
+    With `reborn` the data is an old backup, and becomes a store of its own.
+    """
 
     name: str
     listen: Endpoint
@@ -52,6 +55,7 @@ class NodeSettings:
     verbose: int = 0
     gossip: GossipConfig = LAN
     port_search: bool = False
+    reborn: bool = False
 
 
 class Node:
@@ -77,16 +81,8 @@ class Node:
             self._close_sockets()
             raise
         identity = self.storage.identity
-        self.member = Member(
-            name=settings.name,
-            store=identity.store,
-            reign=0,
-            epoch=identity.epoch,
-            incarnation=0,
-            host=advertised(self.endpoint[0], trackers),
-            port=self.endpoint[1],
-            durable=identity.durable,
-        )
+        reached_at = advertised(self.endpoint[0], trackers), self.endpoint[1]
+        self.member = member_of(identity, settings.name, reached_at)
         self.machine = Gossip(
             NodeConfig(name=settings.name, cluster=settings.cluster),
             settings.gossip,
@@ -95,6 +91,7 @@ class Node:
             random.Random(random.SystemRandom().getrandbits(128)),
         )
         machine = self.machine
+        introduce(machine, identity)
         self.driver = Driver(
             machine,
             DOOR,
@@ -206,7 +203,9 @@ def opened(settings: NodeSettings) -> Storage:
         return MemoryStorage()
     from counter.storage.durable import DurableStorage
 
-    return DurableStorage(settings.data, settings.name, cluster=settings.cluster)
+    return DurableStorage(
+        settings.data, settings.name, cluster=settings.cluster, reborn=settings.reborn
+    )
 
 
 def advertised(host: str, trackers: tuple[Endpoint, ...]) -> str:
@@ -225,43 +224,88 @@ def advertised(host: str, trackers: tuple[Endpoint, ...]) -> str:
         return str(probe.getsockname()[0])
 
 
+class _Service:
+    """A node that runs until it is told to stop, and what it says to a person meanwhile."""
+
+    def __init__(self, settings: NodeSettings, stop: anyio.Event) -> None:
+        self.settings = settings
+        self.refused: list[RefusedError] = []
+        self._stop = stop
+        self._overtaken = anyio.Event()
+        self._node: Node
+
+    async def run(self) -> Node:
+        """Begin, and begin anew where the data turns out to be an old backup's."""
+        node = await self._begin(self.settings)
+        if await _first_of(self._overtaken, self._stop) is self._overtaken:
+            await node.abandon()
+            node = await self._begin(replace(self.settings, listen=node.endpoint, reborn=True))
+            await self._stop.wait()
+        return node
+
+    async def _begin(self, settings: NodeSettings) -> Node:
+        self._node = node = Node(settings, self._emitted)
+        await node.start()
+        say(first_line(settings, node))
+        return node
+
+    def _emitted(self, emit: Emit) -> None:
+        membership = self._node.machine.membership
+        if emit.event == "joined":
+            say(joined_line(emit, self.settings))
+        elif emit.event == "tracker-lost" and not membership.heard_at:
+            complain(
+                f"no tracker at {emit.details['tracker']} yet ({emit.details['reason']});"
+                " still trying, and counting meanwhile\n"
+                "  start one:  counter tracker          elsewhere:  --tracker HOST:PORT"
+            )
+        elif is_old_backup(emit) and not self._node.settings.reborn:
+            complain(reborn_line(emit))
+            self._overtaken.set()
+        elif emit.event == "registration-refused":
+            if emit.details["final"] and not membership.is_registered:
+                # It ends the run, and is said once, as its error.
+                self.refused.append(RefusedError(emit.details["code"], emit.details["text"]))
+                self._stop.set()
+            else:
+                complain(text_line(emit.event, emit.details))
+        elif emit.event not in ("departed", "view") or self.settings.verbose:
+            complain(text_line(emit.event, emit.details))
+
+
 def run(settings: NodeSettings) -> int:
     """Run a node until it is told to stop. Raises ClusterError for what fails at start."""
 
     async def serve(stop: anyio.Event) -> int:
-        refused: list[RefusedError] = []
-
-        def on_emit(emit: Emit) -> None:
-            if emit.event == "joined":
-                say(joined_line(emit, settings))
-            elif emit.event == "tracker-lost" and not node.machine.membership.heard_at:
-                complain(
-                    f"no tracker at {emit.details['tracker']} yet ({emit.details['reason']});"
-                    " still trying, and counting meanwhile\n"
-                    "  start one:  counter tracker          elsewhere:  --tracker HOST:PORT"
-                )
-            elif emit.event == "registration-refused":
-                if emit.details["final"] and not node.machine.membership.is_registered:
-                    # It ends the run, and is said once, as its error.
-                    refused.append(RefusedError(emit.details["code"], emit.details["text"]))
-                    stop.set()
-                else:
-                    complain(text_line(emit.event, emit.details))
-            elif emit.event not in ("departed", "view") or settings.verbose:
-                complain(text_line(emit.event, emit.details))
-
-        node = Node(settings, on_emit)
-        await node.start()
-        say(first_line(settings, node))
-        await stop.wait()
+        service = _Service(settings, stop)
+        node = await service.run()
         if settings.data is None and node.keys:
             complain(f"this node kept its counts in memory: {node.keys} keys end with it")
         await node.stop()
-        if refused:
-            raise refused[0]
+        if service.refused:
+            raise service.refused[0]
         return 0
 
     return run_daemon(serve)
+
+
+async def _first_of(*events: anyio.Event) -> anyio.Event:
+    """Wait until one of these is set, and return it."""
+    tasks = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+    return next(event for event in events if event.is_set())
+
+
+def reborn_line(emit: Emit) -> str:
+    """Return what a node says that finds out that its data is an old backup."""
+    return (
+        f"note: {emit.details['text']}\n"
+        "  this node goes on as a new one that begins with what the backup holds"
+    )
 
 
 def first_line(settings: NodeSettings, node: Node) -> str:

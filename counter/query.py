@@ -35,6 +35,7 @@ from counter.messages import (
 from counter.pending import Pending as Pending
 from counter.pending import Tally as Tally
 from counter.pending import why_silent
+from counter.places import displaced, is_his
 from counter.proof import Spread, asks_wanted
 from counter.selection import Part, asked_anew, head_of, split
 from tracker.classes import dataclass
@@ -92,6 +93,7 @@ class OwnQuery:
     heard_at: float = 0.0
     asks_max: int = 0
     value: int = 0
+    own_name: str = ""
     hops_seen: int = 0
     tally: Tally = dataclasses.field(default_factory=Tally)
     wave_replies: tuple[int, int] = (0, 0)
@@ -125,7 +127,7 @@ class OwnQuery:
         self.asks_max = config.repair_asks_max
         self.heard_at = self.changed_at = self.started
         self.answers[own.store] = own
-        self.value = own.value
+        self.value, self.own_name = own.value, own.name
         self.pending = {
             pos: Pending(member)
             for pos, member in self._expected().items()
@@ -266,7 +268,7 @@ class OwnQuery:
         pending = self.pending.get(pos)
         member = pending.member if pending is not None else self.cut.get(pos)
         if member is not None:
-            return member.name if _is_his(member, reply, sender) else None
+            return member.name if is_his(member, reply, sender) else None
         return self._unlisted_name(pos)
 
     def _unlisted_name(self, pos: int) -> str | None:
@@ -289,6 +291,8 @@ class OwnQuery:
         """Take in a newer view: leavers are no longer pending, joiners are."""
         self.view = view
         self.gone = None
+        for store in displaced(self.answers, view, self.own_name):
+            self.value -= self.answers.pop(store).value
         expected = self._expected()
         for waiting in (self.pending, self.cut):
             for pos in [p for p in waiting if p not in expected]:
@@ -488,9 +492,3 @@ class OwnQuery:
     def heard(self) -> list[Heard]:
         """Return the answers, the largest share first."""
         return sorted(self.answers.values(), key=lambda h: (-h.value, h.name))
-
-
-def _is_his(member: Member, reply: Reply | ReplyMany, sender: Endpoint) -> bool:
-    if member.store[:8] != reply.store:
-        return False
-    return sender == member.endpoint or reply.epoch > member.epoch

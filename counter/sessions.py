@@ -1,26 +1,39 @@
 """Who has already been counted: the operations of each client, so that a retry is known.
 
 An operation is (session, sequence); a client numbers its operations from 1 upward. The rule:
-as long as its session is remembered an operation is never counted twice, and what lies behind
-the session's window is TOO_OLD, not a guess. After Ongaro and Ousterhout, "In search of an
-understandable consensus algorithm" (Raft, extended version), section 8: sessions with sequence
-numbers.
+an operation is never counted twice, whatever was dropped meanwhile. What nobody can tell any
+more is TOO_OLD, not a guess: what lies behind the session's window, and everything of a session
+that has ended or was dropped. After Ongaro and Ousterhout, "In search of an understandable
+consensus algorithm" (Raft, extended version), section 8: sessions with sequence numbers.
 
-Memory is bounded twice: by the number of sessions and by the number of operations that are
-remembered over all of them. The session unused for longest goes first, and a retry that comes
-after that looks new: the bounds are the limit of the promise (docs/decisions/0008).
+Memory is bounded three times: by the number of sessions, by the number of operations that are
+remembered over all of them, and by the time since a session was last used. The session unused
+for longest goes first, and leaves a trace (`forgotten`; docs/decisions/0017).
+
+Time passes by marks among the sessions, which stand in the order of their last use: what
+stands before a mark was not used since it was set. So using a session costs no look at a clock.
 """
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from enum import Enum
-from typing import Any
+from math import inf
+from typing import Any, Final
 from zlib import crc32
 
+from counter.forgotten import Forgotten
 from tracker.wire import packed
 
 WINDOW_MAX = 1_024
 CONTENT_FIELDS_MAX = 2
+MARKS_MAX: Final = 8
+"""Marks in the row of sessions: one is dropped at most this share of its age too late."""
+AGED_PER_LOOK_MAX: Final = 1_000
+"""Sessions dropped for their age at once, so that clients do not wait for it."""
+
+ENDED: Final = "ended"
+_PAST_ALL: Final = 2**65
+"""The highest sequence of a session that takes no more: every other one lies far behind it."""
 
 
 class Known(Enum):
@@ -45,19 +58,28 @@ class Session:
 class Sessions:
     """The operations counted so far, by client."""
 
-    def __init__(self, sessions_max: int, operations_max: int) -> None:
+    def __init__(
+        self, sessions_max: int, operations_max: int, session_age_s_max: float = inf
+    ) -> None:
         self.sessions_max = sessions_max
         self.operations_max = operations_max
+        self.session_age_s_max = session_age_s_max
         self.operations = 0
+        self.forgotten = Forgotten()
         self._sessions: OrderedDict[bytes, Session] = OrderedDict()
+        self._marks: deque[tuple[float, bytes]] = deque()
+        self._marked = 0
+        self._look_at = -inf
 
     def __len__(self) -> int:
-        return len(self._sessions)
+        return len(self._sessions) - len(self._marks)
 
     def look_up(self, session: bytes, sequence: int, pairs: tuple[Any, ...]) -> Known:
         """Say whether this operation was counted, and whether it held the same."""
         known = self._sessions.get(session)
-        if known is None or sequence > known.highest:
+        if known is None:
+            return Known.TOO_OLD if self.forgotten.may_hold(session) else Known.NEW
+        if sequence > known.highest:
             return Known.NEW
         content = known.recent.get(sequence)
         if content is not None:
@@ -86,13 +108,47 @@ class Sessions:
             self._drop_oldest()
         return True
 
+    def end(self, session: bytes) -> bool:
+        """Forget what a session held, and take no more from it; says whether there was one.
+
+        That it has ended is remembered like a session, and dropped like one.
+        """
+        known = self._sessions.get(session)
+        if known is None or (known.highest == _PAST_ALL and not known.recent):
+            return False
+        self.operations -= len(known.recent)
+        known.highest, known.recent = _PAST_ALL, {}
+        self._sessions.move_to_end(session)
+        return True
+
+    def grow_older(self, now: float) -> None:
+        """Drop what was not used for `session_age_s_max`; call it now and then."""
+        if now < self._look_at:
+            return
+        dropped = 0
+        while self._marks and now - self._marks[0][0] >= self.session_age_s_max:
+            if dropped >= AGED_PER_LOOK_MAX:
+                return
+            dropped += self._drop_first()
+        self._look_at = now + self.session_age_s_max / MARKS_MAX
+        self._marked += 1
+        # Shorter than any session, so that it is none.
+        mark = self._marked.to_bytes(8, "big")
+        self._marks.append((now, mark))
+        self._sessions[mark] = Session()
+
     def restore(self, session: bytes, sequence: int, content: Any) -> None:
         """Note an operation by the content that `rows` gave; None: it only was the highest."""
         known = self._sessions.get(session)
         if known is None:
             known = self._sessions[session] = Session()
+            if content == ENDED or self.forgotten.may_hold(session):
+                # Of a dropped session a part comes back from the log: the rest stays unknown.
+                known.highest = _PAST_ALL
         else:
             self._sessions.move_to_end(session)
+        if content == ENDED:
+            content = None
         if sequence > known.highest:
             known.highest = sequence
         recent = known.recent
@@ -102,7 +158,7 @@ class Sessions:
             recent[sequence] = content
         if len(recent) > WINDOW_MAX:
             self._trim(known, sequence)
-        if len(self._sessions) > self.sessions_max or self.operations > self.operations_max:
+        if len(self) > self.sessions_max or self.operations > self.operations_max:
             self._drop_oldest()
 
     def forget(self, session: bytes, sequence: int) -> None:
@@ -120,8 +176,13 @@ class Sessions:
         Where the highest sequence was forgotten it is yielded too, with None for content:
         without it, what lies far behind it would look new after a restart.
         """
+        marks = {mark for _, mark in self._marks}
         for session, known in self._sessions.items():
-            if known.highest not in known.recent:
+            if session in marks:
+                continue
+            if known.highest == _PAST_ALL:
+                yield session, 0, ENDED
+            elif known.highest not in known.recent:
                 yield session, known.highest, None
             for sequence, content in known.recent.items():
                 yield session, sequence, content
@@ -138,11 +199,20 @@ class Sessions:
                 self.operations -= 1
 
     def _drop_oldest(self) -> None:
-        while len(self._sessions) > 1 and (
-            len(self._sessions) > self.sessions_max or self.operations > self.operations_max
+        while len(self) > 1 and (
+            len(self) > self.sessions_max or self.operations > self.operations_max
         ):
-            _, dropped = self._sessions.popitem(last=False)
-            self.operations -= len(dropped.recent)
+            self._drop_first()
+
+    def _drop_first(self) -> bool:
+        """Drop the session unused for longest, or the mark before it; says which it was."""
+        session, dropped = self._sessions.popitem(last=False)
+        if self._marks and self._marks[0][1] == session:
+            self._marks.popleft()
+            return False
+        self.operations -= len(dropped.recent)
+        self.forgotten.add(session)
+        return True
 
 
 def content_of(pairs: tuple[Any, ...]) -> Any:

@@ -281,7 +281,7 @@ WORDS = {
     "name": "node name",
     "_host": "IP address, as text",
     "_pairs": "key, amount, key, amount, …",
-    "_member": "member",
+    "member_from_wire": "member",
 }
 
 

@@ -5,12 +5,19 @@ own history. What is known of the newcomer's store and of its name decides:
 
     same store, later epoch            a restart, perhaps at another address
     same store and epoch               a reconnection or a move, unless the other one lives: a clone
-    same store, earlier epoch          refused: an old backup, whose future counts would vanish
+    same store, but overtaken          refused: an old backup, whose future counts would vanish.
+                                       Its node makes a new store of it, which names its parent
+    a store made of the one known      takes its place, and what that counted later is lost
     same store, another name           refused, unless it is a restart: then it was renamed
     another store, the name lives      refused, naming both addresses
     another store, the name is gone    the name changes hands: a new reign
     another store, in memory only      so it does, and its counts are lost with a warning
     another store, on disk             refused: it holds counts, and may come back for its name
+
+A store is overtaken when a start of it is known that its directory has never seen: a later
+epoch, the same epoch with another boot, or an earlier one under another boot than the directory
+remembers (`lineage`). So it is when the disk holds less than the node once said was safe on it.
+Where boots are not told, by older nodes, only epochs decide.
 """
 
 from collections.abc import Callable
@@ -19,9 +26,13 @@ from typing import Final
 from tracker.classes import dataclass, replace
 from tracker.config import shown_endpoint
 from tracker.members import ALIVE, AWAY, GONE, STATUS_NAMES, Member
+from tracker.messages import BOOT_BYTES, Register
 from tracker.table import Table, is_sane
 
-FATAL_CODES: Final = frozenset({"name-taken", "name-kept", "old-backup", "clone", "protocol"})
+OLD_BACKUP: Final = "old-backup"
+FATAL_CODES: Final = frozenset(
+    {"name-taken", "name-kept", OLD_BACKUP, "handed-over", "clone", "protocol"}
+)
 """Refusals that no later try at the same tracker can change."""
 
 IN_USE_TRIES_MAX: Final = 8
@@ -30,18 +41,23 @@ IN_USE_TRIES_MAX: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """How a member is doing: seconds since its last beat (None: no link), and in its status."""
+    """How a member is doing: seconds since its last beat (None: no link), and in its status.
+
+    `written` is the last record that was safe on its disk, as far as it was told; -1: unknown.
+    """
 
     beat_s: float | None
     status_s: float
+    written: int = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
     """The newcomer's record as it goes into the table, and what happened to it.
 
-    `event` is joined, restarted, moved, returned or renamed. `lost` is the owner of the name
-    before, whose counts are lost; `renamed` the newcomer's own record under its old name.
+    `event` is joined, restarted, moved, returned, renamed or reborn. `lost` is the owner of
+    the name before, whose counts are lost; `renamed` the newcomer's own record under its old
+    name.
     """
 
     member: Member
@@ -59,36 +75,61 @@ class Refusal:
 
 
 def judge(
-    newcomer: Member, table: Table, seen: Callable[[str], Seen], members_max: int
+    message: Register, table: Table, seen: Callable[[str], Seen], members_max: int
 ) -> Admitted | Refusal:
     """Return what becomes of a registration; changes nothing."""
-    newcomer = replace(newcomer, status=ALIVE, note="")
+    newcomer = replace(message.member, status=ALIVE, note="")
     if not is_sane(newcomer):
         return Refusal("out-of-range", "this node's epoch or incarnation is past all use")
     other_name = table.collides(newcomer.name)
     if other_name is not None:
         text = f'"{newcomer.name}" shares a place on the ring with "{other_name}"; choose another'
         return Refusal("position", text)
-    elsewhere = table.owner_of(newcomer.store)
+    elsewhere = table.owner_of(newcomer.store) or table.owner_of(message.parent)
     old = table.get(newcomer.name)
     renamed = None
     if elsewhere is not None and elsewhere.name != newcomer.name:
-        if newcomer.epoch <= elsewhere.epoch or elsewhere.status == ALIVE:
-            return _store_elsewhere(newcomer, elsewhere, seen(elsewhere.name))
+        refusal = _elsewhere(newcomer, elsewhere, seen(elsewhere.name), message.lineage)
+        if refusal is not None:
+            return refusal
         renamed = elsewhere
     if old is None:
         if len(table) >= members_max:
             return Refusal("full", f"this tracker holds its {members_max} members already")
         return Admitted(newcomer, "renamed" if renamed else "joined", renamed=renamed)
     if old.store == newcomer.store:
-        return _same_store(newcomer, old, seen(old.name))
+        return _same_store(newcomer, old, seen(old.name), message)
+    if old.store == message.parent:
+        return _reborn(newcomer, old, seen(old.name))
     verdict = _another_store(newcomer, old, seen(old.name))
     return replace(verdict, renamed=renamed) if isinstance(verdict, Admitted) else verdict
 
 
-def _same_store(newcomer: Member, old: Member, seen: Seen) -> Admitted | Refusal:
-    if newcomer.epoch < old.epoch:
-        return _old_backup(newcomer, old)
+def _elsewhere(newcomer: Member, old: Member, seen: Seen, lineage: bytes) -> Refusal | None:
+    """Refuse a store whose own record, or its parent's, under another name forbids it."""
+    if old.store != newcomer.store:
+        return _clone(newcomer, old, seen, "in-use") if old.status == ALIVE else None
+    if is_overtaken(newcomer, old, lineage):
+        return _overtaken(newcomer, old, seen)
+    if newcomer.epoch == old.epoch or old.status == ALIVE:
+        return _clone(newcomer, old, seen)
+    return None
+
+
+def is_overtaken(newcomer: Member, known: Member, lineage: bytes) -> bool:
+    """Whether a start of the newcomer's store is known that its directory has not seen."""
+    if newcomer.epoch < known.epoch:
+        return True
+    boots = newcomer.boot + lineage
+    begin = BOOT_BYTES * (newcomer.epoch - known.epoch)
+    boot = boots[begin : begin + BOOT_BYTES] if newcomer.boot else b""
+    return bool(boot and known.boot) and boot != known.boot
+
+
+def _same_store(newcomer: Member, old: Member, seen: Seen, message: Register) -> Admitted | Refusal:
+    lacks = 0 <= message.written < seen.written
+    if lacks or is_overtaken(newcomer, old, message.lineage):
+        return _overtaken(newcomer, old, seen)
     moved = newcomer.endpoint != old.endpoint
     lives = old.status == ALIVE and seen.beat_s is not None
     if moved and lives:
@@ -139,10 +180,14 @@ def _another_store(newcomer: Member, old: Member, seen: Seen) -> Admitted | Refu
     return Refusal("name-kept", text)
 
 
-def _store_elsewhere(newcomer: Member, elsewhere: Member, seen: Seen) -> Refusal:
-    if newcomer.epoch < elsewhere.epoch:
-        return _old_backup(newcomer, elsewhere)
-    return _clone(newcomer, elsewhere, seen)
+def _reborn(newcomer: Member, old: Member, seen: Seen) -> Admitted | Refusal:
+    """Let a store take the place of the one whose old backup it was made of."""
+    if old.status == ALIVE:
+        return _clone(newcomer, old, seen, "in-use")
+    what = f"store {old.store.hex()[:8]}, start {old.epoch} at {shown_endpoint(old.endpoint)}"
+    note = f"began anew from an old backup: what was counted after it is lost ({what})"
+    member = replace(newcomer, reign=max(newcomer.reign, old.reign + 1), note=note)
+    return Admitted(member, "reborn", lost=old)
 
 
 def _clone(newcomer: Member, old: Member, seen: Seen, code: str = "clone") -> Refusal:
@@ -155,12 +200,22 @@ def _clone(newcomer: Member, old: Member, seen: Seen, code: str = "clone") -> Re
     return Refusal(code, text)
 
 
-def _old_backup(newcomer: Member, old: Member) -> Refusal:
+def _overtaken(newcomer: Member, old: Member, seen: Seen) -> Refusal:
+    """Refuse an old backup; as a clone, while the one that overtook it lives."""
+    if old.status == ALIVE:
+        # It may overtake the news of that one's end as well: some tries will show.
+        return _clone(newcomer, old, seen, "in-use")
+    known = f'as "{old.name}" at {shown_endpoint(old.endpoint)}'
+    if old.status == GONE and old.note.startswith("handed over to "):
+        text = (
+            f'what "{newcomer.name}" had counted was {old.note}, and counts there ({known}):'
+            " start it with a new directory"
+        )
+        return Refusal("handed-over", text)
     text = (
         f'the data directory of "{newcomer.name}" is older than the cluster knows it'
-        f" (start {newcomer.epoch}, known is {old.epoch}, as"
-        f' "{old.name}" at {shown_endpoint(old.endpoint)}): a restored backup or a copy;'
-        " what it counts would be lost"
+        f" (start {newcomer.epoch}, known is another start {old.epoch}, or more records, {known}):"
+        " a restored backup or a copy; what was counted after it is lost"
     )
     return Refusal("old-backup", text)
 

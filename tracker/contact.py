@@ -50,3 +50,10 @@ class Contact:
     heard_at: float | None = None
     quiet_since: float = 0.0
     beat_at: float = 0.0
+    # The last record on disk of which it was told.
+    told: int = -1
+
+    @property
+    def is_deciding(self) -> bool:
+        """Whether it is yet to say that it takes this node in, or has said that it does not."""
+        return self.state in (OPENING, JOINING) or bool(self.refusal)

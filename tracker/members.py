@@ -42,6 +42,7 @@ class Member:
 
     `store` is the 16 random bytes of its data directory, `epoch` counts its starts,
     `incarnation` its denials of being suspect, `reign` how often the name changed hands.
+    `boot` are 8 random bytes of this start, which tell two starts of one number apart.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Member:
     status: int = ALIVE
     durable: bool = True
     note: str = ""
+    boot: bytes = b""
 
     @property
     def endpoint(self) -> Endpoint:
@@ -77,8 +79,8 @@ class Member:
         return own > theirs if own != theirs else self._rest > other._rest
 
     @property
-    def _rest(self) -> tuple[bytes, str, int, bool, str]:
-        return self.store, self.host, self.port, self.durable, self.note
+    def _rest(self) -> tuple[bytes, str, int, bool, str, bytes]:
+        return self.store, self.host, self.port, self.durable, self.note, self.boot
 
     @property
     def mark(self) -> int:

@@ -31,7 +31,7 @@ from tracker.machine import (
     Send,
     Unreachable,
 )
-from tracker.members import ALIVE, Member, View
+from tracker.members import Member, View
 from tracker.messages import (
     NO_REQUEST,
     Announced,
@@ -44,11 +44,12 @@ from tracker.messages import (
     Registered,
     Roster,
     Teach,
+    Wrote,
     news_from_wire,
 )
 from tracker.pages import PAGE_MEMBERS_MIN, pages_of, roster_of
 from tracker.pulse import beat_body, heartbeat_body
-from tracker.table import COUNT_MAX
+from tracker.reputation import denied, is_of_this_start, knows_more, loss_in
 from tracker.text import printable
 
 SILENT_INTERVALS: Final = 3
@@ -79,6 +80,12 @@ class Membership:
         self.member = member
         self.view = view
         self.activity = 0
+        # The boots of the lives before this one, and the store that this one grew out of.
+        self.lineage, self.parent = b"", b""
+        # The last record that is safe on disk; the owner sets it.
+        self.written = -1
+        # Whether this may be an old backup: a tracker is yet to take it in, or refuses to.
+        self.is_doubted = False
         self.stale_s = SILENT_INTERVALS * interval_s
         self.refusals: list[Refusal] = []
         self.is_departed = False
@@ -177,6 +184,7 @@ class Membership:
     def start(self, now: float) -> list[Effect]:
         """Begin: open a stream to every tracker."""
         self._started_at = now
+        self.is_doubted = bool(self._trackers)
         return [_open(tracker, now) for tracker in self._trackers]
 
     def receive(self, link: Link, message: Any, now: float) -> list[Effect]:
@@ -204,6 +212,8 @@ class Membership:
         """
         tracker = self._by_link.get(link)
         if tracker is None or tracker.state != JOINED or not tracker.is_caught_up:
+            return None
+        if tracker.told != self.written:
             return None
         if self._is_departing or body != heartbeat_body(tracker.epoch, tracker.version):
             return None
@@ -286,7 +296,11 @@ class Membership:
         tracker.is_down = tracker.is_caught_up = False
         tracker.quiet_since = now
         self._by_link[link] = tracker
-        return [Send(link, Register(self.member))]
+        return [Send(link, self._registration(tracker))]
+
+    def _registration(self, tracker: Contact) -> Register:
+        tracker.told = self.written
+        return Register(self.member, self.lineage, self.parent, self.written)
 
     def _wait(self, tracker: Contact, reason: str, now: float) -> list[Effect]:
         """Note that a tracker is lost, and try it again after a pause."""
@@ -297,6 +311,7 @@ class Membership:
             effects.append(Emit("tracker-lost", details))
         self._unlink(tracker)
         tracker.state = WAITING
+        self.is_doubted = self.is_doubted and any(t.is_deciding for t in self._trackers)
         tracker.is_down = True
         tracker.tries += 1
         longest_s = min(
@@ -330,6 +345,7 @@ class Membership:
         if tracker.state != JOINING:
             return []
         tracker.state = JOINED
+        self.is_doubted = False
         tracker.tries = 0
         tracker.in_use_tries = 0
         tracker.refusal = ""
@@ -352,20 +368,9 @@ class Membership:
         )
         is_raised = self.member.rank > own.rank
         effects += self._beats(now) if is_raised else [self._beat(tracker, link, now)]
-        if self._knows_more_than(message.digest):
+        if knows_more(self.view, self.member, message.digest):
             effects += [Send(link, Teach(page)) for page in pages_of(self.view)]
         return effects
-
-    def _knows_more_than(self, digest: int) -> bool:
-        """Whether the tracker, whose view has this digest, may lack something in ours."""
-        view = self.view
-        known = view.get(self.member.name)
-        if len(view) <= (known is not None):
-            return False
-        # The tracker has taken in our own record as it is now; count it as known.
-        own = known.mark if known is not None else 0
-        ours = replace(self.member, note=known.note if known is not None else "").mark
-        return digest not in (view.digest, view.digest ^ own ^ ours)
 
     def _heartbeat(
         self, tracker: Contact, link: Link, message: Heartbeat, now: float
@@ -394,6 +399,9 @@ class Membership:
             effects += self._joined(tracker, now)
             effects += self._name_lost()
             denials = self._denials(now)
+        if tracker.told != self.written:
+            tracker.told = self.written
+            effects.append(Send(link, Wrote(self.written)))
         if denials or self._is_departing:
             return effects + denials
         return [*effects, self._beat(tracker, link, now)]
@@ -417,26 +425,23 @@ class Membership:
 
     def _denials(self, now: float) -> list[Effect]:
         """Compare the view's record of this node with the truth; deny what is wrong in it."""
-        own, told = self.member, self.view.get(self.member.name)
-        if told is None or (told.store, told.epoch) != (own.store, own.epoch):
+        told = self.view.get(self.member.name)
+        if told is None or not is_of_this_start(self.member, told, self.lineage):
             return []
-        incarnation = max(own.incarnation, told.incarnation)
-        if told.status != ALIVE and told.incarnation >= own.incarnation:
-            incarnation = min(told.incarnation + 1, COUNT_MAX)
-        self.member = replace(own, reign=max(own.reign, told.reign), incarnation=incarnation)
-        is_denied = incarnation > max(own.incarnation, told.incarnation)
+        self.member, is_denied = denied(self.member, told)
         return self._beats(now) if is_denied else []
 
     def _name_lost(self) -> list[Effect]:
         """Say, once for each, that a later record gives this node's name to somebody else."""
-        own, told = self.member, self.view.get(self.member.name)
-        if told is None or (told.store, told.epoch) == (own.store, own.epoch):
+        told = self.view.get(self.member.name)
+        if told is None or self._lost_to == (told.store, told.epoch):
             return []
-        if not told.overrides(own) or self._lost_to == (told.store, told.epoch):
+        loss = loss_in(self.member, told, self.lineage)
+        if loss is None:
             return []
         self._lost_to = told.store, told.epoch
-        details = {"name": told.name, "address": shown_endpoint(told.endpoint)}
-        return [Emit("name-lost", details)]
+        self.is_doubted = self.is_doubted or loss.event != "name-lost"
+        return [loss]
 
     def _refused(self, tracker: Contact, message: Refused, now: float) -> list[Effect]:
         if message.request != NO_REQUEST or tracker.link is None or self._is_departing:

@@ -53,10 +53,18 @@ _member_fields = wire.record(
     wire.flag,
     _note,
 )
+BOOT_BYTES: Final = 8
+LINEAGE_MAX: Final = 16
+"""Earlier starts of a store that a node can name."""
+_boot = wire.blob(0, BOOT_BYTES)
 
 
-def _member(value: Any) -> Member:
-    return Member(*_member_fields(value))
+def member_from_wire(value: Any) -> Member:
+    """Return the member in a decoded record; raises FrameError. Older peers tell no boot."""
+    fields = [*_member_fields(value)]
+    if len(value) > len(fields):
+        fields.append(_boot(value[len(fields)]))
+    return Member(*fields)
 
 
 def member_to_wire(member: Member) -> tuple[Any, ...]:
@@ -72,6 +80,7 @@ def member_to_wire(member: Member) -> tuple[Any, ...]:
         member.status,
         member.durable,
         member.note,
+        member.boot,
     )
 
 
@@ -89,7 +98,7 @@ def news_from_wire(page: bytes) -> Sequence[Member]:
     values = wire.unpacked(page)
     if type(values) is not list or len(values) > NEWS_PER_PAGE:
         raise FrameError(f"not a page of members: {wire.shown(values)}")
-    members = tuple([Member(*_member_fields(value)) for value in values])
+    members = tuple([member_from_wire(value) for value in values])
     if len({member.name for member in members}) != len(members):
         raise FrameError("a page of members names one of them twice")
     return members
@@ -129,15 +138,29 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """A node presents itself to a tracker."""
+    """A node presents itself to a tracker.
+
+    `lineage` are the boots of its store before this one, the latest first, 8 bytes each. With
+    `parent` its store was made of an old backup of that one, and asks for its place. `written`
+    is the last record that is safe on its disk, -1 where that is not told.
+    """
 
     member: Member
+    lineage: bytes = b""
+    parent: bytes = b""
+    written: int = -1
     TAG: ClassVar[int] = 99
-    WIRE: ClassVar[Schema] = (_member,)
+    FIELDS_MIN: ClassVar[int] = 1
+    WIRE: ClassVar[Schema] = (
+        member_from_wire,
+        wire.blob(0, BOOT_BYTES * LINEAGE_MAX),
+        wire.blob(0, 16),
+        wire.integer(-1, 2**63),
+    )
 
     def to_wire(self) -> tuple[Any, ...]:
         """Return the fields as they travel."""
-        return (member_to_wire(self.member),)
+        return member_to_wire(self.member), self.lineage, self.parent, self.written
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +207,15 @@ class Beat:
     activity: int
     TAG: ClassVar[int] = 102
     WIRE: ClassVar[Schema] = (wire.u32, wire.u32, wire.u64)
+
+
+@dataclass(frozen=True, slots=True)
+class Wrote:
+    """Record `written` of a node is safe on its disk, and all before it. Not answered."""
+
+    written: int
+    TAG: ClassVar[int] = 120
+    WIRE: ClassVar[Schema] = (wire.u64,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +306,7 @@ class Listed:
         wire.u64,
         wire.flag,
         wire.listing(
-            wire.record(_member, wire.seconds, wire.integer(-1, 2**63)),
+            wire.record(member_from_wire, wire.seconds, wire.integer(-1, 2**63)),
             LISTED_PER_PAGE,
         ),
     )
@@ -321,7 +353,7 @@ class Introduce:
 
     member: Member
     TAG: ClassVar[int] = 16
-    WIRE: ClassVar[Schema] = (_member,)
+    WIRE: ClassVar[Schema] = (member_from_wire,)
 
     def to_wire(self) -> tuple[Any, ...]:
         """Return the fields as they travel."""
@@ -345,6 +377,7 @@ MEMBERSHIP: Final = wire.Codec(
     Registered,
     Teach,
     Beat,
+    Wrote,
     Heartbeat,
     Departing,
     Departed,

@@ -20,7 +20,7 @@ PAGE_MEMBERS_MIN: Final = 32
 EMPTY_PAGE: Final = news_to_wire(())
 RECORD_FORMAT: Final = 1
 
-_FIXED_BYTES = 72
+_FIXED_BYTES = 82
 
 
 def cut(members: Iterable[Member]) -> Iterator[list[Member]]:

@@ -56,13 +56,16 @@ from tracker.messages import (
     Registered,
     Roster,
     Teach,
+    Wrote,
     news_from_wire,
 )
 from tracker.pages import members_from_record, members_to_record, roster_of
 from tracker.publication import Publication
 from tracker.pulse import activity_in
+from tracker.replies import not_registered, shown, unexpected, unknown
 from tracker.table import COUNT_MAX, Table, is_sane
 from tracker.text import printable
+from tracker.written import Written
 
 MEMBERS_KIND: Final = "members"
 PERSIST_GAP_S: Final = 0.5
@@ -104,6 +107,7 @@ class Registry:
         self._rng = rng
         self._token = token
         self._links: dict[Link, _Registration] = {}
+        self._written = Written(config.members_max)
         self._link_of: dict[str, Link] = {}
         self._detector = FailureDetector(
             config.suspect_after_s, config.dead_after_s, config.forget_after_s
@@ -111,6 +115,8 @@ class Registry:
         self._taught: deque[bytes] = deque(maxlen=TAUGHT_MAX)
         self._publication = Publication(self.table, config.publish_gap_s)
         self._heartbeat_at = 0.0
+        # What was due before the start, or the last tick, was not missed by sleeping.
+        self._listened_at = 0.0
         self._save_wanted = False
         self._save_in_flight = False
         self._save_at = float("-inf")
@@ -123,6 +129,7 @@ class Registry:
 
     def start(self, now: float) -> list[Effect]:
         """Begin with the saved members, each watched from now on."""
+        self._listened_at = now
         self._heartbeat_at = now + self._config.interval_s
         for member in self._saved:
             self._take(member, now)
@@ -136,7 +143,7 @@ class Registry:
             return []
         handler = _HANDLERS.get(message.__class__)
         if handler is None:
-            return _unexpected(sender, message)
+            return unexpected(sender, message)
         return self._with_due(handler(self, sender, message, now), now)
 
     def reflex(self, link: Link, body: bytes, now: float) -> bytes | None:
@@ -174,7 +181,8 @@ class Registry:
 
     def tick(self, now: float) -> list[Effect]:
         """Say who has fallen silent, send the heartbeat, publish and save what is due."""
-        late_s = now - self.deadline()
+        late_s = now - max(self.deadline(), self._listened_at)
+        self._listened_at = now
         if late_s > (self._config.suspect_after_s - self._config.interval_s) / 2:
             # The tracker itself was stopped: the beats it missed may lie in its sockets, and
             # those that answer its heartbeat come as late as that went out.
@@ -202,9 +210,9 @@ class Registry:
 
     def _register(self, link: Link, message: Register, now: float) -> list[Effect]:
         if link in self._links:
-            return _unexpected(link, message)
+            return unexpected(link, message)
         verdict = judge(
-            message.member,
+            message,
             self.table,
             lambda name: self._seen(name, now),
             self._config.members_max,
@@ -216,6 +224,7 @@ class Registry:
         if self.table.get(member.name) != member:
             self._put(member, now)
         self._links[link] = _Registration(member.name, now)
+        self._written.note(member, message.written)
         self._link_of[member.name] = link
         self._publication.add(link)
         self._detector.heard(member.name, now)
@@ -226,7 +235,7 @@ class Registry:
             self.table.digest,
             round(self._config.interval_s * 1000),
         )
-        details = {**_shown(member), "durable": member.durable, "epoch": member.epoch}
+        details = {**shown(member), "durable": member.durable, "epoch": member.epoch}
         return [*effects, Send(link, answer), Emit(verdict.event, details)]
 
     def _refused(self, link: Link, member: Member, refusal: Refusal) -> list[Effect]:
@@ -234,7 +243,7 @@ class Registry:
         return [
             Send(link, Refused(NO_REQUEST, refusal.code, text)),
             Close(link),
-            Emit("refused", {**_shown(member), "code": refusal.code, "text": text}),
+            Emit("refused", {**shown(member), "code": refusal.code, "text": text}),
         ]
 
     def _consequences(self, verdict: Admitted, now: float) -> list[Effect]:
@@ -247,13 +256,13 @@ class Registry:
             effects += self._changed(renamed.became(GONE, note), now)
         effects += self._unlinked(verdict.member.name)
         if lost is not None:
-            effects.append(Emit("counts-lost", {**_shown(lost), "note": verdict.member.note}))
+            effects.append(Emit("counts-lost", {**shown(lost), "note": verdict.member.note}))
         return effects
 
     def _beat(self, link: Link, message: Beat, now: float) -> list[Effect]:
         registration = self._links.get(link)
         if registration is None:
-            return _not_registered(link)
+            return not_registered(link)
         registration.heard_at = now
         registration.activity = message.activity
         self._publication.acknowledged(link, message.version)
@@ -265,21 +274,28 @@ class Registry:
             return self._changed(denied, now)
         return []
 
+    def _wrote(self, link: Link, message: Wrote, now: float) -> list[Effect]:
+        registration = self._links.get(link)
+        if registration is None:
+            return not_registered(link)
+        self._written.note(self.table.members[registration.name], message.written)
+        return []
+
     def _departing(self, link: Link, message: Departing, now: float) -> list[Effect]:
         registration = self._links.get(link)
         if registration is None:
-            return _not_registered(link)
+            return not_registered(link)
         member = self.table.members[registration.name]
         status, note, effects = GONE, "", list[Effect]()
         if message.holds_counts and member.durable:
             status = AWAY
         elif message.holds_counts:
             note = "stopped with counts in memory only: they are lost"
-            effects.append(Emit("counts-lost", {**_shown(member), "note": note}))
+            effects.append(Emit("counts-lost", {**shown(member), "note": note}))
         self._unlink(link)
         self._put(member.became(status, note), now)
         self._watch(self.table.members[member.name], now)
-        left = {**_shown(member), "status": STATUS_NAMES[status], "note": note}
+        left = {**shown(member), "status": STATUS_NAMES[status], "note": note}
         return [*effects, Send(link, Departed(status)), Emit("left", left)]
 
     def _closed(self, link: Link, now: float) -> list[Effect]:
@@ -311,7 +327,7 @@ class Registry:
 
     def _teach(self, link: Link, message: Teach, now: float) -> list[Effect]:
         if link not in self._links:
-            return _not_registered(link)
+            return not_registered(link)
         if message.page in self._taught:
             return []
         try:
@@ -359,7 +375,7 @@ class Registry:
         self._watch(member, now)
         # If it lives after all, it comes back by registering, and is alive again at once.
         effects = self._unlinked(member.name) if member.status == GONE else []
-        details = {**_shown(member), "why": why} if why else _shown(member)
+        details = {**shown(member), "why": why} if why else shown(member)
         return [*effects, Emit(STATUS_NAMES[member.status], details)]
 
     def _put(self, member: Member, now: float) -> None:
@@ -403,7 +419,7 @@ class Registry:
             return [Send(link, Found(message.request, tuple(map(self._candidate, drawn))))]
         member = self.table.get(message.name)
         if member is None or member.status == GONE:
-            return [_unknown(link, message.request, message.name)]
+            return [unknown(link, message.request, message.name)]
         return [Send(link, Found(message.request, (self._candidate(member),)))]
 
     def _roster(self, link: Link, message: Roster, now: float) -> list[Effect]:
@@ -417,7 +433,7 @@ class Registry:
     def _forget(self, link: Link, message: Forget, now: float) -> list[Effect]:
         member = self.table.get(message.name)
         if member is None:
-            return [_unknown(link, message.request, message.name)]
+            return [unknown(link, message.request, message.name)]
         if member.status == ALIVE:
             text = f'"{member.name}" is alive at {shown_endpoint(member.endpoint)}: stop it first'
             return [Send(link, Refused(message.request, "alive", text))]
@@ -441,7 +457,8 @@ class Registry:
     def _seen(self, name: str, now: float) -> Seen:
         link = self._link_of.get(name)
         beat_s = now - self._links[link].heard_at if link is not None else None
-        return Seen(beat_s, now - self.table.since(name))
+        written = self._written.of(self.table.members[name])
+        return Seen(beat_s, now - self.table.since(name), written)
 
     def _unlink(self, link: Link) -> None:
         registration = self._links.pop(link)
@@ -461,29 +478,10 @@ _HANDLERS: Final[dict[Any, _Handler]] = {
     Register: Registry._register,
     Beat: Registry._beat,
     Departing: Registry._departing,
+    Wrote: Registry._wrote,
     Teach: Registry._teach,
     Find: Registry._find,
     Roster: Registry._roster,
     Forget: Registry._forget,
     Refused: lambda registry, link, message, now: [],
 }
-
-
-def _shown(member: Member) -> dict[str, Any]:
-    return {"name": member.name, "address": shown_endpoint(member.endpoint)}
-
-
-def _unexpected(link: Link, message: Any) -> list[Effect]:
-    text = f"{type(message).__name__} is nothing a tracker expects here"
-    request = getattr(message, "request", NO_REQUEST)
-    return [Send(link, Refused(request, "unexpected", text))]
-
-
-def _not_registered(link: Link) -> list[Effect]:
-    text = "this connection belongs to no registered node; register first"
-    return [Send(link, Refused(NO_REQUEST, "not-registered", text))]
-
-
-def _unknown(link: Link, request: int, name: str) -> Effect:
-    text = f'no member is called "{printable(name, 64)}"'
-    return Send(link, Refused(request, "unknown", text))

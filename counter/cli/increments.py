@@ -11,6 +11,7 @@ so that an unknown outcome always comes with a retry that is the same operation.
 import os
 import re
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from typing import Annotated
 
@@ -30,10 +31,17 @@ from counter.cli.screens import (
 from counter.cli.settings import Settings
 from counter.client import light
 from counter.client.blocking import Connection
+from counter.stamps import TOKEN_CHANCE_BYTES, session_of
+from counter.stamps import new_token as stamped_token
 from tracker import wire
 from tracker.config import shown_endpoint
-from tracker.digest import blake2b
-from tracker.errors import ConnectionLostError, DeadlineError, FrameError, InDoubtError
+from tracker.errors import (
+    ConnectionLostError,
+    DeadlineError,
+    FrameError,
+    InDoubtError,
+    RefusedError,
+)
 from tracker.text import printable
 
 TOKEN_CHARACTERS_MAX = 128
@@ -45,9 +53,9 @@ READ_BYTES = 65_536
 BLOCK_OPERATIONS = 512
 
 _AMOUNT = re.compile(r"[+-]?[0-9]{1,40}")
-_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _ACKS = {None: light.ACK_DEFAULT, "memory": light.ACK_MEMORY, "disk": light.ACK_DISK}
 _USAGE = "usage: counter inc KEY [AMOUNT]"
+_TOO_OLD = "too-old"
 
 Line = tuple[int, str, int]
 
@@ -70,7 +78,11 @@ def inc(
     ] = None,
     token: Annotated[
         str | None,
-        Option("--id", metavar="TOKEN", help="The same id never counts twice."),
+        Option(
+            "--id",
+            metavar="TOKEN",
+            help="The same id never counts twice at one node; without --node it decides which.",
+        ),
     ] = None,
     tracker: options.Tracker = None,
     cluster: options.Cluster = None,
@@ -79,6 +91,7 @@ def inc(
 ) -> int:
     """Add AMOUNT to KEY. With - for KEY, read `KEY [AMOUNT]` lines from standard input."""
     number = parse_amount(amount)
+    is_own = token is None
     token = _parse_token(token)
     is_stream = key == "-"
     if not is_stream:
@@ -88,10 +101,21 @@ def inc(
     finder = Finder(
         settings, tracker=tracker, node=node, pick=pick, cluster=cluster, deadline=deadline
     )
+    if not is_own:
+        from counter.cli.homes import settle
+
+        settle(finder, token)
     with finder.open_node() as connection:
         if is_stream:
             return _InputRun(connection, finder, token, promise, json).run(read_lines(_chunks()))
-        counted = _count(connection, key, number, token, promise)
+        token, counted = _settled(connection, finder, key, number, token, is_own, promise)
+    _show(connection, key, number, token, counted, json)
+    return DONE
+
+
+def _show(
+    connection: Connection, key: str, number: int, token: str, counted: light.Counted, json: bool
+) -> None:
     where = shown_node(connection)
     if json:
         out_json(
@@ -107,10 +131,9 @@ def inc(
         )
     elif on_terminal():
         again = "   (was counted before)" if counted.repeated else ""
-        out(f"{printable(key)} {number} on {where}{again}")
+        out(f"{printable(key)} {number} on {where}{in_memory(counted.on_disk)}{again}")
     else:
         out(str(number))
-    return DONE
 
 
 def parse_amount(written: str) -> int:
@@ -138,15 +161,18 @@ def check_key(key: str) -> None:
 
 
 def new_token() -> str:
-    """Return 26 random characters that can be read aloud and typed."""
-    number = int.from_bytes(os.urandom(17), "big")
-    return "".join([_ALPHABET[number >> shift & 31] for shift in range(0, 130, 5)])
+    """Return 26 letters that can be read aloud and typed, and tell when they were made."""
+    return stamped_token(int(time.time() * 1000), os.urandom(TOKEN_CHANCE_BYTES))
 
 
-def session_of(token: str, block: int = 0) -> bytes:
-    """Return the session a token stands for; the same token is the same operation."""
-    marked = f"{token}\0{block}" if block else token
-    return blake2b(marked.encode(), digest_size=16).digest()
+def unstamped_token() -> str:
+    """Return a new token whose session tells nothing of its time."""
+    return "X" + new_token()
+
+
+def in_memory(on_disk: bool) -> str:
+    """Return what a person is told of an acknowledgement that promises less than a disk."""
+    return "" if on_disk else "   (in memory only)"
 
 
 def _parse_token(token: str | None) -> str:
@@ -159,20 +185,61 @@ def _parse_token(token: str | None) -> str:
     return token
 
 
+def _settled(
+    connection: Connection,
+    finder: Finder,
+    key: str,
+    number: int,
+    token: str,
+    is_own: bool,
+    promise: int,
+) -> tuple[str, light.Counted]:
+    """Count, and return under which token; `is_own` for one that nobody used before."""
+    try:
+        return token, _count(connection, finder, key, number, token, promise)
+    except RefusedError as error:
+        if error.code != _TOO_OLD:
+            raise
+        if not is_own:
+            raise _too_old(error) from error
+    # Never sent before, so it was not counted: only our clock lags behind.
+    token = unstamped_token()
+    return token, _count(connection, finder, key, number, token, promise)
+
+
 def _count(
-    connection: Connection, key: str, number: int, token: str, promise: int
+    connection: Connection, finder: Finder, key: str, number: int, token: str, promise: int
 ) -> light.Counted:
     message = light.Increment(session_of(token), 1, (key, number), promise)
     try:
         reply: light.Counted = connection.request(message)
     except (ConnectionLostError, DeadlineError, InDoubtError) as error:
-        retry = retry_command(key, number, token, shown_endpoint(connection.endpoint))
+        retry = retry_command(key, number, token, node_again(finder, connection))
         raise CommandError(
             f"{error}; the increment MAY have been counted",
             f"retrying is safe:  {retry}      (the same id never counts twice)",
             code=INCOMPLETE,
         ) from error
     return reply
+
+
+def node_again(finder: Finder, connection: Connection) -> str:
+    """Return what names this very node to a later command.
+
+    Its name if a tracker led to it: when it is started again, its address may be another's.
+    """
+    is_named_by_address = finder.node is not None and ":" in finder.node
+    if connection.name and not is_named_by_address:
+        return connection.name
+    return shown_endpoint(connection.endpoint)
+
+
+def _too_old(error: RefusedError) -> CommandError:
+    return CommandError(
+        f"{error}; the increment MAY have been counted",
+        "under a new id it counts for certain, perhaps a second time",
+        code=INCOMPLETE,
+    )
 
 
 def retry_command(key: str, number: int, token: str, node: str) -> str:
@@ -273,6 +340,7 @@ class _InputRun:
         self.json = json
         self.counted = 0
         self.repeated = 0
+        self.on_disk = True
         self.sent = 0
         self.lines: list[int] = []
 
@@ -301,13 +369,14 @@ class _InputRun:
                 {
                     "counted": self.counted,
                     "repeated": self.repeated,
+                    "ack": "disk" if self.on_disk else "memory",
                     "node": where,
                     "address": shown_endpoint(self.connection.endpoint),
                     "id": self.token,
                 }
             )
         elif on_terminal():
-            out(f"{increments(self.counted)} on {where}")
+            out(f"{increments(self.counted)} on {where}{in_memory(self.on_disk)}")
         else:
             out(str(self.counted))
         return DONE
@@ -335,6 +404,7 @@ class _InputRun:
                 if reply.TAG == light.Counted.TAG:
                     self.counted += 1
                     self.repeated += reply.repeated
+                    self.on_disk &= reply.on_disk
                 elif refused is None:
                     refused = number, f"refused: {printable(reply.text, 400)}"
                     before = self.counted
@@ -369,7 +439,7 @@ class _InputRun:
     def _again(self) -> str:
         from shlex import quote
 
-        node = quote(shown_endpoint(self.connection.endpoint))
+        node = quote(node_again(self.finder, self.connection))
         return (
             f"retrying is safe: the same input into  counter inc - --id {quote(self.token)}"
             f" --node {node}      (no line counts twice)"

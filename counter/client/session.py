@@ -29,6 +29,7 @@ REPLY_TAGS = {
     LIST_TAG: frozenset({44}),
     45: frozenset({46}),
     47: frozenset({48}),
+    80: frozenset({81}),
     106: frozenset({107}),
     ROSTER_TAG: frozenset({109}),
     110: frozenset({111}),

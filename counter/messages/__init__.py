@@ -56,12 +56,14 @@ from counter.messages.door import Answer as Answer
 from counter.messages.door import Answered as Answered
 from counter.messages.door import Cancel as Cancel
 from counter.messages.door import Counted as Counted
+from counter.messages.door import EndSession as EndSession
 from counter.messages.door import Get as Get
 from counter.messages.door import Increment as Increment
 from counter.messages.door import Missing as Missing
 from counter.messages.door import Query as Query
 from counter.messages.door import Recall as Recall
 from counter.messages.door import Recalled as Recalled
+from counter.messages.door import SessionEnded as SessionEnded
 from counter.messages.door import Value as Value
 from counter.messages.door import amount as amount
 from counter.messages.following import ANSWERED as ANSWERED

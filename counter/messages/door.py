@@ -88,6 +88,26 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
+class EndSession:
+    """The client is done: it sends nothing more under this session, and repeats nothing."""
+
+    request: int
+    session: bytes
+    TAG: ClassVar[int] = 80
+    WIRE: ClassVar[Schema] = (_u64, wire.id16)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnded:
+    """What the session held is forgotten; `was_known` is false where there was none of it."""
+
+    request: int
+    was_known: bool
+    TAG: ClassVar[int] = 81
+    WIRE: ClassVar[Schema] = (_u64, wire.flag)
+
+
+@dataclass(frozen=True, slots=True)
 class Get:
     """What does this one node hold of a key?"""
 
@@ -329,6 +349,8 @@ DOOR: Final = wire.Codec(
     *MEMBERSHIP.classes(),
     Increment,
     Counted,
+    EndSession,
+    SessionEnded,
     Get,
     Value,
     Query,

@@ -20,11 +20,20 @@ Done = Callable[[Persisted | PersistFailed], None]
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who this store is: 16 random bytes for life, and how often it was opened (from 1)."""
+    """Who this store is: 16 random bytes for life, and how often it was opened (from 1).
+
+    `boot` are 8 random bytes of this opening, `lineage` those of the openings before, the
+    latest first. A store made of an old backup names that one as `parent`; `founder` is the
+    first of a line of such stores, empty where there is no such line.
+    """
 
     store: bytes
     epoch: int
     durable: bool
+    boot: bytes = b""
+    lineage: bytes = b""
+    parent: bytes = b""
+    founder: bytes = b""
 
 
 class Storage(Protocol):

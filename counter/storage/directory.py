@@ -1,11 +1,15 @@
 """The data directory of one node: who it belongs to, and that one process at a time uses it.
 
     lock        held with flock for as long as the process lives; holds its pid
-    identity    store id, boot epoch, node name, cluster
+    identity    store id, boot epoch, node name, cluster, boots: random bytes of the last starts
     members     the last view of the cluster, as the machine wrote it
 
 The rule: the boot epoch is raised, and on disk, before anything else is read or written; two
 lives of a node never share one (FAULTS: F4, F6).
+
+An old backup becomes a store of its own by its identity alone, in one write: a new store id, an
+epoch that begins anew, and the old id as its parent. What it holds stays where it is, in files
+that bear the id of the store that founded them.
 """
 
 import fcntl
@@ -31,6 +35,9 @@ from tracker.text import printable
 IDENTITY_MAGIC: Final = b"GOSSIDE\n"
 MEMBERS_MAGIC: Final = b"GOSSMEM\n"
 STORE_BYTES: Final = 16
+BOOT_BYTES: Final = 8
+BOOTS_MAX: Final = 17
+"""Starts that are remembered: this one, and as many as a node names to a tracker."""
 
 _TOKEN = struct.Struct(">Q")
 
@@ -43,6 +50,14 @@ class Owner:
     epoch: int
     name: str
     cluster: str
+    boots: tuple[bytes, ...] = ()
+    parent: bytes = b""
+    founder: bytes = b""
+
+    @property
+    def files(self) -> bytes:
+        """The store id that the files of counts bear."""
+        return self.founder or self.store
 
 
 def read_owner(directory: Path) -> Owner | None:
@@ -58,6 +73,9 @@ def read_owner(directory: Path) -> Owner | None:
             int(fields["epoch"]),
             str(fields["name"]),
             str(fields["cluster"]),
+            tuple([bytes.fromhex(boot) for boot in fields.get("boots", [])]),
+            bytes.fromhex(fields.get("parent", "")),
+            bytes.fromhex(fields.get("founder", "")),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedError(f"{shown_path(path)} is damaged at byte 14: not an identity") from error
@@ -66,8 +84,13 @@ def read_owner(directory: Path) -> Owner | None:
 class Directory:
     """An open data directory. Raises StorageError where it cannot be used."""
 
-    def __init__(self, path: Path, name: str, cluster: str, disk: Disk) -> None:
-        """Make the directory if need be, lock it, and begin a new boot epoch."""
+    def __init__(
+        self, path: Path, name: str, cluster: str, disk: Disk, *, reborn: bool = False
+    ) -> None:
+        """Make the directory if need be, lock it, and begin a new boot epoch.
+
+        With `reborn` it is an old backup, and becomes a new store that begins with its counts.
+        """
         self.path = path
         self.members_token = 0
         self._disk = disk
@@ -76,7 +99,7 @@ class Directory:
         try:
             with translated("clean up in", path):
                 remove_strays(path)
-            self.owner = self._taken(name, cluster)
+            self.owner = self._started(self._taken(name, cluster), reborn=reborn)
             self._write_owner()
         except BaseException:
             self.close()
@@ -161,7 +184,18 @@ class Directory:
                     f"{shown_path(self.path)} holds the counts of {what} {printable(found)},"
                     f" not of {printable(wanted)}; use another directory"
                 )
-        return replace(owner, epoch=owner.epoch + 1)
+        return owner
+
+    def _started(self, owner: Owner, *, reborn: bool) -> Owner:
+        boot = os.urandom(BOOT_BYTES)
+        if reborn:
+            store = os.urandom(STORE_BYTES)
+            parent, founder = owner.store, owner.files
+            return replace(
+                owner, store=store, epoch=1, boots=(boot,), parent=parent, founder=founder
+            )
+        boots = (boot, *owner.boots)[:BOOTS_MAX]
+        return replace(owner, epoch=owner.epoch + 1, boots=boots)
 
     def _founded(self, name: str, cluster: str) -> Owner:
         store = os.urandom(STORE_BYTES)
@@ -173,15 +207,18 @@ class Directory:
             )
         # The first segment comes before the identity: from now on a missing log is damage.
         log.create()
-        return Owner(store, 1, name, cluster)
+        return Owner(store, 0, name, cluster)
 
     def _write_owner(self) -> None:
         owner = self.owner
-        fields = {
+        fields: dict[str, object] = {
             "store": owner.store.hex(),
             "epoch": owner.epoch,
             "name": owner.name,
             "cluster": owner.cluster,
+            "boots": [boot.hex() for boot in owner.boots],
         }
+        if owner.parent:
+            fields |= {"parent": owner.parent.hex(), "founder": owner.founder.hex()}
         body = json.dumps(fields).encode()
         write_atomically(self.path / "identity", body, IDENTITY_MAGIC, disk=self._disk)

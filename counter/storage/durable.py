@@ -67,16 +67,26 @@ class DurableStorage:
         cluster: str = "default",
         records_max: int = QUEUE_RECORDS_MAX,
         disk: Disk = DISK,
+        reborn: bool = False,
     ) -> None:
         """Lock the directory, made if missing, and raise its boot epoch.
 
-        `records_max` bounds the records that wait for the disk. Raises StorageError,
+        `records_max` bounds the records that wait for the disk. With `reborn` the directory is
+        an old backup, and becomes a new store that begins with its counts. Raises StorageError,
         LockedError (naming the pid) and DamagedError.
         """
-        self._directory = Directory(Path(directory), name, cluster, disk)
+        self._directory = Directory(Path(directory), name, cluster, disk, reborn=reborn)
         owner = self._directory.owner
-        self.identity = Identity(owner.store, owner.epoch, durable=True)
-        self._log = Log(self._directory.path, owner.store, disk)
+        self.identity = Identity(
+            owner.store,
+            owner.epoch,
+            durable=True,
+            boot=owner.boots[0],
+            lineage=b"".join(owner.boots[1:]),
+            parent=owner.parent,
+            founder=owner.founder,
+        )
+        self._log = Log(self._directory.path, owner.files, disk)
         self._records_max = records_max
         self._token = 0
         self._is_recovered = False

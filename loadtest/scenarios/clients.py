@@ -2,6 +2,8 @@
 
 The rule: an increment whose outcome is not known is sent again under its own identity, for as
 long as it takes; what was acknowledged, where and in which store, goes into the books at once.
+A refusal settles an increment only if it was sent once: of two that were sent, one may be refused
+and the other counted.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,7 +32,8 @@ from tracker.messages import Refused
 RETRY_S: Final = 0.2
 ANSWER_S_MAX: Final = 30.0
 """How long a client waits for an answer past the query's deadline."""
-IN_DOUBT: Final = "in-doubt"
+UNSETTLED: Final = frozenset({"in-doubt", "too-old"})
+"""Refusals after which nobody knows whether the increment counts."""
 ORIGIN_LOST, NO_ANSWER = "origin-lost", "no-answer"
 
 
@@ -41,17 +44,25 @@ class Books:
         self.ledger = Ledger()
         self.writes = writes
         self.held: dict[tuple[str, bytes], dict[str, int]] = {}
+        self._gone: set[tuple[str, bytes]] = set()
 
     def counted(self, name: str, store: bytes, key: str, amount: int) -> None:
         """Note an acknowledged increment, and who holds it."""
         self.ledger.acked(key, amount)
         self.writes.acked += 1
+        if (name, store) in self._gone:
+            # The word of a store that is lost by now: it was still under way.
+            self.ledger.given_up(key, amount)
+            return
         held = self.held.setdefault((name, store), {})
         held[key] = held.get(key, 0) + amount
 
     def lost(self, name: str, store: bytes | None = None) -> None:
         """Note that a store, or all that went by a name, may be gone with its counts."""
+        if store is not None:
+            self._gone.add((name, store))
         for place in [p for p in self.held if p[0] == name and store in (None, p[1])]:
+            self._gone.add(place)
             for key, amount in self.held.pop(place).items():
                 self.ledger.given_up(key, amount)
 
@@ -77,7 +88,9 @@ class Writer:
         self._work = work
         self._pair: workload.Amount = ("", 0)
         self._sent_at = 0.0
+        self._tries = 0
         self._link: ClientLink | None = None
+        self._store = b""
         self._next()
 
     def _next(self) -> None:
@@ -91,6 +104,7 @@ class Writer:
             return
         self._pair = pair
         self._sequence += 1
+        self._tries = 0
         self.waits = True
         self._sent_at = self._stage.world.now
         self._books.ledger.attempted(*pair)
@@ -105,6 +119,8 @@ class Writer:
             link = self._link = self._stage.world.connect(self._stage.endpoint(self.node))
             link.on_message = self._take
             link.on_closed = self._closed
+            self._store = self._stage.processes[self.node].store
+        self._tries += 1
         link.send(Increment(self._session, self._sequence, self._pair, ACK_DEFAULT))
 
     def _closed(self, reason: str) -> None:
@@ -117,10 +133,9 @@ class Writer:
         if not self.waits:
             return
         if type(message) is Counted and message.sequence == self._sequence:
-            store = self._stage.processes[self.node].store
-            self._books.counted(self.node, store, *self._pair)
+            self._books.counted(self.node, self._store, *self._pair)
             self._books.writes.latency_us.record(1_000_000 * (now - self._sent_at))
-        elif type(message) is Refused and message.code == IN_DOUBT:
+        elif type(message) is Refused and (message.code in UNSETTLED or self._tries > 1):
             self._again()
             return
         elif type(message) is Refused:
@@ -213,7 +228,9 @@ class Readers:
 
     def _take(self, read: Read, message: Any) -> None:
         if type(message) is Answered:
-            read.rows.extend(message.rows)
+            named = self._stage.named
+            rows = [(named(row[0]), row[1], row[2], row[3]) for row in message.rows]
+            read.rows.extend(rows)
         elif type(message) is Missing:
             read.missing.extend([row[0] for row in message.rows])
         elif type(message) is Answer and message.end:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from counter.config import NodeConfig
+from counter.lives import introduce, member_of, wants_rebirth
 from counter.messages import GOSSIP
 from loadtest.scenarios.fields import ALL, DOWN, TRACKERS, Who
 from loadtest.scenarios.liars import Answerer
@@ -20,7 +21,7 @@ from loadtest.simulation.world import World
 from tracker.config import TrackerConfig
 from tracker.errors import ClusterError
 from tracker.machine import Endpoint, Leave
-from tracker.members import Member
+from tracker.members import position
 from tracker.registry import MEMBERS_KIND, Registry
 
 BOOT_S_MAX: Final = 60.0
@@ -63,7 +64,9 @@ class Stage:
             seed,
             scenario.network.network,
             datagram_codec=GOSSIP,
-            disk=DiskConfig(durable=scenario.durable, survival=UNSYNCED_SURVIVES),
+            disk=DiskConfig(
+                fsync_s=scenario.fsync_s, durable=scenario.durable, survival=UNSYNCED_SURVIVES
+            ),
             trace=trace,
         )
         self.processes: dict[str, Process] = {}
@@ -113,6 +116,13 @@ class Stage:
     def host(self, name: str) -> Host:
         """Return what runs a process."""
         return self.world.host(self.endpoint(name))
+
+    def named(self, shown: str) -> str:
+        """Return the name of a node as an answer shows it: by its place, if it was not known."""
+        if not shown.startswith("?"):
+            return shown
+        places = {f"?{position(name):016x}": name for name in self.nodes}
+        return places.get(shown, shown)
 
     def node(self, name: str) -> Answerer:
         """Return the machine of a node."""
@@ -208,24 +218,14 @@ class Stage:
         disk = self.world.disk(process.endpoint)
         identity = disk.open()
         process.store = identity.store
-        host, port = process.endpoint
-        member = Member(
-            name=process.name,
-            store=identity.store,
-            reign=0,
-            epoch=identity.epoch,
-            incarnation=0,
-            host=host,
-            port=port,
-            durable=identity.durable,
-        )
         node = Answerer(
             NodeConfig(name=process.name),
             self.scenario.gossip,
-            member,
+            member_of(identity, process.name, process.endpoint),
             tuple(self.endpoints(self.trackers)),
             self.world.random(f"{process.name}/{process.lives}"),
         )
+        introduce(node, identity)
         for kind, record in disk.recover():
             node.restore(kind, record)
         node.resume(disk.token)
@@ -243,15 +243,26 @@ class Stage:
             self.world.submit(self.endpoint(name), Leave())
 
     def _emitted(self, emitted: Emitted) -> None:
-        """End a process that has left, or that every tracker refuses for good, as `run` does."""
+        """End a process that has left, or that all refuse for good; let it begin anew."""
         _, endpoint, event, details = emitted
         name = self._by_endpoint[endpoint]
         if event == "departed":
             self.world.at(self.world.now, self._end, name, self.processes[name].lives)
         elif event == "registration-refused":
             self.refused[details["code"]] = None
-            if details["final"] and not self.node(name).membership.is_registered:
+            if wants_rebirth(event, details):
+                self.world.at(self.world.now, self._begin_anew, name, self.processes[name].lives)
+            elif details["final"] and not self.node(name).membership.is_registered:
                 self.world.at(self.world.now, self._end, name, self.processes[name].lives)
+
+    def _begin_anew(self, name: str, life: int) -> None:
+        """Let a node that runs on an old backup go on as a new store, as `run` does."""
+        process = self.processes[name]
+        if self.is_up(name) and process.lives == life:
+            self.world.stop(process.endpoint)
+            self.world.disk(process.endpoint).rebirth()
+            self.on_lost(name, process.store)
+            self.start(name)
 
     def _end(self, name: str, life: int) -> None:
         process = self.processes[name]

@@ -383,6 +383,7 @@ class Scenario:
         whole(0, SEED_MAX), "which seed, if `--seed` does not say; default: drawn", None
     )
     duration_s: float = entry(duration(0.1, TIME_S_MAX), "how long writers and queries go on")
+    fsync_s: float = entry(duration(0.0, 10.0), "least time of an fsync", 0.001)
     network: Weather = field(default_factory=Weather)
     writers: tuple[Writers, ...] = ()
     queries: tuple[Queries, ...] = ()

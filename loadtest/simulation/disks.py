@@ -7,14 +7,16 @@ without having been acknowledged is what a real disk may hold, too.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 from random import Random
 
 from counter.storage.base import MEMBERS, Identity
 from loadtest.simulation.agenda import Agenda, SimulationError
+from tracker.digest import blake2b
 from tracker.errors import ConfigError
 from tracker.machine import Persist, Persisted, PersistFailed
+from tracker.messages import LINEAGE_MAX
 
 QUEUE_MAX = 1_000_000
 
@@ -44,10 +46,9 @@ class DiskConfig:
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """A copy of a disk: the store, its epoch then, the records."""
+    """A copy of a disk: who it was then, and the records."""
 
-    store: bytes
-    epoch: int
+    identity: Identity
     kept: tuple[Persist, ...]
 
 
@@ -63,8 +64,8 @@ class Disk:
         self._random = random
         self._agenda = agenda
         self._done: Done | None = None
-        self._store = random.randbytes(16)
-        self._epoch = 0
+        self._identity = Identity(random.randbytes(16), 0, config.durable)
+        self._boots = 0
         self._kept: list[Persist] = []
         self._queue: list[Persist] = []
         self._syncing: list[Persist] | None = None
@@ -72,7 +73,7 @@ class Disk:
     @property
     def identity(self) -> Identity:
         """Who this store is; the epoch is 0 before it was ever opened."""
-        return Identity(self._store, self._epoch, self.config.durable)
+        return self._identity
 
     @property
     def token(self) -> int:
@@ -81,8 +82,24 @@ class Disk:
 
     def open(self) -> Identity:
         """Begin a life of the machine: one epoch further."""
-        self._epoch += 1
-        return self.identity
+        old = self._identity
+        lineage = (old.boot + old.lineage)[: 8 * LINEAGE_MAX]
+        self._identity = replace(old, epoch=old.epoch + 1, boot=self._boot(), lineage=lineage)
+        return self._identity
+
+    def rebirth(self) -> None:
+        """Let the next life be a new store that begins with what is kept."""
+        old = self._identity
+        founder = old.founder or old.store
+        store = blake2b(b"reborn" + self._boot(), digest_size=16).digest()
+        self._identity = Identity(store, 0, old.durable, parent=old.store, founder=founder)
+
+    def _boot(self) -> bytes:
+        """Return bytes that no other life has, restored from a backup or not; no dice rolled."""
+        self._boots += 1
+        mixed = self._identity.store + self._boots.to_bytes(8, "big")
+        boot: bytes = blake2b(mixed, digest_size=8).digest()
+        return boot
 
     def recover(self) -> Iterator[tuple[str, bytes]]:
         """Yield (kind, record) of what was kept: the last `members` first, then the rest."""
@@ -131,17 +148,16 @@ class Disk:
 
     def backup(self) -> "Backup":
         """Return a copy of what is kept at this moment."""
-        return Backup(self._store, self._epoch, tuple(self._kept))
+        return Backup(self._identity, tuple(self._kept))
 
     def restore(self, backup: "Backup") -> None:
         """Put a copy in the place of what was kept; the next life begins from that."""
-        self._store, self._epoch = backup.store, backup.epoch
+        self._identity = backup.identity
         self._kept = list(backup.kept)
 
     def wipe(self) -> None:
         """Lose everything: the next life is a new store."""
-        self._store = self._random.randbytes(16)
-        self._epoch = 0
+        self._identity = Identity(self._random.randbytes(16), 0, self.config.durable)
         self._kept.clear()
 
     def _sync(self) -> None:

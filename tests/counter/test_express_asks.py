@@ -29,6 +29,7 @@ class Side:
 
     def __init__(self, view=VIEW, queries_max=3):
         self.view = view
+        self.is_doubted = False
         self.counters = Counters(MEMBERS[1].store, 1)
         self.counters.own.add("views", 7)
         config = GossipConfig(queries_max=queries_max)
@@ -120,6 +121,13 @@ def test_a_member_that_is_not_well_is_passed_by_alike():
     body = GOSSIP.encode(make_ask(chatter=9))
 
     assert quick.short(body, 1.0) == common.commonly(body)
+
+
+def test_a_node_that_may_be_an_old_backup_leaves_every_ask_to_the_common_way():
+    side = Side()
+    side.is_doubted = True
+
+    assert side.short(GOSSIP.encode(make_ask()), 1.0) is None
 
 
 def test_an_arc_is_judged_by_the_newest_view():

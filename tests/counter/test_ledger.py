@@ -7,7 +7,17 @@ import pytest
 from counter.config import NodeConfig
 from counter.crdt import Counters
 from counter.ledger import ROWS_PER_RECORD, Ledger, record_of
-from counter.messages import ACK_DEFAULT, ACK_DISK, ACK_MEMORY, Counted, Increment
+from counter.messages import (
+    ACK_DEFAULT,
+    ACK_DISK,
+    ACK_MEMORY,
+    Counted,
+    EndSession,
+    Get,
+    Increment,
+    SessionEnded,
+    Value,
+)
 from counter.sessions import WINDOW_MAX
 from tracker.machine import Persist, Persisted, PersistFailed, Send
 from tracker.messages import Refused
@@ -442,7 +452,7 @@ def test_more_keys_than_fit_into_a_record_take_several():
     for number in range(ROWS_PER_RECORD + 1):
         ledger.increment(LINK, make_increment(number + 1, (f"k{number}", number)))
 
-    assert len(list(ledger.dump())) == 2 + 2
+    assert len(list(ledger.dump())) == 1 + 2 + 2
     assert dict(ledger.counters.own.positive) == recovered(ledger).counters.own.positive
 
 
@@ -461,3 +471,80 @@ def test_a_node_holds_counts_as_soon_as_one_is_on_its_way():
     ledger.increment(LINK, make_increment())
 
     assert ledger.holds_counts
+
+
+# -- sessions that end ------------------------------------------------------------------------
+
+
+def test_a_session_that_ends_is_forgotten_here_and_after_a_restart():
+    ledger = make_ledger()
+    count(ledger, 5)
+
+    persist, reply = ledger.end_session(LINK, EndSession(9, ANN))
+
+    assert reply == Send(LINK, SessionEnded(9, True))
+    assert ledger.sessions.operations == 0
+    records = [record_of(make_increment()), persist.record]
+    copy = recovered(make_ledger(), records)
+    for either in (ledger, copy, recovered(copy)):
+        assert refusal(either.increment(LINK, make_increment())) == "too-old"
+        assert refusal(either.increment(LINK, make_increment(2))) == "too-old"
+        assert either.counters.value("k") == 5
+
+
+def test_a_session_of_which_nothing_is_known_ends_without_a_record():
+    assert make_ledger().end_session(LINK, EndSession(9, ANN)) == [
+        Send(LINK, SessionEnded(9, False))
+    ]
+
+
+def test_a_memory_store_ends_sessions_as_well():
+    ledger = make_ledger(durable=False)
+    ledger.increment(LINK, make_increment())
+
+    assert ledger.end_session(LINK, EndSession(9, ANN)) == [Send(LINK, SessionEnded(9, True))]
+    assert refusal(ledger.increment(LINK, make_increment())) == "too-old"
+
+
+def test_what_its_client_no_longer_asks_about_is_counted_all_the_same_when_it_is_on_disk():
+    ledger = make_ledger()
+    ledger.increment(LINK, make_increment())
+    ledger.end_session(LINK, EndSession(9, ANN))
+
+    assert ledger.persisted(Persisted(2)) == [Send(LINK, Counted(1, True, False))]
+    assert ledger.counters.value("k") == 5
+
+
+def test_a_record_of_the_log_counts_even_where_its_session_was_dropped_meanwhile():
+    ledger = make_ledger(sessions_max=1)
+    records = [
+        record_of(make_increment(session=session, sequence=sequence))
+        for session, sequence in [(ANN, 1), (BEN, 1), (ANN, 2)]
+    ]
+
+    copy = recovered(ledger, records)
+
+    assert copy.counters.value("k") == 15
+    assert refusal(copy.increment(LINK, make_increment(1))) == "too-old"
+
+
+def test_what_was_dropped_stays_too_old_after_a_snapshot():
+    ledger = make_ledger(sessions_max=1)
+    count(ledger, 5)
+    ledger.increment(LINK, make_increment(session=BEN))
+    ledger.persisted(Persisted(2))
+
+    copy = recovered(ledger)
+
+    assert refusal(copy.increment(LINK, make_increment())) == "too-old"
+
+
+def test_what_a_ledger_takes_by_itself_reaches_it_by_its_handlers():
+    ledger = make_ledger()
+    count(ledger, 5)
+    handlers = ledger.handlers()
+
+    assert handlers[Get](LINK, Get(3, "k"), 0.0) == [Send(LINK, Value(3, 5, True))]
+    assert handlers[EndSession](LINK, EndSession(4, BEN), 0.0) == [
+        Send(LINK, SessionEnded(4, False))
+    ]

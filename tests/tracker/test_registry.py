@@ -393,6 +393,19 @@ def test_a_suspect_that_comes_back_at_a_new_address_has_moved_and_is_alive_again
     assert status(registry) == ALIVE
 
 
+def test_a_tracker_that_starts_with_a_list_gives_up_those_who_do_not_come_back():
+    registry = make_registry(members_to_record([make_member("n1"), make_member("n2")]))
+    # As a driver does, which finds news due from before the start.
+    registry.tick(0.001)
+    run(registry, 1.0)
+    join(registry, 1, make_member("n1"), now=1.0)
+    for second in range(2, 20):
+        run(registry, float(second))
+        beat(registry, 1, now=float(second))
+
+    assert (status(registry, "n1"), status(registry, "n2")) == (ALIVE, DEAD)
+
+
 def test_an_earlier_start_of_a_store_is_an_old_backup():
     registry = make_registry()
     join(registry, 1, make_member(epoch=5))

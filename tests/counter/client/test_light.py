@@ -69,6 +69,7 @@ def test_every_request_of_the_door_has_its_replies():
         messages.ListQueries: {messages.QueryList},
         messages.TellStory: {messages.Story},
         messages.KillQuery: {messages.QueryKilled},
+        messages.EndSession: {messages.SessionEnded},
         membership.Find: {membership.Found},
         membership.Roster: {membership.Listed},
         membership.Forget: {membership.Forgotten},

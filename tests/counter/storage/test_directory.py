@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from counter.storage.directory import IDENTITY_MAGIC, read_owner
+from counter.storage.directory import BOOT_BYTES, BOOTS_MAX, IDENTITY_MAGIC, read_owner
 from counter.storage.durable import DurableStorage
 from tracker.errors import DamagedError, LockedError, StorageError
 from tracker.files import write_atomically
@@ -257,3 +257,77 @@ def test_a_directory_of_another_user_is_refused_by_number(public: Path) -> None:
     assert as_nobody(directory) == (
         f"cannot use {directory} for data: it belongs to another user (uid 0)\n"
     )
+
+
+# -- boots, and a second birth ----------------------------------------------------------------
+
+
+async def test_each_start_has_a_boot_of_its_own_and_names_those_before(
+    opened: Open, directory: Path
+) -> None:
+    boots: list[bytes] = []
+    for epoch in range(1, BOOTS_MAX + 3):
+        async with opened() as store:
+            identity = store.store.identity
+        assert identity.epoch == epoch
+        assert identity.lineage == b"".join(boots[: BOOTS_MAX - 1])
+        boots.insert(0, identity.boot)
+
+    assert len(set(boots)) == len(boots)
+    assert {len(boot) for boot in boots} == {BOOT_BYTES}
+
+
+async def test_an_old_backup_is_reborn_with_all_its_records_under_another_identity(
+    opened: Open, directory: Path
+) -> None:
+    async with opened() as store:
+        old = store.store.identity
+        await store.keep(b"a", b"b")
+
+    async with opened(reborn=True) as store:
+        new = store.store.identity
+        assert [record for _, record in store.recovered] == [b"a", b"b"]
+        await store.keep(b"c")
+
+    assert new.store != old.store
+    assert (new.epoch, new.lineage, new.parent, new.founder) == (1, b"", old.store, old.store)
+    async with opened() as store:
+        again = store.store.identity
+        assert [record for _, record in store.recovered] == [b"a", b"b", b"c"]
+    assert (again.store, again.epoch, again.lineage) == (new.store, 2, new.boot)
+    assert (again.parent, again.founder) == (old.store, old.store)
+
+
+async def test_a_store_may_be_reborn_twice_and_its_files_stay_readable(
+    opened: Open, directory: Path
+) -> None:
+    stores = []
+    for reborn in (False, True, True):
+        async with opened(reborn=reborn) as store:
+            stores.append(store.store.identity)
+            await store.keep(bytes([len(stores)]))
+            store.store.snapshot([b"state", bytes([len(stores)])])
+            await store.until_idle()
+
+    assert len({identity.store for identity in stores}) == 3
+    assert stores[2].parent == stores[1].store
+    assert stores[2].founder == stores[0].store
+    async with opened() as store:
+        assert store.recovered == [("state", b"state"), ("state", b"\x03")]
+
+
+async def test_a_directory_of_before_boots_were_kept_gets_its_first_one(
+    opened: Open, directory: Path
+) -> None:
+    async with opened() as store:
+        await store.keep(b"a")
+    owner = read_owner(directory)
+    assert owner is not None
+    fields = {"store": owner.store.hex(), "epoch": 4, "name": "n1", "cluster": "default"}
+    write_atomically(directory / "identity", json.dumps(fields).encode(), IDENTITY_MAGIC)
+
+    async with opened() as store:
+        identity = store.store.identity
+
+    assert (identity.epoch, identity.lineage, identity.parent) == (5, b"", b"")
+    assert len(identity.boot) == BOOT_BYTES

@@ -1,0 +1,45 @@
+"""One life of a node: its record for the trackers, and what its machine is to know of its store.
+
+The rule: whoever runs a node's machine, on sockets or in a simulation, makes it here, so that
+both have the same identity, and the same end when that turns out to be an old backup's.
+"""
+
+from typing import Any
+
+from counter.gossip import Gossip
+from counter.storage.base import Identity
+from tracker.admission import OLD_BACKUP
+from tracker.machine import Emit, Endpoint
+from tracker.members import Member
+
+
+def member_of(identity: Identity, name: str, endpoint: Endpoint) -> Member:
+    """Return the record with which a store registers under a name and an address."""
+    return Member(
+        name=name,
+        store=identity.store,
+        reign=0,
+        epoch=identity.epoch,
+        incarnation=0,
+        host=endpoint[0],
+        port=endpoint[1],
+        durable=identity.durable,
+        boot=identity.boot,
+    )
+
+
+def introduce(machine: Gossip, identity: Identity) -> None:
+    """Tell a machine, before it recovers anything, where its store comes from."""
+    machine.membership.lineage = identity.lineage
+    machine.membership.parent = identity.parent
+    machine.ledger.founder = identity.founder or identity.store
+
+
+def wants_rebirth(event: str, details: dict[str, Any]) -> bool:
+    """Whether what a node emitted says that it runs on an old backup, and is to begin anew."""
+    return event == "registration-refused" and details["code"] == OLD_BACKUP and details["final"]
+
+
+def is_old_backup(emit: Emit) -> bool:
+    """Whether an effect says so."""
+    return wants_rebirth(emit.event, emit.details)

@@ -1,0 +1,56 @@
+"""Data directories that were copied and put back: what a real node does, and says."""
+
+import shutil
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_restored_backup_goes_on_as_a_new_store_with_what_it_holds_and_says_so(machines):
+    machines.up(2)
+    n1, n2 = machines.nodes["n1"], machines.nodes["n2"]
+    machines.count(n1, 10)
+    assert n1.stop() == 0
+    shutil.copytree(machines.home / "n1", machines.home / "backup")
+    n1 = machines.node("n1", listen=n1.address)
+    n1.said("joined tracker")
+    machines.count(n1, 5)
+    n1.kill()
+
+    machines.node("n1", listen=n1.address, data="backup")
+    n1 = machines.nodes["n1"]
+    n1.said("older than the cluster knows it")
+    n1.said("goes on as a new one that begins with what the backup holds")
+    n1.said("joined tracker")
+    answer = machines.until(lambda: (a := machines.ask(n2))["complete"] and a)
+    machines.count(n1, 7)
+
+    assert (answer["value"], answer["members"]) == (10, 2)
+    answer = machines.until(lambda: (a := machines.ask(n2))["complete"] and a)
+    assert answer["value"] == 17
+    (row,) = [r for r in machines.run("members", "--json").json["members"] if r["name"] == "n1"]
+    assert row["note"].startswith("began anew from an old backup")
+    assert "counts-lost" in machines.trackers[0].err
+    # The new store is an ordinary one from now on.
+    n1.kill()
+    again = machines.node("n1", listen=n1.address, data="backup")
+    again.said("joined tracker")
+    answer = machines.until(lambda: (a := machines.ask(n2))["complete"] and a)
+    assert answer["value"] == 17
+    assert "older than" not in again.err
+
+
+def test_a_copy_of_a_store_that_runs_is_not_let_in_and_both_addresses_are_named(machines):
+    machines.up(1)
+    n1 = machines.nodes["n1"]
+    machines.count(n1, 10)
+    shutil.copytree(machines.home / "n1", machines.home / "copy")
+
+    machines.node("n1", data="copy")
+    copy = machines.nodes["n1"]
+
+    line = copy.said("is a copy of that of")[0] + copy.err
+    assert n1.address in line
+    assert copy.address in line
+    assert machines.ask(n1)["value"] == 10

@@ -1,0 +1,313 @@
+"""Old backups: how a tracker knows one, what it says, and who takes the place of its store."""
+
+import random
+
+import pytest
+
+from tracker.admission import is_overtaken
+from tracker.config import TrackerConfig
+from tracker.machine import Closed, Emit, Opened, Send
+from tracker.members import ALIVE, AWAY, DEAD, GONE, NOBODY, SUSPECT, Member, View
+from tracker.membership import Membership
+from tracker.messages import (
+    MEMBERSHIP,
+    Departing,
+    Heartbeat,
+    Refused,
+    Register,
+    Registered,
+    Wrote,
+    news_from_wire,
+    news_to_wire,
+)
+from tracker.registry import Registry
+
+EPOCH = b"tracker1"
+TRACKER = ("10.0.0.1", 7400)
+
+
+def boot(text):
+    return text.encode().ljust(8, b".")
+
+
+def make_member(name="n1", store="s", *, epoch=1, boot_of="", port=7401, **fields):
+    told = boot(boot_of) if boot_of else b""
+    return Member(
+        name, store.encode().ljust(16, b"."), 0, epoch, 0, "10.0.0.11", port, boot=told, **fields
+    )
+
+
+def make_registry():
+    registry = Registry(TrackerConfig(), EPOCH, None, random.Random(1))
+    registry.start(0.0)
+    return registry
+
+
+def register(registry, link, member, *, lineage=(), parent="", written=-1, now=1.0):
+    """Register as a node does, over the wire; returns what the tracker says, and its events."""
+    told = b"".join(map(boot, lineage))
+    parent_store = parent.encode().ljust(16, b".") if parent else b""
+    message = Register(member, told, parent_store, written)
+    message = MEMBERSHIP.decode(MEMBERSHIP.encode(message))
+    effects = registry.receive(link, message, now)
+    (answer,) = [
+        e.message
+        for e in effects
+        if isinstance(e, Send) and isinstance(e.message, Registered | Refused)
+    ]
+    return answer, [e.event for e in effects if isinstance(e, Emit)]
+
+
+def known(*, epoch=6, status=SUSPECT, boot_of="six", note=""):
+    """Return a tracker that knows a start of n1 which runs no more, or still does."""
+    registry = make_registry()
+    register(registry, 1, make_member(epoch=epoch, boot_of=boot_of))
+    if status == AWAY:
+        registry.receive(1, Departing(True), 1.0)
+    elif status != ALIVE:
+        registry.submit(Closed(1, "reset"), 1.0)
+        registry.table.put(registry.table.get("n1").became(status, note), 1.0)
+    return registry
+
+
+# -- how it is known --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("epoch", "boot_of", "lineage", "is_old"),
+    [
+        pytest.param(7, "new", ("six", "five"), False, id="the next start"),
+        pytest.param(9, "new", ("8", "7", "six"), False, id="a later start, some not heard of"),
+        pytest.param(6, "six", ("five",), False, id="the same start again"),
+        pytest.param(5, "five", ("four",), True, id="an earlier start"),
+        pytest.param(6, "other", ("five",), True, id="a second start of the same number"),
+        pytest.param(7, "new", ("other", "five"), True, id="the start after that one"),
+        pytest.param(9, "new", ("8", "7", "other"), True, id="three starts after it"),
+        pytest.param(60, "new", ("59", "58"), False, id="so much later that nobody can tell"),
+        pytest.param(7, "", (), False, id="a node that tells no boots"),
+        pytest.param(6, "", (), False, id="the same start of such a node"),
+    ],
+)
+def test_a_store_is_overtaken_by_a_start_that_its_directory_has_not_seen(
+    epoch, boot_of, lineage, is_old
+):
+    newcomer = make_member(epoch=epoch, boot_of=boot_of)
+    told = b"".join(map(boot, lineage))
+
+    assert is_overtaken(newcomer, make_member(epoch=6, boot_of="six"), told) is is_old
+
+
+def test_against_a_record_without_a_boot_only_epochs_decide():
+    old = make_member(epoch=6)
+
+    assert not is_overtaken(make_member(epoch=6, boot_of="x"), old, b"")
+    assert not is_overtaken(make_member(epoch=7, boot_of="x"), old, boot("y"))
+    assert is_overtaken(make_member(epoch=5, boot_of="x"), old, b"")
+
+
+def test_a_record_keeps_its_boot_on_the_wire_and_one_of_an_older_peer_has_none():
+    told, older = make_member(boot_of="six"), make_member()
+    (page,) = [news_to_wire([told])]
+    fields = [*MEMBERSHIP.decode(MEMBERSHIP.encode(Register(older))).to_wire()[0]]
+
+    assert news_from_wire(page) == (told,)
+    assert older.boot == fields[-1] == b""
+    assert told.mark != older.mark
+
+
+# -- what is said to it -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [SUSPECT, DEAD, AWAY, GONE])
+def test_a_second_start_of_one_number_is_an_old_backup(status):
+    registry = known(status=status)
+
+    answer, events = register(registry, 2, make_member(epoch=6, boot_of="other"))
+
+    assert (answer.code, events) == ("old-backup", ["refused"])
+    assert "start 6, known is another start 6" in answer.text
+    assert registry.table.get("n1").status == status
+
+
+def test_a_backup_of_a_store_that_runs_is_not_let_in_and_both_addresses_are_named():
+    registry = known(status=ALIVE)
+
+    answer, _ = register(registry, 2, make_member(epoch=6, boot_of="other", port=7999))
+
+    assert answer.code == "in-use"
+    assert "10.0.0.11:7999" in answer.text
+    assert "10.0.0.11:7401" in answer.text
+
+
+def test_a_backup_of_a_store_that_only_is_said_to_run_may_try_again():
+    registry = make_registry()
+    registry.table.put(make_member(epoch=6, boot_of="six"), 0.0)
+
+    answer, _ = register(registry, 2, make_member(epoch=6, boot_of="other"))
+
+    assert answer.code == "in-use"
+
+
+def test_a_backup_of_what_was_handed_over_is_refused_for_good():
+    registry = known(status=GONE, note="handed over to n2")
+
+    answer, _ = register(registry, 2, make_member(epoch=6, boot_of="other"))
+
+    assert answer.code == "handed-over"
+    assert "was handed over to n2, and counts there" in answer.text
+
+
+def test_a_backup_under_another_name_is_an_old_backup_as_well():
+    registry = known(status=DEAD)
+
+    answer, _ = register(registry, 2, make_member("n2", epoch=6, boot_of="other"))
+
+    assert answer.code == "old-backup"
+
+
+@pytest.mark.parametrize(
+    ("written", "answer_is"),
+    [(99, "old-backup"), (100, "taken in"), (101, "taken in"), (-1, "taken in")],
+)
+def test_a_start_that_holds_less_than_was_safe_before_is_an_old_backup(written, answer_is):
+    registry = make_registry()
+    register(registry, 1, make_member(epoch=6, boot_of="six"), written=40)
+    assert registry.receive(1, Wrote(100), 1.0) == []
+    registry.submit(Closed(1, "reset"), 1.0)
+
+    again = make_member(epoch=7, boot_of="seven")
+    answer, _ = register(registry, 2, again, lineage=("six",), written=written)
+
+    assert getattr(answer, "code", "taken in") == answer_is
+
+
+def test_nobody_tells_of_records_who_is_not_registered():
+    (effect,) = make_registry().receive(5, Wrote(100), 1.0)
+
+    assert effect.message.code == "not-registered"
+
+
+# -- who takes its place ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [SUSPECT, DEAD, AWAY, GONE])
+def test_a_store_made_of_the_backup_takes_its_place_and_the_loss_is_said(status):
+    registry = known(status=status)
+
+    answer, events = register(registry, 2, make_member(store="t", boot_of="one"), parent="s")
+
+    assert isinstance(answer, Registered)
+    assert events == ["counts-lost", "reborn"]
+    member = registry.table.get("n1")
+    assert (member.store[:1], member.reign, member.status) == (b"t", 1, ALIVE)
+    assert member.note.startswith("began anew from an old backup")
+
+
+def test_a_store_made_of_the_backup_waits_while_the_parent_runs():
+    registry = known(status=ALIVE)
+
+    answer, _ = register(registry, 2, make_member(store="t", port=7999), parent="s")
+
+    assert answer.code == "in-use"
+
+
+def test_under_another_name_it_ends_the_record_of_its_parent():
+    registry = known(status=DEAD)
+
+    answer, events = register(registry, 2, make_member("n2", store="t"), parent="s")
+
+    assert isinstance(answer, Registered)
+    assert events == ["gone", "renamed"]
+    assert registry.table.get("n1").status == GONE
+
+
+def test_under_another_name_it_waits_while_the_parent_runs():
+    registry = known(status=ALIVE)
+
+    answer, _ = register(registry, 2, make_member("n2", store="t"), parent="s")
+
+    assert answer.code == "in-use"
+
+
+def test_it_restarts_like_any_other_store():
+    registry = known(status=DEAD)
+    register(registry, 2, make_member(store="t", boot_of="one"), parent="s")
+    registry.submit(Closed(2, "reset"), 2.0)
+
+    again = make_member(store="t", epoch=2, boot_of="two")
+    answer, events = register(registry, 3, again, lineage=("one",), parent="s")
+
+    assert isinstance(answer, Registered)
+    assert events == ["restarted"]
+
+
+def test_the_parent_does_not_come_back_into_its_place():
+    registry = known(status=DEAD)
+    register(registry, 2, make_member(store="t"), parent="s")
+
+    answer, _ = register(registry, 3, make_member(epoch=7, boot_of="7"), lineage=("six",))
+
+    assert answer.code == "name-taken"
+
+
+# -- what a node tells of its records ---------------------------------------------------------
+
+
+def test_a_node_tells_its_tracker_what_is_safe_when_there_is_more_of_it_and_only_then():
+    node = Membership((TRACKER,), make_member(), NOBODY, random.Random(1), 1.0, 0.1, 1.5)
+    node.written = 40
+    node.start(0.0)
+    (sent,) = node.submit(Opened(5, TRACKER), 0.0)
+    assert sent.message.written == 40
+    node.receive(5, Registered(EPOCH, 0, 0, View().digest), 0.0)
+    page = news_to_wire([make_member()])
+    node.receive(5, Heartbeat(EPOCH, 1, 0, page), 0.0)
+    idle = MEMBERSHIP.encode(Heartbeat(EPOCH, 1, 1, news_to_wire(())))
+
+    told = []
+    for written in (40, 41, 41, 50):
+        node.written = written
+        if node.reflex(5, idle, 1.0) is None:
+            effects = node.receive(5, MEMBERSHIP.decode(idle), 1.0)
+            told += [e.message for e in effects if isinstance(e.message, Wrote)]
+
+    assert told == [Wrote(41), Wrote(50)]
+
+
+# -- what a node makes of the news ------------------------------------------------------------
+
+
+def told(status, *, epoch=6, boot_of="six", own_epoch=6):
+    """Return what a node emits that hears this of its own store from its tracker."""
+    own = make_member(epoch=own_epoch, boot_of="other")
+    node = Membership((TRACKER,), own, NOBODY, random.Random(1), 1.0, 0.1, 1.5)
+    node.lineage = boot("five")
+    node.start(0.0)
+    (sent,) = node.submit(Opened(5, TRACKER), 0.0)
+    assert sent.message == Register(own, boot("five"), b"", -1)
+    node.receive(5, Registered(EPOCH, 0, 0, View().digest), 0.0)
+    page = news_to_wire([make_member(epoch=epoch, boot_of=boot_of, status=status)])
+    effects = []
+    for version in (1, 2):
+        effects += node.receive(5, Heartbeat(EPOCH, version, version - 1, page), 0.0)
+    assert node.member.incarnation == 0
+    return [e for e in effects if isinstance(e, Emit) and e.event != "joined"]
+
+
+@pytest.mark.parametrize("status", [SUSPECT, DEAD, AWAY])
+@pytest.mark.parametrize(("epoch", "own_epoch"), [(6, 6), (7, 6)], ids=["same", "later"])
+def test_a_node_that_hears_of_another_start_that_ended_runs_on_an_old_backup(
+    status, epoch, own_epoch
+):
+    (emit,) = told(status, epoch=epoch, own_epoch=own_epoch)
+
+    assert emit.event == "registration-refused"
+    assert (emit.details["code"], emit.details["final"]) == ("old-backup", True)
+
+
+def test_a_node_that_hears_of_a_later_start_that_lives_has_lost_its_name():
+    assert [e.event for e in told(ALIVE, epoch=7)] == ["name-lost"]
+
+
+def test_a_node_knows_the_starts_before_its_own_and_denies_nothing_because_of_them():
+    assert told(DEAD, epoch=5, boot_of="five", own_epoch=6) == []

@@ -1,0 +1,28 @@
+"""How much of each member was safe on its disk, as the members themselves have told.
+
+The rule: it only ever grows for one store, since what was safe on a disk stays there. Who comes
+back with less has lost something: an old backup of the very life that ended was put back, or
+its disk has not kept its word.
+"""
+
+from tracker.members import Member
+
+
+class Written:
+    """The last safe record of each member's store; of `members_max` of them at most."""
+
+    def __init__(self, members_max: int) -> None:
+        self._members_max = members_max
+        self._by_name: dict[str, tuple[bytes, int]] = {}
+
+    def note(self, member: Member, written: int) -> None:
+        """Take the word of a member."""
+        self._by_name.pop(member.name, None)
+        self._by_name[member.name] = member.store, written
+        if len(self._by_name) > self._members_max:
+            del self._by_name[next(iter(self._by_name))]
+
+    def of(self, member: Member) -> int:
+        """Return what was last told of a member's store; -1 if nothing was."""
+        store, written = self._by_name.get(member.name, (b"", -1))
+        return written if store == member.store else -1
