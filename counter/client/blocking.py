@@ -5,6 +5,7 @@ errors that say what the caller must know: Unreachable (never sent), Refused (no
 changed), ConnectionLost and Deadline (sent, outcome unknown).
 """
 
+import os
 import socket
 import time
 from collections import deque
@@ -36,6 +37,18 @@ _READ_BYTES = 65_536
 def now() -> float:
     """Return the time on the clock that deadlines are given in."""
     return time.monotonic()
+
+
+class SystemDice:
+    """Chance of the operating system, without the import of `random`."""
+
+    def random(self) -> float:
+        """Return a number in [0, 1)."""
+        return int.from_bytes(os.urandom(7), "big") % 2**53 / 2**53
+
+    def randbytes(self, n: int, /) -> bytes:
+        """Return `n` random bytes."""
+        return os.urandom(n)
 
 
 class Connection:
@@ -247,3 +260,11 @@ def reason_of(error: OSError) -> str:
 def shown_s(seconds: float) -> str:
     """Return a duration as people write it."""
     return f"{seconds:.1f} s" if seconds >= 0.995 else f"{seconds * 1000:.0f} ms"
+
+
+def cause_of(error: OSError) -> OSError:
+    """Return what the system said, which anyio wraps."""
+    cause = error.__cause__
+    if isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    return cause if isinstance(cause, OSError) else error

@@ -1,0 +1,353 @@
+"""`Client`: counting and asking from a program with threads, or with one. No event loop.
+
+Whoever waits drives: the first thread that waits for an acknowledgement does the reading and
+writing for all, and hands that over to another waiter when it has its own. So a single thread
+pays for no switch to another one, and many threads share their messages. The rule: the machine
+(`counter.client.dialogue`) is touched only under the lock, and the lock is never held while
+waiting for the network.
+"""
+
+import atexit
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Iterable
+from time import monotonic, sleep
+from types import TracebackType
+from typing import TYPE_CHECKING, overload
+
+from counter.client.adding import FLUSH_S, Adding, pieces
+from counter.client.blocking import SystemDice
+from counter.client.dialogue import Dialogue
+from counter.client.lane import Effect, Settled
+from counter.client.operations import Acknowledgement, Batch, Operation, UncountedError
+from counter.client.options import DEADLINE_S, Trackers, made
+from counter.client.sockets import OPENED, RECEIVED, Sockets
+from tracker.errors import ConfigError, RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Literal, Self, Unpack
+
+    from counter.client.inquiry import Conversation
+    from counter.client.talking import Talk
+    from counter.client.totals import Held, MemberState, Total
+    from counter.client.wishes import Wishes
+
+STALE_S = 0.02
+"""After so long without anybody waiting, a stream may have ended unseen: it is looked at first."""
+
+
+class Client(Adding):
+    """A client of a cluster, for any number of threads.
+
+    `trackers` is `HOST:PORT`, several of them with commas or in a list; without it
+    COUNTER_TRACKER holds, then 127.0.0.1:7400. `node` names one node, or its HOST:PORT, to talk
+    to (COUNTER_NODE); without it `pick` chooses: `least-active`, `random`, `round-robin`.
+    `deadline_s` is what one call may take in all. `ack` is what an acknowledgement promises:
+    `memory` or `disk`; None: the best that the node has. Raises ConfigError.
+
+    Use it in a `with`, or close it: what was added is sent then, and at exit.
+    """
+
+    def __init__(
+        self,
+        trackers: Trackers = None,
+        *,
+        node: str | None = None,
+        pick: str = "least-active",
+        deadline_s: float = DEADLINE_S,
+        ack: str | None = None,
+        cluster: str = "default",
+    ) -> None:
+        super().__init__()
+        self.options = made(
+            os.environ, trackers=trackers, node=node, pick=pick, deadline_s=deadline_s, ack=ack,
+            cluster=cluster,
+        )  # fmt: skip
+        self._begin()
+        _OPEN.add(self)
+
+    def _begin(self) -> None:
+        """Make everything that a process has to itself."""
+        self._lock = threading.Lock()
+        self._dialogue = Dialogue(self.options, SystemDice())
+        self._sockets = Sockets(self.options.silent_s)
+        self._is_driven = False
+        self._driven_at = 0.0
+        # Batches whose threads wait while another one drives.
+        self._sleepers: dict[Batch, threading.Condition] = {}
+        self._flushing = threading.Lock()
+        self._flush_wish = threading.Event()
+        self._is_ending = threading.Event()
+        self._flusher: threading.Thread | None = None
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- counting -----------------------------------------------------------------------------
+
+    def incr(self, key: str, n: int = 1) -> Acknowledgement:
+        """Add `n` to `key`; returns when that is counted.
+
+        Raises RefusedError or UnreachableError: certainly not counted; UnknownOutcomeError: it
+        may have been, and `retry(error.operation)` is safe; ConfigError: no key, no amount.
+        """
+        with self._lock:
+            batch = self._dialogue.count(key, n, monotonic())
+            self._finish(batch)
+        return batch.result(key)
+
+    def retry(self, operation: Operation) -> Acknowledgement:
+        """Send an operation again whose outcome was unknown; it counts once. Raises as `incr`."""
+        with self._lock:
+            batch = self._dialogue.retry(operation, monotonic())
+            if self._is_driven:
+                self._sockets.wake()
+            self._finish(batch)
+        return batch.result(operation.pairs[0])
+
+    def flush(self) -> None:
+        """Send what was added, and return when it is counted. Raises UncountedError."""
+        self._send_added()
+        self._raise_uncounted()
+
+    def close(self) -> None:
+        """Send what was added, end every stream. Raises UncountedError."""
+        if self._dialogue.is_closed:
+            return
+        self._is_ending.set()
+        self._flush_wish.set()
+        try:
+            self._send_added()
+        finally:
+            if self._flusher is not None and self._flusher is not threading.current_thread():
+                self._flusher.join()
+            with self._lock:
+                self._carry_out(self._dialogue.close())
+                self._sockets.wake()
+                while self._is_driven:
+                    # Its batch has ended by now: it sees that as soon as its wait is over.
+                    self._lock.release()
+                    sleep(0.001)
+                    self._lock.acquire()
+                self._sockets.close()
+            _OPEN.discard(self)
+        self._raise_uncounted()
+
+    # -- asking -------------------------------------------------------------------------------
+
+    @overload
+    def query(
+        self, *keys: str, live: "Literal[False]" = False, **wishes: "Unpack[Wishes]"
+    ) -> "Total": ...
+    @overload
+    def query(
+        self, *keys: str, live: "Literal[True]", **wishes: "Unpack[Wishes]"
+    ) -> "Iterator[Total]": ...
+    def query(
+        self, *keys: str, live: bool = False, **wishes: "Unpack[Wishes]"
+    ) -> "Total | Iterator[Total]":
+        """Ask the whole cluster for the total of a key: the last answer, complete or not.
+
+        With `live`, an iterator of partial answers as they come, the last one last; whoever
+        closes it ends the query. Several keys, or one with a star at its end, are asked for at
+        once: see `Total.keys`. Raises UnreachableError, RefusedError, ConfigError; a node that
+        is lost meanwhile is no error but an incomplete answer, `origin-lost`.
+        """
+        from counter.client import inquiry
+
+        message = inquiry.query_for(keys, live=live, **wishes)
+        talk = self._talk(inquiry.querying(self.options, SystemDice(), message))
+        if live:
+            return talk.everything()
+        total: Total = talk.last()
+        return total
+
+    def watch(
+        self, *keys: str, every_s: float = 1.0, **wishes: "Unpack[Wishes]"
+    ) -> "Iterator[Total]":
+        """Ask again every `every_s` seconds, and yield each answer with its growth, `per_s`.
+
+        It never ends by itself. A node that is lost is replaced by another one.
+        """
+        from counter.client import inquiry
+
+        message = inquiry.query_for(keys, **wishes)
+        inquiry.check_every(every_s)
+        talk = self._talk(inquiry.watching(self.options, SystemDice(), message, every_s))
+        return talk.told()
+
+    def get(self, key: str, *, node: str | None = None) -> "Held":
+        """Return one node's own share of a key, without asking anybody else."""
+        from counter.client import inquiry
+
+        held: Held = self._talk(inquiry.holding(self.options, SystemDice(), key, node)).last()
+        return held
+
+    def members(self) -> "list[MemberState]":
+        """Return everybody that a tracker knows; without one, whom the given node knows."""
+        from counter.client import inquiry
+
+        members: list[MemberState] = self._talk(inquiry.listing(self.options)).last()
+        return members
+
+    def _talk(self, conversation: "Conversation") -> "Talk":
+        from counter.client.talking import Talk
+
+        return Talk(self.options, conversation)
+
+    # -- who drives ---------------------------------------------------------------------------
+
+    def _finish(self, batch: Batch) -> None:
+        """Return when a batch has ended. The lock is held."""
+        while not batch.is_settled:
+            if not self._is_driven:
+                self._drive(batch)
+                return
+            if self._dialogue.wants_step:
+                self._sockets.wake()
+            sleeper = self._sleepers.get(batch)
+            if sleeper is None:
+                sleeper = self._sleepers[batch] = threading.Condition(self._lock)
+            sleeper.wait()
+
+    def _drive(self, batch: Batch) -> None:
+        """Read and write for all until `batch` has ended. The lock is held, but not in waits."""
+        dialogue = self._dialogue
+        self._is_driven = True
+        try:
+            now = monotonic()
+            if now - self._driven_at > STALE_S:
+                self._take_in(0.0)
+            self._carry_out(dialogue.step(now))
+            while not batch.is_settled:
+                link = dialogue.plain_link
+                if link is not None and self._sockets.is_plain(link):
+                    self._take_reply(link)
+                else:
+                    due = dialogue.deadline()
+                    self._take_in(None if due is None else max(0.0, due - monotonic()))
+        finally:
+            self._is_driven = False
+            self._driven_at = monotonic()
+            # Somebody who waits takes over.
+            for sleeper in self._sleepers.values():
+                sleeper.notify()
+                break
+
+    def _take_reply(self, link: int) -> None:
+        """Wait for the one stream there is: the common way, and the shortest."""
+        self._lock.release()
+        try:
+            event = self._sockets.receive(link)
+        finally:
+            self._lock.acquire()
+        if event is not None and event[0] == RECEIVED:
+            self._carry_out(self._dialogue.received(link, event[2], monotonic()))  # type: ignore[arg-type]
+            return
+        if event is not None:
+            self._carry_out(self._dialogue.lost(link, str(event[2]), monotonic()))
+        self._carry_out(self._dialogue.step(monotonic()))
+
+    def _take_in(self, timeout_s: float | None) -> None:
+        """Wait for the network, and do what follows from it."""
+        self._lock.release()
+        try:
+            events = self._sockets.wait(timeout_s)
+        finally:
+            self._lock.acquire()
+        dialogue, now = self._dialogue, monotonic()
+        for kind, link, what in events:
+            if kind == RECEIVED:
+                self._carry_out(dialogue.received(link, what, now))  # type: ignore[arg-type]
+            elif kind == OPENED:
+                self._carry_out(dialogue.opened(link, now))
+            else:
+                self._carry_out(dialogue.lost(link, str(what), now))
+        self._carry_out(dialogue.step(now))
+
+    def _carry_out(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            if type(effect) is Settled:
+                sleeper = self._sleepers.pop(effect.batch, None)
+                if sleeper is not None:
+                    sleeper.notify_all()
+            else:
+                self._sockets.carry_out(effect)
+
+    # -- what was added -----------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self._dialogue.is_closed:
+            raise ConfigError("this client is closed")
+
+    def _wish_flush(self) -> None:
+        if not self._flush_wish.is_set():
+            self._flush_wish.set()
+        if self._flusher is None:
+            with self._adding:
+                if self._flusher is None:
+                    self._flusher = threading.Thread(
+                        target=self._flush_now_and_then, name="counter-flush", daemon=True
+                    )
+                    self._flusher.start()
+
+    def _make_room(self) -> None:
+        self._send_added()
+
+    def _flush_now_and_then(self) -> None:
+        while not self._is_ending.is_set():
+            self._flush_wish.wait()
+            self._is_ending.wait(FLUSH_S)
+            self._flush_wish.clear()
+            self._send_added()
+
+    def _send_added(self) -> None:
+        """Send the sums, and wait until they have ended."""
+        with self._flushing:
+            sent: list[tuple[str, int, Batch]] = []
+            with self._lock:
+                for key, amount in pieces(self._take()):
+                    try:
+                        batch = self._dialogue.count(key, amount, monotonic())
+                    except RefusedError as error:
+                        self._note(key, amount, (RefusedError, (error.code, str(error))))
+                        continue
+                    sent.append((key, amount, batch))
+                for _, _, batch in sent:
+                    self._finish(batch)
+            self._note_ends(sent)
+
+    # -- other processes ----------------------------------------------------------------------
+
+    def _after_fork(self) -> None:
+        """Begin anew in the child: what was added, and what is on its way, is the parent's."""
+        super()._after_fork()
+        if not self._dialogue.is_closed:
+            self._sockets.close()
+            self._begin()
+
+
+_OPEN: "weakref.WeakSet[Client]" = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    """Send what was added before the program ends, and say what could not be."""
+    for client in list(_OPEN):
+        try:
+            client.close()
+        except UncountedError as error:
+            sys.stderr.write(f"error: {error}\n")
+
+
+atexit.register(_close_all)
