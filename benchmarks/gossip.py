@@ -17,7 +17,7 @@ from benchmarks.door import FLOOR_INCR_US, redis_incr_us
 from benchmarks.machine import Row
 from counter.client.door import Door
 from counter.messages import UNTIL_ALL, Query
-from loadtest.cluster import Cluster
+from loadtest.cluster import Cluster, Faults
 from tracker.daemon import rare_collections
 
 WITH = "python -m benchmarks gossip"
@@ -25,6 +25,7 @@ QUERIES = 60
 SIZES = ((100, 3), (1000, 30))
 """Nodes, and the ms in which they are to answer."""
 CPU_US_MAX = 15
+DELAYED_NODES, DELAYED_QUERIES, DELAY_S = 1_000, 20, 0.010
 BARE_BYTES = 62
 ASK = Query(0, "views", 10, 0, 0, 5_000, UNTIL_ALL, 0, 0, False)
 
@@ -107,6 +108,20 @@ async def _bare(count: int) -> float:
     return used
 
 
+async def delayed() -> float:
+    """Return the median time in ms of an exact answer where every datagram takes DELAY_S."""
+    elapsed = []
+    async with Cluster(DELAYED_NODES, faults=Faults(latency_s=DELAY_S)) as cluster:
+        door = await Door.open(cluster.nodes[0].endpoint)
+        for _ in range(DELAYED_QUERIES):
+            answer, _ = await door.ask(ASK)
+            if not answer.complete:
+                raise SystemExit(f"a wrong answer: {answer}")
+            elapsed.append(answer.elapsed_ms)
+        door.close()
+    return statistics.median(elapsed)
+
+
 def _in_incrs(what: str, r: Result, floor_ms: int, incr_us: float | None) -> list[Row]:
     """Return the two times once more, in INCRs of the Redis of this run."""
     if incr_us is None:
@@ -146,4 +161,11 @@ def measure() -> list[Row]:
                 WITH,
             ),
         ]
+    with rare_collections():
+        found_ms = uvloop.run(delayed())
+    what = f"query over {DELAYED_NODES} real nodes, {DELAY_S * 1000:g} ms a hop"
+    most_ms = 1.5 * 4 * DELAY_S * 1000
+    rows.append(
+        Row(f"{what}: all answers, median", f"{found_ms:.1f} ms", f"{most_ms:.0f} ms", WITH)
+    )
     return rows

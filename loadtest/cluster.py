@@ -28,7 +28,7 @@ FILES_BESIDE = 512
 NODES_MAX = 20_000
 JOINING_MAX = 300
 LOOK_S = 0.02
-VIEWS_RETAINED = 64
+VIEWS_RETAINED_MAX = 64
 TRACKER = TrackerConfig(publish_gap_s=0.05)
 
 
@@ -91,7 +91,7 @@ class Cluster:
 
     async def __aenter__(self) -> "Cluster":
         raise_file_limit(self.count)
-        retain(VIEWS_RETAINED)
+        retain(VIEWS_RETAINED_MAX)
         try:
             await self._start()
         except BaseException:
