@@ -109,12 +109,13 @@ class Gossip:
         member: Member,
         trackers: tuple[Endpoint, ...],
         rng: Random,
+        membership: Membership | None = None,
     ) -> None:
         self.config = config
         self.gossip = gossip
         # Epoch 0 until `resume`: what an earlier epoch left must not look older than nothing.
         self.ledger = Ledger(config, Counters(member.store, 0), durable=member.durable)
-        self.membership = Membership(
+        self.membership = membership or Membership(
             trackers,
             member,
             NOBODY,
@@ -171,7 +172,7 @@ class Gossip:
             Announced: self._membership,
             Listed: self._listed,
             Introduce: self._introduce,
-            Introduced: lambda sender, message, now: self.embargo.introduced(message, now),
+            Introduced: lambda sender, said, now: self.embargo.introduced(sender, said, now),
             Refused: self._membership,
         }
 
