@@ -56,8 +56,9 @@ CLUSTER: Final = "maelstrom"
 """Its data directories belong to this cluster: none of a `counter node` is taken by mistake."""
 DEADLINE_S: Final = 3.0
 """Longest wait for the answer to a read; Maelstrom's clients give up after 5 s."""
-GOSSIP_CONFIG: Final = GossipConfig(hop_s=0.1)
-"""Maelstrom delays messages up to seconds; a shorter first guess would take delay for silence."""
+GOSSIP_CONFIG: Final = GossipConfig(hop_s=0.1, stop_epsilon=1e-6)
+"""Maelstrom may delay messages by seconds, so that a shorter first guess would take delay for
+silence; and it reads once at the end, so that a false *converged* must be all but ruled out."""
 LINGER_S: Final = 2.0
 """Time beyond the deadline of a read in which requests are answered after the end of stdin."""
 CHUNK_BYTES: Final = 65_536
