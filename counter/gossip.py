@@ -109,13 +109,15 @@ class Gossip:
         member: Member,
         trackers: tuple[Endpoint, ...],
         rng: Random,
-        membership: Membership | None = None,
+        fixed: Membership | None = None,
     ) -> None:
         self.config = config
         self.gossip = gossip
         # Epoch 0 until `resume`: what an earlier epoch left must not look older than nothing.
         self.ledger = Ledger(config, Counters(member.store, 0), durable=member.durable)
-        self.membership = membership or Membership(
+        # Among fixed names nobody knows of a member that is not in the view.
+        self._is_fixed = fixed is not None
+        self.membership = fixed or Membership(
             trackers,
             member,
             NOBODY,
@@ -450,6 +452,8 @@ class Gossip:
     def _wonder(self, now: float) -> list[Effect]:
         """Learn what those know whose replies came from another view than ours."""
         strange, self.asker.strange = self.asker.strange, []
+        if self._is_fixed:
+            return []
         for roll, source in strange:
             self.hearsay.hear(roll, source)
         if not self.asker.is_busy:

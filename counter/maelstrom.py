@@ -127,8 +127,7 @@ class Peers:
 class Desk:
     """The clients, as the driver knows them: each a stream on which its replies leave.
 
-    There are no streams between nodes. What is wanted over one can only be a list of members
-    (`counter.hearsay`), and all nodes were told the same.
+    There are no streams between nodes, and no node asks for one: all were told the same list.
     """
 
     def __init__(self, places: Places, clients: Clients, write: Callable[[bytes], None]) -> None:

@@ -8,6 +8,9 @@ that it knows this life of it::
     told       it has confirmed; untold again once it is heard of in a later life, since that one
                may have forgotten whom it knew
 
+A node that lists fewer, or another store under a name, knows nothing that this one lacks: an
+answer is complete with a reply of each store in the own view, one for each name.
+
 The rule: the view is that of the cluster as soon as each name has its record in it, and not
 before. Nobody can join, so it cannot grow old; and as nobody calls an answer complete without the
 record of a node, that node need not wait to be announced before it acknowledges anything.

@@ -187,6 +187,22 @@ def test_a_node_that_forgot_whom_it_knew_is_told_again():
     assert ask(world, B).complete
 
 
+def test_who_knows_fewer_does_not_spoil_the_answer_of_one_who_knows_all():
+    world = make_world(5)
+    count(world, B, 7)
+    assert ask(world, A).complete
+    world.crash(B)
+    world.restart(B, live(world, "n2", forgets=True))
+    world.partition([B], [*PLACES.values()][2:])
+    world.run_until(world.now + 2 * TRY_S)
+
+    answer = ask(world, A)
+
+    assert world.machine(B).membership.view.expected == 2
+    assert (answer.value, answer.complete) == (7, True)
+    assert "Roster" not in world.tallies
+
+
 def test_a_node_that_kept_whom_it_knew_answers_completely_at_once():
     world = make_world(3)
     count(world, B, 7)
