@@ -117,15 +117,8 @@ class Gossip:
         self.ledger = Ledger(config, Counters(member.store, 0), durable=member.durable)
         # Among fixed names nobody knows of a member that is not in the view.
         self._is_fixed = fixed is not None
-        self.membership = fixed or Membership(
-            trackers,
-            member,
-            NOBODY,
-            rng,
-            config.interval_s,
-            config.reconnect_min_s,
-            config.reconnect_max_s,
-        )
+        pauses_s = config.interval_s, config.reconnect_min_s, config.reconnect_max_s
+        self.membership = fixed or Membership(trackers, member, NOBODY, rng, *pauses_s)
         self.asker = Asker(gossip, member, rng)
         where = position(member.name)
         self.relay = Relay(gossip, where, member.store, member.epoch, self._share_of, rng)

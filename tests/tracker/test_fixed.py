@@ -6,8 +6,9 @@ from random import Random
 import pytest
 
 from counter.config import LAN, NodeConfig
-from counter.gossip import VIEW_SAVE_S, Gossip
+from counter.gossip import Gossip
 from counter.messages import ACK_DEFAULT, UNTIL_ALL, Answer, Counted, Increment, Query
+from counter.saving import VIEW_SAVE_S
 from loadtest.simulation.network import NetworkConfig
 from loadtest.simulation.world import World
 from tracker.fixed import TRY_S, FixedMembership
