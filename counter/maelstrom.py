@@ -151,7 +151,7 @@ class Desk:
             return
         if isinstance(message, Answer) and not message.complete:
             name, number = printable(reply[0], 64), reply[1]["in_reply_to"]
-            complain(f"read {number} of {name} is {shortfall(message)}")
+            complain(f"read {number} of {name} is {shortfall(message, self._clients.nodes)}")
         self.say(*reply)
         self.on_replied()
 
@@ -174,7 +174,9 @@ class Node:
     ) -> None:
         """Open the storage and recover what it kept. Raises StorageError, MaelstromError."""
         self.places = places
-        self.clients = Clients(settings.deadline_s, is_strict=settings.is_strict)
+        self.clients = Clients(
+            len(places.by_name), settings.deadline_s, is_strict=settings.is_strict
+        )
         self.desk = Desk(places, self.clients, write)
         self._peers = Peers(places, write)
         self._verbose = settings.verbose

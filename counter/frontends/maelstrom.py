@@ -197,7 +197,8 @@ class Clients:
     at 0 there, which stands for no request here.
     """
 
-    def __init__(self, deadline_s: float, *, is_strict: bool) -> None:
+    def __init__(self, nodes: int, deadline_s: float, *, is_strict: bool) -> None:
+        self.nodes = nodes
         self.waiting: dict[tuple[Link, int], None] = {}
         self._deadline_ms = min(max(1, round(deadline_s * 1000)), DEADLINE_MS_MAX)
         self._is_strict = is_strict
@@ -266,7 +267,7 @@ class Clients:
         if answer.complete:
             return {"type": "read_ok", "value": answer.value}
         if self._is_strict:
-            return error_body(UNAVAILABLE, shortfall(answer))
+            return error_body(UNAVAILABLE, shortfall(answer, self.nodes))
         # What a replica of a CRDT would say: each share as it was last heard of.
         return {"type": "read_ok", "value": answer.filled}
 
@@ -283,7 +284,6 @@ def session_of(src: str) -> bytes:
     return blake2b(src.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def shortfall(answer: Answer) -> str:
-    """Return in words what an incomplete answer lacks."""
-    who = f"{answer.answered} of {answer.members} nodes answered"
-    return f"incomplete: {who} ({answer.reason}{': ' + answer.why if answer.why else ''})"
+def shortfall(answer: Answer, nodes: int) -> str:
+    """Return in words what an incomplete answer lacks; `nodes` are all there are."""
+    return f"incomplete: {answer.answered} of {nodes} nodes answered ({answer.reason})"

@@ -179,7 +179,7 @@ def test_gossip_that_carries_no_datagram_is_malformed(data):
 
 
 def make_clients(*, is_strict=False):
-    return Clients(2.5, is_strict=is_strict)
+    return Clients(3, 2.5, is_strict=is_strict)
 
 
 def asked(clients, said):
@@ -293,10 +293,10 @@ def test_an_incomplete_read_is_an_error_for_the_strict():
     assert reply == ("c1", {**error_body(UNAVAILABLE, text), "in_reply_to": 7})
 
 
-def test_a_shortfall_says_why_where_there_is_more_to_say():
-    assert shortfall(answered(**{**INCOMPLETE, "reason": "converged", "why": "no view"})) == (
-        "incomplete: 2 of 3 nodes answered (converged: no view)"
-    )
+def test_a_shortfall_counts_those_too_who_were_never_heard_of():
+    answer = answered(**{**INCOMPLETE, "answered": 1, "members": 1, "reason": "converged"})
+
+    assert shortfall(answer, 3) == "incomplete: 1 of 3 nodes answered (converged)"
 
 
 @pytest.mark.parametrize(
