@@ -8,7 +8,7 @@ rule: until it is announced (`tracker.announcement`), or has told somebody itsel
 from counter.config import NodeConfig
 from counter.ledger import Ledger
 from counter.messages import Increment
-from tracker.machine import Effect, Link, Send
+from tracker.machine import Address, Effect, Link, Send
 from tracker.membership import Membership
 from tracker.messages import Introduced, Refused
 
@@ -54,10 +54,9 @@ class Embargo:
         self._ledger.is_held = False
         return held
 
-    def introduced(self, message: Introduced, now: float) -> list[Effect]:
+    def introduced(self, sender: Address, message: Introduced, now: float) -> list[Effect]:
         """Take the word of another node that it knows of this one now."""
-        if message.store == self._membership.member.store:
-            self._membership.introduction.end()
+        self._membership.introduced(sender, message)
         return self.look(now)
 
     def deadline(self) -> float | None:

@@ -109,20 +109,16 @@ class Gossip:
         member: Member,
         trackers: tuple[Endpoint, ...],
         rng: Random,
+        fixed: Membership | None = None,
     ) -> None:
         self.config = config
         self.gossip = gossip
         # Epoch 0 until `resume`: what an earlier epoch left must not look older than nothing.
         self.ledger = Ledger(config, Counters(member.store, 0), durable=member.durable)
-        self.membership = Membership(
-            trackers,
-            member,
-            NOBODY,
-            rng,
-            config.interval_s,
-            config.reconnect_min_s,
-            config.reconnect_max_s,
-        )
+        # Among fixed names nobody knows of a member that is not in the view.
+        self._is_fixed = fixed is not None
+        pauses_s = config.interval_s, config.reconnect_min_s, config.reconnect_max_s
+        self.membership = fixed or Membership(trackers, member, NOBODY, rng, *pauses_s)
         self.asker = Asker(gossip, member, rng)
         where = position(member.name)
         self.relay = Relay(gossip, where, member.store, member.epoch, self._share_of, rng)
@@ -170,7 +166,7 @@ class Gossip:
             Announced: self._membership,
             Listed: self._listed,
             Introduce: self._introduce,
-            Introduced: lambda sender, message, now: self.embargo.introduced(message, now),
+            Introduced: lambda sender, said, now: self.embargo.introduced(sender, said, now),
             Refused: self._membership,
             **self.ledger.handlers(),
         }
@@ -450,6 +446,8 @@ class Gossip:
     def _wonder(self, now: float) -> list[Effect]:
         """Learn what those know whose replies came from another view than ours."""
         strange, self.asker.strange = self.asker.strange, []
+        if self._is_fixed:
+            return []
         for roll, source in strange:
             self.hearsay.hear(roll, source)
         if not self.asker.is_busy:

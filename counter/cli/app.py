@@ -29,6 +29,7 @@ COMMANDS = {
     "forget": "membership",
     "config": "configuration",
     "demo": "demonstration",
+    "maelstrom": "jepsen",
 }
 
 Dispatch = Callable[[list[str], int], int]
