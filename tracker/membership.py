@@ -483,12 +483,10 @@ class Membership:
     # -- beats --------------------------------------------------------------------------------
 
     def _beats(self, now: float) -> list[Effect]:
-        if self._is_departing:
-            return []
         return [
             self._beat(tracker, link, now)
             for link, tracker in self._by_link.items()
-            if tracker.state == JOINED
+            if tracker.state == JOINED and not self._is_departing
         ]
 
     def _beat(self, tracker: Contact, link: Link, now: float) -> Effect:
