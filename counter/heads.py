@@ -23,6 +23,7 @@ from counter.messages import (
     DECREASED,
     GOSSIP,
     LEAF,
+    NOWHERE,
     REFUSED,
     TRACE,
     UNTIL_ALL,
@@ -199,7 +200,8 @@ class Heads:
 
     def undelivered(self, ask: Ask, to: Endpoint) -> list[Effect]:
         """Take back an ask of a cell of this node: nobody listens there."""
-        if ask.home != self.member.endpoint:
+        # An ask of repair does not say whose it is: it came back to whoever sent it.
+        if ask.home not in (NOWHERE, self.member.endpoint):
             return []
         is_leaf = bool(ask.flags & LEAF)
         for cell in self.collected.get(ask.query, ()):

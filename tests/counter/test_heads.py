@@ -10,6 +10,7 @@ from counter.config import LAN
 from counter.heads import SHARES_MAX, Heads
 from counter.messages import (
     COLLECTS,
+    GOSSIP,
     LEAF,
     REFUSED,
     RING,
@@ -242,7 +243,8 @@ def test_a_member_of_a_cell_where_nobody_listens_is_not_asked_again():
 
     again = heads.undelivered(first.message, first.to)
     repair = next(send for send in cell.wave(1.0) if send.to != first.to)
-    heads.undelivered(repair.message, repair.to)
+    # As it comes back from the system: in bytes.
+    heads.undelivered(GOSSIP.decode(GOSSIP.encode(repair.message)), repair.to)
 
     assert first.to not in [send.to for send in again]
     refused = {p.member.endpoint for p in cell.pending.values() if p.is_refused}
