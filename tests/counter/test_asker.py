@@ -406,6 +406,19 @@ def test_a_newer_view_reaches_every_query():
     assert last_answer(origin.reply(asks, 1)).members == 2
 
 
+def test_a_place_that_is_taken_over_during_a_query_counts_once():
+    origin = Origin(3)
+    asks = origin.ask()
+    origin.reply(asks, 1, value=20)
+    reborn = replace(make_member(1), store=b"reborn..reborn..", reign=1)
+    origin.asker.follow(origin.view.merged([reborn]))
+
+    assert origin.reply(asks, 2, value=3) == []
+    answer = last_answer(origin.reply(asks, 1, value=7, store=reborn.store[:8]))
+
+    assert (answer.value, answer.answered, answer.members) == (110, 3, 3)
+
+
 def test_a_query_knows_its_own_asks():
     origin = Origin(3)
     asks = origin.ask()

@@ -103,6 +103,15 @@ def test_a_first_ask_is_answered_and_passed_on_at_once(ask):
     assert quick.state == common.state
 
 
+def test_a_node_that_may_be_an_old_backup_answers_nobody_on_the_short_way():
+    side = Side()
+    side.is_doubted = True
+
+    assert side.short(GOSSIP.encode(make_ask()), 1.0) is None
+    side.is_doubted = False
+    assert side.short(GOSSIP.encode(make_ask()), 1.0) is not None
+
+
 def test_decreases_and_the_shares_of_other_stores_are_in_the_answer():
     quick, common = Side(), Side()
     for side in (quick, common):

@@ -63,6 +63,7 @@ from tracker.messages import (
     Refused,
     Registered,
     Roster,
+    Wrote,
     news_to_wire,
 )
 from tracker.pages import members_from_record, members_to_record
@@ -759,3 +760,42 @@ def test_what_a_node_finds_for_a_query_that_is_over_is_dropped():
     gossip.asker.listed(b"x" * 16, None, 0.1)
 
     assert not gossip.asker.is_busy
+
+
+# -- what may be an old backup ----------------------------------------------------------------
+
+
+def test_a_node_answers_no_query_before_a_tracker_has_taken_it_in():
+    gossip = make_gossip()
+    gossip.resume(0)
+    gossip.start(0.0)
+    asker = ("127.0.0.1", 9)
+
+    assert gossip.receive(asker, make_ask(), 0.0) == []
+    join(gossip)
+
+    assert len(gossip.receive(asker, make_ask(), 0.1)) == 1
+
+
+def test_a_node_that_is_refused_answers_no_query_and_one_that_reaches_no_tracker_does():
+    refused, alone = make_gossip(), make_gossip()
+    for gossip in (refused, alone):
+        gossip.resume(0)
+        gossip.start(0.0)
+    refused.submit(Opened(TRACKER_LINK, TRACKER), 0.0)
+    refused.receive(TRACKER_LINK, Refused(0, "in-use", "it runs elsewhere"), 0.0)
+    alone.submit(Unreachable(TRACKER, "connection refused"), 0.0)
+
+    asker = ("127.0.0.1", 9)
+    assert refused.receive(asker, make_ask(), 0.1) == []
+    assert len(alone.receive(asker, make_ask(), 0.1)) == 1
+
+
+def test_what_is_safe_on_disk_is_told_with_the_next_beat():
+    gossip = started()
+    (persist,) = gossip.receive(5, increment(), 0.1)
+    gossip.submit(Persisted(persist.token), 0.2)
+
+    effects = gossip.receive(TRACKER_LINK, make_heartbeat(version=1, since=1), 1.0)
+
+    assert Send(TRACKER_LINK, Wrote(persist.token)) in effects

@@ -160,6 +160,21 @@ def test_one_pair_stands_for_itself_and_more_for_their_checksum():
     assert isinstance(content_of(("k", 1, "m", 2)), int)
 
 
+def test_operations_that_follow_each_other_keep_to_the_window_and_to_the_bound_of_all():
+    sessions = make_sessions(operations_max=WINDOW_MAX + 1)
+    sessions.remember(BEN, 1, PAIRS)
+    sessions.remember(ANN, 1, PAIRS)
+    for sequence in range(2, WINDOW_MAX + 3):
+        assert sessions.follows(ANN, sequence, PAIRS)
+
+    assert sessions.operations == WINDOW_MAX + 1
+    assert sessions.look_up(ANN, 2, PAIRS) is Known.TOO_OLD
+    sessions.remember(CID, 1, PAIRS)
+    assert sessions.look_up(BEN, 1, PAIRS) is Known.TOO_OLD
+    assert sessions.follows(CID, 2, PAIRS)
+    assert sessions.look_up(ANN, 9, PAIRS) is Known.TOO_OLD
+
+
 # -- dropped ----------------------------------------------------------------------------------
 
 

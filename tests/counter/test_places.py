@@ -1,0 +1,46 @@
+"""Whose an answer is: one for each place, and none for a place that has been taken over."""
+
+from types import SimpleNamespace
+
+from counter.messages import Reply
+from counter.places import displaced, is_his
+from tracker.members import GONE, Member, View, position
+
+OLD, NEW, OWN = b"o" * 16, b"n" * 16, b"m" * 16
+HERE, THERE = ("10.0.0.1", 7401), ("10.0.0.1", 7499)
+
+
+def make_member(name="n1", store=OLD, epoch=3, status=0):
+    return Member(name, store, 0, epoch, 0, *HERE, status)
+
+
+def make_reply(store=OLD, epoch=3):
+    return Reply(b"q" * 16, position("n1"), store[:8], epoch, 5, 1, 0, (), ())
+
+
+def view_of(*members):
+    return View({member.name: member for member in members})
+
+
+def test_an_answer_is_his_from_his_address_or_from_a_later_life_elsewhere():
+    member = make_member()
+
+    assert is_his(member, make_reply(), HERE)
+    assert is_his(member, make_reply(epoch=4), THERE)
+    assert not is_his(member, make_reply(), THERE)
+    assert not is_his(member, make_reply(store=NEW), HERE)
+
+
+def test_the_answer_of_a_store_whose_place_another_one_took_counts_no_more():
+    answers = {OLD[:8]: SimpleNamespace(name="n1"), OWN[:8]: SimpleNamespace(name="me")}
+    view = view_of(make_member(store=NEW), make_member("me", NEW))
+
+    assert displaced(answers, view, "me") == [OLD[:8]]
+
+
+def test_the_answers_of_those_who_left_restarted_or_are_not_known_stay():
+    answers = {OLD[:8]: SimpleNamespace(name="n1")}
+
+    assert displaced(answers, view_of(make_member(epoch=9)), "me") == []
+    assert displaced(answers, view_of(make_member(store=NEW, status=GONE)), "me") == []
+    assert displaced(answers, View(), "me") == []
