@@ -1,12 +1,10 @@
-"""Which unvisited peers get a query next, and which node a client counts at.
+"""Which unvisited peers get a query next.
 
 The rule: the chunks of one split are disjoint and cover the arc without a gap, so that every
 position has exactly one owner; the head of a chunk is drawn at random among its members that
 are believed to live, and the suspect are asked as leaves.
 """
 
-from collections.abc import Sequence
-from math import exp
 from random import Random
 
 from counter.arcs import chunks
@@ -163,23 +161,3 @@ def asked_anew(ask: Ask, dead: int | None, view: View, rng: Random) -> list[tupl
         )
         for part in parts
     ]
-
-
-def least_active(activities: Sequence[int], rng: Random) -> int:
-    """Draw an index, the less active the likelier: a reverse softmax over the activity.
-
-    Activities are scaled by their mean, so that only their proportion counts, and the least
-    of them is subtracted before the exponential, so that nothing over- or underflows: one
-    candidate, equal and hugely different activities all work. Raises ValueError for none.
-    """
-    if not activities:
-        raise ValueError("there is nobody to choose from")
-    least = min(activities)
-    mean = max(1.0, sum(activities) / len(activities))
-    weights = [exp(-min(700.0, (activity - least) / mean)) for activity in activities]
-    drawn = rng.random() * sum(weights)
-    for index, weight in enumerate(weights):
-        drawn -= weight
-        if drawn < 0:
-            return index
-    return len(weights) - 1

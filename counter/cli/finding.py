@@ -10,7 +10,8 @@ from typing import Any
 from counter.cli.screens import CommandError
 from counter.cli.settings import Settings
 from counter.client import light
-from counter.client.blocking import Connection, now
+from counter.client.blocking import Connection, SystemDice, now
+from counter.client.choice import Candidate, ordered
 from tracker.address import Endpoint
 from tracker.config import parse_endpoint, shown_endpoint
 from tracker.errors import RefusedError, UnreachableError
@@ -23,8 +24,6 @@ NO_TRACKER = (
     "or talk to a node without any tracker:  --node HOST:PORT",
 )
 WHO_IS_THERE = "who is there:  counter members"
-
-Candidate = tuple[str, str, int, int, int]
 
 
 class Finder:
@@ -86,10 +85,11 @@ class Finder:
         candidates: list[Candidate] = list(found.candidates)
         if name:
             return [(candidate[1], candidate[2]) for candidate in _named(candidates, name, where)]
-        living = [c for c in candidates if c[3] == light.ALIVE] or candidates
-        if not living:
+        if not candidates:
             raise CommandError(f"{where} knows no living node", "start one:  counter node")
-        return [(c[1], c[2]) for c in ordered(living, self.pick)][:CANDIDATES_TRIED_MAX]
+        # Round robin needs no memory: each process begins one further than the process before.
+        best = ordered(candidates, self.pick, SystemDice(), os.getpid())
+        return [(c[1], c[2]) for c in best][:CANDIDATES_TRIED_MAX]
 
 
 def _named(candidates: list[Candidate], name: str, where: str) -> list[Candidate]:
@@ -97,20 +97,6 @@ def _named(candidates: list[Candidate], name: str, where: str) -> list[Candidate
     if not same:
         raise CommandError(f'{where} knows no node "{printable(name, 64)}"', WHO_IS_THERE)
     return same
-
-
-def ordered(candidates: list[Candidate], pick: str) -> list[Candidate]:
-    """Return candidates in the order to try them; they come in random order.
-
-    Round robin needs no memory: each process begins one further than the process before.
-    """
-    if pick == "least-active":
-        return sorted(candidates, key=lambda candidate: (candidate[3], candidate[4]))
-    if pick == "round-robin":
-        by_name = sorted(candidates)
-        first = os.getpid() % len(by_name)
-        return by_name[first:] + by_name[:first]
-    return candidates
 
 
 def shown_node(connection: Connection) -> str:

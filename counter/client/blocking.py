@@ -5,6 +5,7 @@ errors that say what the caller must know: Unreachable (never sent), Refused (no
 changed), ConnectionLost and Deadline (sent, outcome unknown).
 """
 
+import os
 import socket
 import time
 from collections import deque
@@ -36,6 +37,18 @@ _READ_BYTES = 65_536
 def now() -> float:
     """Return the time on the clock that deadlines are given in."""
     return time.monotonic()
+
+
+class SystemDice:
+    """Chance of the operating system, without the import of `random`."""
+
+    def random(self) -> float:
+        """Return a number in [0, 1)."""
+        return int.from_bytes(os.urandom(7), "big") % 2**53 / 2**53
+
+    def randbytes(self, n: int, /) -> bytes:
+        """Return `n` random bytes."""
+        return os.urandom(n)
 
 
 class Connection:

@@ -1,4 +1,4 @@
-"""Whom a query is passed to, and which node a client counts at: the rows worked out by hand."""
+"""Whom a query is passed to: the rows worked out by hand."""
 
 from collections import Counter
 from random import Random
@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from counter.messages import LATE_MAX, RING, SKIP_MAX
-from counter.selection import LEAVES_MAX, least_active, split
+from counter.selection import LEAVES_MAX, split
 from tracker.members import ALIVE, DEAD, SUSPECT, Member, View, position
 
 
@@ -123,40 +123,3 @@ def test_rounds_are_spread_over_the_ring():
     firsts = {split_ring(make_view(100), visits=5, seed=seed)[0][0].turn for seed in range(40)}
 
     assert len(firsts) > 1
-
-
-@pytest.mark.parametrize(
-    "activities",
-    [[0], [7], [0, 0, 0], [5, 5], [0, 10**9], [10**30, 1, 1], [2**64, 2**64]],
-    ids=str,
-)
-def test_a_node_is_always_found(activities):
-    for seed in range(30):
-        assert 0 <= least_active(activities, Random(seed)) < len(activities)
-
-
-def test_the_less_active_the_likelier_but_nobody_is_left_out():
-    random = Random(1)
-    drawn = Counter(least_active([0, 100, 200], random) for _ in range(2_000))
-
-    assert drawn[0] > drawn[1] > drawn[2] > 100
-
-
-def test_only_the_proportion_of_activities_counts():
-    small = [least_active([1, 2, 4], Random(seed)) for seed in range(100)]
-    large = [least_active([1_000, 2_000, 4_000], Random(seed)) for seed in range(100)]
-
-    assert small == large
-
-
-def test_the_last_is_taken_where_rounding_leaves_nobody():
-    class Highest(Random):
-        def random(self):
-            return 1.0
-
-    assert least_active([3, 3, 3], Highest()) == 2
-
-
-def test_there_must_be_somebody_to_choose_from():
-    with pytest.raises(ValueError, match="nobody to choose from"):
-        least_active([], Random(1))

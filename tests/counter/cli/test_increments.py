@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from random import Random
 
 import pytest
 
@@ -16,6 +17,7 @@ from counter.cli.increments import (
     session_of,
 )
 from counter.cli.screens import CommandError
+from counter.client.blocking import SystemDice
 from counter.messages import Counted, Increment
 from tracker.members import ALIVE
 from tracker.messages import Find, Found, Refused
@@ -118,7 +120,8 @@ def test_a_tracker_that_is_not_there_is_said_to_be_missing(counter, nobody):
     assert "counter tracker" in ran.err
 
 
-def test_the_least_active_living_node_is_picked(counter, serve):
+def test_the_least_active_living_node_is_picked(counter, serve, monkeypatch):
+    monkeypatch.setattr(SystemDice, "random", Random(1).random)
     busy, idle, dead = serve(counting), serve(counting), serve(counting)
     rows = tuple(
         (name, *server.endpoint, status, activity)
