@@ -71,6 +71,11 @@ class Session:
         self._number += 1
         return self._number
 
+    def hello(self) -> bytes:
+        """Return the first bytes of the stream, for whoever sends nothing before its welcome."""
+        self._opened = True
+        return wire.framed(light.LIGHT.encode(light.Hello(wire.PROTOCOL, self._cluster)))
+
     def send(self, message: Any) -> bytes:
         """Return the bytes of a request, behind Hello if it is the first one."""
         body = wire.framed(self._codec.encode(message))
@@ -80,11 +85,7 @@ class Session:
             self._increments.append(message.sequence)
         elif message.TAG in REPLY_TAGS:
             self._requests[message.request] = message.TAG
-        if self._opened:
-            return body
-        self._opened = True
-        hello = light.Hello(wire.PROTOCOL, self._cluster)
-        return wire.framed(light.LIGHT.encode(hello)) + body
+        return body if self._opened else self.hello() + body
 
     def received(self, data: bytes) -> list[Any]:
         """Return the replies in `data`, refusals of single requests among them.

@@ -1,0 +1,146 @@
+"""`add`: increments summed up in memory, and sent every few milliseconds.
+
+The rule: an increment is in exactly one place: in the sums, in a message, or in the error that
+its program is told. Whoever takes the sums puts empty ones in their place; an `add` in between
+cannot fall through, since CPython changes threads only at calls and at the ends of loops, and
+between looking up the sums and storing into them there is neither. Where there is no such lock
+over the interpreter, `add` takes one of its own.
+"""
+
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from counter.client.operations import (
+    Acknowledgement,
+    Batch,
+    Failure,
+    Operation,
+    UncountedError,
+    UnknownOutcomeError,
+    checked_amount,
+    checked_key,
+)
+from tracker.errors import RefusedError
+from tracker.wire import AMOUNT_MAX
+
+FLUSH_S: Final = 0.005
+"""How long increments are summed up before they are sent."""
+
+ADDED_KEYS_MAX: Final = 4_096
+"""Keys summed up at once; the one after that waits for a flush (`Client`), or is refused."""
+
+REASONS_MAX: Final = 4
+
+_ONE: Final = 1
+
+
+class Adding:
+    """What both clients have in common: the sums, and what went wrong with them."""
+
+    def __init__(self) -> None:
+        self._amounts: dict[str, int] = {}
+        self._adding = threading.Lock()
+        self._uncounted: dict[str, int] = {}
+        self._unknown: dict[str, Operation] = {}
+        self._reasons: dict[str, None] = {}
+
+    def add(self, key: str, n: int = 1) -> None:
+        """Count `n` more of `key`, soon: sums are sent every few milliseconds.
+
+        Costs about as much as a dictionary update, and is acknowledged to nobody: what could not
+        be counted is raised as UncountedError by a later `add`, `flush` or `close`. An `add` that
+        raises has added nothing. Raises ConfigError for what is no key or no amount.
+        """
+        if n is _ONE or (type(n) is int and -AMOUNT_MAX <= n <= AMOUNT_MAX):
+            try:
+                self._amounts[key] += n
+                return
+            except (KeyError, TypeError):
+                pass
+        self._add_first(key, n)
+
+    def _add_first(self, key: str, n: int) -> None:
+        """Take a key that has no sum yet; also says what went wrong since."""
+        checked_key(key)
+        checked_amount(n)
+        self._raise_uncounted()
+        if len(self._amounts) >= ADDED_KEYS_MAX:
+            self._make_room()
+        with self._adding:
+            amounts = self._amounts
+            if key not in amounts:
+                amounts[key] = 0
+            amounts[key] += n
+        self._wish_flush()
+
+    def _make_room(self) -> None:
+        """Make room for one more key, or raise RefusedError."""
+        raise RefusedError("busy", f"{ADDED_KEYS_MAX} keys wait to be sent; come back in 100 ms")
+
+    def _wish_flush(self) -> None:
+        """See to it that the sums are sent soon."""
+        raise NotImplementedError
+
+    # -- for whoever sends them ---------------------------------------------------------------
+
+    def _take(self) -> dict[str, int]:
+        """Return the sums; from now on there are new ones."""
+        with self._adding:
+            taken = self._amounts
+            self._amounts = {}
+        return taken
+
+    def _note_ends(self, sent: list[tuple[str, int, Batch]]) -> None:
+        """Keep what was not counted, to be raised."""
+        for key, amount, batch in sent:
+            self._note(key, amount, batch.end_of(key))
+
+    def _note(self, key: str, amount: int, end: Acknowledgement | Failure) -> None:
+        if isinstance(end, Acknowledgement):
+            return
+        kind, arguments = end
+        if kind is UnknownOutcomeError:
+            operation: Operation = arguments[-1]
+            self._unknown[operation.id] = operation
+        else:
+            self._uncounted[key] = self._uncounted.get(key, 0) + amount
+        reason = arguments[0] if kind is UnknownOutcomeError else arguments[-1]
+        if len(self._reasons) < REASONS_MAX:
+            self._reasons[str(reason)] = None
+
+    def _raise_uncounted(self) -> None:
+        """Raise what was kept, once."""
+        if not self._uncounted and not self._unknown:
+            return
+        error = UncountedError(self._uncounted, [*self._unknown.values()], [*self._reasons])
+        self._uncounted, self._unknown, self._reasons = {}, {}, {}
+        raise error
+
+
+class _LockedAdding:
+    """The same `add` for an interpreter without a lock of its own."""
+
+    def add(self: Any, key: str, n: int = 1) -> None:
+        """Count `n` more of `key`, soon."""
+        if type(n) is int and -AMOUNT_MAX <= n <= AMOUNT_MAX:
+            with self._adding:
+                if key in self._amounts:
+                    self._amounts[key] += n
+                    return
+        self._add_first(key, n)
+
+
+if not getattr(sys, "_is_gil_enabled", lambda: True)():
+    Adding.add = _LockedAdding.add  # type: ignore[method-assign]
+
+
+def pieces(amounts: Mapping[str, int]) -> Iterator[tuple[str, int]]:
+    """Yield sums as increments: none of 0, and none too large for one message."""
+    for key, amount in amounts.items():
+        left = amount
+        while left:
+            piece = max(-AMOUNT_MAX, min(AMOUNT_MAX, left))
+            yield key, piece
+            left -= piece

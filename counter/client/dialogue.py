@@ -1,0 +1,521 @@
+"""A client that counts, without I/O: what to send where, what is in doubt, how each thing ends.
+
+What becomes of an increment::
+
+    waiting ──▶ on its way ──Counted──▶ counted
+       │            │  └─────Refused──▶ refused; elsewhere, if another node may take it
+       │            └──stream lost────▶ in doubt: held, and sent again to the same node
+       └─deadline, three tries─▶ refused   in doubt ──deadline, three sends──▶ unknown
+
+Whatever arrives while a message is on its way goes into the next message; only full messages
+travel behind one another. New increments leave a node that is lost or silent at once; what is in
+doubt there stays there (`fate_of`). The rules: an increment is sent under one identity to one
+node, and to another one only after the first has said, at the first try, that it did not count
+it. A refusal of a second try proves nothing: the first may still lie unread in a closed stream.
+
+Every method that returns effects returns them in the order in which they are to be carried out.
+"""
+
+from collections import deque
+from itertools import count
+from typing import Any, Final
+
+from counter.client import light
+from counter.client.choice import Candidate, Dice, ordered
+from counter.client.lane import DOWN, GREETING, OPENING, READY, Effect, Entry, Lane, Settled, Shut
+from counter.client.lookup import Lookup
+from counter.client.operations import (
+    Acknowledgement,
+    Batch,
+    Failure,
+    Operation,
+    Sizes,
+    UnknownOutcomeError,
+    checked_amount,
+)
+from counter.client.options import Options
+from tracker.config import shown_endpoint
+from tracker.errors import ConfigError, FrameError, RefusedError, UnreachableError
+from tracker.text import printable
+from tracker.wire import AMOUNT_MAX
+
+TRIES_MAX: Final = 3
+PIPELINED_MAX: Final = 16
+"""Messages on their way to one node at once."""
+
+BATCHES_MAX: Final = 64
+"""Messages that wait to be sent."""
+
+LANES_MAX: Final = 32
+"""Nodes with something in doubt, and the one in use."""
+
+PAUSE_S: Final = 0.1
+PAUSE_S_MAX: Final = 1.0
+
+HOLD, GIVE_UP = "hold", "give-up"
+
+_ELSEWHERE: Final = frozenset({"busy", "leaving", "disk"})
+_BY_KEY: Final = frozenset({"full", "range"})
+
+
+class Dialogue:
+    """One client's increments, over as many nodes as they need."""
+
+    def __init__(self, options: Options, dice: Dice) -> None:
+        self.options = options
+        self.is_closed = False
+        self._dice = dice
+        self._links = count(1)
+        self._lookup = Lookup(options, self._links)
+        self._lanes: list[Lane] = []
+        self._by_link: dict[int, Lane] = {}
+        self._queue: deque[Batch] = deque()
+        self._sizes = Sizes()
+        self._effects: list[Effect] = []
+        self._current: Lane | None = None
+        self._wanted: Lane | None = None
+        self._known: tuple[Candidate, ...] = ()
+        self._left: list[Candidate] | None = None
+        self._turn = int(dice.random() * 2**16)
+        self._tries = 0
+        self._reason = ""
+        self._pause_until = 0.0
+        if options.address is not None:
+            self._known = ((shown_endpoint(options.address), *options.address, light.ALIVE, 0),)
+
+    # -- what the caller wants ----------------------------------------------------------------
+
+    def count(self, key: str, amount: int, now: float) -> Batch:
+        """Add an increment to what is sent next. Raises ConfigError, and RefusedError (busy)."""
+        if type(amount) is not int or not -AMOUNT_MAX <= amount <= AMOUNT_MAX:
+            checked_amount(amount)
+        try:
+            size = self._sizes[key]
+        except TypeError:
+            raise ConfigError("a key is 1-256 bytes of printable text") from None
+        queue = self._queue
+        if queue:
+            batch = queue[-1]
+            if now <= batch.join_until and batch.takes(key, size, amount):
+                return batch
+        self._check_room()
+        options = self.options
+        batch = Batch(now, now + options.deadline_s, now + options.join_s)
+        batch.takes(key, size, amount)
+        queue.append(batch)
+        return batch
+
+    def retry(self, operation: Operation, now: float) -> Batch:
+        """Send an operation again whose outcome was unknown; its node is asked, nobody else."""
+        self._check_room()
+        batch = Batch(now, now + self.options.deadline_s, float("-inf"))
+        batch.amounts = dict.fromkeys(operation.pairs[::2], 0)
+        lane = self._lane_of(operation.node, operation.endpoint)
+        # It was sent before, whoever it was: a refusal proves nothing any more.
+        lane.doubtful.append(Entry(operation, batch, 1))
+        lane.retry_at = now
+        return batch
+
+    def _check_room(self) -> None:
+        if self.is_closed:
+            raise ConfigError("this client is closed")
+        if len(self._queue) >= BATCHES_MAX:
+            text = f"{BATCHES_MAX} messages wait to be sent; come back in 100 ms"
+            raise RefusedError("busy", text)
+
+    @property
+    def wants_step(self) -> bool:
+        """Whether something waits that `step` would send, or look for a way to send."""
+        queue, lane = self._queue, self._current
+        if not queue:
+            return False
+        if lane is None:
+            return not self._is_seeking
+        return not lane.in_flight or (len(queue) > 1 and len(lane.in_flight) < PIPELINED_MAX)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing is on its way."""
+        return not self._queue and not any(lane.in_flight or lane.doubtful for lane in self._lanes)
+
+    def step(self, now: float) -> list[Effect]:
+        """Send what may be sent, and do what is due."""
+        due = self.deadline()
+        if due is not None and due <= now:
+            self._do_due(now)
+        return self._pumped(now)
+
+    def close(self) -> list[Effect]:
+        """End every stream; what waits is refused, what was sent is unknown."""
+        self.is_closed = True
+        while self._queue:
+            self._settle(self._queue.popleft(), (UnreachableError, ("the client was closed",)))
+        for lane in self._lanes:
+            for entry in list(lane.entries()):
+                self._unknown(lane, entry, "the client was closed")
+        self._effects += [Shut(link) for link in self._by_link]
+        self._by_link.clear()
+        return self._taken()
+
+    # -- what the network says ----------------------------------------------------------------
+
+    def opened(self, link: int, now: float) -> list[Effect]:
+        """Go on: the stream stands."""
+        lane = self._by_link.get(link)
+        if lane is not None:
+            self._effects.append(lane.greet(self.options.cluster))
+        elif self._lookup.owns(link):
+            self._effects += self._lookup.opened(now)
+        return self._taken()
+
+    def lost(self, link: int, reason: str, now: float) -> list[Effect]:
+        """Take in that a stream cannot be had, or has ended."""
+        lane = self._by_link.pop(link, None)
+        if lane is not None:
+            self._lost(lane, reason, now)
+        elif self._lookup.owns(link):
+            self._effects += self._lookup.failed(reason, now)
+            self._after_lookup(now)
+        return self._pumped(now)
+
+    def received(self, link: int, data: bytes, now: float) -> list[Effect]:
+        """Take in bytes."""
+        lane = self._by_link.get(link)
+        if lane is not None and lane.stream is not None:
+            self._hear(lane, data, now)
+        elif self._lookup.owns(link):
+            self._effects += self._lookup.received(data, now)
+            self._after_lookup(now)
+        return self._pumped(now)
+
+    def _hear(self, lane: Lane, data: bytes, now: float) -> None:
+        assert lane.stream is not None
+        try:
+            replies = lane.stream.received(data)
+            if lane.state == GREETING and lane.stream.is_welcome:
+                self._check_who(lane)
+        except (FrameError, RefusedError) as error:
+            self._shut(lane, str(error), now)
+            return
+        if lane.state == GREETING and lane.stream.is_welcome:
+            self._welcomed(lane, now)
+        for reply in replies:
+            entry = lane.replied(reply, now)
+            if reply.TAG == light.Refused.TAG:
+                self._refused(lane, entry, reply, now)
+            else:
+                self._settle(entry.batch, Acknowledgement(
+                    True, reply.on_disk, lane.name, reply.repeated, entry.operation.id
+                ))  # fmt: skip
+        if lane is not self._current:
+            self._drop_ended()
+
+    @staticmethod
+    def _check_who(lane: Lane) -> None:
+        assert lane.stream is not None
+        role, name = lane.stream.role, lane.stream.name
+        if role != "node":
+            raise FrameError(f"it is a {role}, not a node")
+        if lane.name and name != lane.name:
+            raise FrameError(f"node {name} is there now")
+        lane.name = name
+
+    def _welcomed(self, lane: Lane, now: float) -> None:
+        lane.state, lane.failures = READY, 0
+        if lane is self._wanted:
+            self._wanted, self._current, self._tries = None, lane, 0
+        self._resend(lane, now)
+
+    def _resend(self, lane: Lane, now: float) -> None:
+        """Send again what is in doubt, under its own identity, in its own order."""
+        waiting = list(lane.doubtful)
+        lane.doubtful.clear()
+        for entry in waiting:
+            if entry.sends >= TRIES_MAX:
+                lane.doubtful.append(entry)
+                self._unknown(lane, entry, f"{lane.who} gave no answer to {TRIES_MAX} tries")
+            else:
+                self._effects.append(lane.send(entry, now))
+
+    def _refused(self, lane: Lane, entry: Entry, refusal: Any, now: float) -> None:
+        code, text = printable(refusal.code), printable(refusal.text, 400)
+        batch = entry.batch
+        if code in ("too-old", light.IN_DOUBT) or (entry.sends > 1 and code != "other-content"):
+            lane.doubtful.append(entry)
+            if code == "too-old" or entry.sends >= TRIES_MAX:
+                self._unknown(lane, entry, f"{lane.who}: {text}")
+            else:
+                lane.retry_at = now + self._pause(entry.sends)
+        elif code in _BY_KEY and len(batch.amounts) > 1:
+            # One key is too much, or one too many: the others must not suffer for it.
+            self._queue.extendleft(reversed(batch.halves()))
+        elif code in _ELSEWHERE and batch.tries + 1 < TRIES_MAX:
+            batch.tries += 1
+            self._queue.appendleft(batch)
+            lane.shunned_until = now + PAUSE_S_MAX
+            self._pause_until = now + self._pause(batch.tries)
+            self._leave(lane, now)
+        else:
+            self._settle(batch, (RefusedError, (code, text)))
+
+    # -- streams that come and go -------------------------------------------------------------
+
+    def _shut(self, lane: Lane, reason: str, now: float) -> None:
+        """End a lane's stream."""
+        if lane.link is not None and self._by_link.pop(lane.link, None) is not None:
+            self._effects.append(Shut(lane.link))
+        self._lost(lane, reason, now)
+
+    def _lost(self, lane: Lane, reason: str, now: float) -> None:
+        was_ready = lane.state == READY
+        lane.lose()
+        for entry in list(lane.doubtful):
+            if self.fate_of(entry) == GIVE_UP:
+                self._unknown(lane, entry, f"{lane.who} is gone ({reason})")
+        lane.failures += not was_ready
+        lane.retry_at = now + self._pause(max(1, lane.failures))
+        if lane is self._current:
+            self._current = None
+            self._left = self._others(now)
+            self._reason = f"{lane.who} is gone ({reason})"
+        if lane is self._wanted:
+            self._wanted = None
+            self._tried(f"no {lane.who} ({reason})", now)
+        self._drop_ended()
+
+    def fate_of(self, entry: Entry) -> str:
+        """Decide what becomes of an operation in doubt whose node is gone: HOLD or GIVE_UP.
+
+        Held, it waits for its node, or for that node's restarted self. This is the place where
+        it could be parked at another node, which would count it once the first one has confirmed
+        that it does not have it.
+        """
+        return HOLD
+
+    def _open(self, lane: Lane, now: float) -> None:
+        link = next(self._links)
+        self._by_link[link] = lane
+        self._effects.append(lane.opening(link, now + self.options.attempt_s))
+
+    def _lane_of(self, name: str, endpoint: tuple[str, int]) -> Lane:
+        for lane in self._lanes:
+            if (lane.name and lane.name == name) or (not name and lane.endpoint == endpoint):
+                return lane
+        if len(self._lanes) >= LANES_MAX:
+            raise RefusedError("busy", f"increments are in doubt at {LANES_MAX} nodes")
+        lane = Lane(name, endpoint, self._dice.randbytes(16))
+        self._lanes.append(lane)
+        return lane
+
+    def _drop_ended(self) -> None:
+        """Forget lanes that are neither used nor in doubt."""
+        kept = []
+        for lane in self._lanes:
+            if lane in (self._current, self._wanted) or lane.doubtful or lane.in_flight:
+                kept.append(lane)
+            elif lane.link is not None:
+                del self._by_link[lane.link]
+                self._effects.append(Shut(lane.link))
+        self._lanes = kept
+
+    # -- where new increments go ---------------------------------------------------------------
+
+    @property
+    def _is_seeking(self) -> bool:
+        asks = self._lookup.is_busy and self._lookup.name == self.options.node
+        return self._wanted is not None or asks
+
+    def _others(self, now: float) -> list[Candidate] | None:
+        """Return the nodes that may take new increments, the best first; None if a tracker must
+        be asked for them."""
+        usable = []
+        for candidate in self._known:
+            lane = next(
+                (x for x in self._lanes if x.name == candidate[0] or x.endpoint == candidate[1:3]),
+                None,
+            )
+            is_bad = lane is not None and (
+                lane.is_silent or now < lane.shunned_until or (lane.state == DOWN and lane.doubtful)
+            )
+            if not is_bad:
+                usable.append(candidate)
+        self._turn += 1
+        return ordered(usable, self.options.pick, self._dice, self._turn) or None
+
+    def _leave(self, lane: Lane, now: float) -> None:
+        """Send new increments elsewhere, if there is an elsewhere."""
+        if lane is self._current:
+            self._current = None
+            self._left = self._others(now)
+            if self._left is not None:
+                self._pause_until = now
+        self._reason = f"{lane.who} does not answer"
+
+    def _seek(self, now: float) -> None:
+        """Look for a node for what waits."""
+        while self._current is None and not self._is_seeking and now >= self._pause_until:
+            if self._left:
+                self._want(self._left.pop(0), now)
+            elif self.options.address is not None:
+                self._left = list(self._known)
+            elif not self._lookup.is_busy:
+                self._effects += self._lookup.ask(self.options.node, now)
+            else:
+                return
+
+    def _want(self, candidate: Candidate, now: float) -> None:
+        name, host, port, _, _ = candidate
+        is_address = self.options.address is not None
+        try:
+            lane = self._lane_of("" if is_address else name, (host, port))
+        except RefusedError as error:
+            self._tried(str(error), now)
+            return
+        if lane.state == READY:
+            self._current = lane
+            return
+        self._wanted = lane
+        if lane.state == DOWN:
+            lane.endpoint = (host, port)
+            self._open(lane, now)
+
+    def _after_lookup(self, now: float) -> None:
+        """Use what the trackers said, if they have ended."""
+        lookup = self._lookup
+        if lookup.is_busy:
+            return
+        for name, host, port, _, _ in lookup.found or ():
+            for lane in self._lanes:
+                if lane.name == name and lane.state == DOWN:
+                    lane.endpoint = (host, port)
+        if lookup.name != self.options.node:
+            return
+        found = lookup.found or ()
+        if found:
+            # A tracker that has just begun knows nobody; those known before still count.
+            self._known = found
+        reason = lookup.reason if lookup.found is None else "no living node is known"
+        if self.options.node and not found and lookup.found is not None:
+            reason = f'no tracker knows a node "{self.options.node}"'
+        self._left = self._others(now) or ordered(
+            self._known, self.options.pick, self._dice, self._turn
+        )
+        if not self._left:
+            self._tried(reason, now)
+
+    def _tried(self, reason: str, now: float) -> None:
+        """Count a try that reached nobody; after the last one everything that waits is refused."""
+        self._reason = reason
+        self._tries += 1
+        if self._tries < TRIES_MAX:
+            if not self._left:
+                self._left = None
+                self._pause_until = now + self._pause(self._tries)
+            return
+        failure = (UnreachableError, (f"{reason} after {self._tries} tries; nothing was sent",))
+        self._tries, self._left = 0, None
+        while self._queue:
+            self._settle(self._queue.popleft(), failure)
+
+    def _pause(self, tries: int) -> float:
+        """Return a jittered pause that doubles with the tries, in seconds."""
+        pause_s: float = min(PAUSE_S_MAX, PAUSE_S * 2 ** (tries - 1))
+        return pause_s * (0.5 + self._dice.random())
+
+    # -- sending and ending -------------------------------------------------------------------
+
+    def _pumped(self, now: float) -> list[Effect]:
+        """Send what may be sent; returns all effects so far."""
+        queue = self._queue
+        if queue and self._current is None:
+            self._seek(now)
+        lane = self._current
+        if lane is not None:
+            flying = lane.in_flight
+            while queue and (not flying or (len(queue) > 1 and len(flying) < PIPELINED_MAX)):
+                entry = lane.begin(queue.popleft(), self.options.ack, self._dice)
+                self._effects.append(lane.send(entry, now))
+        return self._taken()
+
+    def _taken(self) -> list[Effect]:
+        effects, self._effects = self._effects, []
+        return effects
+
+    def _settle(self, batch: Batch, outcome: Acknowledgement | Failure) -> None:
+        whole = batch.settle(outcome)
+        if whole is not None:
+            self._effects.append(Settled(whole))
+
+    def _unknown(self, lane: Lane, entry: Entry, reason: str) -> None:
+        """Give up: whoever waits is told the identity under which a retry is safe."""
+        lane.drop(entry)
+        if entry.operation.session == lane.session:
+            lane.renew(self._dice.randbytes(16))
+        text = f"{reason}; the increment MAY have been counted"
+        self._settle(entry.batch, (UnknownOutcomeError, (text, entry.operation)))
+
+    # -- time -----------------------------------------------------------------------------------
+
+    def deadline(self) -> float | None:
+        """Say when `step` is wanted next, even if nothing happens."""
+        times = []
+        if self._queue:
+            times.append(self._queue[0].deadline)
+            if self._current is None and self._wanted is None and not self._lookup.is_busy:
+                times.append(self._pause_until)
+        if self._lookup.is_busy:
+            times.append(self._lookup.until)
+        for lane in self._lanes:
+            times += self._times_of(lane)
+        return min(times, default=None)
+
+    def _times_of(self, lane: Lane) -> list[float]:
+        times = [entry.batch.deadline for entry in lane.entries()]
+        if lane.state in (OPENING, GREETING):
+            times.append(lane.until)
+        elif lane.doubtful:
+            times.append(lane.retry_at)
+        if lane.in_flight and not lane.is_silent:
+            times.append(lane.waits_since + self.options.silent_s)
+        return times
+
+    def _do_due(self, now: float) -> None:
+        while self._queue and self._queue[0].deadline <= now:
+            text = (
+                f"{self._reason or 'no node was reached'}; nothing was sent within "
+                f"{self.options.deadline_s:g} s"
+            )
+            self._settle(self._queue.popleft(), (UnreachableError, (text,)))
+        if self._lookup.is_busy and self._lookup.until <= now:
+            self._effects += self._lookup.tick(now)
+            self._after_lookup(now)
+        for lane in list(self._lanes):
+            self._look_at(lane, now)
+
+    def _look_at(self, lane: Lane, now: float) -> None:
+        """Do what is due at one node."""
+        late = [entry for entry in lane.entries() if entry.batch.deadline <= now]
+        is_stuck = any(entry in lane.in_flight for entry in late)
+        for entry in late:
+            text = f"{lane.who} did not answer within {self.options.deadline_s:g} s"
+            self._unknown(lane, entry, text)
+        if is_stuck or (lane.state in (OPENING, GREETING) and lane.until <= now):
+            self._shut(lane, "no answer", now)
+        if lane.in_flight and not lane.is_silent and (
+            now >= lane.waits_since + self.options.silent_s
+        ):  # fmt: skip
+            lane.is_silent = True
+            self._leave(lane, now)
+        if lane.doubtful and now >= lane.retry_at:
+            if lane.state == READY:
+                self._resend(lane, now)
+            elif lane.state == DOWN:
+                self._ask_for(lane, now)
+                self._open(lane, now)
+        self._drop_ended()
+
+    def _ask_for(self, lane: Lane, now: float) -> None:
+        """Ask where a node is that was not found twice: it may have moved."""
+        is_free = not self._lookup.is_busy and self.options.address is None
+        if lane.name and lane.failures >= 2 and is_free:
+            self._effects += self._lookup.ask(lane.name, now)

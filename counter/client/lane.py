@@ -1,0 +1,187 @@
+"""One node as one client knows it: a session, what is on its way, what is in doubt. Pure.
+
+A lane is in one of these states::
+
+    DOWN       no stream; tried again at `retry_at`, if something is in doubt there
+    OPENING    a stream is asked for
+    GREETING   it stands, Hello is sent; nothing else leaves before the Welcome names the node
+    READY      increments go and acknowledgements come, in the same order
+
+The rule: what was sent under (session, sequence) stays with this node under that identity, until
+it is acknowledged, refused at its first try, or given up as unknown. After one was given up the
+session is not continued: the node's window must not move past what a person may still retry.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Final
+
+from counter.client import light
+from counter.client.choice import Dice
+from counter.client.operations import Batch, Operation
+from counter.client.session import Session
+from tracker.address import Endpoint
+from tracker.classes import dataclass
+from tracker.config import shown_endpoint
+
+DOWN, OPENING, GREETING, READY = range(4)
+
+SESSION_SPREAD_MAX: Final = 512
+"""How far a session's next operation may be ahead of its oldest one in doubt: half of what a node
+remembers of one client (`WINDOW_MAX`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Open a stream to `endpoint` and call it `link`; comes back as `opened` or `failed`."""
+
+    link: int
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Write `data` to a stream, behind what was written before."""
+
+    link: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Shut:
+    """End a stream; nothing is to be heard of it any more."""
+
+    link: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """All of a batch has ended: wake whoever waits for it."""
+
+    batch: Batch
+
+
+Effect = Open | Write | Shut | Settled
+
+
+class Entry:
+    """An operation that was sent `sends` times, and the increments it carries."""
+
+    __slots__ = ("batch", "operation", "sends")
+
+    def __init__(self, operation: Operation, batch: Batch, sends: int = 0) -> None:
+        self.operation = operation
+        self.batch = batch
+        self.sends = sends
+
+
+class Lane:
+    """One node, and everything that was sent there and has not ended."""
+
+    __slots__ = (
+        "doubtful",
+        "endpoint",
+        "failures",
+        "in_flight",
+        "is_silent",
+        "link",
+        "name",
+        "retry_at",
+        "sequence",
+        "session",
+        "shunned_until",
+        "state",
+        "stream",
+        "until",
+        "waits_since",
+    )  # fmt: skip
+
+    def __init__(self, name: str, endpoint: Endpoint, session: bytes) -> None:
+        self.name = name
+        self.endpoint = endpoint
+        self.session = session
+        self.sequence = 0
+        self.state = DOWN
+        self.link: int | None = None
+        self.stream: Session | None = None
+        self.in_flight: deque[Entry] = deque()
+        self.doubtful: deque[Entry] = deque()
+        self.is_silent = False
+        self.waits_since = 0.0
+        self.retry_at = 0.0
+        self.shunned_until = 0.0
+        self.until = 0.0
+        self.failures = 0
+
+    @property
+    def who(self) -> str:
+        """The node, for a sentence."""
+        where = shown_endpoint(self.endpoint)
+        return f"node {self.name} at {where}" if self.name else f"node at {where}"
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield everything that was sent here and has not ended."""
+        yield from self.doubtful
+        yield from self.in_flight
+
+    def opening(self, link: int, until: float) -> Effect:
+        """Ask for a stream, to be welcomed on before `until`."""
+        self.state, self.link, self.until = OPENING, link, until
+        return Open(link, self.endpoint)
+
+    def greet(self, cluster: str) -> Effect:
+        """Say hello on the stream that stands."""
+        assert self.link is not None
+        self.state = GREETING
+        self.stream = Session(light.LIGHT, cluster)
+        return Write(self.link, self.stream.hello())
+
+    def begin(self, batch: Batch, ack: int, dice: Dice) -> Entry:
+        """Give a batch its identity here."""
+        first = min([e.operation.sequence for e in self._of_session()], default=self.sequence)
+        if self.sequence - first >= SESSION_SPREAD_MAX:
+            self.renew(dice.randbytes(16))
+        self.sequence += 1
+        operation = Operation(
+            self.name, self.endpoint, self.session, self.sequence, batch.pairs(), ack
+        )
+        return Entry(operation, batch)
+
+    def _of_session(self) -> list[Entry]:
+        if not self.doubtful:
+            return []
+        return [e for e in self.doubtful if e.operation.session == self.session]
+
+    def renew(self, session: bytes) -> None:
+        """Go on under another session."""
+        self.session, self.sequence = session, 0
+
+    def send(self, entry: Entry, now: float) -> Effect:
+        """Send an operation, for the first time or again."""
+        assert self.link is not None
+        assert self.stream is not None
+        entry.sends += 1
+        if not self.in_flight:
+            self.waits_since = now
+        self.in_flight.append(entry)
+        told = entry.operation
+        message = light.Increment(told.session, told.sequence, told.pairs, told.ack)
+        return Write(self.link, self.stream.send(message))
+
+    def replied(self, reply: Any, now: float) -> Entry:
+        """Return what a reply is about: the oldest that is on its way (the stream checks that)."""
+        self.waits_since, self.is_silent = now, False
+        return self.in_flight.popleft()
+
+    def lose(self) -> None:
+        """Note that the stream is gone: whatever is on its way is in doubt now."""
+        self.state, self.link, self.stream, self.is_silent = DOWN, None, None, False
+        self.doubtful.extend(self.in_flight)
+        self.in_flight.clear()
+
+    def drop(self, entry: Entry) -> None:
+        """Take out what has ended without a reply."""
+        if entry in self.doubtful:
+            self.doubtful.remove(entry)
+        else:
+            self.in_flight.remove(entry)

@@ -1,0 +1,244 @@
+"""What a client counts: increments on their way, their acknowledgements, their ends. Pure.
+
+An increment ends in one of three ways, and never in a guess::
+
+    counted   an `Acknowledgement`: it is in the total, once
+    refused   RefusedError, UnreachableError: definite, nothing was counted
+    unknown   UnknownOutcomeError with its `Operation`: sent, and no word since
+
+The rule: whoever is told "unknown" is told under which identity, so that a retry of that
+`Operation` is the same operation and never counts twice.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final
+
+from tracker import wire
+from tracker.address import Endpoint
+from tracker.classes import dataclass
+from tracker.errors import ClusterError, ConfigError, FrameError, InDoubtError
+from tracker.text import printable
+
+PAIRS_MAX: Final = 512
+"""Keys in one message; what a node takes (`counter.messages.door`)."""
+
+BATCH_BYTES_MAX: Final = 60_000
+"""What their keys and amounts may take of a frame of 64 KiB."""
+
+KNOWN_KEYS_MAX: Final = 8_192
+"""Keys that a client has checked and remembers as good."""
+
+_AMOUNT_BYTES = 12
+
+Failure = tuple[type[ClusterError], tuple[Any, ...]]
+"""An error that each caller gets an instance of: its class, and what it is made with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One message of increments under its identity, (session, sequence) at one node.
+
+    The same operation may be sent again at any time; it counts once. It can be pickled and
+    kept. `pairs` is key, amount, key, amount, …
+    """
+
+    node: str
+    endpoint: Endpoint
+    session: bytes
+    sequence: int
+    pairs: tuple[Any, ...]
+    ack: int
+
+    @property
+    def id(self) -> str:
+        """The identity as text."""
+        return f"{self.session.hex()}-{self.sequence}"
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """The increment is in the total.
+
+    `on_disk`: it is on the disk of `node`, and survives a crash. `repeated`: an earlier try
+    had been counted already, and this one was not counted again. `id` names the message, which
+    the increments of other callers may share.
+    """
+
+    counted: bool
+    on_disk: bool
+    node: str
+    repeated: bool
+    id: str
+
+
+class UnknownOutcomeError(InDoubtError):
+    """Sent, and no word since: the increment may have been counted.
+
+    `client.retry(error.operation)` is safe: the same id never counts twice.
+    """
+
+    def __init__(self, text: str, operation: Operation) -> None:
+        super().__init__(text)
+        self.operation = operation
+
+    @property
+    def id(self) -> str:
+        """The identity of the operation, as text."""
+        return self.operation.id
+
+
+class UncountedError(ClusterError):
+    """Increments that were added with `add` did not all arrive.
+
+    `uncounted` holds what was certainly not counted, by key; `unknown` the operations that may
+    have been, each of which `client.retry` may repeat. `reasons` are sentences.
+    """
+
+    def __init__(
+        self, uncounted: Mapping[str, int], unknown: Sequence[Operation], reasons: Sequence[str]
+    ) -> None:
+        self.uncounted = dict(uncounted)
+        self.unknown = tuple(unknown)
+        self.reasons = tuple(reasons)
+        parts = []
+        if self.uncounted:
+            parts.append(f"{len(self.uncounted)} keys were not counted")
+        if self.unknown:
+            parts.append(f"{len(self.unknown)} messages MAY have been counted")
+        super().__init__(" and ".join(parts) + f": {'; '.join(self.reasons)}")
+
+
+# -- what may be counted --------------------------------------------------------------------
+
+
+def too_large(written: str) -> str:
+    """Return what is said of an amount past the range."""
+    return f"{written} is too large; an amount is at most {wire.AMOUNT_MAX} (2^53-1) either way"
+
+
+def checked_key(key: Any) -> str:
+    """Return a key, as it is; raises ConfigError for what is none."""
+    try:
+        return wire.key(key)
+    except FrameError as error:
+        raise ConfigError(str(error)) from None
+
+
+def checked_amount(amount: Any) -> int:
+    """Return an amount, as it is; raises ConfigError for what is none."""
+    if type(amount) is not int:
+        raise ConfigError(f'"{printable(str(amount), 60)}" is not a whole number')
+    if not -wire.AMOUNT_MAX <= amount <= wire.AMOUNT_MAX:
+        raise ConfigError(too_large(printable(str(amount), 60)))
+    return amount
+
+
+class Sizes(dict[str, int]):
+    """How many bytes a key takes in a message; asking for it checks it, once."""
+
+    def __missing__(self, key: Any) -> int:
+        """Check a key that was not seen yet; raises ConfigError."""
+        size = len(checked_key(key).encode()) + _AMOUNT_BYTES
+        if len(self) >= KNOWN_KEYS_MAX:
+            self.clear()
+        self[key] = size
+        return size
+
+
+class Batch:
+    """Increments that travel together, and how that ended for each key.
+
+    `deadline` holds for all of them: whoever joins later than `join_until` waits for the next.
+    `on_settled` may be set to whatever wakes those who wait; it is the adapter's.
+    """
+
+    __slots__ = (
+        "amounts", "began", "bytes", "deadline", "is_settled", "join_until", "outcome",
+        "outcomes", "parent", "tries", "unsettled", "waiters",
+    )  # fmt: skip
+
+    HALVES: ClassVar[int] = 2
+
+    def __init__(self, began: float, deadline: float, join_until: float) -> None:
+        self.began = began
+        self.deadline = deadline
+        self.join_until = join_until
+        self.amounts: dict[str, int] = {}
+        self.bytes = 0
+        self.tries = 0
+        self.is_settled = False
+        self.outcome: Acknowledgement | Failure | None = None
+        self.outcomes: dict[str, Acknowledgement | Failure] | None = None
+        self.parent: Batch | None = None
+        self.unsettled = 0
+        # Whoever waits, as the adapter knows them.
+        self.waiters: Any = None
+
+    def takes(self, key: str, size: int, amount: int) -> bool:
+        """Add to the batch; False, and nothing changed, if there is no room."""
+        amounts = self.amounts
+        before = amounts.get(key)
+        if before is None:
+            if len(amounts) >= PAIRS_MAX or self.bytes + size > BATCH_BYTES_MAX:
+                return False
+            self.bytes += size
+            amounts[key] = amount
+            return True
+        total = before + amount
+        if not -wire.AMOUNT_MAX <= total <= wire.AMOUNT_MAX:
+            return False
+        amounts[key] = total
+        return True
+
+    def pairs(self) -> tuple[Any, ...]:
+        """Return the increments as they travel."""
+        if len(self.amounts) == 1:
+            return next(iter(self.amounts.items()))
+        return tuple([field for pair in self.amounts.items() for field in pair])
+
+    def halves(self) -> list["Batch"]:
+        """Cut it in two, each of which settles its half of this one."""
+        keys = list(self.amounts)
+        middle = len(keys) // self.HALVES
+        parts = []
+        for chosen in (keys[:middle], keys[middle:]):
+            part = Batch(self.began, self.deadline, self.began)
+            part.amounts = {key: self.amounts[key] for key in chosen}
+            part.parent = self
+            parts.append(part)
+        self.unsettled = self.HALVES
+        self.outcomes = {}
+        return parts
+
+    def settle(self, outcome: Acknowledgement | Failure) -> "Batch | None":
+        """Note how it ended. Returns the whole batch if all of it has ended now."""
+        self.is_settled = True
+        self.outcome = outcome
+        part = self
+        while part.parent is not None:
+            parent = part.parent
+            assert parent.outcomes is not None
+            ends = part.outcomes or dict.fromkeys(part.amounts, outcome)
+            parent.outcomes.update(ends)
+            parent.unsettled -= 1
+            if parent.unsettled:
+                return None
+            parent.is_settled = True
+            part = parent
+        return part
+
+    def end_of(self, key: str) -> Acknowledgement | Failure:
+        """Return how it ended for one key."""
+        if self.outcomes is not None:
+            return self.outcomes[key]
+        assert self.outcome is not None
+        return self.outcome
+
+    def result(self, key: str) -> Acknowledgement:
+        """Return the acknowledgement of one key; raises what ended it otherwise."""
+        end = self.end_of(key)
+        if type(end) is tuple:
+            kind, arguments = end
+            raise kind(*arguments)
+        assert isinstance(end, Acknowledgement)
+        return end

@@ -1,0 +1,182 @@
+"""The streams of one blocking client: plain sockets, waited for all together.
+
+The rule: nothing here blocks but `wait`, and one thread at a time is in `wait`; `wake` ends its
+wait from any other.
+"""
+
+import os
+import select
+import socket
+from collections import deque
+from errno import EINPROGRESS
+from math import ceil
+from typing import Final
+
+from counter.client.blocking import reason_of
+from counter.client.lane import Effect, Open, Settled, Shut, Write
+from tracker.address import Endpoint
+
+READ_BYTES: Final = 262_144
+
+OPENED, LOST, RECEIVED = "opened", "lost", "received"
+
+Event = tuple[str, int, bytes | str]
+"""What happened, on which stream, and with what: bytes that came, or a reason."""
+
+
+class Sockets:
+    """Streams by their numbers."""
+
+    def __init__(self) -> None:
+        self._poll = select.poll()
+        self._streams: dict[int, _Stream] = {}
+        self._links: dict[int, int] = {}
+        self._events: deque[Event] = deque()
+        self._woken, self._waker = os.pipe()
+        os.set_blocking(self._woken, False)
+        os.set_blocking(self._waker, False)
+        self._poll.register(self._woken, select.POLLIN)
+
+    def close(self) -> None:
+        """Give everything up, without a word to anybody."""
+        for link in list(self._streams):
+            self._end(link)
+        for end in (self._woken, self._waker):
+            os.close(end)
+
+    def wake(self) -> None:
+        """End the wait of the thread that waits."""
+        try:
+            os.write(self._waker, b"\0")
+        except BlockingIOError:
+            return  # so many wishes wait already that one more changes nothing
+
+    def carry_out(self, effect: Effect) -> None:
+        """Do what a dialogue wants; what fails comes back as an event."""
+        match effect:
+            case Write(link, data):
+                self._write(link, data)
+            case Open(link, endpoint):
+                self._open(link, endpoint)
+            case Shut(link):
+                self._end(link)
+            case Settled():
+                return
+
+    def wait(self, timeout_s: float | None) -> list[Event]:
+        """Return what happened, waiting for something at most so long."""
+        if self._events:
+            timeout_s = 0.0
+        timeout_ms = None if timeout_s is None else ceil(timeout_s * 1000)
+        for descriptor, happened in self._poll.poll(timeout_ms):
+            if descriptor == self._woken:
+                self._drain()
+                continue
+            link = self._links.get(descriptor)
+            if link is not None:
+                self._look(link, happened)
+        events = list(self._events)
+        self._events.clear()
+        return events
+
+    def _drain(self) -> None:
+        try:
+            os.read(self._woken, 4_096)
+        except BlockingIOError:
+            return
+
+    def _open(self, link: int, endpoint: Endpoint) -> None:
+        host, port = endpoint
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            family, kind, protocol, _, address = found[0]
+            stream = socket.socket(family, kind, protocol)
+        except (OSError, UnicodeError) as error:
+            reason = reason_of(error) if isinstance(error, OSError) else "unknown host"
+            self._events.append((LOST, link, reason))
+            return
+        stream.setblocking(False)
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._streams[link] = _Stream(stream)
+        self._links[stream.fileno()] = link
+        code = stream.connect_ex(address)
+        if code in (0, EINPROGRESS):
+            self._poll.register(stream, select.POLLOUT)
+        else:
+            self._lose(link, OSError(code, os.strerror(code)))
+
+    def _write(self, link: int, data: bytes) -> None:
+        stream = self._streams.get(link)
+        if stream is None:
+            return
+        try:
+            sent = 0 if stream.unsent else stream.socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self._lose(link, error)
+            return
+        if sent < len(data):
+            stream.unsent += data[sent:]
+            self._poll.modify(stream.socket, select.POLLIN | select.POLLOUT)
+
+    def _look(self, link: int, happened: int) -> None:
+        """Do what a stream is ready for."""
+        stream = self._streams[link]
+        try:
+            if not stream.is_open:
+                code = stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if code:
+                    raise OSError(code, os.strerror(code))
+                stream.is_open = True
+                self._poll.modify(stream.socket, select.POLLIN)
+                self._events.append((OPENED, link, ""))
+                return
+            if happened & select.POLLOUT:
+                self._write_rest(stream)
+            if happened & ~select.POLLOUT:
+                data = stream.socket.recv(READ_BYTES)
+                if data:
+                    self._events.append((RECEIVED, link, data))
+                else:
+                    self._lose(link, None)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._lose(link, error)
+
+    def _write_rest(self, stream: "_Stream") -> None:
+        del stream.unsent[: stream.socket.send(stream.unsent)]
+        if not stream.unsent:
+            self._poll.modify(stream.socket, select.POLLIN)
+
+    def _lose(self, link: int, error: OSError | None) -> None:
+        if isinstance(error, OSError) and error.errno is not None:
+            # So that connection refused is told as what it is.
+            error = OSError(error.errno, os.strerror(error.errno))
+        reason = "it closed the connection" if error is None else reason_of(error)
+        self._end(link)
+        self._events.append((LOST, link, reason))
+
+    def _end(self, link: int) -> None:
+        stream = self._streams.pop(link, None)
+        if stream is None:
+            return
+        descriptor = stream.socket.fileno()
+        del self._links[descriptor]
+        try:
+            self._poll.unregister(descriptor)
+        except KeyError:
+            pass  # it failed before it was waited for
+        stream.socket.close()
+
+
+class _Stream:
+    """One socket, and what it did not take yet."""
+
+    __slots__ = ("is_open", "socket", "unsent")
+
+    def __init__(self, stream: socket.socket) -> None:
+        self.socket = stream
+        self.is_open = False
+        self.unsent = bytearray()

@@ -1,0 +1,260 @@
+"""`Client`: counting and asking from a program with threads, or with one. No event loop.
+
+Whoever waits drives: the first thread that waits for an acknowledgement does the reading and
+writing for all, and hands that over to another waiter when it has its own. So a single thread
+pays for no switch to another one, and many threads share their messages. The rule: the machine
+(`counter.client.dialogue`) is touched only under the lock, and the lock is never held while
+waiting for the network.
+"""
+
+import atexit
+import os
+import threading
+import weakref
+from collections.abc import Iterable
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from counter.client.adding import FLUSH_S, Adding, pieces
+from counter.client.blocking import SystemDice
+from counter.client.dialogue import Dialogue
+from counter.client.lane import Effect, Settled
+from counter.client.operations import Acknowledgement, Batch, Operation
+from counter.client.options import DEADLINE_S, Trackers, made
+from counter.client.sockets import OPENED, RECEIVED, Sockets
+from tracker.errors import RefusedError
+
+if TYPE_CHECKING:
+    from typing import Self
+
+STALE_S = 0.02
+"""After so long without anybody waiting, a stream may have ended unseen: it is looked at first."""
+
+
+class Client(Adding):
+    """A client of a cluster, for any number of threads.
+
+    `trackers` is `HOST:PORT`, several of them with commas or in a list; without it
+    COUNTER_TRACKER holds, then 127.0.0.1:7400. `node` names one node, or its HOST:PORT, to talk
+    to (COUNTER_NODE); without it `pick` chooses: `least-active`, `random`, `round-robin`.
+    `deadline_s` is what one call may take in all. `ack` is what an acknowledgement promises:
+    `memory` or `disk`; None: the best that the node has. Raises ConfigError.
+
+    Use it in a `with`, or close it: what was added is sent then, and at exit.
+    """
+
+    def __init__(
+        self,
+        trackers: Trackers = None,
+        *,
+        node: str | None = None,
+        pick: str = "least-active",
+        deadline_s: float = DEADLINE_S,
+        ack: str | None = None,
+        cluster: str = "default",
+    ) -> None:
+        super().__init__()
+        self.options = made(
+            os.environ, trackers=trackers, node=node, pick=pick, deadline_s=deadline_s, ack=ack,
+            cluster=cluster,
+        )  # fmt: skip
+        self._begin()
+        _LIVING.add(self)
+
+    def _begin(self) -> None:
+        """Make everything that a process has to itself."""
+        self._lock = threading.Lock()
+        self._dialogue = Dialogue(self.options, SystemDice())
+        self._sockets = Sockets()
+        self._is_driven = False
+        self._driven_at = 0.0
+        # Batches whose threads wait while another one drives.
+        self._sleepers: dict[Batch, threading.Condition] = {}
+        self._flushing = threading.Lock()
+        self._flush_wish = threading.Event()
+        self._is_ending = threading.Event()
+        self._flusher: threading.Thread | None = None
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- counting -----------------------------------------------------------------------------
+
+    def incr(self, key: str, n: int = 1) -> Acknowledgement:
+        """Add `n` to `key`; returns when that is counted.
+
+        Raises RefusedError or UnreachableError: certainly not counted; UnknownOutcomeError: it
+        may have been, and `retry(error.operation)` is safe; ConfigError: no key, no amount.
+        """
+        with self._lock:
+            batch = self._dialogue.count(key, n, monotonic())
+            self._finish(batch)
+        return batch.result(key)
+
+    def retry(self, operation: Operation) -> Acknowledgement:
+        """Send an operation again whose outcome was unknown; it counts once. Raises as `incr`."""
+        with self._lock:
+            batch = self._dialogue.retry(operation, monotonic())
+            self._finish(batch)
+        return batch.result(operation.pairs[0])
+
+    def flush(self) -> None:
+        """Send what was added, and return when it is counted. Raises UncountedError."""
+        self._send_added()
+        self._raise_uncounted()
+
+    def close(self) -> None:
+        """Send what was added, end every stream. Raises UncountedError."""
+        if self._dialogue.is_closed:
+            return
+        self._is_ending.set()
+        self._flush_wish.set()
+        try:
+            self._send_added()
+        finally:
+            if self._flusher is not None and self._flusher is not threading.current_thread():
+                self._flusher.join()
+            with self._lock:
+                self._carry_out(self._dialogue.close())
+                self._sockets.wake()
+                while self._is_driven:
+                    self._lock.release()
+                    self._lock.acquire()
+                self._sockets.close()
+            _LIVING.discard(self)
+        self._raise_uncounted()
+
+    # -- who drives ---------------------------------------------------------------------------
+
+    def _finish(self, batch: Batch) -> None:
+        """Return when a batch has ended. The lock is held."""
+        while not batch.is_settled:
+            if not self._is_driven:
+                self._drive(batch)
+                return
+            if self._dialogue.wants_step:
+                self._sockets.wake()
+            sleeper = self._sleepers.get(batch)
+            if sleeper is None:
+                sleeper = self._sleepers[batch] = threading.Condition(self._lock)
+            sleeper.wait()
+
+    def _drive(self, batch: Batch) -> None:
+        """Read and write for all until `batch` has ended. The lock is held, but not in waits."""
+        dialogue, lock = self._dialogue, self._lock
+        self._is_driven = True
+        try:
+            now = monotonic()
+            if now - self._driven_at > STALE_S:
+                self._take_in(0.0)
+            self._carry_out(dialogue.step(now))
+            while not batch.is_settled:
+                due = dialogue.deadline()
+                self._take_in(None if due is None else max(0.0, due - monotonic()))
+        finally:
+            self._is_driven = False
+            self._driven_at = monotonic()
+            # Somebody who waits takes over.
+            for sleeper in self._sleepers.values():
+                sleeper.notify()
+                break
+
+    def _take_in(self, timeout_s: float | None) -> None:
+        """Wait for the network, and do what follows from it."""
+        self._lock.release()
+        try:
+            events = self._sockets.wait(timeout_s)
+        finally:
+            self._lock.acquire()
+        dialogue, now = self._dialogue, monotonic()
+        for kind, link, what in events:
+            if kind == RECEIVED:
+                self._carry_out(dialogue.received(link, what, now))  # type: ignore[arg-type]
+            elif kind == OPENED:
+                self._carry_out(dialogue.opened(link, now))
+            else:
+                self._carry_out(dialogue.lost(link, str(what), now))
+        self._carry_out(dialogue.step(now))
+
+    def _carry_out(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            if type(effect) is Settled:
+                sleeper = self._sleepers.pop(effect.batch, None)
+                if sleeper is not None:
+                    sleeper.notify_all()
+            else:
+                self._sockets.carry_out(effect)
+
+    # -- what was added -----------------------------------------------------------------------
+
+    def _wish_flush(self) -> None:
+        if not self._flush_wish.is_set():
+            self._flush_wish.set()
+        if self._flusher is None:
+            with self._adding:
+                if self._flusher is None:
+                    self._flusher = threading.Thread(
+                        target=self._flush_now_and_then, name="counter-flush", daemon=True
+                    )
+                    self._flusher.start()
+
+    def _make_room(self) -> None:
+        self._send_added()
+
+    def _flush_now_and_then(self) -> None:
+        while not self._is_ending.is_set():
+            self._flush_wish.wait()
+            self._is_ending.wait(FLUSH_S)
+            self._flush_wish.clear()
+            self._send_added()
+
+    def _send_added(self) -> None:
+        """Send the sums, and wait until they have ended."""
+        with self._flushing:
+            sent: list[tuple[str, int, Batch]] = []
+            with self._lock:
+                for key, amount in pieces(self._take()):
+                    try:
+                        batch = self._dialogue.count(key, amount, monotonic())
+                    except RefusedError as error:
+                        self._note(key, amount, (RefusedError, (error.code, str(error))))
+                        continue
+                    sent.append((key, amount, batch))
+                for _, _, batch in sent:
+                    self._finish(batch)
+            self._note_ends(sent)
+
+    # -- other processes ----------------------------------------------------------------------
+
+    def _after_fork(self) -> None:
+        """Begin anew in the child: what was added, and what is on its way, is the parent's."""
+        self._sockets.close()
+        super().__init__()
+        self._begin()
+
+
+_LIVING: "weakref.WeakSet[Client]" = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    for client in list(_LIVING):
+        client.close()
+
+
+def _after_fork() -> None:
+    for client in list(_LIVING):
+        client._after_fork()
+
+
+atexit.register(_close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
