@@ -11,6 +11,7 @@ imported when they are asked for, so that `import counter` costs nothing.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from counter.client.asynchronous import AsyncClient as AsyncClient
     from counter.client.threaded import Client as Client
 
 __version__ = "0.1.0"

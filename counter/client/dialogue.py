@@ -80,6 +80,8 @@ class Dialogue:
         self._tries = 0
         self._reason = ""
         self._pause_until = 0.0
+        # Before this time nothing is due, unless something else happens than a reply.
+        self._quiet_until = 0.0
         if options.address is not None:
             self._known = ((shown_endpoint(options.address), *options.address, light.ALIVE, 0),)
 
@@ -108,6 +110,7 @@ class Dialogue:
     def retry(self, operation: Operation, now: float) -> Batch:
         """Send an operation again whose outcome was unknown; its node is asked, nobody else."""
         self._check_room()
+        self._quiet_until = 0.0
         batch = Batch(now, now + self.options.deadline_s, float("-inf"))
         batch.amounts = dict.fromkeys(operation.pairs[::2], 0)
         lane = self._lane_of(operation.node, operation.endpoint)
@@ -134,15 +137,29 @@ class Dialogue:
         return not lane.in_flight or (len(queue) > 1 and len(lane.in_flight) < PIPELINED_MAX)
 
     @property
+    def plain_link(self) -> int | None:
+        """The one stream that something may happen on, while all is well and a reply is due."""
+        lane = self._current
+        if lane is None or len(self._by_link) > 1 or not lane.in_flight or lane.is_silent:
+            return None
+        return None if lane.doubtful or self._lookup.is_busy else lane.link
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing waits and nothing is on its way."""
         return not self._queue and not any(lane.in_flight or lane.doubtful for lane in self._lanes)
 
     def step(self, now: float) -> list[Effect]:
         """Send what may be sent, and do what is due."""
-        due = self.deadline()
-        if due is not None and due <= now:
-            self._do_due(now)
+        if now >= self._quiet_until:
+            due = self.deadline()
+            if due is not None and due <= now:
+                self._do_due(now)
+                due = self.deadline()
+            # What is sent from now on is due later than that.
+            self._quiet_until = now + self.options.silent_s
+            if due is not None:
+                self._quiet_until = min(due, self._quiet_until)
         return self._pumped(now)
 
     def close(self) -> list[Effect]:
@@ -161,6 +178,7 @@ class Dialogue:
 
     def opened(self, link: int, now: float) -> list[Effect]:
         """Go on: the stream stands."""
+        self._quiet_until = 0.0
         lane = self._by_link.get(link)
         if lane is not None:
             self._effects.append(lane.greet(self.options.cluster))
@@ -170,6 +188,7 @@ class Dialogue:
 
     def lost(self, link: int, reason: str, now: float) -> list[Effect]:
         """Take in that a stream cannot be had, or has ended."""
+        self._quiet_until = 0.0
         lane = self._by_link.pop(link, None)
         if lane is not None:
             self._lost(lane, reason, now)
@@ -207,7 +226,8 @@ class Dialogue:
                 self._settle(entry.batch, Acknowledgement(
                     True, reply.on_disk, lane.name, reply.repeated, entry.operation.id
                 ))  # fmt: skip
-        if lane is not self._current:
+        if lane is not self._current or lane.doubtful:
+            self._quiet_until = 0.0
             self._drop_ended()
 
     @staticmethod

@@ -7,7 +7,9 @@ wait from any other.
 import os
 import select
 import socket
+import struct
 from collections import deque
+from contextlib import suppress
 from errno import EINPROGRESS
 from math import ceil
 from typing import Final
@@ -23,11 +25,16 @@ OPENED, LOST, RECEIVED = "opened", "lost", "received"
 Event = tuple[str, int, bytes | str]
 """What happened, on which stream, and with what: bytes that came, or a reason."""
 
+_AT_ONCE: Final = socket.MSG_DONTWAIT
+
 
 class Sockets:
     """Streams by their numbers."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience_s: float) -> None:
+        """Make it; `patience_s` is how long `receive` waits."""
+        whole = int(patience_s)
+        self._patience = struct.pack("ll", whole, int((patience_s - whole) * 1e6))
         self._poll = select.poll()
         self._streams: dict[int, _Stream] = {}
         self._links: dict[int, int] = {}
@@ -79,6 +86,24 @@ class Sockets:
         self._events.clear()
         return events
 
+    def receive(self, link: int) -> Event | None:
+        """Return what happens on one stream while nothing else matters; None: nothing did.
+
+        Saves a call to the system, a fifth of what a request costs. Nobody can end this wait.
+        """
+        stream = self._streams[link]
+        try:
+            data = stream.socket.recv(READ_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            self._lose(link, error)
+            return self._events.popleft()
+        if not data:
+            self._lose(link, None)
+            return self._events.popleft()
+        return RECEIVED, link, data
+
     def _drain(self) -> None:
         try:
             os.read(self._woken, 4_096)
@@ -110,7 +135,7 @@ class Sockets:
         if stream is None:
             return
         try:
-            sent = 0 if stream.unsent else stream.socket.send(data)
+            sent = 0 if stream.unsent else stream.socket.send(data, _AT_ONCE)
         except BlockingIOError:
             sent = 0
         except OSError as error:
@@ -129,13 +154,16 @@ class Sockets:
                 if code:
                     raise OSError(code, os.strerror(code))
                 stream.is_open = True
+                # Blocking from here on, for `receive`; whatever must not block says so.
+                stream.socket.setblocking(True)
+                stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, self._patience)
                 self._poll.modify(stream.socket, select.POLLIN)
                 self._events.append((OPENED, link, ""))
                 return
             if happened & select.POLLOUT:
                 self._write_rest(stream)
             if happened & ~select.POLLOUT:
-                data = stream.socket.recv(READ_BYTES)
+                data = stream.socket.recv(READ_BYTES, _AT_ONCE)
                 if data:
                     self._events.append((RECEIVED, link, data))
                 else:
@@ -146,7 +174,7 @@ class Sockets:
             self._lose(link, error)
 
     def _write_rest(self, stream: "_Stream") -> None:
-        del stream.unsent[: stream.socket.send(stream.unsent)]
+        del stream.unsent[: stream.socket.send(stream.unsent, _AT_ONCE)]
         if not stream.unsent:
             self._poll.modify(stream.socket, select.POLLIN)
 
@@ -164,10 +192,8 @@ class Sockets:
             return
         descriptor = stream.socket.fileno()
         del self._links[descriptor]
-        try:
+        with suppress(KeyError):  # it failed before it was waited for
             self._poll.unregister(descriptor)
-        except KeyError:
-            pass  # it failed before it was waited for
         stream.socket.close()
 
 

@@ -1,0 +1,266 @@
+"""`AsyncClient`: counting and asking from tasks, on asyncio or trio.
+
+The rule: plain anyio, and as few turns of the loop as there can be. Tasks that count in the same
+turn share a message and one event that wakes them all; whoever read the acknowledgement lets
+them run once, and sends what they want next in the same breath.
+"""
+
+import os
+from collections.abc import Iterable
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio.abc import SocketStream, TaskGroup
+from anyio.lowlevel import checkpoint
+
+from counter.client.adding import FLUSH_S, Adding, pieces
+from counter.client.blocking import SystemDice, reason_of
+from counter.client.dialogue import Dialogue
+from counter.client.lane import Effect, Open, Settled, Shut, Write
+from counter.client.operations import Acknowledgement, Batch, Operation
+from counter.client.options import DEADLINE_S, Trackers, made
+from counter.client.sockets import READ_BYTES
+from tracker.address import Endpoint
+from tracker.errors import ConfigError, RefusedError
+
+if TYPE_CHECKING:
+    from typing import Self
+
+
+class AsyncClient(Adding):
+    """A client of a cluster, for the tasks of one event loop; an asynchronous context manager.
+
+    What it is made with: see `Client`.
+    """
+
+    def __init__(
+        self,
+        trackers: Trackers = None,
+        *,
+        node: str | None = None,
+        pick: str = "least-active",
+        deadline_s: float = DEADLINE_S,
+        ack: str | None = None,
+        cluster: str = "default",
+    ) -> None:
+        super().__init__()
+        self.options = made(
+            os.environ, trackers=trackers, node=node, pick=pick, deadline_s=deadline_s, ack=ack,
+            cluster=cluster,
+        )  # fmt: skip
+        self._dialogue = Dialogue(self.options, SystemDice())
+        self._links: dict[int, _Link] = {}
+        self._group: TaskGroup | None = None
+        # Whether somebody will do a step in this turn of the loop.
+        self._is_stepping = False
+
+    async def __aenter__(self) -> "Self":
+        self._group = anyio.create_task_group()
+        self._wish = anyio.Event()
+        self._flush_wish = anyio.Event()
+        await self._group.__aenter__()
+        self._group.start_soon(self._keep_time)
+        self._group.start_soon(self._flush_now_and_then)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._group is not None
+        try:
+            if kind is None or issubclass(kind, Exception):
+                with anyio.CancelScope(shield=True):
+                    await self._send_added()
+        finally:
+            self._carry_out(self._dialogue.close())
+            self._group.cancel_scope.cancel()
+            await self._group.__aexit__(None, None, None)
+            self._group = None
+        self._raise_uncounted()
+
+    # -- counting -----------------------------------------------------------------------------
+
+    async def incr(self, key: str, n: int = 1) -> Acknowledgement:
+        """Add `n` to `key`; returns when that is counted.
+
+        Raises RefusedError or UnreachableError: certainly not counted; UnknownOutcomeError: it
+        may have been, and `retry(error.operation)` is safe; ConfigError: no key, no amount.
+        A task that is cancelled meanwhile does not know whether it was counted.
+        """
+        batch = self._dialogue.count(key, n, monotonic())
+        if not batch.is_settled:
+            if not self._is_stepping and self._dialogue.wants_step:
+                self._wish_step()
+            if batch.waiters is None:
+                batch.waiters = anyio.Event()
+            await batch.waiters.wait()
+        return batch.result(key)
+
+    async def retry(self, operation: Operation) -> Acknowledgement:
+        """Send an operation again whose outcome was unknown; it counts once. Raises as `incr`."""
+        batch = self._dialogue.retry(operation, monotonic())
+        self._wish_step()
+        await self._end_of(batch)
+        return batch.result(operation.pairs[0])
+
+    async def flush(self) -> None:
+        """Send what was added, and return when it is counted. Raises UncountedError."""
+        await self._send_added()
+        self._raise_uncounted()
+
+    async def _end_of(self, batch: Batch) -> None:
+        if not batch.is_settled:
+            if batch.waiters is None:
+                batch.waiters = anyio.Event()
+            await batch.waiters.wait()
+
+    # -- steps of the machine -----------------------------------------------------------------
+
+    def _wish_step(self) -> None:
+        """See to it that the machine takes a step in this turn of the loop."""
+        if self._group is None:
+            raise ConfigError("a client is used inside `async with AsyncClient() as client`")
+        self._is_stepping = True
+        self._wish.set()
+
+    async def _keep_time(self) -> None:
+        """Take a step whenever one is wanted, or due."""
+        while True:
+            due = self._dialogue.deadline()
+            left_s = None if due is None else max(0.0, due - monotonic())
+            with anyio.move_on_after(left_s):
+                await self._wish.wait()
+            self._wish = anyio.Event()
+            self._is_stepping = False
+            self._carry_out(self._dialogue.step(monotonic()))
+
+    def _carry_out(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Settled(batch):
+                    if batch.waiters is not None:
+                        batch.waiters.set()
+                case Write(number, data):
+                    link = self._links.get(number)
+                    if link is not None:
+                        link.unsent.append(data)
+                        link.wish.set()
+                case Open(number, endpoint):
+                    assert self._group is not None
+                    link = self._links[number] = _Link()
+                    self._group.start_soon(self._run, number, link, endpoint)
+                case Shut(number):
+                    link = self._links.pop(number, None)
+                    if link is not None:
+                        link.scope.cancel()
+
+    # -- streams ------------------------------------------------------------------------------
+
+    async def _run(self, number: int, link: "_Link", endpoint: Endpoint) -> None:
+        """Open a stream and read from it until it ends."""
+        reason = "it closed the connection"
+        with link.scope:
+            try:
+                async with await anyio.connect_tcp(*endpoint) as stream:
+                    link.stream = stream
+                    async with anyio.create_task_group() as group:
+                        group.start_soon(link.write)
+                        self._carry_out(self._dialogue.opened(number, monotonic()))
+                        await self._read(number, link, stream)
+                        group.cancel_scope.cancel()
+            except OSError as error:
+                reason = reason_of(_cause(error))
+        if self._links.pop(number, None) is not None:
+            self._carry_out(self._dialogue.lost(number, reason, monotonic()))
+
+    async def _read(self, number: int, link: "_Link", stream: SocketStream) -> None:
+        dialogue = self._dialogue
+        while True:
+            try:
+                data = await stream.receive(READ_BYTES)
+            except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+                return
+            self._carry_out(dialogue.received(number, data, monotonic()))
+            if not self._is_stepping:
+                # Those who were woken may want something; it is sent in one message.
+                self._is_stepping = True
+                await checkpoint()
+                self._is_stepping = False
+                self._carry_out(dialogue.step(monotonic()))
+                await link.send()
+
+    # -- what was added -----------------------------------------------------------------------
+
+    def _wish_flush(self) -> None:
+        if self._group is None:
+            raise ConfigError("a client is used inside `async with AsyncClient() as client`")
+        self._flush_wish.set()
+
+    async def _flush_now_and_then(self) -> None:
+        while True:
+            await self._flush_wish.wait()
+            await anyio.sleep(FLUSH_S)
+            self._flush_wish = anyio.Event()
+            await self._send_added()
+
+    async def _send_added(self) -> None:
+        """Send the sums, and wait until they have ended."""
+        sent: list[tuple[str, int, Batch]] = []
+        for key, amount in pieces(self._take()):
+            try:
+                batch = self._dialogue.count(key, amount, monotonic())
+            except RefusedError as error:
+                self._note(key, amount, (RefusedError, (error.code, str(error))))
+                continue
+            sent.append((key, amount, batch))
+        if sent:
+            self._wish_step()
+        for _, _, batch in sent:
+            await self._end_of(batch)
+        self._note_ends(sent)
+
+
+class _Link:
+    """One stream, and what is to be written to it."""
+
+    __slots__ = ("is_sending", "scope", "stream", "unsent", "wish")
+
+    def __init__(self) -> None:
+        self.scope = anyio.CancelScope()
+        self.stream: SocketStream | None = None
+        self.unsent: list[bytes] = []
+        self.wish = anyio.Event()
+        self.is_sending = False
+
+    async def write(self) -> None:
+        """Write whatever nobody else has written."""
+        while True:
+            await self.wish.wait()
+            self.wish = anyio.Event()
+            await self.send()
+
+    async def send(self) -> None:
+        """Write what waits, unless somebody is at it."""
+        if self.is_sending or self.stream is None:
+            return
+        self.is_sending = True
+        try:
+            while self.unsent:
+                data = b"".join(self.unsent)
+                self.unsent.clear()
+                await self.stream.send(data)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            self.unsent.clear()  # whoever reads hears of the end
+        finally:
+            self.is_sending = False
+
+
+def _cause(error: OSError) -> OSError:
+    """Return what the system said, which anyio wraps for hosts with several addresses."""
+    cause = error.__cause__
+    return cause if isinstance(cause, OSError) else error
