@@ -6,36 +6,24 @@ refused unless `--literal` says that it is a part of the key.
 
 from collections.abc import Sequence
 
-from counter.cli.increments import check_key
 from counter.cli.screens import USAGE, CommandError, note, on_terminal, out
 from counter.cli.settings import whole
+from counter.client import inquiry
 from counter.client.answers import Outcome
 from counter.client.keys import Found, cut_off, table_of
-from counter.messages import KEYS_KEPT_MAX, is_question, named, prefixed
-from tracker.errors import FrameError
+from counter.messages import KEYS_KEPT_MAX, is_question
+from tracker.errors import ConfigError
 
 TOP_ON_TERMINAL = 20
-
-_STAR = "*"
 
 
 def asked_for(keys: Sequence[str], *, literal: bool) -> str:
     """Return what to ask for: one key, or a question for many. Raises CommandError."""
-    keys = tuple(dict.fromkeys(keys))
-    starred = [] if literal else [key for key in keys if _STAR in key]
-    hint = "--literal takes a star for a part of the key"
-    if starred and len(keys) > 1:
-        raise CommandError("a key with a star is asked for alone", hint, code=USAGE)
-    if starred and _STAR in keys[0][:-1]:
-        text = "a star stands for the rest of a key: at its end, and once"
-        raise CommandError(text, hint, code=USAGE)
-    if len(keys) == 1 and not starred:
-        check_key(keys[0])
-        return keys[0]
     try:
-        return prefixed(keys[0][:-1]) if starred else named(*keys)
-    except FrameError as error:
-        raise CommandError(str(error), code=USAGE) from error
+        return inquiry.asked_for(keys, literal=literal)
+    except ConfigError as error:
+        hint = "--literal takes a star for a part of the key" if "star" in str(error) else ""
+        raise CommandError(str(error), hint, code=USAGE) from error
 
 
 def parse_top(top: str | None, question: str) -> int | None:

@@ -20,7 +20,6 @@ FILE_BYTES_MAX = 1_048_576
 TRACKERS_MAX = 16
 PREFIX = "COUNTER_"
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
-_SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9])?)%")
 _TRUTHS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 Parse = Callable[[Any], Any]
@@ -100,17 +99,9 @@ def _cluster(raw: Any) -> str:
 
 def parse_until(raw: Any) -> tuple[str, int]:
     """Return (`all`, 0), (`share`, thousandths) or (`stable`, ms); raises ConfigError."""
-    text = _text(raw)
-    if text == "all":
-        return "all", 0
-    share = _SHARE.fullmatch(text)
-    if share is not None and 0 < float(share[1]) <= 100:
-        return "share", round(float(share[1]) * 10)
-    if text.startswith("stable:"):
-        quiet_ms = round(parse_duration(text[7:]) * 1000)
-        if 1 <= quiet_ms <= 600_000:
-            return "stable", quiet_ms
-    raise ConfigError(f'is "{printable(text, 40)}", needs all, a share like 95%, or stable:200ms')
+    from counter.client import options
+
+    return options.parse_until(_text(raw))
 
 
 class Setting:

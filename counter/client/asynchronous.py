@@ -16,7 +16,7 @@ from anyio.abc import SocketStream, TaskGroup
 from anyio.lowlevel import checkpoint
 
 from counter.client.adding import FLUSH_S, Adding, pieces
-from counter.client.blocking import SystemDice, reason_of
+from counter.client.blocking import SystemDice, cause_of, reason_of
 from counter.client.dialogue import Dialogue
 from counter.client.lane import Effect, Open, Settled, Shut, Write
 from counter.client.operations import Acknowledgement, Batch, Operation
@@ -26,7 +26,13 @@ from tracker.address import Endpoint
 from tracker.errors import ConfigError, RefusedError
 
 if TYPE_CHECKING:
-    from typing import Self
+    from collections.abc import AsyncGenerator
+    from typing import Self, Unpack
+
+    from counter.client.chatting import Asking, Chat
+    from counter.client.inquiry import Conversation
+    from counter.client.totals import Held, MemberState, Total
+    from counter.client.wishes import Wishes
 
 
 class AsyncClient(Adding):
@@ -113,6 +119,50 @@ class AsyncClient(Adding):
         await self._send_added()
         self._raise_uncounted()
 
+    # -- asking -------------------------------------------------------------------------------
+
+    def query(self, *keys: str, live: bool = False, **wishes: "Unpack[Wishes]") -> "Asking":
+        """Ask the whole cluster for the total of a key: `await` it for the last answer.
+
+        With `live`, `async for` gives partial answers as they come, the last one last; whoever
+        closes the iterator (`contextlib.aclosing`) ends the query. See `Client.query`.
+        """
+        from counter.client import inquiry
+        from counter.client.chatting import Asking
+
+        message = inquiry.query_for(keys, live=live, **wishes)
+        return Asking(self._chat(inquiry.querying(self.options, SystemDice(), message)))
+
+    def watch(
+        self, *keys: str, every_s: float = 1.0, **wishes: "Unpack[Wishes]"
+    ) -> "AsyncGenerator[Total, None]":
+        """Ask again every `every_s` seconds, and yield each answer. See `Client.watch`."""
+        from counter.client import inquiry
+
+        message = inquiry.query_for(keys, **wishes)
+        inquiry.check_every(every_s)
+        return self._chat(inquiry.watching(self.options, SystemDice(), message, every_s)).told()
+
+    async def get(self, key: str, *, node: str | None = None) -> "Held":
+        """Return one node's own share of a key, without asking anybody else."""
+        from counter.client import inquiry
+
+        conversation = inquiry.holding(self.options, SystemDice(), key, node)
+        held: Held = await self._chat(conversation).last()
+        return held
+
+    async def members(self) -> "list[MemberState]":
+        """Return everybody that a tracker knows; without one, whom the given node knows."""
+        from counter.client import inquiry
+
+        members: list[MemberState] = await self._chat(inquiry.listing(self.options)).last()
+        return members
+
+    def _chat(self, conversation: "Conversation") -> "Chat":
+        from counter.client.chatting import Chat
+
+        return Chat(self.options, conversation)
+
     async def _end_of(self, batch: Batch) -> None:
         if not batch.is_settled:
             if batch.waiters is None:
@@ -174,7 +224,7 @@ class AsyncClient(Adding):
                         await self._read(number, link, stream)
                         group.cancel_scope.cancel()
             except OSError as error:
-                reason = reason_of(_cause(error))
+                reason = reason_of(cause_of(error))
         if self._links.pop(number, None) is not None:
             self._carry_out(self._dialogue.lost(number, reason, monotonic()))
 
@@ -258,9 +308,3 @@ class _Link:
             self.unsent.clear()  # whoever reads hears of the end
         finally:
             self.is_sending = False
-
-
-def _cause(error: OSError) -> OSError:
-    """Return what the system said, which anyio wraps for hosts with several addresses."""
-    cause = error.__cause__
-    return cause if isinstance(cause, OSError) else error

@@ -260,3 +260,11 @@ def reason_of(error: OSError) -> str:
 def shown_s(seconds: float) -> str:
     """Return a duration as people write it."""
     return f"{seconds:.1f} s" if seconds >= 0.995 else f"{seconds * 1000:.0f} ms"
+
+
+def cause_of(error: OSError) -> OSError:
+    """Return what the system said, which anyio wraps."""
+    cause = error.__cause__
+    if isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    return cause if isinstance(cause, OSError) else error

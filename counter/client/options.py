@@ -4,14 +4,15 @@ The rule: what the command line refuses is refused here in the same words, befor
 sent.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from counter.client import light
 from counter.client.choice import PICKS
 from tracker.address import Endpoint
-from tracker.classes import dataclass
-from tracker.config import TRACKER_PORT, parse_endpoint, parse_name
+from tracker.classes import dataclass, replace
+from tracker.config import TRACKER_PORT, parse_duration, parse_endpoint, parse_name
 from tracker.errors import ConfigError
 from tracker.text import printable
 
@@ -21,6 +22,8 @@ DEADLINE_S: Final = 5.0
 ACKS: Final = {None: light.ACK_DEFAULT, "memory": light.ACK_MEMORY, "disk": light.ACK_DISK}
 
 Trackers = str | Sequence[str] | None
+
+_SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9])?)%")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +42,12 @@ class Options:
     deadline_s: float = DEADLINE_S
     ack: int = light.ACK_DEFAULT
     cluster: str = "default"
+
+    def of_node(self, node: str) -> "Options":
+        """Return these options with one node, by its name or HOST:PORT. Raises ConfigError."""
+        if ":" in node:
+            return replace(self, address=parse_endpoint(node), node="")
+        return replace(self, address=None, node=parse_name(node))
 
     @property
     def join_s(self) -> float:
@@ -76,17 +85,14 @@ def made(
         raise ConfigError(f"deadline_s is {_shown(deadline_s)}, needs 0.001 to {DEADLINE_S_MAX:g}")
     if node is None:
         node = environment.get("COUNTER_NODE") or ""
-    address = parse_endpoint(node) if ":" in node else None
-    name = parse_name(node) if node and address is None else ""
-    return Options(
+    options = Options(
         trackers=_trackers(environment, trackers),
-        address=address,
-        node=name,
         pick=pick,
         deadline_s=float(deadline_s),
         ack=ACKS[ack],
         cluster=parse_name(cluster),
     )
+    return options.of_node(node) if node else options
 
 
 def _trackers(environment: Mapping[str, str], trackers: Trackers) -> tuple[Endpoint, ...]:
@@ -100,3 +106,29 @@ def _trackers(environment: Mapping[str, str], trackers: Trackers) -> tuple[Endpo
 
 def _shown(value: object) -> str:
     return printable(str(value), 40)
+
+
+# -- what a query may be asked with ---------------------------------------------------------
+
+
+def parse_until(written: str) -> tuple[str, int]:
+    """Return (`all`, 0), (`share`, thousandths) or (`stable`, ms); raises ConfigError."""
+    if written == "all":
+        return "all", 0
+    share = _SHARE.fullmatch(written)
+    if share is not None and 0 < float(share[1]) <= 100:
+        return "share", round(float(share[1]) * 10)
+    if written.startswith("stable:"):
+        quiet_ms = round(parse_duration(written[7:]) * 1000)
+        if 1 <= quiet_ms <= 600_000:
+            return "stable", quiet_ms
+    raise ConfigError(f'is "{_shown(written)}", needs all, a share like 95%, or stable:200ms')
+
+
+def whole_option(name: str, value: int | None, most: int) -> int:
+    """Return an option that is a whole number, 0 for none; raises ConfigError."""
+    if value is None:
+        return 0
+    if type(value) is not int or not 1 <= value <= most:
+        raise ConfigError(f"{name} is {_shown(value)}, needs 1 to {most}")
+    return value

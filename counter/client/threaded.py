@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Iterable
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from counter.client.adding import FLUSH_S, Adding, pieces
 from counter.client.blocking import SystemDice
@@ -26,7 +26,13 @@ from counter.client.sockets import OPENED, RECEIVED, Sockets
 from tracker.errors import RefusedError
 
 if TYPE_CHECKING:
-    from typing import Self
+    from collections.abc import Iterator
+    from typing import Literal, Self, Unpack
+
+    from counter.client.inquiry import Conversation
+    from counter.client.talking import Talk
+    from counter.client.totals import Held, MemberState, Total
+    from counter.client.wishes import Wishes
 
 STALE_S = 0.02
 """After so long without anybody waiting, a stream may have ended unseen: it is looked at first."""
@@ -132,6 +138,68 @@ class Client(Adding):
                 self._sockets.close()
             _LIVING.discard(self)
         self._raise_uncounted()
+
+    # -- asking -------------------------------------------------------------------------------
+
+    @overload
+    def query(
+        self, *keys: str, live: "Literal[False]" = False, **wishes: "Unpack[Wishes]"
+    ) -> "Total": ...
+    @overload
+    def query(
+        self, *keys: str, live: "Literal[True]", **wishes: "Unpack[Wishes]"
+    ) -> "Iterator[Total]": ...
+    def query(
+        self, *keys: str, live: bool = False, **wishes: "Unpack[Wishes]"
+    ) -> "Total | Iterator[Total]":
+        """Ask the whole cluster for the total of a key: the last answer, complete or not.
+
+        With `live`, an iterator of partial answers as they come, the last one last; whoever
+        closes it ends the query. Several keys, or one with a star at its end, are asked for at
+        once: see `Total.keys`. Raises UnreachableError, RefusedError, ConfigError; a node that
+        is lost meanwhile is no error but an incomplete answer, `origin-lost`.
+        """
+        from counter.client import inquiry
+
+        message = inquiry.query_for(keys, live=live, **wishes)
+        talk = self._talk(inquiry.querying(self.options, SystemDice(), message))
+        if live:
+            return talk.everything()
+        total: Total = talk.last()
+        return total
+
+    def watch(
+        self, *keys: str, every_s: float = 1.0, **wishes: "Unpack[Wishes]"
+    ) -> "Iterator[Total]":
+        """Ask again every `every_s` seconds, and yield each answer with its growth, `per_s`.
+
+        It never ends by itself. A node that is lost is replaced by another one.
+        """
+        from counter.client import inquiry
+
+        message = inquiry.query_for(keys, **wishes)
+        inquiry.check_every(every_s)
+        talk = self._talk(inquiry.watching(self.options, SystemDice(), message, every_s))
+        return talk.told()
+
+    def get(self, key: str, *, node: str | None = None) -> "Held":
+        """Return one node's own share of a key, without asking anybody else."""
+        from counter.client import inquiry
+
+        held: Held = self._talk(inquiry.holding(self.options, SystemDice(), key, node)).last()
+        return held
+
+    def members(self) -> "list[MemberState]":
+        """Return everybody that a tracker knows; without one, whom the given node knows."""
+        from counter.client import inquiry
+
+        members: list[MemberState] = self._talk(inquiry.listing(self.options)).last()
+        return members
+
+    def _talk(self, conversation: "Conversation") -> "Talk":
+        from counter.client.talking import Talk
+
+        return Talk(self.options, conversation)
 
     # -- who drives ---------------------------------------------------------------------------
 
