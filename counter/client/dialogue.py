@@ -21,7 +21,7 @@ from itertools import count
 from typing import Any, Final
 
 from counter.client import light
-from counter.client.choice import Candidate, Dice, ordered
+from counter.client.choice import Candidate, Dice
 from counter.client.lane import DOWN, GREETING, OPENING, READY, Effect, Entry, Lane, Settled, Shut
 from counter.client.lookup import Lookup
 from counter.client.operations import (
@@ -34,12 +34,11 @@ from counter.client.operations import (
     checked_amount,
 )
 from counter.client.options import Options
-from tracker.config import shown_endpoint
+from counter.client.search import PAUSE_S_MAX, TRIES_MAX, Search
 from tracker.errors import ConfigError, FrameError, RefusedError, UnreachableError
 from tracker.text import printable
 from tracker.wire import AMOUNT_MAX
 
-TRIES_MAX: Final = 3
 PIPELINED_MAX: Final = 16
 """Messages on their way to one node at once."""
 
@@ -48,9 +47,6 @@ BATCHES_MAX: Final = 64
 
 LANES_MAX: Final = 32
 """Nodes with something in doubt, and the one in use."""
-
-PAUSE_S: Final = 0.1
-PAUSE_S_MAX: Final = 1.0
 
 HOLD, GIVE_UP = "hold", "give-up"
 
@@ -74,16 +70,9 @@ class Dialogue:
         self._effects: list[Effect] = []
         self._current: Lane | None = None
         self._wanted: Lane | None = None
-        self._known: tuple[Candidate, ...] = ()
-        self._left: list[Candidate] | None = None
-        self._turn = int(dice.random() * 2**16)
-        self._tries = 0
-        self._reason = ""
-        self._pause_until = 0.0
+        self._search = Search(options, dice)
         # Before this time nothing is due, unless something else happens than a reply.
         self._quiet_until = 0.0
-        if options.address is not None:
-            self._known = ((shown_endpoint(options.address), *options.address, light.ALIVE, 0),)
 
     # -- what the caller wants ----------------------------------------------------------------
 
@@ -243,7 +232,8 @@ class Dialogue:
     def _welcomed(self, lane: Lane, now: float) -> None:
         lane.state, lane.failures = READY, 0
         if lane is self._wanted:
-            self._wanted, self._current, self._tries = None, lane, 0
+            self._wanted, self._current = None, lane
+            self._search.reached()
         self._resend(lane, now)
 
     def _resend(self, lane: Lane, now: float) -> None:
@@ -265,7 +255,7 @@ class Dialogue:
             if code == "too-old" or entry.sends >= TRIES_MAX:
                 self._unknown(lane, entry, f"{lane.who}: {text}")
             else:
-                lane.retry_at = now + self._pause(entry.sends)
+                lane.retry_at = now + self._search.pause_s(entry.sends)
         elif code in _BY_KEY and len(batch.amounts) > 1:
             # One key is too much, or one too many: the others must not suffer for it.
             self._queue.extendleft(reversed(batch.halves()))
@@ -273,8 +263,8 @@ class Dialogue:
             batch.tries += 1
             self._queue.appendleft(batch)
             lane.shunned_until = now + PAUSE_S_MAX
-            self._pause_until = now + self._pause(batch.tries)
-            self._leave(lane, now)
+            self._search.pause_until = now + self._search.pause_s(batch.tries)
+            self._leave(lane, f"refuses ({text})", now)
         else:
             self._settle(batch, (RefusedError, (code, text)))
 
@@ -293,14 +283,11 @@ class Dialogue:
             if self.fate_of(entry) == GIVE_UP:
                 self._unknown(lane, entry, f"{lane.who} is gone ({reason})")
         lane.failures += not was_ready
-        lane.retry_at = now + self._pause(max(1, lane.failures))
-        if lane is self._current:
-            self._current = None
-            self._left = self._others(now)
-            self._reason = f"{lane.who} is gone ({reason})"
+        lane.retry_at = now + self._search.pause_s(max(1, lane.failures))
+        self._leave(lane, f"is gone ({reason})", now)
         if lane is self._wanted:
             self._wanted = None
-            self._tried(f"no {lane.who} ({reason})", now)
+            self._missed(f"no {lane.who} ({reason})", now)
         self._drop_ended()
 
     def fate_of(self, entry: Entry) -> str:
@@ -345,39 +332,22 @@ class Dialogue:
         asks = self._lookup.is_busy and self._lookup.name == self.options.node
         return self._wanted is not None or asks
 
-    def _others(self, now: float) -> list[Candidate] | None:
-        """Return the nodes that may take new increments, the best first; None if a tracker must
-        be asked for them."""
-        usable = []
-        for candidate in self._known:
-            lane = next(
-                (x for x in self._lanes if x.name == candidate[0] or x.endpoint == candidate[1:3]),
-                None,
-            )
-            is_bad = lane is not None and (
-                lane.is_silent or now < lane.shunned_until or (lane.state == DOWN and lane.doubtful)
-            )
-            if not is_bad:
-                usable.append(candidate)
-        self._turn += 1
-        return ordered(usable, self.options.pick, self._dice, self._turn) or None
-
-    def _leave(self, lane: Lane, now: float) -> None:
+    def _leave(self, lane: Lane, reason: str, now: float) -> None:
         """Send new increments elsewhere, if there is an elsewhere."""
         if lane is self._current:
             self._current = None
-            self._left = self._others(now)
-            if self._left is not None:
-                self._pause_until = now
-        self._reason = f"{lane.who} does not answer"
+            self._search.turn_away(self._lanes, now, f"{lane.who} {reason}")
 
     def _seek(self, now: float) -> None:
         """Look for a node for what waits."""
-        while self._current is None and not self._is_seeking and now >= self._pause_until:
-            if self._left:
-                self._want(self._left.pop(0), now)
-            elif self.options.address is not None:
-                self._left = list(self._known)
+        search = self._search
+        while self._queue and self._current is None and now >= search.pause_until:
+            if self._is_seeking:
+                return
+            if search.left:
+                self._want(search.left.pop(0), now)
+            elif search.again():
+                continue
             elif not self._lookup.is_busy:
                 self._effects += self._lookup.ask(self.options.node, now)
             else:
@@ -389,7 +359,7 @@ class Dialogue:
         try:
             lane = self._lane_of("" if is_address else name, (host, port))
         except RefusedError as error:
-            self._tried(str(error), now)
+            self._missed(str(error), now)
             return
         if lane.state == READY:
             self._current = lane
@@ -410,37 +380,15 @@ class Dialogue:
                     lane.endpoint = (host, port)
         if lookup.name != self.options.node:
             return
-        found = lookup.found or ()
-        if found:
-            # A tracker that has just begun knows nobody; those known before still count.
-            self._known = found
-        reason = lookup.reason if lookup.found is None else "no living node is known"
-        if self.options.node and not found and lookup.found is not None:
-            reason = f'no tracker knows a node "{self.options.node}"'
-        self._left = self._others(now) or ordered(
-            self._known, self.options.pick, self._dice, self._turn
-        )
-        if not self._left:
-            self._tried(reason, now)
+        reason = self._search.told(lookup.found, self._lanes, now)
+        if reason:
+            self._missed(lookup.reason or reason, now)
 
-    def _tried(self, reason: str, now: float) -> None:
+    def _missed(self, reason: str, now: float) -> None:
         """Count a try that reached nobody; after the last one everything that waits is refused."""
-        self._reason = reason
-        self._tries += 1
-        if self._tries < TRIES_MAX:
-            if not self._left:
-                self._left = None
-                self._pause_until = now + self._pause(self._tries)
-            return
-        failure = (UnreachableError, (f"{reason} after {self._tries} tries; nothing was sent",))
-        self._tries, self._left = 0, None
-        while self._queue:
+        failure = self._search.missed(reason, now)
+        while failure is not None and self._queue:
             self._settle(self._queue.popleft(), failure)
-
-    def _pause(self, tries: int) -> float:
-        """Return a jittered pause that doubles with the tries, in seconds."""
-        pause_s: float = min(PAUSE_S_MAX, PAUSE_S * 2 ** (tries - 1))
-        return pause_s * (0.5 + self._dice.random())
 
     # -- sending and ending -------------------------------------------------------------------
 
@@ -482,7 +430,7 @@ class Dialogue:
         if self._queue:
             times.append(self._queue[0].deadline)
             if self._current is None and self._wanted is None and not self._lookup.is_busy:
-                times.append(self._pause_until)
+                times.append(self._search.pause_until)
         if self._lookup.is_busy:
             times.append(self._lookup.until)
         for lane in self._lanes:
@@ -502,7 +450,7 @@ class Dialogue:
     def _do_due(self, now: float) -> None:
         while self._queue and self._queue[0].deadline <= now:
             text = (
-                f"{self._reason or 'no node was reached'}; nothing was sent within "
+                f"{self._search.reason or 'no node was reached'}; nothing was sent within "
                 f"{self.options.deadline_s:g} s"
             )
             self._settle(self._queue.popleft(), (UnreachableError, (text,)))
@@ -525,7 +473,7 @@ class Dialogue:
             now >= lane.waits_since + self.options.silent_s
         ):  # fmt: skip
             lane.is_silent = True
-            self._leave(lane, now)
+            self._leave(lane, "does not answer", now)
         if lane.doubtful and now >= lane.retry_at:
             if lane.state == READY:
                 self._resend(lane, now)

@@ -66,7 +66,7 @@ class Lookup:
             return [Shut(link), *self.failed(str(error), now)]
         if not replies:
             return []
-        self.is_busy, self._link = False, None
+        self.is_busy, self._link, self.reason = False, None, ""
         reply = replies[0]
         self.found = tuple(reply.candidates) if reply.TAG == light.Found.TAG else ()
         return [Shut(link)]

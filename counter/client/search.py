@@ -1,0 +1,98 @@
+"""Which node new increments go to next: who is known, who was tried, how long to wait. Pure.
+
+The rule: three tries that reached nobody are the end for what waits. A try that can go to
+another node goes at once; only a try at the same ones waits, and each wait is drawn anew, so
+that a thousand clients of a node that died do not come back as one.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from counter.client import light
+from counter.client.choice import Candidate, Dice, ordered
+from counter.client.lane import DOWN, Lane
+from counter.client.operations import Failure
+from counter.client.options import Options
+from tracker.config import shown_endpoint
+from tracker.errors import UnreachableError
+
+TRIES_MAX: Final = 3
+PAUSE_S: Final = 0.1
+PAUSE_S_MAX: Final = 1.0
+
+
+class Search:
+    """The nodes of one client, as far as it was told of them."""
+
+    def __init__(self, options: Options, dice: Dice) -> None:
+        self.reason = ""
+        self.pause_until = 0.0
+        # Who is still to be tried, the best first; None: a tracker must be asked.
+        self.left: list[Candidate] | None = None
+        self._options = options
+        self._dice = dice
+        self._known: tuple[Candidate, ...] = ()
+        self._tries = 0
+        self._turn = int(dice.random() * 2**16)
+        if options.address is not None:
+            self._known = ((shown_endpoint(options.address), *options.address, light.ALIVE, 0),)
+
+    def pause_s(self, tries: int) -> float:
+        """Return a jittered pause that doubles with the tries, in seconds."""
+        longest: float = min(PAUSE_S_MAX, PAUSE_S * 2 ** (tries - 1))
+        return longest * (0.5 + self._dice.random())
+
+    def turn_away(self, lanes: Iterable[Lane], now: float, reason: str) -> None:
+        """Prefer others than a node that is lost, silent or refuses, if others are known."""
+        self.reason = reason
+        self.left = self._others(list(lanes), now)
+        if self.left is not None:
+            self.pause_until = now
+
+    def again(self) -> bool:
+        """Try the one node there is once more; False if there may be others."""
+        if self._options.address is None:
+            return False
+        self.left = list(self._known)
+        return True
+
+    def reached(self) -> None:
+        """Note that somebody is there."""
+        self._tries = 0
+
+    def told(self, found: tuple[Candidate, ...] | None, lanes: Iterable[Lane], now: float) -> str:
+        """Take in what a tracker said, None for nothing; returns why nobody can be tried now."""
+        if found:
+            # A tracker that has just begun knows nobody; those known before still count.
+            self._known = found
+        pick, dice = self._options.pick, self._dice
+        self.left = self._others(list(lanes), now) or ordered(self._known, pick, dice, self._turn)
+        if self.left:
+            return ""
+        node = self._options.node
+        return f'no tracker knows a node "{node}"' if node else "no tracker knows a living node"
+
+    def missed(self, reason: str, now: float) -> Failure | None:
+        """Note a try that reached nobody; after the last one, how that ends what waits."""
+        self.reason = reason
+        self._tries += 1
+        if self._tries < TRIES_MAX:
+            if not self.left:
+                self.left = None
+                self.pause_until = now + self.pause_s(self._tries)
+            return None
+        self._tries, self.left = 0, None
+        return UnreachableError, (f"{reason} after {TRIES_MAX} tries; nothing was sent",)
+
+    def _others(self, lanes: list[Lane], now: float) -> list[Candidate] | None:
+        """Return the nodes that may take new increments, the best first; None if there are none."""
+        bad = [lane for lane in lanes if _is_bad(lane, now)]
+        names, places = {lane.name for lane in bad}, {lane.endpoint for lane in bad}
+        usable = [c for c in self._known if c[0] not in names and c[1:3] not in places]
+        self._turn += 1
+        return ordered(usable, self._options.pick, self._dice, self._turn) or None
+
+
+def _is_bad(lane: Lane, now: float) -> bool:
+    is_lost = lane.state == DOWN and bool(lane.doubtful)
+    return lane.is_silent or now < lane.shunned_until or is_lost
