@@ -177,7 +177,6 @@ class Dialogue:
 
     def lost(self, link: int, reason: str, now: float) -> list[Effect]:
         """Take in that a stream cannot be had, or has ended."""
-        self._quiet_until = 0.0
         lane = self._by_link.pop(link, None)
         if lane is not None:
             self._lost(lane, reason, now)
@@ -215,8 +214,7 @@ class Dialogue:
                 self._settle(entry.batch, Acknowledgement(
                     True, reply.on_disk, lane.name, reply.repeated, entry.operation.id
                 ))  # fmt: skip
-        if lane is not self._current or lane.doubtful:
-            self._quiet_until = 0.0
+        if lane is not self._current:
             self._drop_ended()
 
     @staticmethod
@@ -248,6 +246,7 @@ class Dialogue:
                 self._effects.append(lane.send(entry, now))
 
     def _refused(self, lane: Lane, entry: Entry, refusal: Any, now: float) -> None:
+        self._quiet_until = 0.0
         code, text = printable(refusal.code), printable(refusal.text, 400)
         batch = entry.batch
         if code in ("too-old", light.IN_DOUBT) or (entry.sends > 1 and code != "other-content"):
@@ -277,6 +276,7 @@ class Dialogue:
         self._lost(lane, reason, now)
 
     def _lost(self, lane: Lane, reason: str, now: float) -> None:
+        self._quiet_until = 0.0
         was_ready = lane.state == READY
         lane.lose()
         for entry in list(lane.doubtful):
@@ -371,6 +371,7 @@ class Dialogue:
 
     def _after_lookup(self, now: float) -> None:
         """Use what the trackers said, if they have ended."""
+        self._quiet_until = 0.0
         lookup = self._lookup
         if lookup.is_busy:
             return
