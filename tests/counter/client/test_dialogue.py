@@ -117,6 +117,7 @@ class World:
         self.wires: dict[int, Wire] = {}
         self.ghosts: list[Wire] = []
         self.wanted: list[tuple[str, int, object]] = []
+        self.retries: list[tuple[Operation, object]] = []
 
     # -- the client ---------------------------------------------------------------------------
 
@@ -237,12 +238,37 @@ class World:
             except (RefusedError, UnreachableError) as error:
                 assert error.definite  # noqa: PT017 - what it says is checked by the totals
         self.haunt()
+        for operation, batch in self.retries:
+            if operation.id in unknown and self.is_refused(batch, operation.pairs[0]):
+                del unknown[operation.id]
         for operation in unknown.values():
             self.retried(operation)
             for key, amount in zip(operation.pairs[::2], operation.pairs[1::2], strict=True):
                 expected[key] += amount
         assert self.totals == {key: value for key, value in expected.items() if value}
         return len(unknown)
+
+    def is_refused(self, batch, key):
+        """Say whether a batch was certainly not counted."""
+        try:
+            batch.result(key)
+        except UnknownOutcomeError:
+            return False
+        except ClusterError:
+            return True
+        return False
+
+    def unknown(self):
+        """Return the operations whose outcome is unknown so far, in order."""
+        found = {}
+        for key, _, batch in self.wanted:
+            try:
+                if batch.is_settled:
+                    batch.result(key)
+            except ClusterError as error:
+                if isinstance(error, UnknownOutcomeError):
+                    found[error.id] = error.operation
+        return list(found.values())
 
     def retried(self, operation):
         """Repeat an operation until it is acknowledged."""
@@ -998,6 +1024,44 @@ class AnyStory(RuleBasedStateMachine):
     def refuse(self, data, code):
         self.pick(data, self.world.nodes).refusals.append(code)
 
+    @rule(code=st.sampled_from(["busy", "leaving", "disk", "range"]), times=st.integers(1, 2))
+    def interrupt(self, code, times):
+        """Cut a stream while an increment is on it, at a node that refuses what comes next."""
+        world = self.world
+        world.count("a")
+        for link, stream in list(world.wires.items()):
+            if stream.to_server and stream.is_open and stream.server in world.nodes:
+                stream.server.refusals.extend([code] * times)
+                world.cut(link)
+
+    @rule()
+    def exchange_addresses(self):
+        """Restart two nodes, each at the address of the other one."""
+        nodes = self.world.nodes
+        for link, stream in list(self.world.wires.items()):
+            if stream.server in nodes:
+                self.world.cut(link)
+        nodes[0].endpoint, nodes[-1].endpoint = nodes[-1].endpoint, nodes[0].endpoint
+
+    @rule(data=st.data())
+    def retry(self, data):
+        operation = self.pick(data, self.world.unknown())
+        if operation is not None:
+            batch = self.world.dialogue.retry(operation, self.world.now)
+            self.world.retries.append((operation, batch))
+            self.world.step()
+
+    @rule(data=st.data())
+    def pass_the_deadline(self, data):
+        """Leave an increment unknown: its node sleeps until its deadline is over."""
+        world = self.world
+        world.count("b")
+        for node in world.nodes:
+            node.is_paused = True
+        world.settle(until=world.now + 5.0)
+        for node in world.nodes:
+            node.is_paused = False
+
     @rule()
     def haunt(self):
         self.world.haunt()
@@ -1023,5 +1087,5 @@ class AnyStory(RuleBasedStateMachine):
         self.world.check()
 
 
-TestAnyStory = AnyStory.TestCase
-TestAnyStory.settings = settings(max_examples=60, stateful_step_count=30)
+TestAnyStory = pytest.mark.slow(AnyStory.TestCase)
+TestAnyStory.settings = settings(max_examples=100, stateful_step_count=30)
