@@ -119,8 +119,8 @@ class Adding:
         raise error
 
 
-class _LockedAdding:
-    """The same `add` for an interpreter without a lock of its own."""
+class LockedAdding:
+    """The same `add`, for an interpreter without a lock over all of it."""
 
     def add(self: Any, key: str, n: int = 1) -> None:
         """Count `n` more of `key`, soon."""
@@ -133,7 +133,7 @@ class _LockedAdding:
 
 
 if not getattr(sys, "_is_gil_enabled", lambda: True)():
-    Adding.add = _LockedAdding.add  # type: ignore[method-assign]
+    Adding.add = LockedAdding.add  # type: ignore[method-assign]
 
 
 def pieces(amounts: Mapping[str, int]) -> Iterator[tuple[str, int]]:

@@ -7,6 +7,7 @@ them run once, and sends what they want next in the same breath.
 
 import os
 from collections.abc import Iterable
+from math import inf
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -61,6 +62,7 @@ class AsyncClient(Adding):
         self._group: TaskGroup | None = None
         # Whether somebody will do a step in this turn of the loop.
         self._is_stepping = False
+        self._wakes_at = inf
 
     async def __aenter__(self) -> "Self":
         self._group = anyio.create_task_group()
@@ -182,12 +184,21 @@ class AsyncClient(Adding):
         """Take a step whenever one is wanted, or due."""
         while True:
             due = self._dialogue.deadline()
+            self._wakes_at = inf if due is None else due
             left_s = None if due is None else max(0.0, due - monotonic())
             with anyio.move_on_after(left_s):
                 await self._wish.wait()
             self._wish = anyio.Event()
             self._is_stepping = False
             self._carry_out(self._dialogue.step(monotonic()))
+
+    def _hear(self, effects: Iterable[Effect]) -> None:
+        """Carry out what follows from an event, and what is due sooner because of it."""
+        self._carry_out(effects)
+        due = self._dialogue.deadline()
+        if due is not None and due < self._wakes_at:
+            self._wakes_at = due
+            self._wish.set()
 
     def _carry_out(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
@@ -220,13 +231,13 @@ class AsyncClient(Adding):
                     link.stream = stream
                     async with anyio.create_task_group() as group:
                         group.start_soon(link.write)
-                        self._carry_out(self._dialogue.opened(number, monotonic()))
+                        self._hear(self._dialogue.opened(number, monotonic()))
                         await self._read(number, link, stream)
                         group.cancel_scope.cancel()
             except OSError as error:
                 reason = reason_of(cause_of(error))
         if self._links.pop(number, None) is not None:
-            self._carry_out(self._dialogue.lost(number, reason, monotonic()))
+            self._hear(self._dialogue.lost(number, reason, monotonic()))
 
     async def _read(self, number: int, link: "_Link", stream: SocketStream) -> None:
         dialogue = self._dialogue
@@ -235,7 +246,7 @@ class AsyncClient(Adding):
                 data = await stream.receive(READ_BYTES)
             except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
                 return
-            self._carry_out(dialogue.received(number, data, monotonic()))
+            self._hear(dialogue.received(number, data, monotonic()))
             if not self._is_stepping:
                 # Those who were woken may want something; it is sent in one message.
                 self._is_stepping = True

@@ -110,6 +110,8 @@ class Client(Adding):
         """Send an operation again whose outcome was unknown; it counts once. Raises as `incr`."""
         with self._lock:
             batch = self._dialogue.retry(operation, monotonic())
+            if self._is_driven:
+                self._sockets.wake()
             self._finish(batch)
         return batch.result(operation.pairs[0])
 
