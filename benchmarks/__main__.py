@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.machine import Row, described
 
-ALL = ("gossip", "door", "membership", "startup")
+ALL = ("gossip", "door", "clients", "membership", "startup")
 ALONE = ("limits", "stops")
 FLAGS = ("--readme", "--brief")
 README = Path(__file__).parent.parent / "README.md"

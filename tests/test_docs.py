@@ -18,12 +18,14 @@ from typing import Any
 import pytest
 import typer
 
-from counter import query
+from counter import AsyncClient, Client, query
 from counter.cli import screens
 from counter.cli.app import COMMANDS
 from counter.cli.full import build
 from counter.cli.settings import KNOWN, shown_value
+from counter.client import operations, totals
 from counter.client.answers import Outcome, as_object, nothing_heard
+from counter.client.wishes import Wishes
 from counter.config import PRESETS
 from counter.messages import DOOR, GOSSIP
 from loadtest import cli as loadtest
@@ -392,6 +394,52 @@ def test_the_page_of_errors_is_made_from_the_error_tree(recorded: Recorded) -> N
     heads = ("error", "what happened", "the state is", "the same again may help")
 
     recorded("docs/reference/errors.md", page("Errors", intro, table(heads, rows)))
+
+
+def signature_of(function: Any) -> str:
+    """Return the parameters of a function or class as they are written in a call."""
+    shown = []
+    for one in inspect.signature(function).parameters.values():
+        if one.name == "self":
+            continue
+        default = "" if one.default is inspect.Parameter.empty else f"={one.default!r}"
+        star = {one.VAR_POSITIONAL: "*", one.VAR_KEYWORD: "**"}.get(one.kind, "")
+        if one.kind is one.KEYWORD_ONLY and "*" not in "".join(shown):
+            shown.append("*")
+        shown.append(f"{star}{one.name}{default}")
+    return ", ".join(shown)
+
+
+def class_part(cls: Any) -> str:
+    """Return what a class says of itself, with its fields or its methods."""
+    told = inspect.cleandoc(cls.__doc__ or "")
+    annotations = inspect.get_annotations(cls)
+    fields = [(f"`{n}`", str(getattr(k, "__name__", k))) for n, k in annotations.items()]
+    part = f"## {cls.__name__}\n\n{told}\n"
+    return f"{part}\n{table(('field', 'type'), fields)}" if fields else part
+
+
+def test_the_page_of_clients_is_made_from_their_words(recorded: Recorded) -> None:
+    intro = (
+        "`from counter import Client, AsyncClient`. Both take the same words; what `Client` does,\n"
+        "`AsyncClient` does when it is awaited. How they are used:\n"
+        "[count from a program](../how-to/clients.md). The errors: [errors](errors.md).\n"
+    )
+    parts = [intro]
+    for cls in (Client, AsyncClient):
+        parts.append(f"## {cls.__name__}\n\n```\n{cls.__name__}({signature_of(cls)})\n```\n")
+        parts.append(f"{inspect.cleandoc(cls.__doc__ or '')}\n")
+        for name in ("incr", "retry", "add", "flush", "close", "query", "watch", "get", "members"):
+            method = getattr(cls, name, None)
+            if method is not None:
+                parts.append(f"### {cls.__name__}.{name}({signature_of(method)})\n")
+                parts.append(f"{inspect.cleandoc(method.__doc__ or '')}\n")
+    shown = (Wishes, operations.Acknowledgement, operations.Operation)
+    shown += (operations.UnknownOutcomeError, operations.UncountedError)
+    shown += (totals.Total, totals.Silent, totals.NodeShare, totals.KeyTotal)
+    parts += [class_part(cls) for cls in (*shown, totals.Held, totals.MemberState)]
+
+    recorded("docs/reference/clients.md", page("Clients", *parts))
 
 
 def event_names() -> set[str]:

@@ -80,19 +80,19 @@ class Dialogue:
         """Add an increment to what is sent next. Raises ConfigError, and RefusedError (busy)."""
         if type(amount) is not int or not -AMOUNT_MAX <= amount <= AMOUNT_MAX:
             checked_amount(amount)
+        queue = self._queue
         try:
+            if queue:
+                batch = queue[-1]
+                if now <= batch.join_until and batch.takes(key, amount, self._sizes):
+                    return batch
             size = self._sizes[key]
         except TypeError:
             raise ConfigError("a key is 1-256 bytes of printable text") from None
-        queue = self._queue
-        if queue:
-            batch = queue[-1]
-            if now <= batch.join_until and batch.takes(key, size, amount):
-                return batch
         self._check_room()
         options = self.options
         batch = Batch(now, now + options.deadline_s, now + options.join_s)
-        batch.takes(key, size, amount)
+        batch.amounts[key], batch.bytes = amount, size
         queue.append(batch)
         return batch
 
@@ -271,8 +271,9 @@ class Dialogue:
 
     def _shut(self, lane: Lane, reason: str, now: float) -> None:
         """End a lane's stream."""
-        if lane.link is not None and self._by_link.pop(lane.link, None) is not None:
-            self._effects.append(Shut(lane.link))
+        assert lane.link is not None
+        del self._by_link[lane.link]
+        self._effects.append(Shut(lane.link))
         self._lost(lane, reason, now)
 
     def _lost(self, lane: Lane, reason: str, now: float) -> None:

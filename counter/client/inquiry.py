@@ -127,8 +127,8 @@ def query_for(
     live: bool = False,
     until: str = "all",
     chatter: int | None = None,
-    max_age: int | None = None,
-    max_visits: int | None = None,
+    age_max: int | None = None,
+    visits_max: int | None = None,
     deadline_s: float = QUERY_S,
 ) -> Query:
     """Return the request of a query; raises ConfigError for what makes no sense."""
@@ -142,8 +142,8 @@ def query_for(
         request=_REQUEST,
         key=key,
         chatter=whole_option("chatter", chatter, CHATTER_MAX),
-        visits=whole_option("max_visits", max_visits, VISITS_MAX),
-        age_max=whole_option("max_age", max_age, AGE_MAX),
+        visits=whole_option("visits_max", visits_max, VISITS_MAX),
+        age_max=whole_option("age_max", age_max, AGE_MAX),
         deadline_ms=max(1, round(deadline_s * 1000)),
         until=_UNTIL[kind],
         until_value=amount,

@@ -72,9 +72,8 @@ class Lookup:
         return [Shut(link)]
 
     def tick(self, now: float) -> list[Effect]:
-        """Give up a tracker that takes too long."""
-        if not self.is_busy or now < self.until or self._link is None:
-            return []
+        """Give up a tracker that takes too long; it is `until`."""
+        assert self._link is not None
         return [Shut(self._link), *self.failed("no answer", now)]
 
     def _call(self, now: float) -> list[Effect]:

@@ -174,11 +174,12 @@ class Batch:
         # Whoever waits, as the adapter knows them.
         self.waiters: Any = None
 
-    def takes(self, key: str, size: int, amount: int) -> bool:
+    def takes(self, key: str, amount: int, sizes: Sizes) -> bool:
         """Add to the batch; False, and nothing changed, if there is no room."""
         amounts = self.amounts
         before = amounts.get(key)
         if before is None:
+            size = sizes[key]
             if len(amounts) >= PAIRS_MAX or self.bytes + size > BATCH_BYTES_MAX:
                 return False
             self.bytes += size
@@ -236,9 +237,8 @@ class Batch:
 
     def result(self, key: str) -> Acknowledgement:
         """Return the acknowledgement of one key; raises what ended it otherwise."""
-        end = self.end_of(key)
-        if type(end) is tuple:
-            kind, arguments = end
-            raise kind(*arguments)
-        assert isinstance(end, Acknowledgement)
-        return end
+        end = self.outcome if self.outcomes is None else self.outcomes[key]
+        if type(end) is Acknowledgement:
+            return end
+        kind, arguments = self.end_of(key)  # type: ignore[misc]
+        raise kind(*arguments)

@@ -105,11 +105,6 @@ class Session:
                 replies.append(message)
         return replies
 
-    def ends(self, reply: Any) -> bool:
-        """Say whether nothing more will come for the request that `reply` answers."""
-        request = getattr(reply, "request", None)
-        return request is None or request not in self._requests
-
     def _welcome(self, message: Any) -> None:
         if self.is_welcome:
             raise FrameError("a second welcome on one stream")

@@ -86,6 +86,11 @@ class Sockets:
         self._events.clear()
         return events
 
+    def is_plain(self, link: int) -> bool:
+        """Say whether nothing but a reply is to be expected, on this stream alone."""
+        stream = self._streams.get(link)
+        return stream is not None and not stream.unsent and not self._events
+
     def receive(self, link: int) -> Event | None:
         """Return what happens on one stream while nothing else matters; None: nothing did.
 

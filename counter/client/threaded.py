@@ -229,7 +229,7 @@ class Client(Adding):
             self._carry_out(dialogue.step(now))
             while not batch.is_settled:
                 link = dialogue.plain_link
-                if link is not None:
+                if link is not None and self._sockets.is_plain(link):
                     self._take_reply(link)
                 else:
                     due = dialogue.deadline()

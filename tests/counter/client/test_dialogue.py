@@ -721,6 +721,27 @@ def test_the_only_node_is_found_again_without_any_tracker():
     assert world.check() == 0
 
 
+def test_new_increments_wait_for_a_tracker_that_is_asked_for_a_lost_node():
+    world = World(count=1)
+    node, link = start(world)
+    held = world.count()
+    node.is_up = False
+    world.cut(link)
+    world.settle(until=world.now + 0.3)
+    world.tracker.is_paused = True
+    world.settle(until=world.now + 0.4)
+    node.is_up = True
+
+    fresh = world.count()
+    world.tracker.is_paused = False
+    world.settle()
+
+    assert world.tracker.asked[-1] in ("", "n1")
+    assert held.result("views").counted
+    assert fresh.result("views").counted
+    assert world.check() == 0
+
+
 @pytest.mark.parametrize(
     ("node", "text"), [("n9", 'no tracker knows a node "n9"'), (None, "knows a living node")]
 )
