@@ -54,9 +54,8 @@ class Chat:
                     else:
                         came = await self._done(step)
                 except ClusterError as error:
-                    step = self.conversation.throw(error)
-                else:
-                    step = self.conversation.send(came)
+                    came = error
+                step = self.conversation.send(came)
         except StopIteration as end:
             yield end.value
         finally:

@@ -36,6 +36,7 @@ from tracker.address import Endpoint
 from tracker.classes import dataclass, replace
 from tracker.config import shown_endpoint
 from tracker.errors import (
+    ClusterError,
     ConfigError,
     ConnectionLostError,
     DeadlineError,
@@ -99,6 +100,14 @@ class Tell:
 
 Step = Dial | Say | Hear | Wait | Tell
 Conversation = Generator[Step, Any, Any]
+
+
+def got(step: Step) -> Generator[Step, Any, Any]:
+    """Take a step, and return what came of it; raises the error that did."""
+    came = yield step
+    if isinstance(came, ClusterError):
+        raise came
+    return came
 
 
 # -- what is asked --------------------------------------------------------------------------
@@ -168,8 +177,8 @@ def finding(
     options = options if node is None else options.of_node(node)
     if options.address is not None:
         return [options.address]
-    yield Dial(options.trackers, "tracker")
-    yield Say(Find(_REQUEST, options.node), options.deadline_s)
+    yield from got(Dial(options.trackers, "tracker"))
+    yield from got(Say(Find(_REQUEST, options.node), options.deadline_s))
     found, _ = yield from _heard()
     rows = found.candidates
     if options.node:
@@ -184,7 +193,7 @@ def finding(
 
 def _heard() -> Generator[Step, Any, tuple[Any, str]]:
     """Return the next reply, and the name of who gave it; raises RefusedError for a refusal."""
-    reply, name = yield HEAR
+    reply, name = yield from got(HEAR)
     if reply.TAG == light.Refused.TAG:
         raise _refusal(reply)
     return reply, name
@@ -197,7 +206,7 @@ def _refusal(reply: Any) -> RefusedError:
 def querying(options: Options, dice: Dice, query: Query) -> Conversation:
     """Ask once; tells partial answers, returns the last one."""
     endpoints = yield from finding(options, dice)
-    yield Dial(endpoints, "node")
+    yield from got(Dial(endpoints, "node"))
     return total_of((yield from _asked(query)))
 
 
@@ -209,9 +218,9 @@ def _asked(query: Query) -> Generator[Step, Any, Outcome]:
         outcome.found = Found()
     within_s = (query.pause_ms + query.deadline_ms) / 1000 + GRACE_S
     try:
-        yield Say(query, within_s)
+        yield from got(Say(query, within_s))
         while not outcome.answer.end:
-            reply, _ = yield HEAR
+            reply, _ = yield from got(HEAR)
             _take(outcome, reply)
             if isinstance(reply, Answer) and not reply.end:
                 yield Tell(total_of(outcome))
@@ -248,7 +257,7 @@ def watching(options: Options, dice: Dice, query: Query, every_s: float) -> Conv
     while True:
         if not is_called:
             endpoints = yield from finding(options, dice, lost=lost)
-            yield Dial(endpoints, "node")
+            yield from got(Dial(endpoints, "node"))
             is_called = True
         request += 1
         outcome = yield from _asked(replace(query, request=request, pause_ms=pause_ms))
@@ -270,8 +279,8 @@ def holding(options: Options, dice: Dice, key: str, node: str | None) -> Convers
     """Return one node's own share of a key."""
     checked_key(key)
     endpoints = yield from finding(options, dice, node)
-    yield Dial(endpoints, "node")
-    yield Say(Get(_REQUEST, key), options.deadline_s)
+    yield from got(Dial(endpoints, "node"))
+    yield from got(Say(Get(_REQUEST, key), options.deadline_s))
     reply, name = yield from _heard()
     return Held(key, reply.value, name, reply.durable)
 
@@ -279,12 +288,12 @@ def holding(options: Options, dice: Dice, key: str, node: str | None) -> Convers
 def listing(options: Options) -> Conversation:
     """Return everybody that a tracker knows; without one, whom the node knows."""
     try:
-        yield Dial(options.trackers, "tracker")
+        yield from got(Dial(options.trackers, "tracker"))
     except UnreachableError:
         if options.address is None:
             raise
-        yield Dial([options.address], "node")
-    yield Say(Roster(_REQUEST), options.deadline_s)
+        yield from got(Dial([options.address], "node"))
+    yield from got(Say(Roster(_REQUEST), options.deadline_s))
     rows: list[MemberState] = []
     while True:
         page, _ = yield from _heard()

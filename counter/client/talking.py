@@ -35,9 +35,8 @@ class Talk:
                     else:
                         came = self._done(step)
                 except ClusterError as error:
-                    step = self.conversation.throw(error)
-                else:
-                    step = self.conversation.send(came)
+                    came = error
+                step = self.conversation.send(came)
         except StopIteration as end:
             return end.value
         finally:

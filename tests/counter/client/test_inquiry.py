@@ -58,10 +58,7 @@ def replies(conversation, *wanted):
     said = came = None
     try:
         while True:
-            if isinstance(came, Exception):
-                step = conversation.throw(came)
-            else:
-                step = conversation.send(came)
+            step = conversation.send(came)
             steps.append(step)
             came = None
             if isinstance(step, Say):
@@ -339,7 +336,7 @@ def test_without_a_tracker_the_node_that_was_given_tells_whom_it_knows():
     conversation = listing(options(node="127.0.0.1:7401"))
     assert next(conversation) == Dial(TRACKERS, "tracker")
 
-    step = conversation.throw(UnreachableError("no tracker"))
+    step = conversation.send(UnreachableError("no tracker"))
 
     assert step == Dial([("127.0.0.1", 7401)], "node")
 
@@ -349,7 +346,7 @@ def test_without_a_tracker_and_a_node_there_are_no_members():
     next(conversation)
 
     with pytest.raises(UnreachableError, match="no tracker"):
-        conversation.throw(UnreachableError("no tracker"))
+        conversation.send(UnreachableError("no tracker"))
 
 
 def test_a_request_is_a_query():
