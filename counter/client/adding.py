@@ -7,8 +7,10 @@ between looking up the sums and storing into them there is neither. Where there 
 over the interpreter, `add` takes one of its own.
 """
 
+import os
 import sys
 import threading
+import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -45,6 +47,7 @@ class Adding:
         self._uncounted: dict[str, int] = {}
         self._unknown: dict[str, Operation] = {}
         self._reasons: dict[str, None] = {}
+        _LIVING.add(self)
 
     def add(self, key: str, n: int = 1) -> None:
         """Count `n` more of `key`, soon: sums are sent every few milliseconds.
@@ -65,6 +68,7 @@ class Adding:
         """Take a key that has no sum yet; also says what went wrong since."""
         checked_key(key)
         checked_amount(n)
+        self._check_open()
         self._raise_uncounted()
         if len(self._amounts) >= ADDED_KEYS_MAX:
             self._make_room()
@@ -75,6 +79,10 @@ class Adding:
             amounts[key] += n
         self._wish_flush()
 
+    def _check_open(self) -> None:
+        """Refuse to take what nobody would send; raises ConfigError."""
+        raise NotImplementedError
+
     def _make_room(self) -> None:
         """Make room for one more key, or raise RefusedError."""
         raise RefusedError("busy", f"{ADDED_KEYS_MAX} keys wait to be sent; come back in 100 ms")
@@ -82,6 +90,10 @@ class Adding:
     def _wish_flush(self) -> None:
         """See to it that the sums are sent soon."""
         raise NotImplementedError
+
+    def _after_fork(self) -> None:
+        """Begin anew in a child: what was added is the parent's."""
+        Adding.__init__(self)
 
     # -- for whoever sends them ---------------------------------------------------------------
 
@@ -117,6 +129,18 @@ class Adding:
         error = UncountedError(self._uncounted, [*self._unknown.values()], [*self._reasons])
         self._uncounted, self._unknown, self._reasons = {}, {}, {}
         raise error
+
+
+_LIVING: "weakref.WeakSet[Adding]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for living in list(_LIVING):
+        living._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class LockedAdding:

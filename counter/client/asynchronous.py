@@ -6,11 +6,11 @@ them run once, and sends what they want next in the same breath.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from math import inf
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 from anyio.abc import SocketStream, TaskGroup
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from counter.client.inquiry import Conversation
     from counter.client.totals import Held, MemberState, Total
     from counter.client.wishes import Wishes
+
+GRACE_S: Final = 1.0
 
 
 class AsyncClient(Adding):
@@ -63,14 +65,17 @@ class AsyncClient(Adding):
         # Whether somebody will do a step in this turn of the loop.
         self._is_stepping = False
         self._wakes_at = inf
+        self._scopes: list[anyio.CancelScope] = []
 
     async def __aenter__(self) -> "Self":
         self._group = anyio.create_task_group()
         self._wish = anyio.Event()
         self._flush_wish = anyio.Event()
         await self._group.__aenter__()
-        self._group.start_soon(self._keep_time)
-        self._group.start_soon(self._flush_now_and_then)
+        for work in (self._keep_time, self._flush_now_and_then):
+            # Made here, so that what ends before it has begun is ended, too.
+            self._scopes.append(anyio.CancelScope(shield=True))
+            self._group.start_soon(self._shielded, self._scopes[-1], work)
         return self
 
     async def __aexit__(
@@ -81,12 +86,13 @@ class AsyncClient(Adding):
     ) -> None:
         assert self._group is not None
         try:
-            if kind is None or issubclass(kind, Exception):
-                with anyio.CancelScope(shield=True):
-                    await self._send_added()
+            # Whoever is cancelled has counted all the same. Each increment ends by its deadline.
+            with anyio.move_on_after(self.options.deadline_s + GRACE_S, shield=True):
+                await self._send_added()
         finally:
             self._carry_out(self._dialogue.close())
-            self._group.cancel_scope.cancel()
+            for scope in self._scopes:
+                scope.cancel()
             await self._group.__aexit__(None, None, None)
             self._group = None
         self._raise_uncounted()
@@ -171,12 +177,17 @@ class AsyncClient(Adding):
                 batch.waiters = anyio.Event()
             await batch.waiters.wait()
 
+    @staticmethod
+    async def _shielded(scope: anyio.CancelScope, work: Callable[[], Awaitable[None]]) -> None:
+        """Go on while the program around is cancelled: it must be able to send what it added."""
+        with scope:
+            await work()
+
     # -- steps of the machine -----------------------------------------------------------------
 
     def _wish_step(self) -> None:
         """See to it that the machine takes a step in this turn of the loop."""
-        if self._group is None:
-            raise ConfigError("a client is used inside `async with AsyncClient() as client`")
+        self._check_open()
         self._is_stepping = True
         self._wish.set()
 
@@ -257,9 +268,11 @@ class AsyncClient(Adding):
 
     # -- what was added -----------------------------------------------------------------------
 
-    def _wish_flush(self) -> None:
+    def _check_open(self) -> None:
         if self._group is None:
             raise ConfigError("a client is used inside `async with AsyncClient() as client`")
+
+    def _wish_flush(self) -> None:
         self._flush_wish.set()
 
     async def _flush_now_and_then(self) -> None:
@@ -292,7 +305,7 @@ class _Link:
     __slots__ = ("is_sending", "scope", "stream", "unsent", "wish")
 
     def __init__(self) -> None:
-        self.scope = anyio.CancelScope()
+        self.scope = anyio.CancelScope(shield=True)
         self.stream: SocketStream | None = None
         self.unsent: list[bytes] = []
         self.wish = anyio.Event()

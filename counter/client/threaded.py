@@ -9,10 +9,11 @@ waiting for the network.
 
 import atexit
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Iterable
-from time import monotonic
+from time import monotonic, sleep
 from types import TracebackType
 from typing import TYPE_CHECKING, overload
 
@@ -20,10 +21,10 @@ from counter.client.adding import FLUSH_S, Adding, pieces
 from counter.client.blocking import SystemDice
 from counter.client.dialogue import Dialogue
 from counter.client.lane import Effect, Settled
-from counter.client.operations import Acknowledgement, Batch, Operation
+from counter.client.operations import Acknowledgement, Batch, Operation, UncountedError
 from counter.client.options import DEADLINE_S, Trackers, made
 from counter.client.sockets import OPENED, RECEIVED, Sockets
-from tracker.errors import RefusedError
+from tracker.errors import ConfigError, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +67,7 @@ class Client(Adding):
             cluster=cluster,
         )  # fmt: skip
         self._begin()
-        _LIVING.add(self)
+        _OPEN.add(self)
 
     def _begin(self) -> None:
         """Make everything that a process has to itself."""
@@ -135,10 +136,12 @@ class Client(Adding):
                 self._carry_out(self._dialogue.close())
                 self._sockets.wake()
                 while self._is_driven:
+                    # Its batch has ended by now: it sees that as soon as its wait is over.
                     self._lock.release()
+                    sleep(0.001)
                     self._lock.acquire()
                 self._sockets.close()
-            _LIVING.discard(self)
+            _OPEN.discard(self)
         self._raise_uncounted()
 
     # -- asking -------------------------------------------------------------------------------
@@ -284,6 +287,10 @@ class Client(Adding):
 
     # -- what was added -----------------------------------------------------------------------
 
+    def _check_open(self) -> None:
+        if self._dialogue.is_closed:
+            raise ConfigError("this client is closed")
+
     def _wish_flush(self) -> None:
         if not self._flush_wish.is_set():
             self._flush_wish.set()
@@ -325,24 +332,22 @@ class Client(Adding):
 
     def _after_fork(self) -> None:
         """Begin anew in the child: what was added, and what is on its way, is the parent's."""
-        self._sockets.close()
-        super().__init__()
-        self._begin()
+        super()._after_fork()
+        if not self._dialogue.is_closed:
+            self._sockets.close()
+            self._begin()
 
 
-_LIVING: "weakref.WeakSet[Client]" = weakref.WeakSet()
+_OPEN: "weakref.WeakSet[Client]" = weakref.WeakSet()
 
 
 def _close_all() -> None:
-    for client in list(_LIVING):
-        client.close()
-
-
-def _after_fork() -> None:
-    for client in list(_LIVING):
-        client._after_fork()
+    """Send what was added before the program ends, and say what could not be."""
+    for client in list(_OPEN):
+        try:
+            client.close()
+        except UncountedError as error:
+            sys.stderr.write(f"error: {error}\n")
 
 
 atexit.register(_close_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

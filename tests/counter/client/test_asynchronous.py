@@ -184,11 +184,24 @@ async def test_what_was_added_and_not_counted_is_raised_at_the_end(nobody):
 
 async def test_too_many_keys_are_refused(nobody, monkeypatch):
     monkeypatch.setattr("counter.client.adding.ADDED_KEYS_MAX", 2)
-    client = AsyncClient(node=nobody)
-    client._amounts = {"a": 1, "b": 1}
+    async with AsyncClient(node=nobody) as client:
+        client._amounts = {"a": 1, "b": 1}
 
-    with pytest.raises(RefusedError, match="keys wait to be sent"):
-        client.add("c")
+        with pytest.raises(RefusedError, match="keys wait to be sent"):
+            client.add("c")
+        client._take()
+
+
+async def test_a_cancelled_program_sends_what_it_added(cluster):
+    node, tracker = cluster()
+
+    with anyio.CancelScope() as scope:
+        async with AsyncClient(tracker.address) as client:
+            client.add("views", 3)
+            scope.cancel()
+            await anyio.lowlevel.checkpoint()
+
+    assert node.script.totals == {"views": 3}
 
 
 # -- asking ---------------------------------------------------------------------------------

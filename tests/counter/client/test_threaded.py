@@ -207,6 +207,8 @@ def test_closing_sends_what_was_added(cluster):
     assert node.script.totals == {"views": -3}
     with pytest.raises(ConfigError, match="closed"):
         client.incr("views")
+    with pytest.raises(ConfigError, match="closed"):
+        client.add("views")
 
 
 @pytest.mark.slow
@@ -389,6 +391,16 @@ def test_what_was_added_is_sent_when_the_program_ends(cluster):
 
 
 @pytest.mark.slow
+def test_a_program_that_ends_says_what_it_could_not_send(nobody):
+    program = f"from counter import Client\nClient(node={nobody!r}).add('views')\n"
+
+    err = run_python(program, fails=True)
+
+    assert err.startswith("error: 1 keys were not counted: no node at")
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.slow
 def test_counting_imports_no_event_loop():
     loaded = run_python(
         "import sys, counter\n"
@@ -402,15 +414,16 @@ def test_counting_imports_no_event_loop():
     assert loaded.split() == []
 
 
-def run_python(program):
+def run_python(program, *, fails=False):
     root = os.path.dirname(os.path.dirname(counter.__file__))
     environment = {**os.environ, "PYTHONPATH": root}
     ran = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True,
         timeout=60, check=False,
     )  # fmt: skip
-    assert (ran.returncode, ran.stderr) == (0, "")
-    return ran.stdout
+    assert ran.returncode == 0, ran.stderr
+    assert bool(ran.stderr) == fails, ran.stderr
+    return ran.stderr or ran.stdout
 
 
 def test_the_package_has_no_other_names_than_it_says():
