@@ -17,7 +17,7 @@ from anyio.abc import SocketStream, TaskGroup
 from anyio.lowlevel import checkpoint
 
 from counter.client.adding import FLUSH_S, Adding, pieces
-from counter.client.blocking import SystemDice, cause_of, reason_of
+from counter.client.blocking import SystemDice, cause_of, new_session, reason_of
 from counter.client.dialogue import Dialogue
 from counter.client.lane import Effect, Open, Settled, Shut, Write
 from counter.client.operations import Acknowledgement, Batch, Operation
@@ -59,7 +59,7 @@ class AsyncClient(Adding):
             os.environ, trackers=trackers, node=node, pick=pick, deadline_s=deadline_s, ack=ack,
             cluster=cluster,
         )  # fmt: skip
-        self._dialogue = Dialogue(self.options, SystemDice())
+        self._dialogue = Dialogue(self.options, SystemDice(), new_session)
         self._links: dict[int, _Link] = {}
         self._group: TaskGroup | None = None
         # Whether somebody will do a step in this turn of the loop.

@@ -39,6 +39,13 @@ def now() -> float:
     return time.monotonic()
 
 
+def new_session() -> bytes:
+    """Return the name of a new session, stamped with this second."""
+    from counter import stamps
+
+    return stamps.new_session(int(time.time()), os.urandom(8))
+
+
 class SystemDice:
     """Chance of the operating system, without the import of `random`."""
 

@@ -17,6 +17,7 @@ Every method that returns effects returns them in the order in which they are to
 """
 
 from collections import deque
+from collections.abc import Callable
 from itertools import count
 from typing import Any, Final
 
@@ -50,6 +51,7 @@ LANES_MAX: Final = 32
 
 HOLD, GIVE_UP = "hold", "give-up"
 
+TOO_OLD: Final = "too-old"
 _ELSEWHERE: Final = frozenset({"busy", "leaving", "disk"})
 _BY_KEY: Final = frozenset({"full", "range"})
 
@@ -57,7 +59,11 @@ _BY_KEY: Final = frozenset({"full", "range"})
 class Dialogue:
     """One client's increments, over as many nodes as they need."""
 
-    def __init__(self, options: Options, dice: Dice) -> None:
+    def __init__(
+        self, options: Options, dice: Dice, new_session: Callable[[], bytes] | None = None
+    ) -> None:
+        """Begin; `new_session` makes the name of a session, 16 bytes of chance without it."""
+        self._new_session = new_session or self._unstamped
         self.options = options
         self.is_closed = False
         self._dice = dice
@@ -107,6 +113,9 @@ class Dialogue:
         lane.doubtful.append(Entry(operation, batch, 1))
         lane.retry_at = now
         return batch
+
+    def _unstamped(self) -> bytes:
+        return self._dice.randbytes(16)
 
     def _check_room(self) -> None:
         if self.is_closed:
@@ -200,7 +209,7 @@ class Dialogue:
         try:
             replies = lane.stream.received(data)
             if lane.state == GREETING and lane.stream.is_welcome:
-                self._check_who(lane)
+                lane.check_who()
         except (FrameError, RefusedError) as error:
             self._shut(lane, str(error), now)
             return
@@ -216,16 +225,6 @@ class Dialogue:
                 ))  # fmt: skip
         if lane is not self._current:
             self._drop_ended()
-
-    @staticmethod
-    def _check_who(lane: Lane) -> None:
-        assert lane.stream is not None
-        role, name = lane.stream.role, lane.stream.name
-        if role != "node":
-            raise FrameError(f"it is a {role}, not a node")
-        if lane.name and name != lane.name:
-            raise FrameError(f"node {name} is there now")
-        lane.name = name
 
     def _welcomed(self, lane: Lane, now: float) -> None:
         lane.state, lane.failures = READY, 0
@@ -249,9 +248,16 @@ class Dialogue:
         self._quiet_until = 0.0
         code, text = printable(refusal.code), printable(refusal.text, 400)
         batch = entry.batch
-        if code in ("too-old", light.IN_DOUBT) or (entry.sends > 1 and code != "other-content"):
+        if code == TOO_OLD and entry.sends == 1 and batch.tries + 1 < TRIES_MAX:
+            # The node has forgotten this client, or one that was made in the same second. Never
+            # sent before, it has not counted; under a name without a stamp nobody takes it for old.
+            batch.tries += 1
+            if entry.operation.session == lane.session:
+                lane.renew(self._unstamped())
+            self._queue.appendleft(batch)
+        elif code == light.IN_DOUBT or (entry.sends > 1 and code != "other-content"):
             lane.doubtful.append(entry)
-            if code == "too-old" or entry.sends >= TRIES_MAX:
+            if code == TOO_OLD or entry.sends >= TRIES_MAX:
                 self._unknown(lane, entry, f"{lane.who}: {text}")
             else:
                 lane.retry_at = now + self._search.pause_s(entry.sends)
@@ -311,7 +317,7 @@ class Dialogue:
                 return lane
         if len(self._lanes) >= LANES_MAX:
             raise RefusedError("busy", f"increments are in doubt at {LANES_MAX} nodes")
-        lane = Lane(name, endpoint, self._dice.randbytes(16))
+        lane = Lane(name, endpoint, self._new_session())
         self._lanes.append(lane)
         return lane
 
@@ -403,7 +409,7 @@ class Dialogue:
         if lane is not None:
             flying = lane.in_flight
             while queue and (not flying or (len(queue) > 1 and len(flying) < PIPELINED_MAX)):
-                entry = lane.begin(queue.popleft(), self.options.ack, self._dice)
+                entry = lane.begin(queue.popleft(), self.options.ack, self._new_session)
                 self._effects.append(lane.send(entry, now))
         return self._taken()
 
@@ -420,7 +426,7 @@ class Dialogue:
         """Give up: whoever waits is told the identity under which a retry is safe."""
         lane.drop(entry)
         if entry.operation.session == lane.session:
-            lane.renew(self._dice.randbytes(16))
+            lane.renew(self._new_session())
         text = f"{reason}; the increment MAY have been counted"
         self._settle(entry.batch, (UnknownOutcomeError, (text, entry.operation)))
 

@@ -13,16 +13,16 @@ session is not continued: the node's window must not move past what a person may
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from counter.client import light
-from counter.client.choice import Dice
 from counter.client.operations import Batch, Operation
 from counter.client.session import Session
 from tracker.address import Endpoint
 from tracker.classes import dataclass
 from tracker.config import shown_endpoint
+from tracker.errors import FrameError
 
 DOWN, OPENING, GREETING, READY = range(4)
 
@@ -136,11 +136,21 @@ class Lane:
         self.stream = Session(light.LIGHT, cluster)
         return Write(self.link, self.stream.hello())
 
-    def begin(self, batch: Batch, ack: int, dice: Dice) -> Entry:
+    def check_who(self) -> None:
+        """Take in who has welcomed us; raises FrameError for another than was here before."""
+        assert self.stream is not None
+        role, name = self.stream.role, self.stream.name
+        if role != "node":
+            raise FrameError(f"it is a {role}, not a node")
+        if self.name and name != self.name:
+            raise FrameError(f"node {name} is there now")
+        self.name = name
+
+    def begin(self, batch: Batch, ack: int, new_session: Callable[[], bytes]) -> Entry:
         """Give a batch its identity here."""
         first = min([e.operation.sequence for e in self._of_session()], default=self.sequence)
         if self.sequence - first >= SESSION_SPREAD_MAX:
-            self.renew(dice.randbytes(16))
+            self.renew(new_session())
         self.sequence += 1
         operation = Operation(
             self.name, self.endpoint, self.session, self.sequence, batch.pairs(), ack

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, overload
 
 from counter.client.adding import FLUSH_S, Adding, pieces
-from counter.client.blocking import SystemDice
+from counter.client.blocking import SystemDice, new_session
 from counter.client.dialogue import Dialogue
 from counter.client.lane import Effect, Settled
 from counter.client.operations import Acknowledgement, Batch, Operation, UncountedError
@@ -72,7 +72,7 @@ class Client(Adding):
     def _begin(self) -> None:
         """Make everything that a process has to itself."""
         self._lock = threading.Lock()
-        self._dialogue = Dialogue(self.options, SystemDice())
+        self._dialogue = Dialogue(self.options, SystemDice(), new_session)
         self._sockets = Sockets(self.options.silent_s)
         self._is_driven = False
         self._driven_at = 0.0

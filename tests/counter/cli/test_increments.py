@@ -18,7 +18,9 @@ from counter.cli.increments import (
 )
 from counter.cli.screens import CommandError
 from counter.client.blocking import SystemDice
+from counter.client.operations import checked_amount
 from counter.messages import Counted, Increment
+from tracker.errors import ConfigError
 from tracker.members import ALIVE
 from tracker.messages import Find, Found, Refused
 
@@ -386,3 +388,13 @@ def test_a_name_the_tracker_refuses_comes_with_where_to_look(counter, serve):
 
     assert (ran.code, ran.out) == (1, "")
     assert ran.err == f"error: {text}\n  who is there:  counter members\n"
+
+
+@pytest.mark.parametrize("number", [2**53, -(2**53), 10**30])
+def test_an_amount_too_large_is_refused_in_the_words_of_the_clients(number):
+    with pytest.raises(CommandError) as of_the_command:
+        parse_amount(str(number))
+    with pytest.raises(ConfigError, match="too large") as of_the_client:
+        checked_amount(number)
+
+    assert str(of_the_command.value) == str(of_the_client.value)

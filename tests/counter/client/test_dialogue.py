@@ -882,6 +882,43 @@ def test_what_is_too_old_to_tell_is_unknown():
     assert "not now" in str(error)
 
 
+def test_a_client_that_its_node_has_forgotten_begins_another_session():
+    world = World(count=1)
+    node, _ = start(world)
+    node.refusals.append("too-old")
+
+    batch = world.count()
+    world.settle()
+
+    assert batch.result("views").counted
+    assert len(node.sequences) == 2
+    assert world.check() == 0
+
+
+def test_a_client_that_is_too_old_whatever_it_does_is_refused():
+    world = World(count=1)
+    node, _ = start(world)
+    node.refusals.extend(["too-old"] * 3)
+
+    batch = world.count()
+    world.settle()
+
+    assert failure_of(batch).code == "too-old"
+    assert world.check() == 0
+
+
+def test_messages_behind_a_forgotten_session_are_all_counted_under_another():
+    world = World(count=1)
+    node, _ = start(world)
+    node.refusals.extend(["too-old"] * 2)
+
+    for number in range(PAIRS_MAX * 3):
+        world.count(f"key:{number}")
+    world.settle()
+
+    assert world.check() == 0
+
+
 def test_an_id_that_holds_something_else_is_refused():
     world = World(count=1)
     node, link = start(world)
@@ -1041,11 +1078,17 @@ class AnyStory(RuleBasedStateMachine):
         server = self.pick(data, [*self.world.nodes, self.world.tracker])
         setattr(server, fate, not getattr(server, fate))
 
-    @rule(data=st.data(), code=st.sampled_from(["busy", "leaving", "disk", "range", "in-doubt"]))
+    @rule(
+        data=st.data(),
+        code=st.sampled_from(["busy", "leaving", "disk", "range", "in-doubt", "too-old"]),
+    )
     def refuse(self, data, code):
         self.pick(data, self.world.nodes).refusals.append(code)
 
-    @rule(code=st.sampled_from(["busy", "leaving", "disk", "range"]), times=st.integers(1, 2))
+    @rule(
+        code=st.sampled_from(["busy", "leaving", "disk", "range", "too-old"]),
+        times=st.integers(1, 2),
+    )
     def interrupt(self, code, times):
         """Cut a stream while an increment is on it, at a node that refuses what comes next."""
         world = self.world
