@@ -15,7 +15,8 @@ import anyio
 
 from counter import __version__
 from counter.config import LAN, GossipConfig, NodeConfig
-from counter.express import asks, increments
+from counter.counting import increments
+from counter.express import asks
 from counter.gossip import UNTIMED, Gossip
 from counter.messages import DOOR, GOSSIP
 from counter.storage.base import Storage

@@ -77,11 +77,15 @@ class Sessions:
         if known is None or sequence != known.highest + 1:
             return False
         known.highest = sequence
-        known.recent[sequence] = pair
-        self.operations += 1
-        if len(known.recent) > WINDOW_MAX:
-            self._trim(known, sequence)
+        recent = known.recent
+        recent[sequence] = pair
         self._sessions.move_to_end(session)
+        if len(recent) > WINDOW_MAX and recent.pop(sequence - WINDOW_MAX, None) is not None:
+            # One came and one went, as most often: there are as many as before.
+            return True
+        self.operations += 1
+        if len(recent) > WINDOW_MAX:
+            self._trim(known, sequence)
         if self.operations > self.operations_max:
             self._drop_oldest()
         return True
