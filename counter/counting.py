@@ -14,12 +14,14 @@ and so what stands behind the sequence is not decoded twice: `Endings` remembers
 
 import struct
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
+from zlib import crc32
 
 import msgpack
 
 from counter.ledger import Ledger
-from counter.messages import ACK_MEMORY, Counted, Increment
+from counter.messages import ACK_DISK, ACK_MEMORY, PAIRS_MAX, Counted, Increment
+from counter.sessions import content_of
 from tracker.machine import Link
 from tracker.wire import AMOUNT_MAX, KEY_BYTES_MAX, SHARE_MAX, framed, packed
 
@@ -35,6 +37,7 @@ _BYTE, _SHORT, _LONG = 0xCC, 0xCD, 0xCE
 # An ending has at least 4 bytes (one pair of a key of one letter, the ack), and at most these.
 _SHORTEST: Final = _SEQUENCE_AT + 1 + 4
 _LONGEST: Final = _SEQUENCE_AT + 5 + 1 + 3 + KEY_BYTES_MAX + 9 + 1
+_SEQUENCE_BYTES: Final = {_BYTE: 2, _SHORT: 3, _LONG: 5, 0xCF: 9}
 _HEADS: Final = {
     size: (size - 4).to_bytes(4, "big") + _BEGINS for size in range(_SHORTEST, _LONGEST + 1)
 }
@@ -47,8 +50,12 @@ _short_reply = struct.Struct(">7sH2s").pack
 _long_reply = struct.Struct(">7sI2s").pack
 _SHORT_REPLY: Final = bytes([0, 0, 0, 7, 0x94, Counted.TAG, _SHORT])
 _LONG_REPLY: Final = bytes([0, 0, 0, 9, 0x94, Counted.TAG, _LONG])
-_NEW: Final = packed(False) * 2
+_ONE_PAIR: Final = b"\x92"
+_FALSE, _TRUE = packed(False), packed(True)
+_NEW: Final = _FALSE * 2
 """A `Counted` that is not on disk and was not there before ends like this."""
+
+_unpack = msgpack.unpackb
 
 Pair = tuple[str, int]
 
@@ -80,29 +87,87 @@ class Endings:
     def __init__(self) -> None:
         self.known: dict[bytes, Pair] = {}
 
-    def learn(self, ending: bytes) -> Pair | None:
-        """Return the pair of an ending that asks for no more than memory; None for others."""
-        unpacker = msgpack.Unpacker(max_buffer_size=_LONGEST, max_map_len=0, max_ext_len=0)
-        unpacker.feed(ending)
-        try:
-            pairs, ack = unpacker.unpack(), unpacker.unpack()
-        except (ValueError, TypeError, msgpack.UnpackException):
+    def learn(self, frame: bytes, ending: bytes) -> Pair | None:
+        """Return the pair of a frame that asks for no more than memory; None for others."""
+        fields = _decoded(frame) if ending.startswith(_ONE_PAIR) else None
+        if fields is None or fields[3] > ACK_MEMORY:
             return None
-        if unpacker.tell() != len(ending) or type(pairs) is not list or len(pairs) != 2:
-            return None
+        pairs = fields[2]
         key, amount = pairs
-        if (
-            type(key) is not str
-            or type(amount) is not int
-            or not 0 <= amount <= AMOUNT_MAX
-            or type(ack) is not int
-            or not 0 <= ack <= ACK_MEMORY
-        ):
+        if type(key) is not str or type(amount) is not int or not 0 <= amount <= AMOUNT_MAX:
             return None
         if len(self.known) >= ENDINGS_MAX:
             self.known.clear()
         pair = self.known[ending] = (key, amount)
         return pair
+
+
+def _decoded(frame: bytes) -> tuple[bytes, int, list[Any], int] | None:
+    """Return session, sequence, pairs and ack of an increment, their items not looked at."""
+    if frame[4:8] != _BEGINS or int.from_bytes(frame[:4], "big") != len(frame) - 4:
+        return None
+    try:
+        _, session, sequence, pairs, ack = _unpack(frame[4:], max_map_len=0, max_ext_len=0)
+    except (ValueError, TypeError, msgpack.UnpackException):
+        return None
+    if (
+        type(sequence) is not int
+        or type(pairs) is not list
+        or type(ack) is not int
+        or not 0 <= ack <= ACK_DISK
+    ):
+        return None
+    return session, sequence, pairs, ack
+
+
+def _raise_all(totals: dict[str, int], keys: list[Any], amounts: list[int]) -> bool:
+    """Raise every key by its amount, or none where a key is new or a total would be too large."""
+    pairs = zip(keys, amounts, strict=True)
+    try:
+        for key, amount in pairs:
+            total = totals[key] + amount
+            if total > SHARE_MAX:
+                break
+            totals[key] = total
+        else:
+            return True
+    except (KeyError, TypeError):
+        pass
+    # What failed is neither done nor left in `pairs`.
+    _lower(totals, keys, amounts, len(keys) - sum(1 for _ in pairs) - 1)
+    return False
+
+
+def _lower(totals: dict[str, int], keys: list[Any], amounts: list[int], count: int) -> None:
+    """Take back the first `count` amounts."""
+    for key, amount in zip(keys[:count], amounts, strict=False):
+        totals[key] -= amount
+
+
+def _content(frame: bytes, pairs: list[Any], keys: list[Any], amounts: list[Any]) -> int | None:
+    """Return the content of a batch; None where an amount is not one, or is below 0."""
+    try:
+        letters = len("".join(keys))
+    except TypeError:
+        return None
+    fields = len(pairs)
+    begin = _SEQUENCE_AT + _SEQUENCE_BYTES.get(frame[_SEQUENCE_AT], 1)
+    if begin + (1 if fields < 16 else 3) + fields + letters + 1 == len(frame):
+        # One byte for each key, one for each amount, and the letters: nothing is shorter, so
+        # that is how `content_of` would pack them, and it need not be done again. An amount of
+        # one byte is one from 0 to 127 unless `bytes` refuses it, or it is a bool, whose byte
+        # occurs in nothing else of all this.
+        try:
+            bytes(amounts)
+        except (TypeError, ValueError):
+            return None
+        if frame.find(_FALSE, begin + 3) >= 0 or frame.find(_TRUE, begin + 3) >= 0:
+            return None
+        return crc32(memoryview(frame)[begin:-1])
+    if {*map(type, amounts)} != {int} or min(amounts) < 0 or max(amounts) > AMOUNT_MAX:
+        return None
+    content: int = content_of(tuple(pairs))
+    return content
 
 
 def increments(ledger: Ledger) -> Way:
@@ -111,33 +176,60 @@ def increments(ledger: Ledger) -> Way:
         return lambda link, frame: None
     totals = ledger.counters.own.positive
     follows = ledger.sessions.follows
+    batches = _batches(ledger)
     endings = Endings()
-    known, head_of = endings.known, _HEADS.get
+    known, begins_with = endings.known, _HEADS.get
+    quick = _SHORT
 
     def count(link: Link, frame: bytes) -> bytes | None:
-        begins = head_of(len(frame))
+        begins = begins_with(len(frame))
         if begins is None:
-            return None
+            return batches(link, frame)
         head, session, width, sequence = _fields(frame)
         if head != begins:
             return None
-        if width == _SHORT:
+        if width == quick:
             ending = frame[_SEQUENCE_AT + 3 :]
         else:
             sequence, ending = _sequence_in(frame, width)
-        pair = known.get(ending) or endings.learn(ending)
-        if pair is None or ledger.is_leaving or ledger.is_held:
+        pair = known.get(ending) or endings.learn(frame, ending)
+        if pair is None:
+            return batches(link, frame)
+        if ledger.is_leaving or ledger.is_held:
             return None
         key, amount = pair
         total = totals.get(key)
-        if total is None or total + amount > SHARE_MAX:
-            return None
-        if not follows(session, sequence, pair):
+        if total is None or total + amount > SHARE_MAX or not follows(session, sequence, pair):
             return None
         totals[key] = total + amount
         ledger.operations += 1
-        if width == _SHORT and sequence > 0xFF:
+        if width == quick and sequence > 0xFF:
             return _short_reply(_SHORT_REPLY, sequence, _NEW)
+        return reply_of(sequence)
+
+    return count
+
+
+def _batches(ledger: Ledger) -> Way:
+    """Return the way of increments of several pairs, none of them a decrease."""
+    totals = ledger.counters.own.positive
+    follows = ledger.sessions.follows
+
+    def count(link: Link, frame: bytes) -> bytes | None:
+        fields = _decoded(frame)
+        if fields is None or ledger.is_leaving or ledger.is_held:
+            return None
+        session, sequence, pairs, ack = fields
+        if ack > ACK_MEMORY or not 4 <= len(pairs) <= 2 * PAIRS_MAX or len(pairs) % 2:
+            return None
+        keys, amounts = pairs[::2], pairs[1::2]
+        content = _content(frame, pairs, keys, amounts)
+        if content is None or not _raise_all(totals, keys, amounts):
+            return None
+        if not follows(session, sequence, content):
+            _lower(totals, keys, amounts, len(keys))
+            return None
+        ledger.operations += 1
         return reply_of(sequence)
 
     return count

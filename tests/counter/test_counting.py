@@ -67,12 +67,12 @@ def test_a_sequence_of_any_width_is_answered_as_on_the_common_way(sequence):
 def test_what_is_remembered_of_endings_is_bounded(monkeypatch):
     monkeypatch.setattr(counting, "ENDINGS_MAX", 2)
     endings = counting.Endings()
-    learned = [frame_of(pairs=("hits", number))[25:] for number in (1, 2, 3)]
+    frames = [frame_of(pairs=("hits", number)) for number in (1, 2, 3)]
 
-    pairs = [endings.learn(ending) for ending in learned]
+    pairs = [endings.learn(frame, frame[25:]) for frame in frames]
 
     assert pairs == [("hits", 1), ("hits", 2), ("hits", 3)]
-    assert list(endings.known) == [learned[2]]
+    assert list(endings.known) == [frames[2][25:]]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,18 @@ def test_what_is_remembered_of_endings_is_bounded(monkeypatch):
         pytest.param(frame_of(session=b"t" * 16), id="an unknown client"),
         pytest.param(frame_of(pairs=("new", 1)), id="an unknown key"),
         pytest.param(frame_of(pairs=("hits", -1)), id="a decrease"),
-        pytest.param(frame_of(pairs=("hits", 1, "hits", 1)), id="two pairs"),
+        pytest.param(frame_of(pairs=("hits", 1, "new", 1)), id="a batch with an unknown key"),
+        pytest.param(frame_of(pairs=("hits", 1, "hits", -1)), id="a batch with a decrease"),
+        pytest.param(frame_of(pairs=("hits", 200, "hits", -1)), id="and with a larger number"),
+        pytest.param(frame_of(pairs=("hits", 1) * 2, sequence=3), id="a batch out of turn"),
+        pytest.param(frame_of(pairs=("hits", 1) * 2, ack=ACK_DISK), id="a batch for the disk"),
+        pytest.param(packed_frame(32, SESSION, 2, ["hits", 1, 5, 1], 0), id="5 for a key"),
+        pytest.param(packed_frame(32, SESSION, 2, ["hits", 1] * 600, 0), id="too many pairs"),
+        pytest.param(packed_frame(32, SESSION, 2, ["hits", 1, "hits"], 0), id="two and a half"),
+        pytest.param(packed_frame(32, SESSION, 2, ["hits", 1, "hits", True], 0), id="true in many"),
+        pytest.param(packed_frame(32, SESSION, 2, ["hits", 1, "hits", None], 0), id="nil in many"),
+        pytest.param(packed_frame(32, SESSION, 2, ["hits", 1, "hits", 1.0], 0), id="1.0 in many"),
+        pytest.param(packed_frame(32, SESSION, 2, ["hits", 1, "hits", 2**53], 0), id="over it"),
         pytest.param(frame_of(ack=ACK_DISK), id="wants the disk"),
         pytest.param(packed_frame(32, SESSION, 2, ["hits", True], 0), id="true for 1"),
         pytest.param(packed_frame(32, SESSION, 2, ["hits", 1.0], 0), id="1.0 for 1"),
@@ -120,8 +131,14 @@ def test_a_share_at_its_limit_and_a_node_that_leaves_are_left_to_the_common_way(
     full.counters.own.positive["hits"] = SHARE_MAX
     leaving.is_leaving = True
 
+    full.counters.own.positive["misses"] = 0
+    before = state(full)
+
     assert increments(full)(LINK, frame_of()) is None
+    assert increments(full)(LINK, frame_of(pairs=("misses", 1, "hits", 1))) is None
+    assert state(full) == before
     assert increments(leaving)(LINK, frame_of()) is None
+    assert increments(leaving)(LINK, frame_of(pairs=("hits", 1, "hits", 1))) is None
 
 
 def test_a_durable_node_has_no_short_way():
@@ -130,14 +147,20 @@ def test_a_durable_node_has_no_short_way():
     assert increments(ledger)(LINK, frame_of()) is None
 
 
+KEYS = st.sampled_from(["hits", "misses", "clics-\u00e9", "k" * 40])
+
+
 @given(
     st.lists(
         st.tuples(
             st.sampled_from([SESSION, b"t" * 16]),
             st.integers(1, 6),
-            st.sampled_from(["hits", "misses"]),
-            st.integers(-2, 4),
-            st.sampled_from([0, ACK_MEMORY, ACK_DISK]),
+            st.lists(
+                st.tuples(KEYS, st.integers(-1, 2) | st.sampled_from([127, 128, 2**53 - 1])),
+                min_size=1,
+                max_size=9,
+            ),
+            st.sampled_from([0, 0, ACK_MEMORY, ACK_DISK]),
         ),
         max_size=30,
     )
@@ -145,10 +168,25 @@ def test_a_durable_node_has_no_short_way():
 def test_a_node_with_the_short_way_says_and_holds_what_one_without_does(operations):
     quick, common = make_ledger(), make_ledger()
     short = increments(quick)
-    for session, sequence, key, number, ack in operations:
-        frame = frame_of(session, sequence, (key, number), ack)
+    for session, sequence, pairs, ack in operations:
+        frame = frame_of(session, sequence, tuple([field for pair in pairs for field in pair]), ack)
 
         reply = short(LINK, frame) or commonly(quick, frame)
 
         assert reply == commonly(common, frame)
         assert state(quick) == state(common)
+
+
+@pytest.mark.parametrize("number", [1, 127, 128, 70_000])
+@pytest.mark.parametrize("count", [2, 7, 8, 15, 512])
+def test_a_batch_of_known_keys_is_counted_at_once(count, number):
+    quick, common = make_ledger(), make_ledger()
+    keys = [f"key:{index}" for index in range(count)]
+    for ledger in (quick, common):
+        ledger.increment(LINK, Increment(SESSION, 2, tuple([f for k in keys for f in (k, 1)]), 0))
+    frame = frame_of(sequence=3, pairs=tuple([field for key in keys for field in (key, number)]))
+
+    reply = increments(quick)(LINK, frame)
+
+    assert reply == commonly(common, frame)
+    assert state(quick) == state(common)
