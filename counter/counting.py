@@ -20,9 +20,8 @@ from zlib import crc32
 import msgpack
 
 from counter.ledger import Ledger
-from counter.messages import ACK_DISK, ACK_MEMORY, PAIRS_MAX, Counted, Increment
-from counter.sessions import content_of
-from tracker.machine import Link
+from counter.messages import ACK_DEFAULT, ACK_DISK, ACK_MEMORY, PAIRS_MAX, Counted, Increment
+from tracker.machine import Link, Persist, Persisted
 from tracker.wire import AMOUNT_MAX, KEY_BYTES_MAX, SHARE_MAX, framed, packed
 
 Way = Callable[[Link, bytes], bytes | None]
@@ -50,23 +49,25 @@ _short_reply = struct.Struct(">7sH2s").pack
 _long_reply = struct.Struct(">7sI2s").pack
 _SHORT_REPLY: Final = bytes([0, 0, 0, 7, 0x94, Counted.TAG, _SHORT])
 _LONG_REPLY: Final = bytes([0, 0, 0, 9, 0x94, Counted.TAG, _LONG])
+_RECORD_BEGINS, _ID_BEGINS = b"\x93", b"\xc4\x10"
 _ONE_PAIR: Final = b"\x92"
 _FALSE, _TRUE = packed(False), packed(True)
-_NEW: Final = _FALSE * 2
-"""A `Counted` that is not on disk and was not there before ends like this."""
+_IN_MEMORY, _ON_DISK = _FALSE + _FALSE, _TRUE + _FALSE
+"""How a `Counted` ends that was not there before."""
 
 _unpack = msgpack.unpackb
 
 Pair = tuple[str, int]
 
 
-def reply_of(sequence: int) -> bytes:
-    """Return the frame of the `Counted` that a node in memory says to a new increment."""
+def counted(sequence: int, *, on_disk: bool) -> bytes:
+    """Return the frame of the `Counted` that is said to a new increment."""
+    rest = _ON_DISK if on_disk else _IN_MEMORY
     if 0xFF < sequence <= 0xFFFF:
-        return _short_reply(_SHORT_REPLY, sequence, _NEW)
+        return _short_reply(_SHORT_REPLY, sequence, rest)
     if 0xFFFF < sequence <= 0xFFFFFFFF:
-        return _long_reply(_LONG_REPLY, sequence, _NEW)
-    return framed(packed((Counted.TAG, sequence, False, False)))
+        return _long_reply(_LONG_REPLY, sequence, rest)
+    return framed(packed((Counted.TAG, sequence, on_disk, False)))
 
 
 def _sequence_in(frame: bytes, width: int) -> tuple[int, bytes]:
@@ -82,19 +83,23 @@ def _sequence_in(frame: bytes, width: int) -> tuple[int, bytes]:
 class Endings:
     """What stood behind the sequence of increments of one pair, and what it means."""
 
-    __slots__ = ("known",)
+    __slots__ = ("acks", "known")
 
-    def __init__(self) -> None:
+    def __init__(self, acks: tuple[int, int]) -> None:
+        """Learn only those that ask for one of these acks."""
+        self.acks = acks
         self.known: dict[bytes, Pair] = {}
 
     def learn(self, frame: bytes, ending: bytes) -> Pair | None:
-        """Return the pair of a frame that asks for no more than memory; None for others."""
+        """Return the pair of a frame, if it is plain and packed as we would pack it."""
         fields = _decoded(frame) if ending.startswith(_ONE_PAIR) else None
-        if fields is None or fields[3] > ACK_MEMORY:
+        if fields is None or fields[3] not in self.acks:
             return None
         pairs = fields[2]
         key, amount = pairs
         if type(key) is not str or type(amount) is not int or not 0 <= amount <= AMOUNT_MAX:
+            return None
+        if ending != packed(pairs) + packed(fields[3]):
             return None
         if len(self.known) >= ENDINGS_MAX:
             self.known.clear()
@@ -144,8 +149,10 @@ def _lower(totals: dict[str, int], keys: list[Any], amounts: list[int], count: i
         totals[key] -= amount
 
 
-def _content(frame: bytes, pairs: list[Any], keys: list[Any], amounts: list[Any]) -> int | None:
-    """Return the content of a batch; None where an amount is not one, or is below 0."""
+def _packed_pairs(
+    frame: bytes, pairs: list[Any], keys: list[Any], amounts: list[Any]
+) -> bytes | None:
+    """Return the pairs of a batch as we pack them; None where an amount is none, or below 0."""
     try:
         letters = len("".join(keys))
     except TypeError:
@@ -154,30 +161,34 @@ def _content(frame: bytes, pairs: list[Any], keys: list[Any], amounts: list[Any]
     begin = _SEQUENCE_AT + _SEQUENCE_BYTES.get(frame[_SEQUENCE_AT], 1)
     if begin + (1 if fields < 16 else 3) + fields + letters + 1 == len(frame):
         # One byte for each key, one for each amount, and the letters: nothing is shorter, so
-        # that is how `content_of` would pack them, and it need not be done again. An amount of
-        # one byte is one from 0 to 127 unless `bytes` refuses it, or it is a bool, whose byte
-        # occurs in nothing else of all this.
+        # that is how we would pack them, and it need not be done again. An amount of one byte
+        # is one from 0 to 127 unless `bytes` refuses it, or it is a bool, whose byte occurs in
+        # nothing else of all this.
         try:
             bytes(amounts)
         except (TypeError, ValueError):
             return None
         if frame.find(_FALSE, begin + 3) >= 0 or frame.find(_TRUE, begin + 3) >= 0:
             return None
-        return crc32(memoryview(frame)[begin:-1])
+        return frame[begin:-1]
     if {*map(type, amounts)} != {int} or min(amounts) < 0 or max(amounts) > AMOUNT_MAX:
         return None
-    content: int = content_of(tuple(pairs))
-    return content
+    return packed(pairs)
 
 
-def increments(ledger: Ledger) -> Way:
-    """Return the way into this ledger: what it makes of a frame, None for most."""
-    if ledger.durable:
-        return lambda link, frame: None
+def increments(ledger: Ledger, keep: Callable[[Persist], None]) -> Way:
+    """Return the way into this ledger: what it makes of a frame, None for most.
+
+    On disk it makes no reply but a record, which is handed to `keep`; see `acknowledgements`.
+    """
+    return _on_disk(ledger, keep) if ledger.durable else _in_memory(ledger)
+
+
+def _in_memory(ledger: Ledger) -> Way:
     totals = ledger.counters.own.positive
     follows = ledger.sessions.follows
-    batches = _batches(ledger)
-    endings = Endings()
+    batches = _batches_in_memory(ledger)
+    endings = Endings((ACK_DEFAULT, ACK_MEMORY))
     known, begins_with = endings.known, _HEADS.get
     quick = _SHORT
 
@@ -204,14 +215,13 @@ def increments(ledger: Ledger) -> Way:
         totals[key] = total + amount
         ledger.operations += 1
         if width == quick and sequence > 0xFF:
-            return _short_reply(_SHORT_REPLY, sequence, _NEW)
-        return reply_of(sequence)
+            return _short_reply(_SHORT_REPLY, sequence, _IN_MEMORY)
+        return counted(sequence, on_disk=False)
 
     return count
 
 
-def _batches(ledger: Ledger) -> Way:
-    """Return the way of increments of several pairs, none of them a decrease."""
+def _batches_in_memory(ledger: Ledger) -> Way:
     totals = ledger.counters.own.positive
     follows = ledger.sessions.follows
 
@@ -223,13 +233,84 @@ def _batches(ledger: Ledger) -> Way:
         if ack > ACK_MEMORY or not 4 <= len(pairs) <= 2 * PAIRS_MAX or len(pairs) % 2:
             return None
         keys, amounts = pairs[::2], pairs[1::2]
-        content = _content(frame, pairs, keys, amounts)
-        if content is None or not _raise_all(totals, keys, amounts):
+        body = _packed_pairs(frame, pairs, keys, amounts)
+        if body is None or not _raise_all(totals, keys, amounts):
             return None
-        if not follows(session, sequence, content):
+        if not follows(session, sequence, crc32(body)):
             _lower(totals, keys, amounts, len(keys))
             return None
         ledger.operations += 1
-        return reply_of(sequence)
+        return counted(sequence, on_disk=False)
 
     return count
+
+
+def _on_disk(ledger: Ledger, keep: Callable[[Persist], None]) -> Way:
+    totals = ledger.counters.own.positive
+    batches = _batches_on_disk(ledger, keep)
+    endings = Endings((ACK_DEFAULT, ACK_DISK))
+    known, begins_with = endings.known, _HEADS.get
+
+    def count(link: Link, frame: bytes) -> bytes | None:
+        begins = begins_with(len(frame))
+        if begins is None:
+            return batches(link, frame)
+        head, session, width, sequence = _fields(frame)
+        if head != begins:
+            return None
+        if width == _SHORT:
+            ending = frame[_SEQUENCE_AT + 3 :]
+        else:
+            sequence, ending = _sequence_in(frame, width)
+        pair = known.get(ending) or endings.learn(frame, ending)
+        if pair is None:
+            return batches(link, frame)
+        if pair[0] not in totals:
+            return None
+        # What stands before the ack is, but for its first bytes, what `record_of` would pack.
+        record = _RECORD_BEGINS + frame[6:-1]
+        message = Increment(session, sequence, pair, ACK_DISK)
+        persist = ledger.followed(link, message, pair, record)
+        if persist is None:
+            return None
+        keep(persist)
+        return b""
+
+    return count
+
+
+def _batches_on_disk(ledger: Ledger, keep: Callable[[Persist], None]) -> Way:
+    totals = ledger.counters.own.positive
+
+    def count(link: Link, frame: bytes) -> bytes | None:
+        fields = _decoded(frame)
+        if fields is None:
+            return None
+        session, sequence, pairs, ack = fields
+        if ack == ACK_MEMORY or not 4 <= len(pairs) <= 2 * PAIRS_MAX or len(pairs) % 2:
+            return None
+        keys = pairs[::2]
+        body = _packed_pairs(frame, pairs, keys, pairs[1::2])
+        if body is None or not totals.keys() >= set(keys):
+            return None
+        record = b"".join((_RECORD_BEGINS, _ID_BEGINS, session, packed(sequence), body))
+        message = Increment(session, sequence, tuple(pairs), ack)
+        persist = ledger.followed(link, message, crc32(body), record)
+        if persist is None:
+            return None
+        keep(persist)
+        return b""
+
+    return count
+
+
+def acknowledgements(ledger: Ledger) -> Callable[[Persisted], list[tuple[Link, bytes]] | None]:
+    """Return what follows from the disk's word: frames and where to; None for what is not plain."""
+
+    def acknowledge(event: Persisted) -> list[tuple[Link, bytes]] | None:
+        told = ledger.counted(event.token)
+        if told is None:
+            return None
+        return [(link, counted(sequence, on_disk=True)) for link, sequence in told]
+
+    return acknowledge

@@ -122,6 +122,13 @@ class TcpStreams:
         if stream is not None:
             stream.send(framed(body))
 
+    def send_frames(self, frames: list[tuple[Link, bytes]]) -> None:
+        """Send whole frames, each on its stream."""
+        for link, frame in frames:
+            stream = self.links.get(link)
+            if stream is not None:
+                stream.send(frame)
+
     def flush_soon(self, stream: "_Stream") -> None:
         """Write what a stream has queued once this turn of the loop has read everything."""
         if not self._unflushed:
