@@ -134,47 +134,70 @@ def running(*servers: Server) -> Iterator[None]:
         yield
 
 
-def drive(server: Server, connections: int, increments: int, per_message: int) -> Run:
-    """Count `increments` in all, one message in flight on each connection."""
-    dice = random.Random(increments + per_message)
-    each = max(1, increments // connections // per_message)
-    waiting: dict[int, tuple[socket.socket, Iterator[tuple[bytes, int]]]] = {}
-    poll = select.epoll()
-    for _ in range(connections):
-        sock = server.open()
-        batches = [_batch(dice, per_message) for _ in range(each)]
-        waiting[sock.fileno()] = sock, iter(server.messages(batches))
-        poll.register(sock.fileno(), select.EPOLLIN)
+def drive(server: Server | list[Server], connections: int, increments: int, size: int) -> Run:
+    """Count `increments` in all, `size` in a message, one message in flight on a connection.
+
+    Several servers share the connections between them; the CPU is that of all of them.
+    """
+    servers = server if isinstance(server, list) else [server]
+    dice = random.Random(increments + size)
+    each = max(1, increments // connections // size)
+    load = [
+        (one, one.open(), one.messages([_batch(dice, size) for _ in range(each)]))
+        for number in range(connections)
+        for one in [servers[number % len(servers)]]
+    ]
+    cpu_before = sum(cpu_ns(one.pid) for one in servers)
+    began = time.perf_counter()
+    waits = _exchange(load)
+    wall_s = time.perf_counter() - began
+    used = (sum(cpu_ns(one.pid) for one in servers) - cpu_before) / 1e9
+    for _, sock, _ in load:
+        sock.close()
+    return Run(wall_s, used, waits)
+
+
+def fill(server: Server, keys: int) -> None:
+    """Count each of so many keys once, a thousand in a message."""
+    numbers = [list(range(low, min(low + 1_000, keys))) for low in range(0, keys, 1_000)]
+    sock = server.open()
+    for some in numbers:
+        _exchange([(server, sock, server.messages([[f"key:{number}" for number in some]]))])
+    sock.close()
+
+
+def _exchange(load: list[tuple[Server, socket.socket, list[tuple[bytes, int]]]]) -> list[float]:
+    """Send the messages of each connection, each after the replies to the one before.
+
+    Returns how long each message waited for its last reply, in s.
+    """
+    waiting = {sock.fileno(): (server, sock, iter(messages)) for server, sock, messages in load}
     sent: dict[int, float] = {}
     due: dict[int, int] = {}
     waits: list[float] = []
-    cpu_before, began = cpu_ns(server.pid), time.perf_counter()
-    for number, (sock, messages) in waiting.items():
-        message, due[number] = next(messages)
-        sent[number] = time.perf_counter()
-        sock.sendall(message)
-    left = connections
-    while left:
-        for number, _ in poll.poll(ANSWER_S):
-            sock, messages = waiting[number]
-            due[number] -= server.replies(sock.recv(RECEIVE_BYTES))
-            if due[number]:
-                continue
-            now = time.perf_counter()
-            waits.append(now - sent[number])
-            following = next(messages, None)
-            if following is None:
-                left -= 1
-                continue
-            message, due[number] = following
-            sent[number] = now
+    left = len(load)
+    with select.epoll() as poll:
+        for number, (_, sock, messages) in waiting.items():
+            poll.register(number, select.EPOLLIN)
+            message, due[number] = next(messages)
+            sent[number] = time.perf_counter()
             sock.sendall(message)
-    wall_s = time.perf_counter() - began
-    used = (cpu_ns(server.pid) - cpu_before) / 1e9
-    poll.close()
-    for sock, _ in waiting.values():
-        sock.close()
-    return Run(wall_s, used, waits)
+        while left:
+            for number, _ in poll.poll(ANSWER_S):
+                server, sock, messages = waiting[number]
+                due[number] -= server.replies(sock.recv(RECEIVE_BYTES))
+                if due[number]:
+                    continue
+                now = time.perf_counter()
+                waits.append(now - sent[number])
+                following = next(messages, None)
+                if following is None:
+                    left -= 1
+                    continue
+                message, due[number] = following
+                sent[number] = now
+                sock.sendall(message)
+    return waits
 
 
 def cpu_ns(pid: int) -> int:

@@ -241,6 +241,27 @@ def test_on_disk_everything_else_is_left_to_the_common_way_too(frame):
     assert not kept
 
 
+@pytest.mark.parametrize("sequence", [2, 128, 300, 70_000])
+@pytest.mark.parametrize("pairs", [("hits", 1), ("hits", 1, "misses", 1)])
+def test_on_disk_a_sequence_of_any_width_is_kept_and_answered_alike(sequence, pairs):
+    quick, common = Desk(is_quick=True), Desk(is_quick=False)
+
+    for desk in (quick, common):
+        desk.ledger.sessions.restore(SESSION, sequence - 1, None)
+        desk.take(LINK, frame_of(sequence=sequence, pairs=pairs))
+        desk.settle(Persisted(2))
+
+    assert quick.taken == 1
+    assert quick.state() == common.state()
+
+
+def test_a_number_in_more_bytes_than_it_needs_is_left_to_the_common_way():
+    frame = framed(frame_of()[4:-2] + b"\xcc\x03\x00")
+
+    assert way(make_ledger())(LINK, frame) is None
+    assert DOOR.decode(frame[4:]) == DOOR.decode(frame_of()[4:])
+
+
 @pytest.mark.parametrize("pairs", [("hits", 1), ("hits", 1, "misses", 1)])
 def test_a_durable_node_that_is_full_leaves_doubts_or_is_busy_looks_twice(pairs):
     full, leaving, doubtful, busy = (make_durable() for _ in range(4))
