@@ -1,6 +1,7 @@
 """Run every benchmark: `python -m benchmarks`, or some of them by name; `--readme` keeps them.
 
-`limits` and `stops` take minutes and run by name alone; `--brief` makes them shorter.
+`limits` and `stops` take minutes and run by name alone; `--brief` makes them shorter, and those
+of `SHORTER`.
 
 The rule: a number stands beside the floor it has to reach, whether it reaches it or not, with
 the machine it was measured on and the command that repeats it.
@@ -12,7 +13,8 @@ from pathlib import Path
 
 from benchmarks.machine import Row, described
 
-ALL = ("gossip", "held", "door", "clients", "membership", "startup")
+ALL = ("gossip", "held", "door", "increments", "keeping", "clients", "membership", "startup")
+SHORTER = ("increments", "keeping")
 ALONE = ("limits", "stops")
 FLAGS = ("--readme", "--brief")
 README = Path(__file__).parent.parent / "README.md"
@@ -32,7 +34,8 @@ def main() -> None:
             # They print their own tables, which are not kept in the README.
             import_module(f"benchmarks.{name}").measure(brief="--brief" in sys.argv[1:])
             continue
-        for row in import_module(f"benchmarks.{name}").measure():
+        brief = {"brief": True} if name in SHORTER and "--brief" in sys.argv[1:] else {}
+        for row in import_module(f"benchmarks.{name}").measure(**brief):
             print(f"{row.what:74} {row.measured:>20}   {row.floor and 'floor ' + row.floor}")
             rows.append(row)
     if "--readme" in sys.argv[1:]:

@@ -69,8 +69,10 @@ class Share:
             self.epoch = epoch
             self.positive.clear()
             self.negative.clear()
+        totals = self.positive
         for key, positive, negative in rows:
-            self.positive[key] = max(self.positive.get(key, 0), positive)
+            if positive > totals.get(key, -1):
+                totals[key] = positive
             if negative:
                 self.negative[key] = max(self.negative.get(key, 0), negative)
 

@@ -1,11 +1,10 @@
-"""The shortest ways for the two plainest messages: bytes in, the bytes of what follows out.
+"""The shortest way for the plainest ask: bytes in, the bytes of what follows out.
 
-Most of what a node does is two things: in memory, the next operation of a known client raises a
-known key (`increments`); and an ask of a query it has not seen is answered and passed on
-(`asks`). On the common way (decode, machine, effects, encode) that costs twice as much. The
-rule: these ways take only what the common way would take without a second look, change exactly
-what it would change, draw the same dice and answer the same bytes; everything else they leave
-alone.
+An ask of a query that a node has not seen is answered and passed on. On the common way (decode,
+machine, effects, encode) that costs twice as much. The rule: this way takes only what the common
+way would take without a second look, changes exactly what it would change, draws the same dice
+and answers the same bytes; everything else it leaves alone. `counter.counting` has the shortest
+ways of increments.
 """
 
 from collections.abc import Callable
@@ -15,16 +14,12 @@ import msgpack
 
 from counter.config import AGE_MAX, CHATTER_MAX, DEADLINE_MS_MAX, VISITS_MAX
 from counter.crdt import Counters
-from counter.ledger import Ledger
 from counter.messages import (
-    ACK_MEMORY,
     DECREASED,
     LEAF,
     RING,
     SKIP_MAX,
     Ask,
-    Counted,
-    Increment,
     Reply,
     ShortReply,
     ends_of,
@@ -35,59 +30,19 @@ from tracker.errors import FrameError
 from tracker.machine import Endpoint
 from tracker.members import View
 from tracker.membership import Membership
-from tracker.wire import AMOUNT_MAX, KEY_BYTES_MAX, SHARE_MAX, place
+from tracker.wire import KEY_BYTES_MAX, place
 
 Datagram = tuple[Endpoint, bytes]
 """Where to, and the body."""
 
 # Arrays of as many fields as the message has and its tag, which they begin with. The plainest
 # asks end before `skip`, or behind it.
-_INCREMENT_BEGINS: Final = bytes([0x95, Increment.TAG])
 _ASK_BEGINS: Final = (bytes([0x9C, Ask.TAG]), bytes([0x9D, Ask.TAG]))
 _ASK_TYPES: Final = [int, bytes, str, bytes, *[int] * 8]
 _ASK_TYPES_SKIPPING: Final = [*_ASK_TYPES, list]
 
 _pack = msgpack.Packer(autoreset=True).pack
 _unpack = msgpack.unpackb
-
-
-def increments(ledger: Ledger) -> Callable[[bytes], bytes | None]:
-    """Return the way into this ledger: what it makes of a frame's body, None for most."""
-    totals = ledger.counters.own.positive
-    follows = ledger.sessions.follows
-    if ledger.durable:
-        return lambda body: None
-
-    def count(body: bytes) -> bytes | None:
-        if body[:2] != _INCREMENT_BEGINS:
-            return None
-        try:
-            _, session, sequence, (key, amount), ack = _unpack(body)
-        except (ValueError, TypeError, msgpack.UnpackException):
-            return None
-        if (
-            type(key) is not str
-            or type(amount) is not int
-            or not 0 <= amount <= AMOUNT_MAX
-            or type(session) is not bytes
-            or type(sequence) is not int
-            or type(ack) is not int
-            or not 0 <= ack <= ACK_MEMORY
-            or ledger.is_leaving
-            or ledger.is_held
-        ):
-            return None
-        total = totals.get(key)
-        if total is None or total + amount > SHARE_MAX:
-            return None
-        if not follows(session, sequence, (key, amount)):
-            return None
-        totals[key] = total + amount
-        ledger.operations += 1
-        reply: bytes = _pack((Counted.TAG, sequence, False, False))
-        return reply
-
-    return count
 
 
 def asks(

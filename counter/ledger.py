@@ -37,9 +37,9 @@ from tracker.messages import Refused
 ROWS_PER_RECORD = 256
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Waiting:
-    """An increment whose record is on its way to the disk."""
+    """An increment whose record is on its way to the disk. Made as often as a message."""
 
     token: int
     link: Link
@@ -125,19 +125,48 @@ class Ledger:
         if not self.durable:
             _add(self.counters.own, pairs)
             return [Send(link, Counted(message.sequence, False, False))]
-        self.token += 1
-        persist = Persist(self.token, "counts", record_of(message))
+        persist = self._queued(link, message, record_of(message))
+        if message.ack != ACK_MEMORY:
+            return [persist]
+        _add(self.counters.own, pairs)
+        return [persist, Send(link, Counted(message.sequence, False, False))]
+
+    def _queued(self, link: Link, message: Increment, record: bytes) -> Persist:
+        """Note that an increment waits for the disk."""
+        self.token = token = self.token + 1
         counts_later = message.ack != ACK_MEMORY
-        magnitude = _magnitude(pairs) if counts_later else 0
-        waiting = _Waiting(self.token, link, message, counts_later, magnitude)
+        magnitude = _magnitude(message.pairs) if counts_later else 0
+        waiting = _Waiting(token, link, message, counts_later, magnitude)
         self._reserved += magnitude
         self._waiting.append(waiting)
         self._underway[message.session, message.sequence] = waiting
         if counts_later:
-            self._turns[link] = self.token
-            return [persist]
-        _add(self.counters.own, pairs)
-        return [persist, Send(link, Counted(message.sequence, False, False))]
+            self._turns[link] = token
+        return Persist(token, "counts", record)
+
+    def followed(
+        self, link: Link, message: Increment, content: Any, record: bytes
+    ) -> Persist | None:
+        """Take the next increment of a known client by a way that has checked its pairs.
+
+        It asks for the disk, its amounts are from 0 up, and its keys are known. None, and
+        nothing has changed, where the common way has to look at it.
+        """
+        if (
+            self.is_leaving
+            or self.is_held
+            or self._doubtful
+            or len(self._waiting) >= self.config.inflight_max
+        ):
+            return None
+        pairs, positive = message.pairs, self.counters.own.positive
+        room = wire.SHARE_MAX - self._reserved - sum(pairs[1::2])
+        if max([positive[key] for key in pairs[::2]]) > room:
+            return None
+        if not self.sessions.follows(message.session, message.sequence, content):
+            return None
+        self.operations += 1
+        return self._queued(link, message, record)
 
     def _known(self, link: Link, message: Increment, known: Known) -> list[Effect]:
         sequence = message.sequence
@@ -215,6 +244,25 @@ class Ledger:
         return [Send(link, Value(get.request, self.counters.value(get.key), self.durable))]
 
     # -- what the disk says -------------------------------------------------------------------
+
+    def counted(self, token: int) -> list[tuple[Link, int]] | None:
+        """Count everything up to a token that is on disk: whom to tell, and its sequence.
+
+        None, and nothing has changed, where `persisted` has more to say than `Counted`.
+        """
+        if self._followers or self._behind or self.is_held:
+            return None
+        waiting, turns, own = self._waiting, self._turns, self.counters.own
+        told = []
+        while waiting and waiting[0].token <= token:
+            entry = waiting.popleft()
+            self._settle(entry)
+            if entry.counts_later:
+                _add(own, entry.message.pairs)
+                told.append((entry.link, entry.message.sequence))
+                if turns[entry.link] == entry.token:
+                    del turns[entry.link]
+        return told
 
     def persisted(self, event: Persisted) -> list[Effect]:
         """Count and acknowledge everything up to the event's token."""
@@ -340,13 +388,16 @@ def record_of(message: Increment) -> bytes:
 
 
 def _add(share: Share, pairs: tuple[Any, ...]) -> None:
-    add = share.add
-    for index in range(0, len(pairs), 2):
-        add(pairs[index], pairs[index + 1])
+    positive = share.positive
+    for key, amount in zip(pairs[::2], pairs[1::2], strict=True):
+        if amount >= 0:
+            positive[key] = positive.get(key, 0) + amount
+        else:
+            share.add(key, amount)
 
 
 def _magnitude(pairs: tuple[Any, ...]) -> int:
-    return sum([abs(amount) for amount in pairs[1::2]])
+    return sum(map(abs, pairs[1::2]))
 
 
 def _pages(rows: Iterator[Any]) -> Iterator[list[Any]]:

@@ -15,7 +15,8 @@ import anyio
 
 from counter import __version__
 from counter.config import LAN, GossipConfig, NodeConfig
-from counter.express import asks, increments
+from counter.counting import acknowledgements, increments
+from counter.express import asks
 from counter.gossip import UNTIMED, Gossip
 from counter.lives import introduce, is_old_backup, member_of
 from counter.messages import DOOR, GOSSIP
@@ -106,8 +107,9 @@ class Node:
             role="node",
             name=settings.name,
             cluster=settings.cluster,
-            express=increments(machine.ledger),
+            express=increments(machine.ledger, self.storage.write),
         )
+        self._acknowledge = acknowledgements(machine.ledger)
         self._datagrams: Datagrams | None = None
 
     async def start(self) -> None:
@@ -154,7 +156,11 @@ class Node:
         return self._udp.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
 
     def _settle(self, event: Persisted | PersistFailed) -> None:
-        self.driver.settle(event)
+        replies = self._acknowledge(event) if isinstance(event, Persisted) else None
+        if replies is None:
+            self.driver.settle(event)
+        else:
+            self._streams.send_frames(replies)
         if self.storage.wants_snapshot:
             self.storage.snapshot(self.machine.dump())
 

@@ -90,8 +90,8 @@ class Sessions:
         """Note that this operation counts."""
         self.restore(session, sequence, content_of(pairs))
 
-    def follows(self, session: bytes, sequence: int, pair: tuple[Any, ...]) -> bool:
-        """Remember an operation of one pair if it is the next one of a known session.
+    def follows(self, session: bytes, sequence: int, content: Any) -> bool:
+        """Remember an operation by its content if it is the next one of a known session.
 
         Says whether it was; if not, nothing has changed.
         """
@@ -99,11 +99,15 @@ class Sessions:
         if known is None or sequence != known.highest + 1:
             return False
         known.highest = sequence
-        known.recent[sequence] = pair
-        self.operations += 1
-        if len(known.recent) > WINDOW_MAX:
-            self._trim(known, sequence)
+        recent = known.recent
+        recent[sequence] = content
         self._sessions.move_to_end(session)
+        if len(recent) > WINDOW_MAX and recent.pop(sequence - WINDOW_MAX, None) is not None:
+            # One came and one went, as most often: there are as many as before.
+            return True
+        self.operations += 1
+        if len(recent) > WINDOW_MAX:
+            self._trim(known, sequence)
         if self.operations > self.operations_max:
             self._drop_oldest()
         return True

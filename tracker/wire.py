@@ -328,15 +328,14 @@ class FrameReader:
     Holds at most one incomplete frame: 4 bytes and then at most 64 KiB.
     """
 
-    __slots__ = ("_buffer",)
+    __slots__ = ("_buffer", "is_midway")
+
+    is_midway: bool
+    """Whether a frame has begun that has not ended."""
 
     def __init__(self) -> None:
         self._buffer = b""
-
-    @property
-    def is_midway(self) -> bool:
-        """Whether a frame has begun that has not ended."""
-        return bool(self._buffer)
+        self.is_midway = False
 
     def single(self, data: bytes) -> bytes | None:
         """Return the body if `data` is one whole frame and nothing waits, as most often."""
@@ -349,6 +348,7 @@ class FrameReader:
         buffer = self._buffer + data if self._buffer else data
         start, end = 0, len(buffer)
         self._buffer = b""
+        self.is_midway = False
         while end - start >= 4:
             length = _LENGTH.unpack_from(buffer, start)[0]
             if not 0 < length <= FRAME_BYTES_MAX:
@@ -359,6 +359,7 @@ class FrameReader:
             start = begin + length
             yield buffer[begin:start]
         self._buffer = buffer[start:] if start else buffer
+        self.is_midway = start < end
 
 
 def _strange_length(head: bytes, length: int) -> str:

@@ -14,15 +14,15 @@ tokens, before the next one begins; so a snapshot can know whether all that it h
 import asyncio
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from counter.storage.base import COUNTS, MEMBERS, STATE, Done, Identity
 from counter.storage.directory import Directory
-from counter.storage.frames import RECORD_BYTES_MAX, RECORD_HEAD_BYTES
+from counter.storage.frames import RECORD_BYTES_MAX, RECORD_HEAD_BYTES, Record, frame_bytes
 from counter.storage.log import Log
+from counter.storage.worker import Worker
 from tracker.classes import dataclass
 from tracker.errors import StorageError, StorageLostError
 from tracker.files import DISK, Disk
@@ -102,7 +102,7 @@ class DurableStorage:
         self._is_step_due = False
         self._is_working = False
         self._is_woken = False
-        self._worker: ThreadPoolExecutor | None = None
+        self._worker: Worker | None = None
         self._done: Done | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._idle = asyncio.Event()
@@ -127,7 +127,7 @@ class DurableStorage:
             raise RuntimeError("start before everything was recovered")
         self._done = done
         self._loop = asyncio.get_running_loop()
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="storage")
+        self._worker = Worker("storage")
 
     def write(self, record: Persist) -> None:
         """Queue one record, or its refusal: `busy`, too large, lost, closed."""
@@ -174,7 +174,7 @@ class DurableStorage:
         finally:
             # Only when this was cancelled is there a job left to wait for.
             if worker is not None:
-                worker.shutdown(wait=True, cancel_futures=True)
+                worker.close()
             self._worker = None
             if self._steps is not None:
                 self._steps.close()
@@ -218,23 +218,21 @@ class DurableStorage:
         self._begin_snapshot()
         if self._queue and not (self._steps is not None and self._is_step_due):
             batch = self._batch()
-            self._run(partial(self._commit, batch), partial(self._committed, batch))
+            # What is not the disk's is done here: a thread that computes holds up the loop.
+            self._run(partial(self._commit, *_parted(batch)), partial(self._committed, batch))
         elif self._steps is not None:
             self._run(partial(self._step, self._steps), self._stepped)
         else:
             self._idle.set()
 
     def _run(self, job: Callable[[], _Outcome], then: Callable[[_Outcome], None]) -> None:
-        assert self._loop is not None
+        assert self._worker is not None
         self._is_working = True
 
-        def finish(finished: asyncio.Future[_Outcome]) -> None:
+        def finish(outcome: _Outcome, error: BaseException | None) -> None:
             self._is_working = False
-            error = None if finished.cancelled() else finished.exception()
-            if finished.cancelled():
-                then(_all_failed(StorageError(self._refusal)))
-            elif error is None:
-                then(finished.result())
+            if error is None:
+                then(outcome)
             else:
                 # A mistake in this program: nobody knows what is on disk, and all must hear it.
                 then(_all_failed(StorageLostError(f"the store broke: {error!r}")))
@@ -242,11 +240,22 @@ class DurableStorage:
             if error is not None:
                 raise error
 
-        self._loop.run_in_executor(self._worker, job).add_done_callback(finish)
+        self._worker.run(job, finish)
 
     def _batch(self) -> list[_Entry]:
         """Take what one commit holds; stops where the wanted snapshot ends."""
-        batch: list[_Entry] = []
+        batch: list[_Entry]
+        if (
+            self._wanted is None
+            and len(self._queue) == self._queued_records
+            and self._queued_bytes < COMMIT_BYTES_MAX // 2
+        ):
+            # As most often: all of it, and none of it refused.
+            batch = list(self._queue)
+            self._queue.clear()
+            self._queued_records = self._queued_bytes = 0
+            return batch
+        batch = []
         size = 0
         stop = self._wanted.token if self._wanted is not None else self._token
         while self._queue and size < COMMIT_BYTES_MAX:
@@ -265,22 +274,19 @@ class DurableStorage:
 
     # -- commits ----------------------------------------------------------------------------
 
-    def _commit(self, batch: list[_Entry]) -> _Outcome:
-        """Write the log's records, and the last members record; runs in the worker."""
+    def _commit(self, frame: bytes, token: int, members: Persist | None) -> _Outcome:
+        """Write a frame for the log, and a members record; runs in the worker."""
         if self._lost:
             return _all_failed(StorageError(self._lost))
         failed: _Outcome = {}
-        records = [entry for entry in batch if isinstance(entry, Persist)]
-        counts = [(record.token, record.record) for record in records if record.kind == COUNTS]
-        members = [record for record in records if record.kind == MEMBERS]
-        if counts:
+        if frame:
             try:
-                self._log.append(counts)
+                self._log.append_frame(frame, token)
             except StorageError as error:
                 failed[COUNTS] = error
-        if members:
+        if members is not None:
             try:
-                self._directory.write_members(members[-1].token, members[-1].record)
+                self._directory.write_members(members.token, members.record)
             except StorageError as error:
                 failed[MEMBERS] = error
         return failed
@@ -295,6 +301,9 @@ class DurableStorage:
     def _tell(self, batch: list[_Entry], failed: _Outcome) -> None:
         """Say what became of each token, in order; one word for a run that is safe."""
         assert self._done is not None
+        if not failed and {*map(type, batch)} == {Persist}:
+            self._done(Persisted(_first_token(batch[-1])))
+            return
         safe: int | None = None
         for result in _results(batch, failed):
             if isinstance(result, int):
@@ -343,6 +352,22 @@ class DurableStorage:
 
 def _all_failed(error: StorageError) -> _Outcome:
     return {COUNTS: error, MEMBERS: error, STATE: error}
+
+
+def _parted(batch: list[_Entry]) -> tuple[bytes, int, Persist | None]:
+    """Return the log's frame for a batch, empty for none, its last token, its last members."""
+    records: list[Record] = []
+    members: Persist | None = None
+    for entry in batch:
+        if isinstance(entry, _Refused):
+            continue
+        if entry.kind == COUNTS:
+            records.append((entry.token, entry.record))
+        else:
+            members = entry
+    if not records:
+        return b"", 0, members
+    return frame_bytes(records, records[-1][0]), records[-1][0], members
 
 
 def _first_token(entry: _Entry) -> int:

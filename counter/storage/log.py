@@ -222,7 +222,10 @@ class Log:
         Raises StorageError when there was no room and the log is as it was before, and
         StorageLostError when nobody can tell; after that nothing may be appended.
         """
-        frame = frame_bytes(records, records[-1][0])
+        self.append_frame(frame_bytes(records, records[-1][0]), records[-1][0])
+
+    def append_frame(self, frame: bytes, token: int) -> None:
+        """Do the same with a frame that was made elsewhere, and its last token."""
         path = self._segment_path(self._first)
         try:
             write_all(self._disk, self._descriptor, frame, self._size)
@@ -234,7 +237,7 @@ class Log:
         except OSError as error:
             raise self._lost(path, error) from error
         self._size += len(frame)
-        self._logged = self.token = records[-1][0]
+        self._logged = self.token = token
 
     def _cut_back(self, path: Path, error: OSError) -> None:
         if error.errno not in _NO_ROOM:

@@ -35,6 +35,9 @@ CLOSE_S = 2.0
 UNREAD_BYTES_MAX = 8 * 1024 * 1024
 BACKLOG = 1_024
 
+Express = Callable[[Link, bytes], bytes | None]
+"""A stream's number and a whole frame, with its length, to what is written; None: not taken."""
+
 
 def bind_tcp(endpoint: Endpoint) -> socket.socket:
     """Return a listening TCP socket; raises OSError."""
@@ -62,11 +65,12 @@ class TcpStreams:
         name: str,
         cluster: str,
         connections_max: int = CONNECTIONS_MAX,
-        express: Callable[[bytes], bytes | None] = lambda body: None,
+        express: Express = lambda link, frame: None,
     ) -> None:
-        """Make the streams; `express` may answer a frame's body with the body of its reply.
+        """Make the streams; `express` may answer a frame with the frames of its reply, or with
+        no bytes if the reply comes later.
 
-        What it answers the handler never sees; see `counter.express` for what that is good for.
+        What it answers the handler never sees; see `counter.counting` for what that is good for.
         """
         self.handler = handler
         self.role = role
@@ -82,6 +86,7 @@ class TcpStreams:
         self.newcomers: set[_Stream] = set()
         self.open_streams: set[_Stream] = set()
         self._server: asyncio.Server | None = None
+        self._loop = asyncio.get_running_loop()
         self._unflushed: list[_Stream] = []
         self._opening: set[asyncio.Task[None]] = set()
 
@@ -117,10 +122,17 @@ class TcpStreams:
         if stream is not None:
             stream.send(framed(body))
 
+    def send_frames(self, frames: list[tuple[Link, bytes]]) -> None:
+        """Send whole frames, each on its stream."""
+        for link, frame in frames:
+            stream = self.links.get(link)
+            if stream is not None:
+                stream.send(frame)
+
     def flush_soon(self, stream: "_Stream") -> None:
         """Write what a stream has queued once this turn of the loop has read everything."""
         if not self._unflushed:
-            asyncio.get_running_loop().call_soon(self._flush)
+            self._loop.call_soon(self._flush)
         self._unflushed.append(stream)
 
     def _flush(self) -> None:
@@ -159,6 +171,7 @@ class _Stream(asyncio.Protocol):
 
     def __init__(self, streams: TcpStreams) -> None:
         self.streams = streams
+        self._express = streams.express
         self.link: Link = next(streams.numbers)
         self.transport: asyncio.Transport | None = None
         self.reader = FrameReader()
@@ -184,15 +197,18 @@ class _Stream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand over every complete frame."""
+        if self.is_greeted and not self.is_over and not self.reader.is_midway:
+            # Most often one frame has come, whole, and is taken here.
+            reply = self._express(self.link, data)
+            if reply is not None:
+                if reply:
+                    self.send(reply)
+                return
         try:
             body = self.reader.single(data) if self.is_greeted and not self.is_over else None
             if body is not None:
                 self._frames += 1
-                reply = self.streams.express(body)
-                if reply is None:
-                    self._hand_over(body)
-                else:
-                    self.send(framed(reply))
+                self._hand_over(body)
                 return
             self._take_all(data)
         except FrameError as error:
@@ -212,11 +228,11 @@ class _Stream(asyncio.Protocol):
                 self.greet(body)
 
     def _take(self, body: bytes) -> None:
-        reply = self.streams.express(body)
+        reply = self._express(self.link, framed(body))
         if reply is None:
             self._hand_over(body)
-        else:
-            self.send(framed(reply))
+        elif reply:
+            self.send(reply)
 
     def _hand_over(self, body: bytes) -> None:
         reply = self.streams.handler.on_frame(self.link, body)
@@ -305,11 +321,15 @@ class _Stream(asyncio.Protocol):
 
     def flush(self) -> None:
         """Write what is queued."""
-        frames, self._unsent = self._unsent, []
-        if not frames or self.transport is None or self.is_over:
+        unsent = self._unsent
+        if not unsent:
+            return
+        frames = unsent[0] if len(unsent) == 1 else b"".join(unsent)
+        unsent.clear()
+        if self.transport is None or self.is_over:
             return
         try:
-            self.transport.write(b"".join(frames) if len(frames) > 1 else frames[0])
+            self.transport.write(frames)
         except RuntimeError:
             # uvloop's handle is gone and the word of its end is still on its way.
             return
