@@ -54,7 +54,7 @@ _unpack = msgpack.unpackb
 def increments(ledger: Ledger) -> Callable[[bytes], bytes | None]:
     """Return the way into this ledger: what it makes of a frame's body, None for most."""
     totals = ledger.counters.own.positive
-    follows = ledger.sessions.follows
+    follows, names = ledger.sessions.follows, ledger.counters.names
     if ledger.durable:
         return lambda body: None
 
@@ -77,12 +77,13 @@ def increments(ledger: Ledger) -> Callable[[bytes], bytes | None]:
             or ledger.is_held
         ):
             return None
-        total = totals.get(key)
+        name = names.get(key, key) if names else key
+        total = totals.get(name)
         if total is None or total + amount > SHARE_MAX:
             return None
         if not follows(session, sequence, (key, amount)):
             return None
-        totals[key] = total + amount
+        totals[name] = total + amount
         ledger.operations += 1
         reply: bytes = _pack((Counted.TAG, sequence, False, False))
         return reply
@@ -95,10 +96,11 @@ def asks(
 ) -> Callable[[bytes, float], list[Datagram] | None]:
     """Return the way into this relay: what a datagram's body leads to, None for most kinds.
 
-    Taken is the first ask of a query of somebody else that is well formed, names an ASCII key,
-    and has nobody late in its arc; and not before it is known that this is no old backup.
+    Taken is the first ask of a query of somebody else that is well formed, names an ASCII key
+    that was never reset, and has nobody late in its arc; and not before it is known that this is
+    no old backup.
     """
-    own, known = counters.own, relay.seen
+    own, names, known = counters.own, counters.names, relay.seen
     long, short = Reply.TAG, ShortReply.TAG
     me, store, epoch = relay.position, relay.store, relay.epoch
 
@@ -109,7 +111,7 @@ def asks(
         if values is None:
             return None
         _, query, key, home, _, _, age, _, budget_ms, roll, low, high, _ = values
-        if query in known or membership.is_doubted or is_own(query):
+        if query in known or membership.is_doubted or is_own(query) or (names and key in names):
             return None
         try:
             to = place(home)
