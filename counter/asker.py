@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
+from counter.anew import Anew
 from counter.config import GossipConfig
 from counter.lastknown import LastValue, LastValues
 from counter.many import ManyQuery
@@ -86,6 +87,7 @@ class Asker:
         self._position = position(member.name)
         self._rng = rng
         self._rounds = Rounds(config)
+        self.anew = Anew(self._rounds, self.stories, rng)
         self._by_id = self._rounds.running
         self._peers: dict[Link, str] = {}
         self._first_asked: float | None = None
@@ -147,7 +149,7 @@ class Asker:
         return made
 
     def _who(self, link: Link) -> str:
-        return self._peers.get(link, f"client {link}")
+        return self._peers.get(link, "a reset" if link < 0 else f"client {link}")
 
     def released(self, now: float, *, view_is_known: bool) -> list[Round]:
         """Return and drop the rounds that are to begin now."""

@@ -3,7 +3,8 @@
 Most of what a node does is one thing: the next operation of a known client raises known keys.
 On the common way (decode, machine, effects, encode) that costs three times as much. The rule:
 a short way takes only what the common way would take without a second look, changes exactly what
-it would change and says the same bytes; everything else it leaves alone.
+it would change and says the same bytes; everything else it leaves alone. In a batch that is all
+keys as soon as one of the node's keys began anew (`counter.epochs`).
 
 One pair comes in a frame that differs from the one before it in little more than its sequence,
 and so what stands behind the sequence is not decoded twice: `Endings` remembers what it means::
@@ -185,7 +186,7 @@ def increments(ledger: Ledger, keep: Callable[[Persist], None]) -> Way:
 
 
 def _in_memory(ledger: Ledger) -> Way:
-    totals = ledger.counters.own.positive
+    totals, names = ledger.counters.own.positive, ledger.counters.names
     follows = ledger.sessions.follows
     batches = _batches_in_memory(ledger)
     endings = Endings((ACK_DEFAULT, ACK_MEMORY))
@@ -209,10 +210,11 @@ def _in_memory(ledger: Ledger) -> Way:
         if ledger.is_leaving or ledger.is_held:
             return None
         key, amount = pair
-        total = totals.get(key)
+        name = names.get(key, key) if names else key
+        total = totals.get(name)
         if total is None or total + amount > SHARE_MAX or not follows(session, sequence, pair):
             return None
-        totals[key] = total + amount
+        totals[name] = total + amount
         ledger.operations += 1
         if width == quick and sequence > 0xFF:
             return _short_reply(_SHORT_REPLY, sequence, _IN_MEMORY)
@@ -222,12 +224,12 @@ def _in_memory(ledger: Ledger) -> Way:
 
 
 def _batches_in_memory(ledger: Ledger) -> Way:
-    totals = ledger.counters.own.positive
+    totals, names = ledger.counters.own.positive, ledger.counters.names
     follows = ledger.sessions.follows
 
     def count(link: Link, frame: bytes) -> bytes | None:
         fields = _decoded(frame)
-        if fields is None or ledger.is_leaving or ledger.is_held:
+        if fields is None or names or ledger.is_leaving or ledger.is_held:
             return None
         session, sequence, pairs, ack = fields
         if ack > ACK_MEMORY or not 4 <= len(pairs) <= 2 * PAIRS_MAX or len(pairs) % 2:
@@ -246,7 +248,7 @@ def _batches_in_memory(ledger: Ledger) -> Way:
 
 
 def _on_disk(ledger: Ledger, keep: Callable[[Persist], None]) -> Way:
-    totals = ledger.counters.own.positive
+    totals, names = ledger.counters.own.positive, ledger.counters.names
     batches = _batches_on_disk(ledger, keep)
     endings = Endings((ACK_DEFAULT, ACK_DISK))
     known, begins_with = endings.known, _HEADS.get
@@ -265,7 +267,7 @@ def _on_disk(ledger: Ledger, keep: Callable[[Persist], None]) -> Way:
         pair = known.get(ending) or endings.learn(frame, ending)
         if pair is None:
             return batches(link, frame)
-        if pair[0] not in totals:
+        if pair[0] not in totals or (names and pair[0] in names):
             return None
         # What stands before the ack is, but for its first bytes, what `record_of` would pack.
         record = _RECORD_BEGINS + frame[6:-1]
@@ -280,11 +282,11 @@ def _on_disk(ledger: Ledger, keep: Callable[[Persist], None]) -> Way:
 
 
 def _batches_on_disk(ledger: Ledger, keep: Callable[[Persist], None]) -> Way:
-    totals = ledger.counters.own.positive
+    totals, names = ledger.counters.own.positive, ledger.counters.names
 
     def count(link: Link, frame: bytes) -> bytes | None:
         fields = _decoded(frame)
-        if fields is None:
+        if fields is None or names:
             return None
         session, sequence, pairs, ack = fields
         if ack == ACK_MEMORY or not 4 <= len(pairs) <= 2 * PAIRS_MAX or len(pairs) % 2:

@@ -80,12 +80,14 @@ class Share:
 class Counters:
     """Every share a node holds: its own, and those of other stores handed over to it."""
 
-    __slots__ = ("others", "own", "store")
+    __slots__ = ("names", "others", "own", "store")
 
     def __init__(self, store: bytes, epoch: int) -> None:
         self.store = store
         self.own = Share(epoch)
         self.others: dict[bytes, Share] = {}
+        # What keys that were ever reset are counted under now; any other key, under itself.
+        self.names: dict[str, str] = {}
 
     def share(self, store: bytes) -> Share | None:
         """Return what is held of a store, None if nothing."""
@@ -97,6 +99,13 @@ class Counters:
         if share is None:
             share = self.others.setdefault(store, Share(epoch))
         share.merge_rows(epoch, rows)
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Let go of what was counted under these names, in every share."""
+        for share in [self.own, *self.others.values()]:
+            for name in names:
+                share.positive.pop(name, None)
+                share.negative.pop(name, None)
 
     def value(self, key: str) -> int:
         """Return the exact total of all the shares held here."""

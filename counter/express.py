@@ -50,10 +50,11 @@ def asks(
 ) -> Callable[[bytes, float], list[Datagram] | None]:
     """Return the way into this relay: what a datagram's body leads to, None for most kinds.
 
-    Taken is the first ask of a query of somebody else that is well formed, names an ASCII key,
-    and has nobody late in its arc; and not before it is known that this is no old backup.
+    Taken is the first ask of a query of somebody else that is well formed, names an ASCII key
+    that was never reset, and has nobody late in its arc; and not before it is known that this is
+    no old backup.
     """
-    own, known = counters.own, relay.seen
+    own, names, known = counters.own, counters.names, relay.seen
     long, short = Reply.TAG, ShortReply.TAG
     me, store, epoch = relay.position, relay.store, relay.epoch
 
@@ -64,7 +65,7 @@ def asks(
         if values is None:
             return None
         _, query, key, home, _, _, age, _, budget_ms, roll, low, high, _ = values
-        if query in known or membership.is_doubted or is_own(query):
+        if query in known or membership.is_doubted or is_own(query) or (names and key in names):
             return None
         try:
             to = place(home)

@@ -9,6 +9,7 @@ What comes in, and which part takes it::
     Query, Cancel                  `asker`       a client asks the cluster
     ListQueries, TellStory, …      `asker`       a client asks about queries
     Get, Recall, Roster            here          a client asks this node
+    Reset, Epochs                  `renewal`     a key begins anew, here or elsewhere
     Heartbeat, Registered, …       `membership`  a tracker speaks
     Persisted, PersistFailed       `ledger`      the disk speaks
 
@@ -30,7 +31,6 @@ from counter.hearsay import Hearsay
 from counter.ledger import Ledger
 from counter.messages import (
     DECREASED,
-    NOWHERE,
     TRACE,
     Ack,
     Ask,
@@ -52,8 +52,10 @@ from counter.messages import (
     Stop,
     TellStory,
     Traced,
+    stored_name,
 )
 from counter.relay import Relay
+from counter.renewal import Renewal
 from counter.rounds import Round
 from counter.saving import SavedView
 from counter.tables import Tables
@@ -126,10 +128,10 @@ class Gossip:
         self._first_asks = FirstAsks()
         self.hearsay = Hearsay(self.membership.view)
         self.heads = Heads(gossip, member, self.relay, rng)
-        self.unexpected = 0
-        self.lag_s = 0.0
-        self._followed = self.membership.view
-        self._saved = SavedView(self.membership.view)
+        parts = (self.ledger, self.asker, self.heads, self.tables)
+        self.renewal = Renewal(*parts, self.receive, self._query, self._begin)
+        self.unexpected, self.lag_s = 0, 0.0
+        self._followed, self._saved = self.membership.view, SavedView(self.membership.view)
         self._activity = Activity()
         self._depart_by: float | None = None
         self.embargo = Embargo(config, self.ledger, self.membership)
@@ -138,16 +140,16 @@ class Gossip:
 
     def _table(self) -> dict[type, Callable[[Any, Any, float], list[Effect]]]:
         """Return who takes which message."""
-        told = self.asker.last_values.recalled
+        told, names = self.asker.last_values.recalled, self.ledger.counters.names
         return {
-            Ask: self._ask,
-            AskAgain: self._ask,
-            AskMany: self._ask_many,
+            Ask: self.renewal.moves.before(self._ask),
+            AskAgain: self.renewal.moves.before(self._ask),
+            AskMany: self.renewal.moves.before(self._ask_many),
             Reply: self._reply,
             ShortReply: self._short_reply,
             ReplyMany: self._reply_many,
             Stop: lambda sender, stop, now: [*self.relay.stop(stop), *self.heads.stop(stop)],
-            Delegate: self._delegate,
+            Delegate: self.renewal.moves.before(self._delegate),
             Ack: self._ack,
             Batch: self._batch,
             Back: lambda sender, back, now: self.heads.back(back),
@@ -158,17 +160,15 @@ class Gossip:
             ListQueries: self.asker.stories.list_to,
             TellStory: self.asker.stories.tell_to,
             KillQuery: self.asker.kill,
-            Recall: lambda link, recall, now: told(link, recall, self.membership.view, now),
+            Recall: lambda link, recall, now: told(link, recall, self.membership.view, names, now),
             Roster: lambda link, roster, now: self.membership.roster(link, roster),
-            Heartbeat: self._membership,
-            Registered: self._membership,
-            Departed: self._membership,
-            Announced: self._membership,
+            **dict.fromkeys((Heartbeat, Registered, Departed, Announced), self._membership),
+            Refused: self._membership,
             Listed: self._listed,
             Introduce: self._introduce,
             Introduced: lambda sender, said, now: self.embargo.introduced(sender, said, now),
-            Refused: self._membership,
             **self.ledger.handlers(),
+            **self.renewal.handlers(),
         }
 
     # -- recovery -----------------------------------------------------------------------------
@@ -178,17 +178,18 @@ class Gossip:
         if kind == "members":
             self.membership.view = NOBODY.merged(members_from_record(record))
             self._saved.view = self._followed = self.membership.view
-        else:
+        elif not self.renewal.moves.restore(record):
             self.ledger.restore(kind, record)
 
     def resume(self, token: int) -> None:
         """Begin a new boot epoch: everything was restored, up to this token."""
         self.ledger.resume(token, self.membership.member.epoch)
         self.membership.written = token
+        self.renewal.moves.resume()
 
     def dump(self) -> list[bytes]:
         """Return records that hold every count, for a snapshot."""
-        return list(self.ledger.dump())
+        return [*self.renewal.moves.dump(), *self.ledger.dump()]
 
     # -- the machine --------------------------------------------------------------------------
 
@@ -202,7 +203,7 @@ class Gossip:
         handler = self._handlers.get(message.__class__)
         if handler is None:
             return self._out_of_place(sender, message)
-        return handler(sender, message, now)
+        return self.renewal.heard(handler(sender, message, now), now)
 
     def reflex(self, link: Link, body: bytes, now: float) -> bytes | None:
         """Answer a tracker's heartbeat that says nothing new, bytes for bytes.
@@ -216,11 +217,15 @@ class Gossip:
 
     def submit(self, event: Event, now: float) -> list[Effect]:
         """Take the life of a stream, the word of the disk, or the wish to leave."""
+        return self.renewal.heard(self._submitted(event, now), now)
+
+    def _submitted(self, event: Event, now: float) -> list[Effect]:
+        kept, ledger = self.embargo.kept, self.ledger
         match event:
             case Persisted():
-                return self.embargo.kept(self.ledger.persisted(event))
+                return kept(ledger.persisted(event)) + self.renewal.moves.persisted(event, now)
             case PersistFailed():
-                return self.embargo.kept(self.ledger.persist_failed(event))
+                return kept(ledger.persist_failed(event)) + self.renewal.moves.failed(event)
             case Undelivered(to, message):
                 return self._undelivered(to, message, now) if isinstance(message, Ask) else []
             case Opened() | Unreachable() | Closed():
@@ -261,7 +266,7 @@ class Gossip:
         if self._depart_by is not None and now >= self._depart_by:
             self._depart_by = None
             effects.append(Emit("departed", {"announced": False}))
-        return effects
+        return self.renewal.heard(effects, now)
 
     def deadline(self) -> float | None:
         """Say when `tick` is wanted next."""
@@ -291,8 +296,6 @@ class Gossip:
     def _ask(self, sender: Any, ask: Ask, now: float) -> list[Effect]:
         if self.membership.is_doubted or self.asker.is_own(ask.query):
             return []
-        if ask.home is NOWHERE:
-            ask.home = sender
         effects = self.relay.ask(ask, self.membership.view, now)
         return self._first_asks.traced(ask, sender, effects) if ask.flags & TRACE else effects
 
@@ -351,7 +354,7 @@ class Gossip:
         return effects + self._after_answer(batch.query, now)
 
     def _share_of(self, key: str) -> tuple[int, int]:
-        counters = self.ledger.counters
+        counters, key = self.ledger.counters, stored_name(key)
         return counters.value(key), DECREASED if counters.own.has_decreased(key) else 0
 
     # -- clients ------------------------------------------------------------------------------
@@ -367,7 +370,8 @@ class Gossip:
             self.hearsay.forget()
         if self.membership.view.expected <= 1 and self.membership.tracker is not None:
             self.hearsay.doubt(self.membership.tracker)
-        value, flags = self._share_of(due.key)
+        due.asked = self.renewal.asked(due.key)
+        value, flags = self._share_of(due.asked)
         effects = self.asker.begin(
             due,
             (value, bool(flags & DECREASED)),
@@ -376,7 +380,7 @@ class Gossip:
             view_known_until=self._view_known_until(now),
             view_is_hopeless=self._view_is_hopeless(),
         )
-        if self.tables.own(due.id, due.key, now):
+        if self.tables.own(due.id, due.asked, now):
             effects += self._tick_asker(now)
         return effects + self._look(now)
 

@@ -21,12 +21,14 @@ from counter.crdt import Counters, Row, Share
 from counter.messages import (
     ACK_DISK,
     ACK_MEMORY,
+    NUL,
     Counted,
     EndSession,
     Get,
     Increment,
     SessionEnded,
     Value,
+    key_in,
 )
 from counter.sessions import Known, Sessions
 from tracker import wire
@@ -117,18 +119,20 @@ class Ledger:
         known = self.sessions.look_up(message.session, message.sequence, pairs)
         if known is not Known.NEW:
             return self._known(link, message, known)
+        if self.counters.names:
+            message = _renamed(message, self.counters.names)
         refusal = self._refusal(message)
         if refusal is not None:
             return [Send(link, Refused(message.sequence, *refusal))]
         self.sessions.remember(message.session, message.sequence, pairs)
         self.operations += 1
         if not self.durable:
-            _add(self.counters.own, pairs)
+            _add(self.counters.own, message.pairs)
             return [Send(link, Counted(message.sequence, False, False))]
         persist = self._queued(link, message, record_of(message))
         if message.ack != ACK_MEMORY:
             return [persist]
-        _add(self.counters.own, pairs)
+        _add(self.counters.own, message.pairs)
         return [persist, Send(link, Counted(message.sequence, False, False))]
 
     def _queued(self, link: Link, message: Increment, record: bytes) -> Persist:
@@ -241,7 +245,8 @@ class Ledger:
     def get(self, link: Link, get: Get) -> list[Effect]:
         """Tell what this node holds of a key."""
         self.operations += 1
-        return [Send(link, Value(get.request, self.counters.value(get.key), self.durable))]
+        value = self.counters.value(self.counters.names.get(get.key, get.key))
+        return [Send(link, Value(get.request, value, self.durable))]
 
     # -- what the disk says -------------------------------------------------------------------
 
@@ -322,14 +327,15 @@ class Ledger:
         values = wire.unpacked(record)
         if kind == "counts":
             session, sequence, pairs = values
-            pairs = tuple(pairs)
+            counted = tuple(pairs)
+            pairs = _as_sent(counted)
             if not pairs:
                 self.sessions.end(session)
             elif self.sessions.look_up(session, sequence, pairs) not in (Known.SAME, Known.OTHER):
                 # It counted, or it would not be in the log; even if it is too old to tell here,
                 # where other sessions may have been dropped than in the life that wrote it.
                 self.sessions.remember(session, sequence, pairs)
-                _add(self.counters.own, pairs)
+                _add(self.counters.own, counted)
         elif values[0] == "owner":
             self.founder = values[1]
         elif values[0] == "share":
@@ -385,6 +391,25 @@ class Ledger:
 def record_of(message: Increment) -> bytes:
     """Return the log record of an increment: its identity, and what it adds."""
     return wire.packed((message.session, message.sequence, message.pairs))
+
+
+def _renamed(message: Increment, names: dict[str, str]) -> Increment:
+    """Return an increment as it is counted: each key by its name in its present epoch."""
+    pairs = message.pairs
+    if not any(key in names for key in pairs[::2]):
+        return message
+    counted = list(pairs)
+    counted[::2] = [names.get(key, key) for key in pairs[::2]]
+    return Increment(message.session, message.sequence, tuple(counted), message.ack)
+
+
+def _as_sent(pairs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return what a client sent of which this was counted: the content of its operation."""
+    if not any(NUL in key for key in pairs[::2]):
+        return pairs
+    sent = list(pairs)
+    sent[::2] = [key_in(name) for name in pairs[::2]]
+    return tuple(sent)
 
 
 def _add(share: Share, pairs: tuple[Any, ...]) -> None:

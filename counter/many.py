@@ -29,7 +29,7 @@ from counter.messages import (
     KeyRow,
     Reply,
     ReplyMany,
-    names_in,
+    keys_in,
     prefix_in,
 )
 from counter.query import COMPLETE, DEADLINE, SATISFIED, Heard, Hops, OwnQuery
@@ -133,7 +133,7 @@ class ManyQuery(OwnQuery):
         self.own = own
         del self.answers[own.store]
         self.value = 0
-        for key in names_in(self.request.key) or ():
+        for key in keys_in(self.request.key) or ():
             self.sums.by_key[key] = Sum()
 
     def _ask(
@@ -183,7 +183,7 @@ class ManyQuery(OwnQuery):
         return is_first
 
     def _is_asked_for(self, key: str) -> bool:
-        if names_in(self.request.key) is not None:
+        if keys_in(self.request.key) is not None:
             return key in self.sums.by_key
         return key.startswith(prefix_in(self.request.key))
 

@@ -66,7 +66,8 @@ class Round:
     """
 
     __slots__ = (
-        "due", "id", "next_at", "query", "question", "record", "trace", "viewers", "waits_for",
+        "asked", "begun", "due", "id", "next_at", "query", "question", "record", "trace",
+        "viewers", "waits_for",
     )  # fmt: skip
 
     query: OwnQuery
@@ -80,6 +81,9 @@ class Round:
         self.viewers: dict[ViewerId, Viewer] = {}
         self.trace: Trace | None = None
         self.next_at = 0.0
+        # What is asked of others: the key, or the keys, in the epochs they are in.
+        self.asked = self.key
+        self.begun = 0
 
     @property
     def key(self) -> str:
@@ -89,6 +93,7 @@ class Round:
     def start(self, query: OwnQuery) -> None:
         """Begin: the query is what the viewers wait for now."""
         self.query = query
+        self.begun += 1
         self.waits_for = ""
 
     def aim(self) -> None:
@@ -102,10 +107,11 @@ class Round:
         viewers = list(self.viewers.values())
         first = viewers[0].request
         until = max([viewer.deadline for viewer in viewers])
-        if until == now + first.deadline_ms / 1000:
+        if until == now + first.deadline_ms / 1000 and self.asked == first.key:
             return first
         fields = {name: getattr(first, name) for name in Query.__match_args__}
-        return Query(**{**fields, "deadline_ms": max(1, ceil((until - now) * 1000))})
+        left_ms = max(1, ceil((until - now) * 1000))
+        return Query(**{**fields, "key": self.asked, "deadline_ms": left_ms})
 
 
 class Rounds:
@@ -203,6 +209,11 @@ class Rounds:
         """Note that a round is being asked."""
         self.running[started.id] = started
         self._asking[started.question] = started
+
+    def rename(self, withdrawn: Round, fresh: bytes) -> None:
+        """Take a round out of those that are asked, to begin once more by another id."""
+        del self.running[withdrawn.id]
+        withdrawn.id = fresh
 
     def ended(self, over: Round, now: float) -> None:
         """Note that a round is over: whoever waited for it is due."""

@@ -154,6 +154,12 @@ class Stories:
         self._open[record.id] = record
         return record
 
+    def rename(self, record: Record, fresh: bytes) -> None:
+        """Take in that a query is asked anew, by another id."""
+        del self._open[record.id]
+        record.id = fresh
+        self._open[fresh] = record
+
     def close(self, record: Record) -> None:
         """Keep the story of a query that ended."""
         self._open.pop(record.id, None)

@@ -29,6 +29,7 @@ from counter.messages import (
     Reply,
     ReplyMany,
     is_question,
+    key_in,
     names_in,
     prefix_in,
 )
@@ -85,7 +86,7 @@ class Search:
         """Go on by one step; returns the table when it is whole."""
         names = names_in(self._question)
         if names is not None:
-            self._read(list(names))
+            self._read(list(names), [key_in(name) for name in names])
             return self._table()
         prefix, spent = prefix_in(self._question), 0
         share, run = self._at
@@ -98,7 +99,7 @@ class Search:
             if spent > STEP_KEYS_MAX and (share, run) != self._at:
                 break
             keys = self._of_no_earlier(share, index.found(run, prefix))
-            self._read(keys)
+            self._read(*present(keys, self._counters.names))
             spent += _LOOK_KEYS + len(keys)
             run += 1
             if spent >= STEP_KEYS_MAX:
@@ -112,16 +113,17 @@ class Search:
             keys = [key for key in keys if key not in earlier.positive]
         return keys
 
-    def _read(self, keys: list[str]) -> None:
+    def _read(self, names: list[str], keys: list[str]) -> None:
+        """Read what is counted under these names, of these keys."""
         counters = self._counters
         own = counters.own
         if own.negative or counters.others:
-            values = [counters.value(key) for key in keys]
+            values = [counters.value(name) for name in names]
             decreased = [share.negative for share in shares_of(counters) if share.negative]
-            self._has_decreased |= any(key in side for side in decreased for key in keys)
+            self._has_decreased |= any(name in side for side in decreased for name in names)
         else:
             held = own.positive
-            values = [held.get(key, 0) for key in keys]
+            values = [held.get(name, 0) for name in names]
         self._total += sum(values)
         self._nonzero += len(values) - values.count(0)
         least = self._least
@@ -143,6 +145,17 @@ class Search:
             rows.append(row)
         left_out = self._nonzero - len(rows)
         return Table(self._total, self._has_decreased, tuple(rows), left_out, rest)
+
+
+def present(found: list[str], names: dict[str, str]) -> tuple[list[str], list[str]]:
+    """Return those that hold a key in its present epoch, and their keys."""
+    if not names:
+        return found, found
+    keys = [key_in(name) for name in found]
+    kept = [
+        (name, key) for name, key in zip(found, keys, strict=True) if names.get(key, key) == name
+    ]
+    return [name for name, _ in kept], [key for _, key in kept]
 
 
 def by_size(row: KeyRow) -> tuple[int, str]:
@@ -229,6 +242,10 @@ class Tables:
         if search is not None:
             search.home = plain
         return [_told(plain, table), *onward]
+
+    def forget_keys(self) -> None:
+        """Make the indexes anew when they are wanted: keys have left a share."""
+        self._indexes.clear()
 
     def tick(self, now: float) -> list[Effect]:
         """Go one step on with the search whose turn it is, and forget what nobody asks for."""

@@ -92,7 +92,7 @@ def inc(
     """Add AMOUNT to KEY. With - for KEY, read `KEY [AMOUNT]` lines from standard input."""
     number = parse_amount(amount)
     is_own = token is None
-    token = _parse_token(token)
+    token = parse_token(token)
     is_stream = key == "-"
     if not is_stream:
         check_key(key)
@@ -175,7 +175,8 @@ def in_memory(on_disk: bool) -> str:
     return "" if on_disk else "   (in memory only)"
 
 
-def _parse_token(token: str | None) -> str:
+def parse_token(token: str | None) -> str:
+    """Return the id that was given, or a new one; raises CommandError for what is none."""
     if token is None:
         return new_token()
     if not 1 <= len(token) <= TOKEN_CHARACTERS_MAX or printable(token) != token:

@@ -99,16 +99,41 @@ from counter.messages.many import KeyedRow as KeyedRow
 from counter.messages.many import KeyRow as KeyRow
 from counter.messages.many import ReplyMany as ReplyMany
 from counter.messages.many import is_question as is_question
+from counter.messages.many import keys_in as keys_in
 from counter.messages.many import label as label
 from counter.messages.many import named as named
 from counter.messages.many import names_in as names_in
 from counter.messages.many import prefix_in as prefix_in
 from counter.messages.many import prefixed as prefixed
+from counter.messages.many import roll_in as roll_in
+from counter.messages.many import with_epochs as with_epochs
+from counter.messages.names import CLOSE as CLOSE
+from counter.messages.names import DELETE as DELETE
+from counter.messages.names import EPOCH_MAX as EPOCH_MAX
+from counter.messages.names import LOOK as LOOK
+from counter.messages.names import MARK_BYTES as MARK_BYTES
+from counter.messages.names import NUL as NUL
+from counter.messages.names import Subject as Subject
+from counter.messages.names import key_in as key_in
+from counter.messages.names import name_of as name_of
+from counter.messages.names import stored_name as stored_name
+from counter.messages.names import subject_in as subject_in
+from counter.messages.resets import EPOCH_ROWS_BYTES as EPOCH_ROWS_BYTES
+from counter.messages.resets import EPOCH_ROWS_MAX as EPOCH_ROWS_MAX
+from counter.messages.resets import MARKS_MAX as MARKS_MAX
+from counter.messages.resets import EpochRow as EpochRow
+from counter.messages.resets import Epochs as Epochs
+from counter.messages.resets import Marks as Marks
+from counter.messages.resets import Reset as Reset
+from counter.messages.resets import WasReset as WasReset
+from counter.messages.resets import marks_in as marks_in
+from counter.messages.resets import packed_marks as packed_marks
 from tracker import wire
 from tracker.messages import Introduce, Introduced
 
 GOSSIP: Final = wire.Codec(
     *(Ask, Reply, Stop, Traced, Delegate, Ack, Batch, Back, ReplyMany, AskMany),
     *(AskAgain, ShortReply, Introduce, Introduced),
+    Epochs,
 )
 """What travels in datagrams."""

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final
 
 from counter.config import AGE_MAX, CHATTER_MAX, DEADLINE_MS_MAX, VISITS_MAX
 from counter.messages.datagrams import LATE_MAX, RING, SKIP_MAX, swapped
+from counter.messages.names import subject
 from tracker import wire
 from tracker.errors import FrameError
 from tracker.machine import Endpoint
@@ -97,7 +98,7 @@ class Delegate:
     WIRE: ClassVar[Schema] = (
         wire.id16,
         _u32,
-        wire.key,
+        subject,
         wire.endpoint,
         wire.integer(1, CHATTER_MAX),
         wire.integer(1, VISITS_MAX),

@@ -9,6 +9,7 @@ end of one does not travel.
 from typing import Any, ClassVar, Final
 
 from counter.config import AGE_MAX, CHATTER_MAX, DEADLINE_MS_MAX, VISITS_MAX
+from counter.messages.names import subject
 from tracker import wire
 from tracker.classes import dataclass
 from tracker.errors import FrameError
@@ -56,6 +57,7 @@ def ends_of(skip: tuple[int, ...], late: tuple[int, ...], flags: int) -> tuple[A
 class Ask:
     """What is your share of `key`? And pass the question on to those in [low, high).
 
+    The key may stand in an epoch of its own (`counter.messages.names`).
     `home` is the origin, where the answer goes: the bytes of its IP address and of its port.
     `age` is hops since the origin; `budget_ms` is what is left of the query's life, no clock is
     compared. `roll` is that of the view at home (`View.roll`), for a `ShortReply`; 0 wants none.
@@ -81,7 +83,7 @@ class Ask:
     FIELDS_MIN: ClassVar[int] = 11
     WIRE: ClassVar[Schema] = (
         wire.id16,
-        wire.key,
+        subject,
         wire.place,
         wire.integer(1, CHATTER_MAX),
         wire.integer(1, VISITS_MAX),
@@ -146,7 +148,7 @@ class Ask:
             raise FrameError("an arc that ends before it begins")
         return cls(
             query,
-            wire.key(key),
+            subject(key),
             wire.place(home),
             chatter,
             visits,
@@ -190,7 +192,7 @@ class AskAgain(Ask):
     __match_args__ = ("query", "key", "budget_ms", "roll", "flags")
     WIRE: ClassVar[Schema] = (
         wire.id16,
-        wire.key,
+        subject,
         wire.integer(1, DEADLINE_MS_MAX),
         _u32,
         wire.u8,

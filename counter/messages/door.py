@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 from counter.config import AGE_MAX, CHATTER_MAX, DEADLINE_MS_MAX, PAUSE_MS_MAX, VISITS_MAX
 from counter.messages.following import FOLLOWING
 from counter.messages.many import Keyed, asked
+from counter.messages.resets import Reset, WasReset
 from tracker import wire
 from tracker.classes import dataclass
 from tracker.errors import FrameError
@@ -362,4 +363,6 @@ DOOR: Final = wire.Codec(
     Recalled,
     *FOLLOWING,
     Keyed,
+    Reset,
+    WasReset,
 )

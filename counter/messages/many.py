@@ -5,14 +5,19 @@ A question is the text that stands where else one key would stand::
     "=" newline "views" newline "clicks"     these keys, each named
     "*" newline "page:"                      every key that begins so; all keys with nothing behind
 
+Between nodes each named key may stand in an epoch of its own, and a prefix is followed by a
+newline and the roll of the epochs that its keys are in (`counter.epochs`), unless that is 0.
+
 The rule: no key holds a newline, so a question can never be taken for a key. A peer that knows
 no questions refuses it, and counts as silent; it does not answer for a key of that name.
 """
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
 from counter.config import AGE_MAX
 from counter.messages.datagrams import LEAF, RING, SKIP_MAX, Ask, swapped
+from counter.messages.names import epoch_name, key_in
 from tracker import wire
 from tracker.classes import dataclass
 from tracker.errors import FrameError
@@ -45,7 +50,11 @@ KeyRow = tuple[str, int]
 KeyedRow = tuple[str, int, int | None, int | None]
 """(key, value, low, high), None where nothing is certain."""
 
+ROLL_DIGITS: Final = 16
+"""Hex digits of a roll of epochs."""
+
 _NAMED, _PREFIX, _NEXT = "=", "*", "\n"
+_DIGITS = frozenset("0123456789abcdef")
 
 
 def is_question(text: str) -> bool:
@@ -82,6 +91,22 @@ def question(value: Any) -> str:
     return value
 
 
+def question_in_epochs(value: Any) -> str:
+    """Check a question as nodes ask it: with the epochs that the keys are in."""
+    if type(value) is not str or not is_question(value):
+        raise FrameError(f"wanted a question for many keys, got {wire.shown(value)}")
+    kind, *parts = value.split(_NEXT)
+    if kind == _NAMED:
+        names = [epoch_name(part) for part in parts]
+        question(_NEXT.join([kind, *[key_in(name) for name in names]]))
+        return value
+    prefix, *roll = parts
+    question(_NEXT.join([kind, prefix]))
+    if roll and (len(roll) > 1 or len(roll[0]) != ROLL_DIGITS or set(roll[0]) - _DIGITS):
+        raise FrameError(f"wanted a prefix and a roll, got {wire.shown(value)}")
+    return value
+
+
 def asked(value: Any) -> str:
     """Check what a query may ask for: a key, or a question for many."""
     if type(value) is str and is_question(value):
@@ -90,14 +115,37 @@ def asked(value: Any) -> str:
 
 
 def names_in(text: str) -> tuple[str, ...] | None:
-    """Return the keys that a question names; None for one that asks for a prefix."""
+    """Return what a question names, keys in their epochs; None for one that asks for a prefix."""
     kind, *parts = text.split(_NEXT)
     return tuple(parts) if kind == _NAMED else None
 
 
+def keys_in(text: str) -> tuple[str, ...] | None:
+    """Return the keys that a question names; None for one that asks for a prefix."""
+    names = names_in(text)
+    return None if names is None else tuple([key_in(name) for name in names])
+
+
 def prefix_in(text: str) -> str:
     """Return the prefix that a question asks for."""
-    return text[2:]
+    return text.split(_NEXT)[1]
+
+
+def roll_in(text: str) -> int:
+    """Return the roll that a question for a prefix was asked with; 0 for none."""
+    _, _, *roll = text.split(_NEXT)
+    return int(roll[0], 16) if roll else 0
+
+
+def with_epochs(text: str, names: Callable[[str], str], roll: Callable[[str], int]) -> str:
+    """Return a question as one node asks it of others: what it calls each key, or its roll."""
+    keys = keys_in(text)
+    if keys is not None:
+        return _NEXT.join([_NAMED, *[names(key) for key in keys]])
+    prefix = prefix_in(text)
+    number = roll(prefix)
+    bare = f"{_PREFIX}{_NEXT}{prefix}"
+    return f"{bare}{_NEXT}{number:0{ROLL_DIGITS}x}" if number else bare
 
 
 def label(text: str) -> str:
@@ -106,8 +154,8 @@ def label(text: str) -> str:
     It fits where a key stands.
     """
     if not is_question(text):
-        return text
-    names = names_in(text)
+        return key_in(text)
+    names = keys_in(text)
     told = f"{prefix_in(text)}*" if names is None else " ".join(names)
     room = wire.KEY_BYTES_MAX
     return (
@@ -126,7 +174,7 @@ class AskMany(Ask):
 
     __slots__ = ()
     TAG: ClassVar[int] = 10
-    WIRE: ClassVar[Schema] = (Ask.WIRE[0], question, *Ask.WIRE[2:])
+    WIRE: ClassVar[Schema] = (Ask.WIRE[0], question_in_epochs, *Ask.WIRE[2:])
 
     @classmethod
     def from_wire(cls, values: list[Any]) -> "AskMany":

@@ -57,6 +57,35 @@ def test_the_next_increment_of_a_known_client_is_counted_at_once():
     assert ledger.counters.value("hits") == 8
 
 
+def test_a_key_that_began_anew_is_counted_under_its_name_of_now():
+    ledger, common = make_ledger(), make_ledger()
+    for each in (ledger, common):
+        each.counters.names["hits"] = "hits\0001"
+        each.increment(LINK, Increment(SESSION, 2, ("hits", 1), 0))
+
+    reply = way(ledger)(LINK, frame_of(sequence=3))
+
+    assert reply == commonly(common, frame_of(sequence=3))
+    assert state(ledger) == state(common)
+    assert (ledger.counters.value("hits"), ledger.counters.value("hits\0001")) == (5, 4)
+
+
+@pytest.mark.parametrize("durable", [False, True])
+@pytest.mark.parametrize("pairs", [("hits", 3), ("hits", 3, "hits", 4)])
+def test_on_disk_and_in_a_batch_a_key_that_began_anew_is_left_to_the_common_way(durable, pairs):
+    if not durable and len(pairs) == 2:
+        pytest.skip("taken by the short way")
+    ledger = make_ledger(durable=durable)
+    if durable:
+        ledger.persisted(Persisted(1))
+    ledger.counters.names["hits"] = "hits\0001"
+    before = list(ledger.sessions.rows())
+
+    assert way(ledger)(LINK, frame_of(pairs=pairs)) is None
+
+    assert list(ledger.sessions.rows()) == before
+
+
 @pytest.mark.parametrize("sequence", [2, 127, 128, 255, 256, 65_535, 65_536, 2**32 - 1])
 def test_a_sequence_of_any_width_is_answered_as_on_the_common_way(sequence):
     quick, common = make_ledger(), make_ledger()

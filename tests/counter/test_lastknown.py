@@ -40,4 +40,4 @@ def test_the_keys_of_one_member_come_youngest_first_then_by_name():
     values.note(TWO, "other", last(9, at=9.0))
     values.note(ONE, "x", last(3, at=5.0))
 
-    assert [key for key, _ in values.of(ONE)] == ["x", "y", "old"]
+    assert [key for key, _ in values.of(ONE, {})] == ["x", "y", "old"]

@@ -70,6 +70,7 @@ def test_every_request_of_the_door_has_its_replies():
         messages.TellStory: {messages.Story},
         messages.KillQuery: {messages.QueryKilled},
         messages.EndSession: {messages.SessionEnded},
+        messages.Reset: {messages.WasReset, messages.Answer, messages.Missing},
         membership.Find: {membership.Found},
         membership.Roster: {membership.Listed},
         membership.Forget: {membership.Forgotten},

@@ -1,0 +1,142 @@
+"""Resets from outside: under load, with a member stopped or killed, and after a restart."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from counter.messages import ACK_DEFAULT, Counted, Increment
+
+
+@pytest.fixture(scope="module")
+def three(shared):
+    return shared.up(3)
+
+
+def test_a_reset_prints_what_the_key_came_to(three):
+    for number, node in enumerate(three.nodes.values(), 1):
+        three.count(node, 10 * number, "a")
+
+    ran = three.run("reset", "a", "--node", "n2")
+
+    assert (ran.code, ran.out, ran.err) == (0, "60\n", "")
+    assert [three.ask(node, "a")["value"] for node in three.nodes.values()] == [0, 0, 0]
+
+
+def test_the_same_id_resets_once_whichever_node_is_asked(three):
+    three.count(three.nodes["n1"], 7, "b")
+    first = three.run("reset", "b", "--id", "nightly", "--node", "n1", "--json").json
+    three.count(three.nodes["n2"], 2, "b")
+
+    again = three.run("reset", "b", "--id", "nightly", "--node", "n3", "--json").json
+
+    assert (first["value"], first["epoch"], first["repeated"]) == (7, 1, False)
+    assert (again["value"], again["epoch"], again["repeated"]) == (7, 1, True)
+    assert three.ask(three.nodes["n1"], "b")["value"] == 2
+
+
+def test_keys_names_what_is_counted_now(three):
+    for key in ("page:x", "page:y"):
+        three.count(three.nodes["n1"], 3, key)
+    three.run("delete", "page:x", "--node", "n2")
+
+    assert three.run("keys", "page:", "--node", "n3").out == "page:y\n"
+    told = three.run("keys", "page:", "--node", "n3", "--json").json
+    assert [(row["key"], row["value"]) for row in told["keys"]] == [("page:y", 3)]
+
+
+@pytest.mark.slow
+def test_a_reset_under_load_loses_and_doubles_nothing(three):
+    key, counted, stop = "load", {}, threading.Event()
+
+    def write(name, node):
+        with three.connection(node) as connection:
+            session, sequence = os.urandom(16), 0
+            while not stop.is_set() or sequence < 50:
+                sequence += 1
+                message = Increment(session, sequence, (key, 1), ACK_DEFAULT)
+                assert isinstance(connection.request(message), Counted)
+                counted[name] = sequence
+
+    writers = [
+        threading.Thread(target=write, args=(name, node)) for name, node in three.nodes.items()
+    ]
+    for writer in writers:
+        writer.start()
+    try:
+        told = []
+        for name in ("n1", "n2", "n3"):
+            before = sum(counted.values())
+            three.until(lambda before=before: sum(counted.values()) > before + 20)
+            told.append(three.run("reset", key, "--node", name, "--deadline", "10s", "--json").json)
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join()
+
+    assert [(row["complete"], row["epoch"]) for row in told] == [(True, 1), (True, 2), (True, 3)]
+    left = three.ask(three.nodes["n1"], key)
+    assert left["complete"]
+    assert sum([row["value"] for row in told]) + left["value"] == sum(counted.values())
+
+
+@pytest.mark.slow
+def test_a_member_that_is_stopped_is_named_and_hears_of_the_reset_when_it_wakes(machines):
+    cluster = machines.up(3)
+    for node in cluster.nodes.values():
+        cluster.count(node, 5)
+    cluster.nodes["n3"].signal(signal.SIGSTOP)
+
+    ran = cluster.run("reset", "views", "--node", "n1", "--id", "once", "--json")
+    cluster.nodes["n3"].signal(signal.SIGCONT)
+
+    assert (ran.code, ran.json["value"], ran.json["epoch"]) == (3, 10, 1)
+    assert [row["name"] for row in ran.json["missing"]] == ["n3"]
+    answer = cluster.until(lambda: _complete(cluster.ask(cluster.nodes["n3"])))
+    assert answer["value"] == 0
+    again = cluster.run("reset", "views", "--node", "n2", "--id", "once", "--json")
+    assert (again.code, again.json["value"], again.json["repeated"]) == (0, 15, True)
+
+
+@pytest.mark.slow
+def test_after_kills_and_restarts_every_node_counts_in_the_epoch_it_was_in(machines):
+    cluster = machines.up(2)
+    for node in cluster.nodes.values():
+        cluster.count(node, 5)
+    assert cluster.run("reset", "views", "--node", "n1", "--id", "once").out == "10\n"
+    for name in ("n1", "n2"):
+        cluster.nodes[name].kill()
+        cluster.node(name)
+        cluster.nodes[name].said("joined")
+        cluster.count(cluster.nodes[name], 1)
+
+    answer = cluster.until(lambda: _complete(cluster.ask(cluster.nodes["n2"])))
+
+    assert answer["value"] == 2
+    again = cluster.run("reset", "views", "--node", "n2", "--id", "once", "--json").json
+    assert (again["value"], again["repeated"]) == (10, True)
+
+
+def test_a_reset_with_a_member_killed_says_how_to_ask_again(machines):
+    cluster = machines.up(2)
+    cluster.count(cluster.nodes["n1"], 4)
+    cluster.nodes["n2"].kill()
+
+    ran = cluster.run("reset", "views", "--node", "n1", "--id", "x y")
+
+    assert (ran.code, ran.out) == (3, "4\n")
+    assert "n2 silent" in ran.err
+    assert "counter reset views --id 'x y'" in ran.err
+
+
+def _complete(answer):
+    return answer if answer["complete"] else None
+
+
+def test_what_is_no_key_or_no_id_is_refused_before_anything_is_asked(machines, nobody):
+    for arguments in (("reset", ""), ("reset", "k", "--id", "\x1b"), ("delete", "k" * 257)):
+        ran = machines.run(*arguments, "--node", nobody)
+        assert (ran.code, ran.out) == (2, "")
+    assert machines.run("keys", "\x1b", "--node", nobody).code == 2
+    assert machines.run("reset", "k", "--node", nobody).code == 1
