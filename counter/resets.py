@@ -35,6 +35,7 @@ from counter.moves import Moves
 from counter.query import CANCELLED
 from counter.telling import pages_of
 from tracker.classes import dataclass, field, replace
+from tracker.digest import blake2b
 from tracker.machine import Effect, Link, Send
 from tracker.messages import Refused
 
@@ -62,8 +63,8 @@ class _Underway:
 
     @property
     def mark(self) -> bytes:
-        """What stands for its id."""
-        return self.reset.id[:MARK_BYTES]
+        """What stands for its id, of which a part may be the time at which it was made."""
+        return blake2b(self.reset.id, digest_size=MARK_BYTES).digest()
 
 
 class Resets:

@@ -6,7 +6,7 @@
     "views" NUL "3" NUL "=" mark  close: epoch 3 is over by this reset; what is the share of it?
     "views" NUL "3" NUL "-" mark  the same, and the key is deleted
 
-A reset begins the next epoch of a key; its mark is the first 8 bytes of its id, in hex.
+A reset begins the next epoch of a key; its mark is a hash of its id, in hex.
 
 The rule: no key from outside holds a NUL, so none of these can be taken for a key, and a peer that
 knows no epochs refuses them all; it does not answer for a key of that name.

@@ -34,6 +34,7 @@ from counter.messages import (
     packed_marks,
     subject_in,
 )
+from tracker.digest import blake2b
 from tracker.machine import Leave, Opened, Send
 from tracker.members import Member, position
 from tracker.messages import Announced, Heartbeat, Refused, Registered, news_to_wire
@@ -42,7 +43,7 @@ TRACKER = ("127.0.0.1", 7400)
 TRACKER_LINK, CLIENT = 1, 50
 EPOCH = b"t" * 8
 RESET = Reset(9, b"r" * 16, "k", 1_000, False)
-MARK = b"r" * 8
+MARK = blake2b(RESET.id, digest_size=8).digest()
 
 
 def make_member(index, **changes):
@@ -329,3 +330,12 @@ def test_an_answer_of_nobody_s_reset_is_dropped():
     gossip.renewal.resets.under_way[1] = None
     answer = [Send(resets.INNER, Refused(77, "busy", ""))]
     assert gossip.renewal.heard(answer, 0.1) == []
+
+
+def test_ids_that_begin_alike_are_not_the_same():
+    gossip = started()
+    for number in range(3):
+        reset = replace(RESET, request=number + 1, id=b"r" * 15 + bytes([number]))
+        closing = answered(gossip, gossip.receive(CLIENT, reset, 0.1))
+        was, _ = told(answered(gossip, closing))
+        assert was == WasReset(number + 1, number + 1, False)

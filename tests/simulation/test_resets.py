@@ -142,7 +142,7 @@ class Cluster:
         self.sequences["resets"] += 1
         made = f"reset {self.sequences['resets']}".encode()
         wishes = {"deadline_ms": 3_000, "is_delete": False, **fields}
-        return self.send(name, Reset(1, (token or made).rjust(16, b"-")[::-1], key, **wishes))
+        return self.send(name, Reset(1, (token or made).rjust(16, b"-"), key, **wishes))
 
     def ask(self, name, key=KEY, deadline_ms=2_000):
         return self.send(name, Query(1, key, 0, 0, 0, deadline_ms, UNTIL_ALL, 0, 0, False))
