@@ -56,7 +56,8 @@ class Embargo:
 
     def introduced(self, sender: Address, message: Introduced, now: float) -> list[Effect]:
         """Take the word of another node that it knows of this one now."""
-        self._membership.introduced(sender, message)
+        if message.store == self._membership.member.store:
+            self._membership.introduction.confirmed(sender)
         return self.look(now)
 
     def deadline(self) -> float | None:

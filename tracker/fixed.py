@@ -16,16 +16,32 @@ before. Nobody can join, so it cannot grow old; and as nobody calls an answer co
 record of a node, that node need not wait to be announced before it acknowledges anything.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from typing import Final
 
+from tracker.introduction import Introduction
 from tracker.machine import Address, Effect, Endpoint, Send
 from tracker.members import NOBODY, Member
 from tracker.membership import Membership
-from tracker.messages import Introduce, Introduced
+from tracker.messages import Introduce
 
 TRY_S: Final = 0.5
+
+
+class Introductions(Introduction):
+    """The words of all others, where one is not enough; its owner sends what asks for them."""
+
+    __slots__ = ("untold",)
+
+    def __init__(self, others: Iterable[Endpoint]) -> None:
+        super().__init__()
+        self.untold: dict[Endpoint, None] = dict.fromkeys(others)
+
+    def confirmed(self, sender: Address) -> None:
+        """Take the word of one of them."""
+        if isinstance(sender, tuple):
+            self.untold.pop(sender, None)
 
 
 class FixedMembership(Membership):
@@ -37,7 +53,8 @@ class FixedMembership(Membership):
     def __init__(self, member: Member, places: Mapping[str, Endpoint], rng: Random) -> None:
         super().__init__((), member, NOBODY, rng, TRY_S, TRY_S, TRY_S)
         self._places = dict(places)
-        self._untold = {place: None for name, place in places.items() if name != member.name}
+        others = [place for name, place in places.items() if name != member.name]
+        self._told = self.introduction = Introductions(others)
         self._due: float | None = None
         self._judged = self.view
         self._is_whole = False
@@ -69,27 +86,19 @@ class FixedMembership(Membership):
         """Introduce this node again to those who have not confirmed it."""
         if self._due is not None and now < self._due:
             return []
-        self._due = now + TRY_S if self._untold else None
-        return [Send(place, Introduce(self.member)) for place in self._untold]
+        self._due = now + TRY_S
+        return [Send(place, Introduce(self.member)) for place in self._told.untold]
 
     def deadline(self) -> float | None:
         """Say when `tick` is wanted next; None when everybody has confirmed."""
-        return self._due
+        return self._due if self._told.untold else None
 
     def learn(self, news: Sequence[Member], now: float) -> list[Effect]:
         """Take in what another node knows; who began a new life is told again, at once."""
         fresh = [m for m in self.view.news_in(news) if self._places.get(m.name) == m.endpoint]
         effects = super().learn(fresh, now)
         new = [member.endpoint for member in fresh if member.name != self.member.name]
-        self._untold.update(dict.fromkeys(new))
-        if new and self._due is None:
+        if not self._told.untold:
             self._due = now + TRY_S
+        self._told.untold.update(dict.fromkeys(new))
         return effects + [Send(place, Introduce(self.member)) for place in new]
-
-    def introduced(self, sender: Address, message: Introduced) -> None:
-        """Take the word of another node that it knows of this one now."""
-        super().introduced(sender, message)
-        if message.store == self.member.store and isinstance(sender, tuple):
-            self._untold.pop(sender, None)
-            if not self._untold:
-                self._due = None

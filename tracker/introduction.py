@@ -9,7 +9,7 @@ anything, and not without end; who reaches none of those it knows is cut off, an
 
 from typing import Final
 
-from tracker.machine import Effect, Send
+from tracker.machine import Address, Effect, Send
 from tracker.members import ALIVE, Member, View
 from tracker.messages import Introduce
 
@@ -43,6 +43,10 @@ class Introduction:
         turn = range(first, first + TOLD_AT_ONCE_MAX)
         told = {others[index % len(others)].endpoint: None for index in turn}
         return [Send(endpoint, Introduce(member)) for endpoint in told]
+
+    def confirmed(self, sender: Address) -> None:
+        """Take the word of another node that it knows of this one now: one is enough."""
+        self.end()
 
     def end(self) -> None:
         """Wait no longer: somebody knows, or nobody needs to be told."""

@@ -19,7 +19,6 @@ from tracker.contact import JOINED, JOINING, OPENING, REFUSED, WAITING, Contact,
 from tracker.errors import FrameError
 from tracker.introduction import Introduction
 from tracker.machine import (
-    Address,
     Close,
     Closed,
     Effect,
@@ -40,7 +39,6 @@ from tracker.messages import (
     Departed,
     Departing,
     Heartbeat,
-    Introduced,
     Refused,
     Register,
     Registered,
@@ -170,11 +168,6 @@ class Membership:
             return []
         self.view = self.view.merged(news)
         return self._name_lost() + self._denials(now)
-
-    def introduced(self, sender: Address, message: Introduced) -> None:
-        """Take the word of another node that it knows of this one now."""
-        if message.store == self.member.store:
-            self.introduction.end()
 
     def look(self, now: float) -> list[Effect]:
         """Try every lost tracker now rather than after its pause: somebody wants to know."""

@@ -37,21 +37,27 @@ def test_it_introduces_itself_to_everybody_until_each_has_confirmed():
     assert fixed.start(0.0) == [Send(B, own), Send(C, own)]
     assert fixed.deadline() == TRY_S
     assert fixed.tick(TRY_S / 2) == []
-    fixed.introduced(B, Introduced(fixed.member.store))
+    fixed.introduction.confirmed(B)
     assert fixed.tick(TRY_S) == [Send(C, own)]
-    fixed.introduced(C, Introduced(fixed.member.store))
+    fixed.introduction.confirmed(C)
 
     assert fixed.deadline() is None
     assert fixed.tick(2 * TRY_S) == []
 
 
-def test_a_word_about_another_store_confirms_nothing():
+@pytest.mark.parametrize(
+    ("sender", "store", "deadline"),
+    [(B, b"\1" * 16, None), (B, b"x" * 16, TRY_S), (7, b"\1" * 16, TRY_S)],
+    ids=["its own store, by a node", "another store", "by a client"],
+)
+def test_only_the_word_of_a_node_about_this_very_store_confirms_it(sender, store, deadline):
     fixed = make_fixed(2)
-    fixed.start(0.0)
+    gossip = Gossip(NodeConfig(name="n1"), LAN, fixed.member, (), Random(1), fixed)
+    gossip.start(0.0)
 
-    fixed.introduced(B, Introduced(b"x" * 16))
+    gossip.receive(sender, Introduced(store), 0.1)
 
-    assert fixed.deadline() == TRY_S
+    assert fixed.deadline() == deadline
 
 
 def test_the_view_is_the_cluster_s_once_each_name_has_its_record_and_not_before():
@@ -77,7 +83,7 @@ def test_who_began_a_new_life_is_told_again_at_once():
     fixed = make_fixed(2)
     fixed.start(0.0)
     fixed.learn([make_member(2)], 0.1)
-    fixed.introduced(B, Introduced(fixed.member.store))
+    fixed.introduction.confirmed(B)
     assert fixed.learn([make_member(2)], 0.2) == []
 
     effects = fixed.learn([make_member(2, epoch=2)], 0.3)
