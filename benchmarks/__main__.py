@@ -1,7 +1,7 @@
 """Run every benchmark: `python -m benchmarks`, or some of them by name; `--readme` keeps them.
 
-`limits` and `stops` take minutes and run by name alone; `--brief` makes them shorter, and those
-of `SHORTER`.
+`limits`, `stops` and `leftovers` take longer and run by name alone; `--brief` makes them
+shorter, and those of `SHORTER`.
 
 The rule: a number stands beside the floor it has to reach, whether it reaches it or not, with
 the machine it was measured on and the command that repeats it.
@@ -15,7 +15,7 @@ from benchmarks.machine import Row, described
 
 ALL = ("gossip", "held", "door", "increments", "keeping", "clients", "membership", "startup")
 SHORTER = ("increments", "keeping")
-ALONE = ("limits", "stops")
+ALONE = ("limits", "stops", "leftovers")
 FLAGS = ("--readme", "--brief")
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- numbers -->", "<!-- /numbers -->"

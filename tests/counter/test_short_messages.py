@@ -3,6 +3,7 @@
 from dataclasses import replace
 from random import Random
 
+import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -373,3 +374,15 @@ def test_places_that_do_not_fit_are_refused(numbers, words):
 
     with pytest.raises(FrameError, match=words):
         GOSSIP.decode(GOSSIP.encode(batch))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [(1, b"q" * 15), (4, 0), (9, 2**32), (12, None), (12, [-1]), (13, [0] * 17), (14, 256)],
+)
+def test_an_ask_with_a_field_that_cannot_be_is_refused(field, value):
+    values = msgpack.unpackb(GOSSIP.encode(make_ask(flags=TRACE)))
+    values[field] = value
+
+    with pytest.raises(FrameError):
+        GOSSIP.decode(msgpack.packb(values))
