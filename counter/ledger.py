@@ -257,6 +257,7 @@ class Ledger:
         """
         if self._followers or self._behind or self.is_held:
             return None
+        self.written = token
         waiting, turns, own = self._waiting, self._turns, self.counters.own
         told = []
         while waiting and waiting[0].token <= token:

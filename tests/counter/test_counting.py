@@ -218,7 +218,8 @@ class Desk:
                 self.said.append((effect.to, framed(DOOR.encode(effect.message))))
 
     def state(self):
-        return state(self.ledger), list(self.ledger.dump()), self.kept, self.said
+        held = state(self.ledger), self.ledger.written, list(self.ledger.dump())
+        return *held, self.kept, self.said
 
 
 @pytest.mark.parametrize(
