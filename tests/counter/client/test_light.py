@@ -53,6 +53,7 @@ def test_the_words_repeated_in_the_light_client_mean_the_same():
     assert session.QUERY_TAG == messages.Query.TAG
     assert session.ROSTER_TAG == membership.Roster.TAG
     assert session.LIST_TAG == messages.ListQueries.TAG
+    assert session.RESET_TAG == messages.Reset.TAG
 
 
 def test_every_request_of_the_door_has_its_replies():
@@ -70,6 +71,7 @@ def test_every_request_of_the_door_has_its_replies():
         messages.TellStory: {messages.Story},
         messages.KillQuery: {messages.QueryKilled},
         messages.EndSession: {messages.SessionEnded},
+        messages.Reset: {messages.WasReset, messages.Answer, messages.Missing},
         membership.Find: {membership.Found},
         membership.Roster: {membership.Listed},
         membership.Forget: {membership.Forgotten},
