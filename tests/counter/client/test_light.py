@@ -53,6 +53,7 @@ def test_the_words_repeated_in_the_light_client_mean_the_same():
     assert session.QUERY_TAG == messages.Query.TAG
     assert session.ROSTER_TAG == membership.Roster.TAG
     assert session.LIST_TAG == messages.ListQueries.TAG
+    assert session.RESET_TAG == messages.Reset.TAG
 
 
 def test_every_request_of_the_door_has_its_replies():
