@@ -4,10 +4,11 @@ The rule: it is the node people run, and only what it sends is changed. It knows
 knows: the query's id, everybody's name and store; it cannot send from another's address.
 """
 
+from copy import copy
 from typing import Any
 
 from counter.gossip import Gossip
-from counter.messages import Reply
+from counter.messages import Ask, Reply
 from tracker.machine import Effect, Send
 from tracker.members import position
 
@@ -30,8 +31,13 @@ class Answerer(Gossip):
 
     def receive(self, sender: Any, message: Any, now: float) -> list[Effect]:
         """Do what a node does, and lie about it."""
-        effects = super().receive(sender, message, now)
-        return self._lied(effects) if self.lie else effects
+        if not self.lie:
+            return super().receive(sender, message, now)
+        if isinstance(message, Ask):
+            # With no list in common it has to say in its answer whose it is.
+            message = copy(message)
+            message.roll = 0
+        return self._lied(super().receive(sender, message, now))
 
     def tick(self, now: float) -> list[Effect]:
         """Do what a node does, and lie about it."""

@@ -45,9 +45,9 @@ class Delegator(Peer):
 
     def begin(self, now: float) -> list[Effect]:
         """Ask the heads of every tree."""
-        return [send for _ in range(self._trees) for send in self._asks()]
+        return [send for tree in range(self._trees) for send in self._asks(tree)]
 
-    def _asks(self) -> list[Effect]:
+    def _asks(self, tree: int) -> list[Effect]:
         stage, setting = self._stage, self._stage.setting
         own, home = position(stage.members[0].name), stage.endpoints[0]
         chatter, age_max, random = setting.chatter, setting.age_max, stage.random
@@ -55,7 +55,8 @@ class Delegator(Peer):
         asks: list[Effect] = []
         for part in parts:
             ask = Ask(
-                query=QUERY,
+                # A query of its own: who heads the same arc in two of them passes both on.
+                query=QUERY[:-1] + bytes([tree]),
                 key=KEY,
                 home=home,
                 chatter=chatter,

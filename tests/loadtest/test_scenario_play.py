@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from counter.messages import Answered, Counted, Increment, Reply
+from counter.messages import Answered, Counted, Increment, Reply, ShortReply
 from counter.query import COMPLETE, CONVERGED, OwnQuery
 from counter.relay import Relay
 from loadtest.scenarios import stage as stages
@@ -96,7 +96,7 @@ class Generous(Answerer):
     def receive(self, sender, message, now):
         effects = super().receive(sender, message, now)
         for effect in effects:
-            if isinstance(effect, Send) and isinstance(effect.message, Reply):
+            if isinstance(effect, Send) and isinstance(effect.message, (Reply, ShortReply)):
                 effect.message.value += 1_000
         return effects
 
