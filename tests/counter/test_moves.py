@@ -113,6 +113,20 @@ def test_what_was_on_its_way_to_the_disk_is_counted_before_a_closed_epoch_is_tol
     assert node.ledger.counters.value("k\x001") == 7
 
 
+def test_the_short_way_leaves_the_word_of_the_disk_to_whoever_waits_for_an_epoch():
+    node = Node()
+    node.count(amount=5)
+    node.ask(CLOSING)
+
+    assert node.ledger.counted(2) is None
+    node.persisted()
+    node.count(amount=7, sequence=2)
+    assert node.ledger.counted(3) == [(1, 2)]
+    node.ask(Subject("k", 1, CLOSE, A).text)
+    node.moves.failed(PersistFailed(4, "full", True))
+    assert node.ledger.counted(4) == []
+
+
 def test_a_node_without_a_disk_moves_at_once():
     node = Node(durable=False)
 
