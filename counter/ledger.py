@@ -69,8 +69,6 @@ class Ledger:
         self.founder = counters.store
         # Whether the owner keeps replies back: then each has to pass through its hands.
         self.is_held = False
-        # Whether somebody else waits for the disk, and has to hear its word as well.
-        self.is_awaited = False
         self._waiting: deque[_Waiting] = deque()
         self._underway: dict[tuple[bytes, int], _Waiting] = {}
         self._followers: dict[int, list[tuple[Link, int]]] = {}
@@ -257,10 +255,14 @@ class Ledger:
 
         None, and nothing has changed, where `persisted` has more to say than `Counted`.
         """
-        if self._followers or self._behind or self.is_held or self.is_awaited:
+        if self._followers or self._behind or self.is_held:
+            return None
+        waiting, turns, own = self._waiting, self._turns, self.counters.own
+        news = token - self.written
+        if not 0 < news <= len(waiting) or waiting[news - 1].token != token:
+            # Not each of these records is an increment: others wait for the disk's word, too.
             return None
         self.written = token
-        waiting, turns, own = self._waiting, self._turns, self.counters.own
         told = []
         while waiting and waiting[0].token <= token:
             entry = waiting.popleft()

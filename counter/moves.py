@@ -207,7 +207,6 @@ class Moves:
             return self._settled(state, now)
         ledger.token += 1
         self._kept.append((ledger.token, state))
-        ledger.is_awaited = True
         record = wire.packed(["epochs", self.epochs.rows(keys)])
         return [Persist(ledger.token, "counts", record)]
 
@@ -216,14 +215,12 @@ class Moves:
         effects: list[Effect] = []
         while self._kept and self._kept[0][0] <= event.token:
             effects += self._settled(self._kept.popleft()[1], now)
-        self._ledger.is_awaited = bool(self._kept)
         return effects
 
     def failed(self, event: PersistFailed) -> list[Effect]:
         """Give up a record; the next ask has it written once more, and waits again."""
         while self._kept and self._kept[0][0] <= event.token:
             self._kept.popleft()
-        self._ledger.is_awaited = bool(self._kept)
         return []
 
     def _settled(self, state: list[tuple[str, int, Marks]], now: float) -> list[Effect]:

@@ -122,9 +122,11 @@ def test_the_short_way_leaves_the_word_of_the_disk_to_whoever_waits_for_an_epoch
     node.persisted()
     node.count(amount=7, sequence=2)
     assert node.ledger.counted(3) == [(1, 2)]
+    node.count(amount=1, sequence=3)
     node.ask(Subject("k", 1, CLOSE, A).text)
-    node.moves.failed(PersistFailed(4, "full", True))
-    assert node.ledger.counted(4) == []
+    node.count(amount=1, sequence=4)
+    assert node.ledger.counted(6) is None
+    assert node.ledger.counted(4) == [(1, 3)]
 
 
 def test_a_node_without_a_disk_moves_at_once():
