@@ -457,11 +457,9 @@ class Asker:
         if asked.agains >= AGAINS_MAX:
             return self._end(asked, CONVERGED, now, TORN)
         anew = self._round(next(iter(asked.viewers.values())), now, "", now)
-        anew.agains = asked.agains + 1
-        self._rounds.ended(asked, now)
         asked.record.end("shared", f"with query {anew.id.hex()}: counts moved", [], now)
         self.stories.close(asked.record)
-        self._rounds.move(asked, anew)
+        self._rounds.move(asked, anew, now)
         return [Send(child, Stop(asked.id)) for child in asked.query.children]
 
     # -- telling ------------------------------------------------------------------------------

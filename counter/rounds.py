@@ -176,8 +176,10 @@ class Rounds:
         del out_of.viewers[key]
         del self.by_viewer[key]
 
-    def move(self, out_of: Round, into: Round) -> None:
-        """Make all viewers of a round those of another one."""
+    def move(self, out_of: Round, into: Round, now: float) -> None:
+        """End a round, whose viewers are those of another one from now on."""
+        self.ended(out_of, now)
+        into.agains = out_of.agains + 1
         for viewer in list(out_of.viewers.values()):
             self.leave(viewer, out_of)
             self.join(viewer, into)

@@ -62,8 +62,8 @@ class Heir:
     def page(self, body=BODY, number=1, link=LINK):
         return self.took(self.adoption.page(link, Page(number, body), 1.0))
 
-    def seal(self, pages=1, link=LINK):
-        return self.took(self.adoption.seal(link, Seal(pages), 2.0))
+    def seal(self, pages=1, link=LINK, keys=2):
+        return self.took(self.adoption.seal(link, Seal(pages, keys), 2.0))
 
     def synced(self):
         return self.adoption.persisted(Persisted(self.ledger.token))
@@ -151,9 +151,19 @@ def test_what_is_held_already_is_not_counted_again():
     heir.page()
     [held] = [body for body, _ in pages_of_share(THIRD, make_share(views=7))]
     heir.page(held, 2)
-    heir.seal(2)
+    heir.seal(2, keys=3)
 
     assert heir.total() == 12
+
+
+def test_a_name_of_an_epoch_tells_that_there_is_one():
+    heir, told = Heir(durable=False), []
+    heir.adoption.adopted = lambda: told.append(heir.total("views\x003"))
+    heir.offer(make_offer(keys=1))
+    heir.page(next(pages_of_share(LEAVER, make_share(**{"views\x003": 4})))[0])
+    heir.seal(keys=1)
+
+    assert told == [4]
 
 
 # -- refusals -----------------------------------------------------------------------------------

@@ -197,7 +197,7 @@ def test_what_is_adopted_is_told_under_the_store_that_counted_it():
     node.receive(PEER, Offer("n1", giver.store, ((giver.store, 3),), 1), 0.0)
     body = b"\x94\xa5share\xc4\x10" + giver.store + b"\x03\x93\xa1k\x09\x02"
     node.receive(PEER, Page(1, body), 0.0)
-    adopted = node.receive(PEER, Seal(1), 0.0)
+    adopted = node.receive(PEER, Seal(1, 1), 0.0)
     assert Send(PEER, Adopted(giver.store)) in adopted
     node.submit(Closed(PEER, "end"), 0.0)
 

@@ -122,7 +122,7 @@ def test_the_steps_of_a_hand_over():
     assert leaver.leaving.state(5).done == 2
     assert leaver.took(leaver.leaving.stored(2, 0.0)) == []
     assert leaver.phase == SEALING
-    assert leaver.synced() == [Send(LINK, Seal(2))]
+    assert leaver.synced() == [Send(LINK, Seal(2, 3))]
     assert leaver.took(leaver.leaving.adopted(ME.store)) == [Close(LINK)]
     assert not leaver.leaving.holds_nothing
     assert leaver.synced() == [Emit("handed-over", {"to": "n2", "keys": 3})]
@@ -329,7 +329,7 @@ def test_the_seal_is_asked_for_although_its_note_is_not_on_disk(is_there):
         leaver.leaving.failed("it closed", 0.0)
     failed = PersistFailed(leaver.ledger.token, "no space", definite=True)
 
-    sent = [Send(LINK, Seal(1))] if is_there else []
+    sent = [Send(LINK, Seal(1, 2))] if is_there else []
     assert leaver.leaving.persist_failed(failed, 0.0) == sent
 
 

@@ -39,6 +39,17 @@ def test_every_key_is_on_one_page_and_every_page_fits_a_frame(key):
     assert told == {key: (up, down) for key, up, down in share.rows()}
 
 
+def test_a_name_that_is_let_go_of_meanwhile_is_left_out():
+    share = Share(1)
+    for number in range(3 * PAGE_ROWS_MAX):
+        share.add(f"{number}", 1)
+    pages = pages_of_share(STORE, share)
+    keys = next(pages)[1]
+    del share.positive[f"{3 * PAGE_ROWS_MAX - 1}"]
+
+    assert keys + sum(count for _, count in pages) == 3 * PAGE_ROWS_MAX - 1
+
+
 def test_an_empty_share_has_no_page():
     assert list(pages_of_share(STORE, Share(1))) == []
 
