@@ -17,6 +17,7 @@ from counter.messages import (
     DrainState,
     Increment,
     Query,
+    Reset,
     prefixed,
 )
 from counter.query import OwnQuery
@@ -274,6 +275,37 @@ def test_what_was_adopted_is_handed_over_again_in_turn():
 
     assert cluster.wrong == []
     assert (final.value, final.complete, final.members) == (cluster.truth, True, 1)
+
+
+@pytest.mark.parametrize("when", ["before", "while", "after"])
+def test_a_key_that_is_reset_keeps_only_what_was_counted_since(when):
+    cluster = counted()
+
+    def reset():
+        client = cluster.world.connect(cluster.endpoint("n1"))
+        client.send(Reset(1, b"r" * 16, KEY, 3_000, False))
+        ends = lambda: [m for m in client.received if isinstance(m, Answer) and m.end]  # noqa: E731
+        assert cluster.world.run_until(ends)
+        return ends()[-1]
+
+    before = cluster.truth
+    if when == "before":
+        closed = reset()
+        cluster.truth = 0
+        cluster.count("n3", 5, sequence=2)
+    cluster.drain("n3")
+    if when == "while":
+        closed = reset()
+    assert cluster.world.run_until(lambda: not cluster.is_up("n3"))
+    if when == "after":
+        closed = reset()
+    cluster.truth = 5 if when == "before" else 0
+    cluster.count("n2", 7, sequence=2)
+    final = settled(cluster)
+
+    assert closed.value == before or not closed.complete
+    assert (final.value, final.complete) == (cluster.truth, True)
+    assert cluster.answer("n4").value == cluster.truth
 
 
 def test_two_members_may_leave_at_once():
