@@ -13,12 +13,13 @@ The rule: whatever ends a query, each of its viewers gets one last `Answer` with
 the pages that name the silent come before it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
 from counter.anew import Anew
 from counter.config import GossipConfig
+from counter.heard import Held
 from counter.lastknown import LastValue, LastValues
 from counter.many import ManyQuery
 from counter.messages import (
@@ -31,7 +32,9 @@ from counter.messages import (
     Ask,
     Back,
     Batch,
+    Cancel,
     KillQuery,
+    ListQueries,
     Missing,
     Query,
     QueryKilled,
@@ -39,14 +42,15 @@ from counter.messages import (
     ReplyMany,
     ShortReply,
     Stop,
+    TellStory,
     Traced,
     Trail,
     is_question,
     label,
 )
 from counter.query import (
+    AGAIN,
     CANCELLED,
-    COMPLETE,
     CONVERGED,
     DEADLINE,
     SATISFIED,
@@ -54,10 +58,10 @@ from counter.query import (
     Hops,
     OwnQuery,
 )
-from counter.rounds import PAUSE, VIEW, Round, Rounds, Viewer, question_of
+from counter.rounds import AGAINS_MAX, PAUSE, VIEW, Round, Rounds, Viewer, question_of
 from counter.stories import Record, Stories
 from counter.tables import Table
-from counter.telling import UNCONFIRMED, bytes_of, keyed_of, numbered, pages_of, silent_rows
+from counter.telling import answer_of, keyed_of, numbered, pages_of, silent_rows
 from counter.tracing import Trace
 from counter.wide import WideQuery, is_wide
 from tracker.config import shown_endpoint
@@ -65,9 +69,8 @@ from tracker.machine import Effect, Endpoint, Link, Send
 from tracker.members import Member, View, position
 from tracker.messages import Refused
 
-TOP_ROWS = 8
-
 KILLED = "another client cancelled it"
+TORN = "counts went from member to member faster than they could be asked for"
 
 
 class Asker:
@@ -105,6 +108,15 @@ class Asker:
         return [asked.query for asked in self._by_id.values()]
 
     # -- from clients -------------------------------------------------------------------------
+
+    def handlers(self) -> dict[type, Callable[[Any, Any, float], list[Effect]]]:
+        """Return what it takes from clients without its owner's help."""
+        return {
+            Cancel: lambda link, message, now: self.cancel(link, message.request, now),
+            ListQueries: self.stories.list_to,
+            TellStory: self.stories.tell_to,
+            KillQuery: self.kill,
+        }
 
     def is_own(self, query: bytes) -> bool:
         """Whether this node asked the query."""
@@ -166,12 +178,13 @@ class Asker:
         view: View,
         now: float,
         *,
+        held: Held = (),
         view_known_until: float,
         view_is_hopeless: bool,
     ) -> list[Effect]:
-        """Begin a query over `view`; `own` is this node's share and whether it decreased.
+        """Begin a query over `view`, which is current for those begun by `view_known_until`.
 
-        The view is taken to be current for every query begun by `view_known_until`.
+        `own` is this node's share and whether it decreased, `held` what it holds of others.
         """
         for viewer in due.viewers.values():
             if due.waits_for in (PAUSE, VIEW):
@@ -200,6 +213,8 @@ class Asker:
         member = self.member
         mine = Heard(member.name, member.store[:8], member.epoch, own[0], 0, 0.0, own[1])
         asks = query.start(mine)
+        if not is_many:
+            query.hold(held, 0, now)
         due.record.begin(query, now)
         if query.request.trace:
             due.trace = Trace()
@@ -276,7 +291,11 @@ class Asker:
             return False
         query = asked.query
         if query.hear(reply, sender, now):
-            last = LastValue(reply.value, now, bool(reply.flags & DECREASED))
+            value = reply.value
+            if isinstance(reply, Reply) and reply.others:
+                query.hold(reply.others, reply.age, now)
+                value += sum([held for _, _, held in reply.others])
+            last = LastValue(value, now, bool(reply.flags & DECREASED))
             self.last_values.note(reply.store, query.request.key, last)
             if reply.roll != query.view.roll and reply.roll:
                 self.strange.append((reply.roll, sender))
@@ -414,6 +433,8 @@ class Asker:
         return now + pause_s if partial_ms else float("inf")
 
     def _end(self, asked: Round, why: str, now: float, text: str = "") -> list[Effect]:
+        if why == AGAIN:
+            return self._again(asked, now)
         query = asked.query
         self._rounds.ended(asked, now)
         self.strangers += query.tally.strangers
@@ -430,6 +451,16 @@ class Asker:
         for viewer in viewers:
             self._rounds.leave(viewer, asked)
         return effects
+
+    def _again(self, asked: Round, now: float) -> list[Effect]:
+        """Ask everybody anew: each answers with what it holds by now."""
+        if asked.agains >= AGAINS_MAX:
+            return self._end(asked, CONVERGED, now, TORN)
+        anew = self._round(next(iter(asked.viewers.values())), now, "", now)
+        asked.record.end("shared", f"with query {anew.id.hex()}: counts moved", [], now)
+        self.stories.close(asked.record)
+        self._rounds.move(asked, anew, now)
+        return [Send(child, Stop(asked.id)) for child in asked.query.children]
 
     # -- telling ------------------------------------------------------------------------------
 
@@ -465,35 +496,5 @@ class Asker:
     def _answer(
         self, query: OwnQuery, reason: str, now: float, number: int, text: str = ""
     ) -> Answer:
-        key = query.request.key
-        silent = [p.member for p in query.pending.values()] + list(query.cut.values())
-        last = [v for m in silent if (v := self.last_values.get(m.store[:8], key)) is not None]
-        has_decreased = any(h.has_decreased for h in query.answers.values()) or any(
-            v.has_decreased for v in last
-        )
-        confirmed = reason != CONVERGED or bool(silent)
-        heard = query.heard()[:TOP_ROWS]
-        return Answer(
-            request=number,
-            query=query.id,
-            end=bool(reason),
-            value=query.value,
-            complete=reason == COMPLETE,
-            reason=reason,
-            answered=len(query.answers),
-            members=query.members,
-            low=None if has_decreased else query.value,
-            filled=query.value + sum([v.value for v in last]),
-            filled_age_s=now - min([v.at for v in last], default=now),
-            elapsed_ms=(now - query.started) * 1000,
-            hops=query.hops_seen,
-            messages=query.messages,
-            bytes=bytes_of(query),
-            duplicates=query.duplicates,
-            missing=len(silent),
-            cut=len(query.cut),
-            origin=self.member.name,
-            why=text if confirmed else UNCONFIRMED,
-            top=tuple([(h.name, h.value, h.hops, h.at_s * 1000) for h in heard]),
-            begun_s=query.started - (self._first_asked or 0.0),
-        )
+        origin = (self.member.name, query.started - (self._first_asked or 0.0))
+        return answer_of(query, self.last_values, reason, now, number, text, *origin)

@@ -22,11 +22,13 @@ from typing import Final
 
 from counter.arcs import least_age
 from counter.config import AGE_MAX
+from counter.heard import Held
 from counter.messages import (
     BATCH_ROOM_BYTES,
     COLLECTS,
     DECREASED,
     DONE,
+    HELD,
     POSITION_BYTES,
     ROLLS_MAX,
     ROWS_MAX,
@@ -138,9 +140,18 @@ class Cell(OwnQuery):
             age = min(AGE_MAX, self.ask.age + reply.age)
             row = (reply.position, reply.store, reply.epoch, reply.value, age, reply.flags)
             sends = self._add(row, now)
+            sends += self.take_held(reply.position, reply.others, reply.age, now)
             if reply.roll not in (0, self.view.roll) and len(self.strange) < ROLLS_MAX - 1:
                 self.strange.setdefault(reply.roll, reply.position)
         return sends if self.pending and not self.is_done else [*sends, *self.look(now)]
+
+    def take_held(self, pos: int, held: Held, age: int, now: float) -> list[Send]:
+        """Take what the member at `pos` holds of others; returns the batches it fills."""
+        sends: list[Send] = []
+        age = min(AGE_MAX, self.ask.age + age)
+        for store, epoch, value in self.hold(held, age, now):
+            sends += self._add((pos, store, epoch, value, age, HELD), now)
+        return sends
 
     def _rolls(self) -> tuple[tuple[int, int], ...]:
         """Return whose views are known by which roll, if it is not that of the origin."""

@@ -93,6 +93,10 @@ class Counters:
         """Return what is held of a store, None if nothing."""
         return self.own if store == self.store else self.others.get(store)
 
+    def shares(self) -> list[Share]:
+        """Return every share held here, its own first."""
+        return [self.own, *self.others.values()]
+
     def merge(self, store: bytes, epoch: int, rows: Iterable[Row]) -> None:
         """Take in rows of any origin."""
         share = self.share(store)
@@ -102,10 +106,14 @@ class Counters:
 
     def drop(self, names: Iterable[str]) -> None:
         """Let go of what was counted under these names, in every share."""
-        for share in [self.own, *self.others.values()]:
+        for share in self.shares():
             for name in names:
                 share.positive.pop(name, None)
                 share.negative.pop(name, None)
+
+    def has_decreased(self, key: str) -> bool:
+        """Say whether `key` was ever decreased in any share held here."""
+        return any(share.has_decreased(key) for share in self.shares())
 
     def value(self, key: str) -> int:
         """Return the exact total of all the shares held here."""

@@ -51,15 +51,15 @@ def asks(
     """Return the way into this relay: what a datagram's body leads to, None for most kinds.
 
     Taken is the first ask of a query of somebody else that is well formed, names an ASCII key
-    that was never reset, and has nobody late in its arc; and not before it is known that this is
-    no old backup.
+    that was never reset, and has nobody late in its arc; by a node that holds nothing of others,
+    and not before it is known that this is no old backup.
     """
     own, names, known = counters.own, counters.names, relay.seen
     long, short = Reply.TAG, ShortReply.TAG
     me, store, epoch = relay.position, relay.store, relay.epoch
 
     def answer(body: bytes, now: float) -> list[Datagram] | None:
-        if body[:2] not in _ASK_BEGINS:
+        if body[:2] not in _ASK_BEGINS or counters.others:
             return None
         values = _plainest(body)
         if values is None:
@@ -72,8 +72,8 @@ def asks(
         except FrameError:
             return None
         value, has_decreased = own.positive.get(key, 0), 0
-        if own.negative or counters.others:
-            value = counters.value(key)
+        if own.negative:
+            value = own.value(key)
             has_decreased = DECREASED if own.has_decreased(key) else 0
         seen = relay.remember(query, value, has_decreased, budget_ms, now)
         onward: list[Datagram] = []

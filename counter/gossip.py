@@ -6,12 +6,12 @@ What comes in, and which part takes it::
     Reply, ShortReply, Traced, …   `asker`       an answer to a query of this node
     Delegate, Ack, Batch, Back     `heads`, `asker`  the same, above the size of a cell
     Increment, EndSession          `ledger`      counts, once, when it is safe
-    Query, Cancel                  `asker`       a client asks the cluster
-    ListQueries, TellStory, …      `asker`       a client asks about queries
+    Query, Cancel, ListQueries, …  `asker`       a client asks the cluster, or about queries
     Get, Recall, Roster            here          a client asks this node
     Reset, Epochs                  `renewal`     a key begins anew, here or elsewhere
+    Offer, Page, Take, Drain, …    `handover`    a member leaves, and its counts go to another one
     Heartbeat, Registered, …       `membership`  a tracker speaks
-    Persisted, PersistFailed       `ledger`      the disk speaks
+    Persisted, PersistFailed       `ledger`, `handover`  the disk speaks
 
 The rule: this machine decides and nothing else. It reads no clock, opens no socket, rolls no
 dice of its own, and returns effects in the order in which they are to be carried out.
@@ -26,6 +26,7 @@ from counter.asker import Asker
 from counter.config import GossipConfig, NodeConfig
 from counter.crdt import Counters
 from counter.embargo import Embargo
+from counter.handover import Handover
 from counter.heads import Heads
 from counter.hearsay import Hearsay
 from counter.ledger import Ledger
@@ -38,19 +39,15 @@ from counter.messages import (
     AskMany,
     Back,
     Batch,
-    Cancel,
     Delegate,
     Get,
     Increment,
-    KillQuery,
-    ListQueries,
     Query,
     Recall,
     Reply,
     ReplyMany,
     ShortReply,
     Stop,
-    TellStory,
     Traced,
     stored_name,
 )
@@ -65,9 +62,9 @@ from tracker.machine import (
     Address,
     Closed,
     Effect,
-    Emit,
     Endpoint,
     Event,
+    Leave,
     Link,
     Opened,
     Persist,
@@ -91,8 +88,6 @@ from tracker.messages import (
     Roster,
 )
 from tracker.pages import members_from_record, members_to_record
-
-DEPART_S = 1.0
 
 UNTIMED: Final = frozenset({Increment, Get, Ask})
 """Messages after which nothing is due sooner than the next beat to a tracker would be.
@@ -126,14 +121,17 @@ class Gossip:
         self.relay = Relay(gossip, where, member.store, member.epoch, self._share_of, rng)
         self.tables = Tables(self.ledger.counters, self.relay, self.asker)
         self._first_asks = FirstAsks()
+        self.handover = Handover(self.ledger, self.membership, rng)
         self.hearsay = Hearsay(self.membership.view)
         self.heads = Heads(gossip, member, self.relay, rng)
         parts = (self.ledger, self.asker, self.heads, self.tables)
         self.renewal = Renewal(*parts, self.receive, self._query, self._begin)
+        self.relay.held_of = self.handover.held_of
+        # A name that was counted under proves its epoch.
+        self.handover.adoption.adopted = self.renewal.moves.resume
         self.unexpected, self.lag_s = 0, 0.0
         self._followed, self._saved = self.membership.view, SavedView(self.membership.view)
         self._activity = Activity()
-        self._depart_by: float | None = None
         self.embargo = Embargo(config, self.ledger, self.membership)
         self.membership.stale_s = max(self.membership.stale_s, gossip.view_fresh_s)
         self._handlers = self._table()
@@ -156,19 +154,17 @@ class Gossip:
             Increment: lambda link, message, now: self.embargo.increment(link, message),
             Query: self._query,
             Traced: self._traced,
-            Cancel: lambda link, message, now: self.asker.cancel(link, message.request, now),
-            ListQueries: self.asker.stories.list_to,
-            TellStory: self.asker.stories.tell_to,
-            KillQuery: self.asker.kill,
             Recall: lambda link, recall, now: told(link, recall, self.membership.view, names, now),
             Roster: lambda link, roster, now: self.membership.roster(link, roster),
             **dict.fromkeys((Heartbeat, Registered, Departed, Announced), self._membership),
-            Refused: self._membership,
             Listed: self._listed,
             Introduce: self._introduce,
             Introduced: lambda sender, said, now: self.embargo.introduced(sender, said, now),
             **self.ledger.handlers(),
+            **self.asker.handlers(),
             **self.renewal.handlers(),
+            **self.handover.handlers(),
+            Refused: self._refused,
         }
 
     # -- recovery -----------------------------------------------------------------------------
@@ -178,18 +174,19 @@ class Gossip:
         if kind == "members":
             self.membership.view = NOBODY.merged(members_from_record(record))
             self._saved.view = self._followed = self.membership.view
-        elif not self.renewal.moves.restore(record):
+        elif not (self.renewal.moves.restore(record) or self.handover.restore(record)):
             self.ledger.restore(kind, record)
 
     def resume(self, token: int) -> None:
         """Begin a new boot epoch: everything was restored, up to this token."""
         self.ledger.resume(token, self.membership.member.epoch)
         self.membership.written = token
+        self.handover.resume()
         self.renewal.moves.resume()
 
     def dump(self) -> list[bytes]:
         """Return records that hold every count, for a snapshot."""
-        return [*self.renewal.moves.dump(), *self.ledger.dump()]
+        return [*self.renewal.moves.dump(), *self.ledger.dump(), *self.handover.dump()]
 
     # -- the machine --------------------------------------------------------------------------
 
@@ -223,9 +220,13 @@ class Gossip:
         kept, ledger = self.embargo.kept, self.ledger
         match event:
             case Persisted():
-                return kept(ledger.persisted(event)) + self.renewal.moves.persisted(event, now)
+                effects = kept(ledger.persisted(event)) + self.renewal.moves.persisted(event, now)
+                return effects + self.handover.persisted(event, now)
             case PersistFailed():
-                return kept(ledger.persist_failed(event)) + self.renewal.moves.failed(event)
+                effects = kept(ledger.persist_failed(event)) + self.renewal.moves.failed(event)
+                return effects + self.handover.persist_failed(event, now)
+            case Leave(hand_over=True):
+                return self.handover.leave(now)
             case Undelivered(to, message):
                 return self._undelivered(to, message, now) if isinstance(message, Ask) else []
             case Opened() | Unreachable() | Closed():
@@ -238,6 +239,9 @@ class Gossip:
 
     def _streamed(self, event: Opened | Unreachable | Closed, now: float) -> list[Effect]:
         """Take the life of a stream to a tracker, to a node that knows more, or of a client."""
+        effects = self.handover.streamed(event, now)
+        if effects is not None:
+            return effects
         match event:
             case Opened(link, to) if self.hearsay.opens(to):
                 return self.hearsay.opened(link)
@@ -257,33 +261,30 @@ class Gossip:
         effects = self._after_membership(self.membership.tick(now), now)
         self.relay.tick(now)
         effects += self.heads.tick(self.membership.view, now, self.lag_s)
+        effects += self.handover.tick(now)
+        self.tables.is_mute = self.handover.leaving.holds_nothing
         effects += self.tables.tick(now)
         if self.asker.is_busy:
             effects += self._release(now) + self._look(now) + self._tick_asker(now)
         effects += self._wonder(now)
         if self._saved.is_due(now):
             effects += self._save_view(now)
-        if self._depart_by is not None and now >= self._depart_by:
-            self._depart_by = None
-            effects.append(Emit("departed", {"announced": False}))
         return self.renewal.heard(effects, now)
 
     def deadline(self) -> float | None:
         """Say when `tick` is wanted next."""
-        due = self.membership.deadline()
-        for time in (
+        times = (
+            self.membership.deadline(),
             self.asker.deadline() if self.asker.is_busy else None,
             self.embargo.deadline(),
             self.hearsay.deadline(),
+            self.handover.deadline(),
             self.heads.deadline(),
             self.tables.deadline(),
             self.relay.deadline(),
             self._saved.due,
-            self._depart_by,
-        ):
-            if time is not None:
-                due = time if due is None else min(due, time)
-        return due
+        )
+        return min([time for time in times if time is not None], default=None)
 
     def _tick_asker(self, now: float) -> list[Effect]:
         known_until, is_hopeless = self._view_known_until(now), self._view_is_hopeless()
@@ -355,7 +356,7 @@ class Gossip:
 
     def _share_of(self, key: str) -> tuple[int, int]:
         counters, key = self.ledger.counters, stored_name(key)
-        return counters.value(key), DECREASED if counters.own.has_decreased(key) else 0
+        return counters.own.value(key), DECREASED if counters.has_decreased(key) else 0
 
     # -- clients ------------------------------------------------------------------------------
 
@@ -377,6 +378,7 @@ class Gossip:
             (value, bool(flags & DECREASED)),
             self.membership.view,
             now,
+            held=self.handover.held_of(due.asked),
             view_known_until=self._view_known_until(now),
             view_is_hopeless=self._view_is_hopeless(),
         )
@@ -410,12 +412,12 @@ class Gossip:
         if not self.membership.owns(link):
             return self._out_of_place(link, message)
         self._count_activity(now)
-        effects = self.membership.receive(link, message, now)
-        is_done = isinstance(message, Departed) and self.membership.is_departed
-        if is_done and self._depart_by is not None:
-            self._depart_by = None
-            effects.append(Emit("departed", {"announced": True}))
+        effects = self.membership.receive(link, message, now) + self.handover.departed()
         return self._after_membership(effects, now)
+
+    def _refused(self, link: Link, refused: Refused, now: float) -> list[Effect]:
+        effects = self.handover.refused(link, refused, now)
+        return self._membership(link, refused, now) if effects is None else effects
 
     def _after_membership(self, effects: list[Effect], now: float) -> list[Effect]:
         view = self.membership.view
@@ -492,9 +494,5 @@ class Gossip:
         self.membership.activity = self._activity.look(self.ledger.operations, now)
 
     def _leave(self, now: float) -> list[Effect]:
-        self.ledger.is_leaving = True
         effects = self._save_view(now) if self._saved.view is not self.membership.view else []
-        if not self.membership.is_registered:
-            return [*effects, Emit("departed", {"announced": False})]
-        self._depart_by = now + DEPART_S
-        return effects + self.membership.depart(self.ledger.holds_counts, now)
+        return effects + self.handover.depart(now)

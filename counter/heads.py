@@ -131,6 +131,7 @@ class Heads:
         if sender != ask.home:
             effects.append(Send(ask.home, ack))
         effects += cell.start(own)
+        effects += cell.take_held(self._position, self._relay.others_at_sight(ask.query), 0, now)
         return [*effects, *cell.look(now)]
 
     def _pass_on(

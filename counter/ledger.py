@@ -373,6 +373,10 @@ class Ledger:
             rows = share.rows() if share is not self.counters.own else self._rows_with_waiting()
             for page in _pages(rows):
                 yield wire.packed(["share", store, share.epoch, page])
+        yield from self.dump_sessions()
+
+    def dump_sessions(self) -> Iterator[bytes]:
+        """Yield the records of a snapshot that say which operations were counted."""
         for page in _pages(self.sessions.rows()):
             yield wire.packed(["sessions", page])
         # Behind the sessions: none of them is one of the forgotten.

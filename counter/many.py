@@ -32,9 +32,10 @@ from counter.messages import (
     keys_in,
     prefix_in,
 )
-from counter.query import COMPLETE, DEADLINE, SATISFIED, Heard, Hops, OwnQuery
+from counter.query import AGAIN, COMPLETE, DEADLINE, SATISFIED, Heard, Hops, OwnQuery
 from counter.tables import Table, by_size
 from tracker.machine import Endpoint
+from tracker.members import View, position
 
 
 @dataclass(slots=True)
@@ -125,6 +126,9 @@ class ManyQuery(OwnQuery):
     # Members that said they are looking: their answers say nothing of the network's time.
     looking: dict[int, None] = field(default_factory=dict)
     reply: ReplyMany | None = None
+    # Stores counted as part of what another member answered, and whether some came twice.
+    covered: dict[bytes, None] = field(default_factory=dict)
+    is_torn: bool = False
 
     # -- asking -------------------------------------------------------------------------------
 
@@ -170,6 +174,8 @@ class ManyQuery(OwnQuery):
                 pending.asks = 0
                 self.looking[reply.position] = None
             return False
+        if reply.store not in self.answers and not self._cover(reply.store, reply.held()):
+            return False
         hops = self.hops
         if reply.position in self.looking:
             self.hops = Hops(hops.mean_s, hops.deviation_s)
@@ -182,6 +188,33 @@ class ManyQuery(OwnQuery):
             self.sums.add(rows, reply.left_out, reply.rest, decreased=decreased)
         return is_first
 
+    def _cover(self, store: bytes, held: list[bytes]) -> bool:
+        """Note whose shares are in an answer; False if one was counted already, and with it it.
+
+        What is found of many keys is one sum of all shares in one place, and cannot be taken
+        apart. If the shares overlap they moved meanwhile, and everybody is asked again.
+        """
+        if store in self.covered:
+            self.tally.duplicates += 1
+            return False
+        if any(other in self.answers or other in self.covered for other in held):
+            self.is_torn = True
+            return False
+        for other in held:
+            self.covered[other] = None
+            self.moved.pop(other, None)
+            owner = self.view.owner_of(other)
+            if owner is not None:
+                for waiting in (self.pending, self.cut):
+                    waiting.pop(position(owner.name), None)
+        return True
+
+    def follow(self, view: View) -> None:
+        """Take in a newer view; whoever is in another's answer is not waited for."""
+        OwnQuery.follow(self, view)
+        for pos in [p for p, w in self.pending.items() if w.member.store[:8] in self.covered]:
+            del self.pending[pos]
+
     def _is_asked_for(self, key: str) -> bool:
         if keys_in(self.request.key) is not None:
             return key in self.sums.by_key
@@ -190,7 +223,7 @@ class ManyQuery(OwnQuery):
     def listed(self, table: Table, now: float) -> None:
         """Take what the own node found."""
         own, self.own = self.own, None
-        if own is None:
+        if own is None or not self._cover(own.store, list(table.holds)):
             return
         own.value, own.has_decreased = table.total, table.has_decreased
         own.at_s = now - self.started
@@ -206,6 +239,8 @@ class ManyQuery(OwnQuery):
         self, now: float, *, view_is_current: bool, view_is_hopeless: bool = False
     ) -> str | None:
         """Return why the query ends now; without the own share only what the asker wished."""
+        if self.is_torn:
+            return AGAIN
         why = OwnQuery.verdict(
             self, now, view_is_current=view_is_current, view_is_hopeless=view_is_hopeless
         )

@@ -37,6 +37,10 @@ from tracker.transport.udp import RECEIVE_BUFFER_BYTES, UdpDatagrams, bind_udp
 FIRST_PORT = 7401
 PORTS_MAX = 64
 LEAVE_S = 1.5
+HAND_OVER_S = 8.0
+"""Longest that a node in memory tries to give its counts away when it is stopped."""
+NOBODY_TOOK_MAX = 2
+"""Rounds in which nobody took them, after which it stops all the same."""
 MakeDatagrams = Callable[[socket.socket, DatagramHandler], Datagrams]
 
 
@@ -71,6 +75,8 @@ class Node:
         """Open the storage, bind the port. Raises ConfigError and StorageError."""
         self.settings = settings
         self.departed = asyncio.Event()
+        self.drained = asyncio.Event()
+        self._nobody_took = 0
         self._on_emit = on_emit
         self._make_datagrams = make_datagrams
         trackers = tuple(resolved(tracker, "reach the tracker") for tracker in settings.trackers)
@@ -127,6 +133,19 @@ class Node:
         await self._streams.listen(self._tcp)
         self.driver.start(self._streams, self._datagrams, self.storage)
 
+    @property
+    def holds_counts(self) -> bool:
+        """Whether counts would end, or rest, with this node."""
+        machine = self.machine
+        return machine.ledger.holds_counts and not machine.handover.leaving.holds_nothing
+
+    async def hand_over(self) -> None:
+        """Give the counts to another node, if one takes them soon enough."""
+        self.driver.submit(Leave(hand_over=True))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(HAND_OVER_S):
+                await self.drained.wait()
+
     async def stop(self) -> None:
         """Leave the cluster, write what is left, give the port back."""
         self.driver.submit(Leave())
@@ -167,6 +186,10 @@ class Node:
     def _emitted(self, emit: Emit) -> None:
         if emit.event == "departed":
             self.departed.set()
+        self._nobody_took += emit.event == "drain-waits"
+        is_over = emit.event in ("drained", "drain-failed")
+        if is_over or self._nobody_took >= NOBODY_TOOK_MAX:
+            self.drained.set()
         self._on_emit(emit)
 
     def _close_sockets(self) -> None:
@@ -275,6 +298,9 @@ class _Service:
                 self._stop.set()
             else:
                 complain(text_line(emit.event, emit.details))
+        elif emit.event == "drained":
+            say(drained_line(emit, self.settings))
+            self._stop.set()
         elif emit.event not in ("departed", "view") or self.settings.verbose:
             complain(text_line(emit.event, emit.details))
 
@@ -285,8 +311,7 @@ def run(settings: NodeSettings) -> int:
     async def serve(stop: anyio.Event) -> int:
         service = _Service(settings, stop)
         node = await service.run()
-        if settings.data is None and node.keys:
-            complain(f"this node kept its counts in memory: {node.keys} keys end with it")
+        await _give_away(settings, node)
         await node.stop()
         if service.refused:
             raise service.refused[0]
@@ -314,6 +339,16 @@ def reborn_line(emit: Emit) -> str:
     )
 
 
+async def _give_away(settings: NodeSettings, node: Node) -> None:
+    """Hand over what would end with this process, or say what ends."""
+    if settings.data is not None or not node.holds_counts:
+        return
+    await node.hand_over()
+    if node.holds_counts:
+        keys = sum([len(share) for share in node.machine.ledger.counters.shares()])
+        complain(f"this node kept its counts in memory: {keys} keys end with it")
+
+
 def first_line(settings: NodeSettings, node: Node) -> str:
     """Return what a node says first: what it is, where, where its data is."""
     if settings.data is None:
@@ -325,6 +360,20 @@ def first_line(settings: NodeSettings, node: Node) -> str:
         line += (
             f"\nnote: the system gives a receive buffer of {node.receive_buffer_bytes} bytes only;"
             " large queries may need repair (raise net.core.rmem_max)"
+        )
+    return line
+
+
+def drained_line(emit: Emit, settings: NodeSettings) -> str:
+    """Return what a node says when it has handed over and is gone."""
+    keys, heir = emit.details["keys"], emit.details["to"]
+    if not heir:
+        return f"{settings.name} is gone; it held no counts"
+    line = f"{settings.name} is gone; {keys} key{'' if keys == 1 else 's'} went to {heir}"
+    if settings.data is not None:
+        line += (
+            f"\nnote: {shown_path(settings.data)} is used up; to count here again remove it,"
+            " or take another --data"
         )
     return line
 

@@ -4,6 +4,7 @@
             -> answers arrive, each origin counted once
             -> nobody pending:            complete (or aged, if aging cut arcs off)
             -> silence past the expected time: repair waves, a plain ask to each pending member
+            -> counts moved meanwhile:    asked anew from the start
             -> every pending member asked often enough for silence to be proof: converged
             -> the asker's own condition:  satisfied; its deadline: deadline; its wish: cancelled
 
@@ -17,6 +18,8 @@ from random import Random
 
 from counter.arcs import least_age
 from counter.config import AGE_MAX, GossipConfig
+from counter.heard import Heard as Heard
+from counter.heard import Held, who_is_silent
 from counter.hops import PRIOR_WEIGHT as PRIOR_WEIGHT
 from counter.hops import Hops as Hops
 from counter.messages import (
@@ -32,34 +35,22 @@ from counter.messages import (
     Reply,
     ReplyMany,
 )
+from counter.moving import hold, let_go
 from counter.pending import Pending as Pending
 from counter.pending import Tally as Tally
-from counter.pending import why_silent
 from counter.places import displaced, is_his
 from counter.proof import Spread, asks_wanted
 from counter.selection import Part, asked_anew, head_of, split
-from tracker.classes import dataclass
 from tracker.machine import Endpoint, Send
 from tracker.members import ALIVE, Member, View, position
 
 COMPLETE, SATISFIED, CONVERGED = "complete", "satisfied", "converged"
 AGED, DEADLINE, CANCELLED = "aged", "deadline", "cancelled"
+AGAIN = "again"
+"""No end: counts went from a member to another while both were asked, so all are asked anew."""
 
 UNLISTED_MAX = 1_024
 _FEW_ANSWERS = 8
-
-
-@dataclass(slots=True)
-class Heard:
-    """One answer. `store` is the first 8 bytes of the store id, `at_s` since the start."""
-
-    name: str
-    store: bytes
-    epoch: int
-    value: int
-    hops: int
-    at_s: float
-    has_decreased: bool
 
 
 @dataclasses.dataclass(slots=True)
@@ -84,6 +75,8 @@ class OwnQuery:
     answers: dict[bytes, Heard] = dataclasses.field(default_factory=dict)
     cut: dict[int, Member] = dataclasses.field(default_factory=dict)
     gone: frozenset[int] | None = None
+    held: dict[bytes, Heard] = dataclasses.field(default_factory=dict)
+    moved: dict[bytes, Member] = dataclasses.field(default_factory=dict)
     firsts: list[int] = dataclasses.field(default_factory=lambda: [0])
     spread: Spread = dataclasses.field(default_factory=Spread)
     waves: int = 0
@@ -142,17 +135,8 @@ class OwnQuery:
     def _spread(self) -> list[Send]:
         """Split the ring and return the first asks."""
         # No age is below 1, so nothing is cut off yet.
-        parts, _ = split(
-            self.view,
-            0,
-            RING,
-            (self.own_position,),
-            (),
-            self.chatter,
-            self.visits,
-            self.age_max,
-            self.rng,
-        )
+        arc = (0, RING, (self.own_position,), ())
+        parts, _ = split(self.view, *arc, self.chatter, self.visits, self.age_max, self.rng)
         return self._asks(parts)
 
     def _asks(self, parts: list[Part]) -> list[Send]:
@@ -217,10 +201,10 @@ class OwnQuery:
         """
         tally = self.tally
         tally.replies += 1
-        if reply.store in self.answers:
+        if reply.store in self.answers or reply.store in self.held:
             tally.duplicates += 1
             return False
-        pending = self.pending.get(reply.position)
+        pending = None if reply.store in self.moved else self.pending.get(reply.position)
         name = self._name_of(reply, sender)
         if name is None:
             tally.strangers += 1
@@ -256,17 +240,22 @@ class OwnQuery:
         self.is_plan_due = self.waves == 0
         if pending is not None:
             del self.pending[reply.position]
-        else:
+        elif self.moved.pop(reply.store, None) is None:
             self.cut.pop(reply.position, None)
         if reply.cut:
             self._cut_arc(reply.cut)
         return True
+
+    def hold(self, held: Held, age: int, now: float) -> list[tuple[bytes, int, int]]:
+        """Count what somebody who answered holds of others; returns what was not counted before."""
+        return hold(self, held, age, now)
 
     def _name_of(self, reply: Reply | ReplyMany, sender: Endpoint) -> str | None:
         """Return who answers; None for one who is not whom he says, or not expected to answer."""
         pos = reply.position
         pending = self.pending.get(pos)
         member = pending.member if pending is not None else self.cut.get(pos)
+        member = self.moved.get(reply.store, member)
         if member is not None:
             return member.name if is_his(member, reply, sender) else None
         return self._unlisted_name(pos)
@@ -288,19 +277,23 @@ class OwnQuery:
             self.cut[pos] = pending.member
 
     def follow(self, view: View) -> None:
-        """Take in a newer view: leavers are no longer pending, joiners are."""
+        """Take in a newer view: leavers are no longer pending, joiners are.
+
+        A leaver may have handed its counts to somebody who had answered by then. They are waited
+        for, from whoever has them: the query is not complete without.
+        """
         self.view = view
         self.gone = None
         for store in displaced(self.answers, view, self.own_name):
             self.value -= self.answers.pop(store).value
         expected = self._expected()
-        for waiting in (self.pending, self.cut):
-            for pos in [p for p in waiting if p not in expected]:
-                del waiting[pos]
+        let_go(self, expected)
         for pos, member in expected.items():
             if pos == self.own_position or member.store[:8] in self.answers:
                 continue
-            if pos in self.cut:
+            if member.store[:8] in self.held:
+                self.answers[member.store[:8]] = self.held.pop(member.store[:8])
+            elif pos in self.cut:
                 self.cut[pos] = member
             elif (pending := self.pending.get(pos)) is not None:
                 if pending.member.endpoint != member.endpoint:
@@ -416,10 +409,10 @@ class OwnQuery:
         With a view that is not current the answer of all who are known is not complete; it is
         waited for a tracker's word, unless no tracker can be reached (`view_is_hopeless`).
         """
-        if not self.pending and view_is_current:
-            return AGED if self.cut else COMPLETE
-        if not self.pending and view_is_hopeless:
-            return AGED if self.cut else CONVERGED
+        if not self.pending and (view_is_current or view_is_hopeless):
+            if self.moved:
+                return AGAIN
+            return AGED if self.cut else COMPLETE if view_is_current else CONVERGED
         if self._is_satisfied(now):
             return SATISFIED
         if now >= self.deadline:
@@ -457,7 +450,7 @@ class OwnQuery:
     @property
     def members(self) -> int:
         """How many are known to be asked for: coverage is judged against these."""
-        return len(self.answers) + len(self.pending) + len(self.cut)
+        return len(self.answers) + len(self.pending) + len(self.cut) + len(self.moved)
 
     @property
     def messages(self) -> int:
@@ -485,10 +478,9 @@ class OwnQuery:
 
     def silent(self) -> list[tuple[Member, str]]:
         """Return who has not answered, and why that may be, by name."""
-        rows = [(p.member, why_silent(p)) for p in self.pending.values()]
-        rows += [(member, "cut off by age") for member in self.cut.values()]
-        return sorted(rows, key=lambda row: row[0].name)
+        return who_is_silent(self.pending.values(), self.cut.values(), self.moved.values())
 
     def heard(self) -> list[Heard]:
-        """Return the answers, the largest share first."""
-        return sorted(self.answers.values(), key=lambda h: (-h.value, h.name))
+        """Return the answers, the largest share first; what others hold is named by its owner."""
+        rows = [*self.answers.values(), *self.held.values()]
+        return sorted(rows, key=lambda h: (-h.value, h.name))

@@ -18,6 +18,7 @@ from heapq import heappop, heappush
 from random import Random
 
 from counter.config import GossipConfig
+from counter.heard import Held
 from counter.messages import LEAF, SKIP_MAX, Ask, Delegate, Reply, ShortReply, Stop
 from counter.selection import Part, asked_anew, head_of, split
 from tracker.classes import dataclass
@@ -26,6 +27,7 @@ from tracker.members import View
 
 NO_POSITIONS: tuple[int, ...] = ()
 NO_ARCS: tuple[tuple[int, int], ...] = ()
+NOTHING_HELD: Held = ()
 CHILDREN_MAX = 1_024
 
 
@@ -39,6 +41,7 @@ class Seen:
     cut: tuple[int, ...] = NO_POSITIONS
     children: tuple[Endpoint, ...] = ()
     is_stopped: bool = False
+    others: Held = NOTHING_HELD
 
 
 class Relay:
@@ -58,6 +61,8 @@ class Relay:
         self.store = store[:8]
         self.epoch = epoch
         self.seen: dict[bytes, Seen] = {}
+        self.held_of: Callable[[str], Held] = lambda key: NOTHING_HELD
+        """What is held of other stores, for a key; the owner may set it."""
         self._value_of = value_of
         self._rng = rng
         self._expiry: list[tuple[float, bytes]] = []
@@ -73,7 +78,7 @@ class Relay:
         """Answer an ask, and pass it on."""
         seen = self.seen.get(ask.query)
         if seen is None:
-            seen = self.remember(ask.query, *self._value_of(ask.key), ask.budget_ms, now)
+            seen = self._sighted(ask, now)
         elif seen.is_stopped:
             return []
         onward: list[Effect] = []
@@ -95,17 +100,28 @@ class Relay:
     ) -> Reply | ShortReply:
         """Return the answer to an ask, with one's own (value, flags): short to the same roll."""
         value, flags = share
-        place = None if cut else self.place_in(view, roll)
+        others = self.others_at_sight(ask.query)
+        place = None if cut or others else self.place_in(view, roll)
         if place is not None:
             return ShortReply(ask.query, place, self.epoch, value, ask.age, flags)
         where, store, epoch, own = self.position, self.store, self.epoch, self.roll_of(view)
-        return Reply(ask.query, where, store, epoch, value, ask.age, flags, cut, (), own)
+        return Reply(ask.query, where, store, epoch, value, ask.age, flags, cut, others, own)
+
+    def _sighted(self, ask: Ask | Delegate, now: float) -> Seen:
+        seen = self.remember(ask.query, *self._value_of(ask.key), ask.budget_ms, now)
+        seen.others = self.held_of(ask.key)
+        return seen
+
+    def others_at_sight(self, query: bytes) -> Held:
+        """Return what was held of others at first sight of a query."""
+        seen = self.seen.get(query)
+        return NOTHING_HELD if seen is None else seen.others
 
     def sight(self, ask: Delegate, now: float) -> tuple[int, int] | None:
         """Return value and flags as at first sight of a query; None once it was stopped."""
         seen = self.seen.get(ask.query)
         if seen is None:
-            seen = self.remember(ask.query, *self._value_of(ask.key), ask.budget_ms, now)
+            seen = self._sighted(ask, now)
         return None if seen.is_stopped else (seen.value, seen.flags)
 
     def stop(self, stop: Stop) -> list[Effect]:

@@ -32,6 +32,9 @@ _OWN: Final = frozenset({"request", "deadline_ms", "partial_ms", "rows", "pause_
 """Wishes of each viewer; two requests that differ in nothing else ask the same."""
 _ASKED: Final = tuple([name for name in Query.__match_args__ if name not in _OWN])
 
+AGAINS_MAX: Final = 8
+"""Times that a query is asked anew because counts moved from a member to another meanwhile."""
+
 ViewerId = tuple[Link, int]
 Question = tuple[Any, ...]
 
@@ -66,7 +69,7 @@ class Round:
     """
 
     __slots__ = (
-        "asked", "begun", "due", "id", "next_at", "query", "question", "record", "trace",
+        "agains", "asked", "begun", "due", "id", "next_at", "query", "question", "record", "trace",
         "viewers", "waits_for",
     )  # fmt: skip
 
@@ -84,6 +87,7 @@ class Round:
         # What is asked of others: the key, or the keys, in the epochs they are in.
         self.asked = self.key
         self.begun = 0
+        self.agains = 0
 
     @property
     def key(self) -> str:
@@ -171,6 +175,14 @@ class Rounds:
         key = viewer.link, viewer.request.request
         del out_of.viewers[key]
         del self.by_viewer[key]
+
+    def move(self, out_of: Round, into: Round, now: float) -> None:
+        """End a round, whose viewers are those of another one from now on."""
+        self.ended(out_of, now)
+        into.agains = out_of.agains + 1
+        for viewer in list(out_of.viewers.values()):
+            self.leave(viewer, out_of)
+            self.join(viewer, into)
 
     # -- what begins and ends -----------------------------------------------------------------
 

@@ -17,12 +17,13 @@ from collections import deque
 from heapq import nsmallest
 from typing import Final, Protocol
 
-from counter.crdt import Counters, Share
+from counter.crdt import Counters
 from counter.keyindex import RUN_KEYS_MAX, KeyIndex
 from counter.messages import (
     DECREASED,
     ROWS_PER_ANSWER_MAX,
     ROWS_ROOM_BYTES,
+    STORE_BYTES,
     WORKING,
     AskMany,
     KeyRow,
@@ -64,6 +65,7 @@ class Table:
     rows: tuple[KeyRow, ...]
     left_out: int
     rest: int
+    holds: tuple[bytes, ...] = ()
 
 
 class Search:
@@ -72,7 +74,10 @@ class Search:
     def __init__(self, question: str, counters: Counters, indexes: list[KeyIndex]) -> None:
         self.home: Send | None = None
         self._question = question
-        self._counters = counters
+        # What is handed over to this node while it looks is not in what it finds.
+        self._shares = counters.shares()
+        self._holds = tuple([store[:STORE_BYTES] for store in counters.others])
+        self._names = counters.names
         self._indexes = indexes
         self._at = (0, 0)
         self._ends = [index.runs() for index in indexes]
@@ -99,7 +104,7 @@ class Search:
             if spent > STEP_KEYS_MAX and (share, run) != self._at:
                 break
             keys = self._of_no_earlier(share, index.found(run, prefix))
-            self._read(*present(keys, self._counters.names))
+            self._read(*present(keys, self._names))
             spent += _LOOK_KEYS + len(keys)
             run += 1
             if spent >= STEP_KEYS_MAX:
@@ -109,17 +114,17 @@ class Search:
 
     def _of_no_earlier(self, share: int, keys: list[str]) -> list[str]:
         """Leave out keys that a share before this one holds too: they were read with it."""
-        for earlier in shares_of(self._counters)[:share]:
+        for earlier in self._shares[:share]:
             keys = [key for key in keys if key not in earlier.positive]
         return keys
 
     def _read(self, names: list[str], keys: list[str]) -> None:
         """Read what is counted under these names, of these keys."""
-        counters = self._counters
-        own = counters.own
-        if own.negative or counters.others:
-            values = [counters.value(name) for name in names]
-            decreased = [share.negative for share in shares_of(counters) if share.negative]
+        shares = self._shares
+        own = shares[0]
+        if own.negative or len(shares) > 1:
+            values = [sum([share.value(name) for share in shares]) for name in names]
+            decreased = [share.negative for share in shares if share.negative]
             self._has_decreased |= any(name in side for side in decreased for name in names)
         else:
             held = own.positive
@@ -136,7 +141,7 @@ class Search:
     def _table(self) -> Table:
         """Return as many rows as an answer has room for, the largest first."""
         rows: list[KeyRow] = []
-        room, rest = ROWS_ROOM_BYTES, 0
+        room, rest = ROWS_ROOM_BYTES - STORE_BYTES * len(self._holds), 0
         for row in sorted(largest(self._largest, _KEPT), key=by_size):
             room -= len(wire.packed(row))
             if room < 0 or len(rows) == ROWS_PER_ANSWER_MAX:
@@ -144,7 +149,8 @@ class Search:
                 break
             rows.append(row)
         left_out = self._nonzero - len(rows)
-        return Table(self._total, self._has_decreased, tuple(rows), left_out, rest)
+        found = (self._total, self._has_decreased, tuple(rows), left_out, rest)
+        return Table(*found, self._holds)
 
 
 def present(found: list[str], names: dict[str, str]) -> tuple[list[str], list[str]]:
@@ -174,11 +180,6 @@ def largest(rows: list[KeyRow], count: int) -> list[KeyRow]:
     return above + nsmallest(count - len(above), level)
 
 
-def shares_of(counters: Counters) -> list[Share]:
-    """Return every share that a node holds, its own first."""
-    return [counters.own, *counters.others.values()]
-
-
 class Origin(Protocol):
     """The origin's side of the same node."""
 
@@ -206,6 +207,9 @@ class Tables:
         self._searches: dict[bytes, Search] = {}
         self._turns: deque[bytes] = deque()
         self._due = 0.0
+        self.is_mute = False
+        """Whether another member answers for what is here: a question for many keys is passed on,
+        and no more."""
 
     def __len__(self) -> int:
         return len(self._tables) + len(self._searches)
@@ -228,6 +232,8 @@ class Tables:
         if not effects:
             return effects
         plain, *onward = effects
+        if self.is_mute:
+            return onward
         assert isinstance(plain, Send)
         query = ask.query
         table = self._tables.get(query)
@@ -252,6 +258,9 @@ class Tables:
         seen = self._relay.seen
         for query in [query for query in self._tables if query not in seen]:
             del self._tables[query]
+        if self.is_mute:
+            self._searches.clear()
+            self._turns.clear()
         if not self._turns:
             return []
         self._due = now
@@ -324,5 +333,6 @@ def _told(plain: Send, table: Table | None) -> Send:
             table.rows,
             table.left_out,
             table.rest,
+            b"".join(table.holds),
         ),
     )

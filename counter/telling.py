@@ -9,9 +9,11 @@ from typing import Any
 from counter.lastknown import LastValues
 from counter.many import ManyQuery
 from counter.messages import GOSSIP, ROWS_PER_PAGE, Answer, Keyed, ShortReply
-from counter.query import OwnQuery
+from counter.query import COMPLETE, CONVERGED, OwnQuery
 from tracker.classes import replace
 from tracker.members import Member
+
+TOP_ROWS = 8
 
 HEADER_BYTES = 28
 """An IPv4 and a UDP header: what a datagram costs beyond its body."""
@@ -60,3 +62,49 @@ def pages_of(rows: Sequence[Any], length: int = ROWS_PER_PAGE) -> Iterator[tuple
 def keyed_of(query: OwnQuery, number: int, why: str) -> list[Keyed]:
     """Return the pages that tell each key of a query for many; none for a query for one."""
     return query.pages(number, why) if isinstance(query, ManyQuery) else []
+
+
+def answer_of(
+    query: OwnQuery,
+    values: LastValues,
+    reason: str,
+    now: float,
+    number: int,
+    text: str,
+    origin: str,
+    begun_s: float,
+) -> Answer:
+    """Return what a query has found by now, as it is told to request `number`."""
+    key = query.request.key
+    silent = [waiting.member for waiting in query.pending.values()]
+    silent += [*query.cut.values(), *query.moved.values()]
+    last = [v for m in silent if (v := values.get(m.store[:8], key)) is not None]
+    has_decreased = any(h.has_decreased for h in query.answers.values()) or any(
+        v.has_decreased for v in last
+    )
+    confirmed = reason != CONVERGED or bool(silent)
+    heard = query.heard()[:TOP_ROWS]
+    return Answer(
+        request=number,
+        query=query.id,
+        end=bool(reason),
+        value=query.value,
+        complete=reason == COMPLETE,
+        reason=reason,
+        answered=len(query.answers),
+        members=query.members,
+        low=None if has_decreased else query.value,
+        filled=query.value + sum([v.value for v in last]),
+        filled_age_s=now - min([v.at for v in last], default=now),
+        elapsed_ms=(now - query.started) * 1000,
+        hops=query.hops_seen,
+        messages=query.messages,
+        bytes=bytes_of(query),
+        duplicates=query.duplicates,
+        missing=len(silent),
+        cut=len(query.cut),
+        origin=origin,
+        why=text if confirmed else text or UNCONFIRMED,
+        top=tuple([(h.name, h.value, h.hops, h.at_s * 1000) for h in heard]),
+        begun_s=begun_s,
+    )

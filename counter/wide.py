@@ -29,6 +29,7 @@ from counter.messages import (
     COLLECTS,
     DECREASED,
     DONE,
+    HELD,
     REFUSED,
     RING,
     TRACE,
@@ -221,11 +222,14 @@ class WideQuery(OwnQuery):
     def _count(self, row: Row, now: float) -> bool:
         """Take one answer out of a batch; returns whether it was a first one."""
         pos, store, epoch, value, age, flags = row
-        if store in self.answers:
+        if flags & HELD:
+            return bool(self.hold(((store, epoch, value),), age, now))
+        if store in self.answers or store in self.held:
             self.repeats += 1
             return False
         pending = self.pending.get(pos)
         member = pending.member if pending is not None else self.cut.get(pos)
+        member = self.moved.get(store, member)
         if member is not None:
             name = member.name if member.store[:8] == store else None
         else:
@@ -241,7 +245,7 @@ class WideQuery(OwnQuery):
         self.hops_seen = max(self.hops_seen, age)
         if value:
             self.changed_at = now
-        if self.pending.pop(pos, None) is None:
+        if self.moved.pop(store, None) is None and self.pending.pop(pos, None) is None:
             self.cut.pop(pos, None)
         return True
 

@@ -366,9 +366,10 @@ def refusal_codes() -> set[str]:
     for call in calls("Refused", "Refusal", "RefusedError", "refuse"):
         words = [word for argument in call.args[:2] for word in constants(argument)]
         found |= {word for word in words if re.fullmatch(r"[a-z]+(-[a-z]+)*", word)}
+    returning = ("counter.ledger", "counter.adoption", "counter.leaving")
     for name, tree in modules():
         for node in ast.walk(tree):
-            found |= set(codes_in(node, returned=name == "counter.ledger"))
+            found |= set(codes_in(node, returned=name in returning))
     return found
 
 

@@ -184,6 +184,8 @@ def _reborn(newcomer: Member, old: Member, seen: Seen) -> Admitted | Refusal:
     """Let a store take the place of the one whose old backup it was made of."""
     if old.status == ALIVE:
         return _clone(newcomer, old, seen, "in-use")
+    if old.is_handed_over:
+        return _handed_over(newcomer, old)
     what = f"store {old.store.hex()[:8]}, start {old.epoch} at {shown_endpoint(old.endpoint)}"
     note = f"began anew from an old backup: what was counted after it is lost ({what})"
     member = replace(newcomer, reign=max(newcomer.reign, old.reign + 1), note=note)
@@ -205,19 +207,24 @@ def _overtaken(newcomer: Member, old: Member, seen: Seen) -> Refusal:
     if old.status == ALIVE:
         # It may overtake the news of that one's end as well: some tries will show.
         return _clone(newcomer, old, seen, "in-use")
+    if old.is_handed_over:
+        return _handed_over(newcomer, old)
     known = f'as "{old.name}" at {shown_endpoint(old.endpoint)}'
-    if old.status == GONE and old.note.startswith("handed over to "):
-        text = (
-            f'what "{newcomer.name}" had counted was {old.note}, and counts there ({known}):'
-            " start it with a new directory"
-        )
-        return Refusal("handed-over", text)
     text = (
         f'the data directory of "{newcomer.name}" is older than the cluster knows it'
         f" (start {newcomer.epoch}, known is another start {old.epoch}, or more records, {known}):"
         " a restored backup or a copy; what was counted after it is lost"
     )
     return Refusal("old-backup", text)
+
+
+def _handed_over(newcomer: Member, old: Member) -> Refusal:
+    known = f'as "{old.name}" at {shown_endpoint(old.endpoint)}'
+    text = (
+        f'what "{newcomer.name}" had counted was {old.note}, and counts there ({known}):'
+        " start it with a new directory"
+    )
+    return Refusal("handed-over", text)
 
 
 def _alive(seen: Seen) -> str:

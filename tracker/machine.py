@@ -141,7 +141,12 @@ class PersistFailed:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """The person running this process asked it to stop."""
+    """The person running this process asked it to stop.
+
+    With `hand_over` what it holds is to be given to others first, as far as it has anything.
+    """
+
+    hand_over: bool = False
 
 
 Event = Opened | Unreachable | Accepted | Closed | Undelivered | Persisted | PersistFailed | Leave

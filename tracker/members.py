@@ -26,6 +26,8 @@ STATUS_NAMES: Final = ("alive", "suspect", "dead", "away", "gone")
 TOMBSTONES_MAX = 4_096
 _MIXER: Final = 0x9E3779B97F4A7C15
 """2^64 / phi, odd (Knuth, TAOCP 6.4): a product of it is no mere XOR of its parts."""
+HANDED_OVER: Final = "handed over to "
+"""How the note of a member begins that is gone because others hold its counts now."""
 MERGES_MAX = 4
 PATCHED_MAX = 64
 
@@ -97,6 +99,11 @@ class Member:
     def expected(self) -> bool:
         """Whether an answer without it is incomplete."""
         return self.status != GONE
+
+    @property
+    def is_handed_over(self) -> bool:
+        """Whether it is gone, and all it had counted is held by others."""
+        return self.status == GONE and self.note.startswith(HANDED_OVER)
 
     def became(self, status: int, note: str | None = None) -> "Member":
         """Return the same member with another status."""
@@ -176,6 +183,18 @@ class View:
         if index < len(self.positions) and self.positions[index] == pos:
             return self.ring[index]
         return None
+
+    @cached_property
+    def _owners(self) -> dict[bytes, Member]:
+        owners: dict[bytes, Member] = {}
+        for member in self:
+            if member.expected or member.store[:8] not in owners:
+                owners[member.store[:8]] = member
+        return owners
+
+    def owner_of(self, store: bytes) -> Member | None:
+        """Return whose store begins with these 8 bytes, also if it is gone; None if not known."""
+        return self._owners.get(store)
 
     def neighbours(self, pos: int) -> tuple[int, int]:
         """Return the positions (before, after) `pos` on the ring, -1 and 2^64 at its ends.

@@ -275,13 +275,16 @@ class Membership:
         pages = roster_of(self.view, roster.request, lambda member: (-1.0, -1))
         return [Send(link, page) for page in pages]
 
-    def depart(self, holds_counts: bool, now: float) -> list[Effect]:
-        """Announce a graceful stop; each tracker says Departed, then `is_departed` is set."""
+    def depart(self, holds_counts: bool, now: float, heir: str = "") -> list[Effect]:
+        """Announce a graceful stop; each tracker says Departed, then `is_departed` is set.
+
+        `heir` is who holds the counts of this node by now.
+        """
         self._is_departing = True
         joined = [t for t in self._trackers if t.state == JOINED]
         self.is_departed = not joined
         return [
-            Send(tracker.link, Departing(holds_counts))
+            Send(tracker.link, Departing(holds_counts, heir))
             for tracker in joined
             if tracker.link is not None
         ]

@@ -241,11 +241,16 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Departing:
-    """A node stops gracefully. `holds_counts` is false when nothing is lost by that."""
+    """A node stops gracefully. `holds_counts` is false when nothing is lost by that.
+
+    `heir` is who holds its counts now, empty if it had none.
+    """
 
     holds_counts: bool
+    heir: str = ""
     TAG: ClassVar[int] = 104
-    WIRE: ClassVar[Schema] = (wire.flag,)
+    FIELDS_MIN: ClassVar[int] = 1
+    WIRE: ClassVar[Schema] = (wire.flag, wire.text(64))
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ from tracker.machine import (
     PersistFailed,
     Send,
 )
-from tracker.members import ALIVE, AWAY, GONE, STATUS_NAMES, SUSPECT, Member
+from tracker.members import ALIVE, AWAY, GONE, HANDED_OVER, STATUS_NAMES, SUSPECT, Member
 from tracker.messages import (
     CANDIDATES_MAX,
     NO_REQUEST,
@@ -292,6 +292,8 @@ class Registry:
         elif message.holds_counts:
             note = "stopped with counts in memory only: they are lost"
             effects.append(Emit("counts-lost", {**shown(member), "note": note}))
+        elif message.heir:
+            note = f"{HANDED_OVER}{printable(message.heir, 64)}"
         self._unlink(link)
         self._put(member.became(status, note), now)
         self._watch(self.table.members[member.name], now)

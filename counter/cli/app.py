@@ -30,6 +30,7 @@ COMMANDS = {
     "cancel": "following",
     "members": "membership",
     "forget": "membership",
+    "drain": "draining",
     "config": "configuration",
     "demo": "demonstration",
     "maelstrom": "jepsen",

@@ -31,6 +31,7 @@ REPLY_TAGS = {
     47: frozenset({48}),
     80: frozenset({81}),
     RESET_TAG: frozenset({37, 39, 91}),
+    76: frozenset({77}),
     106: frozenset({107}),
     ROSTER_TAG: frozenset({109}),
     110: frozenset({111}),

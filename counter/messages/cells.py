@@ -30,6 +30,9 @@ DONE: Final = 1
 """Batch.flags: with this one and all before it, everything about the cell has been told."""
 
 ROWS_MAX: Final = 256
+
+HELD: Final = 4
+"""Flags of a row: a share that was handed over, told by whoever holds it; the position is his."""
 NAMED_MAX: Final = 150
 SEQUENCE_MAX: Final = 4_095
 

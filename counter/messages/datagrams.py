@@ -20,7 +20,8 @@ from tracker.wire import Schema
 RING = 2**64
 SKIP_MAX: Final = 16
 LATE_MAX: Final = 16
-OTHERS_MAX: Final = 16
+OTHERS_MAX: Final = 32
+"""Shares of others in one answer: with the longest numbers they take 800 bytes."""
 
 LEAF: Final = 1
 """Ask.flags: answer, and pass nothing on."""
@@ -379,7 +380,7 @@ class Traced:
     WIRE: ClassVar[Schema] = (
         wire.endpoint,
         wire.integer(0, AGE_MAX),
-        wire.blob(1, 1_024),
+        wire.blob(1, 1_150),
         wire.flag,
     )
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final
 
 from counter.config import AGE_MAX, CHATTER_MAX, DEADLINE_MS_MAX, PAUSE_MS_MAX, VISITS_MAX
 from counter.messages.following import FOLLOWING
+from counter.messages.handover import HANDOVER
 from counter.messages.many import Keyed, asked
 from counter.messages.resets import Reset, WasReset
 from tracker import wire
@@ -365,4 +366,5 @@ DOOR: Final = wire.Codec(
     Keyed,
     Reset,
     WasReset,
+    *HANDOVER,
 )

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
 from counter.config import AGE_MAX
-from counter.messages.datagrams import LEAF, RING, SKIP_MAX, Ask, swapped
+from counter.messages.datagrams import LEAF, OTHERS_MAX, RING, SKIP_MAX, Ask, swapped
 from counter.messages.names import epoch_name, key_in
 from tracker import wire
 from tracker.classes import dataclass
@@ -43,6 +43,9 @@ KEYS_PER_PAGE: Final = 128
 
 WORKING: Final = 2
 """ReplyMany.flags: still looking for the keys, nothing is answered yet; beside DECREASED."""
+
+STORE_BYTES: Final = 8
+"""What names a store in an answer: the first bytes of its id."""
 
 KeyRow = tuple[str, int]
 """(key, value at one node)."""
@@ -193,7 +196,8 @@ class ReplyMany:
     `rows` are (key, value), the largest values first, whatever their sign; 0 is left out. Of
     the keys with other values `left_out` found no room, none of them larger than `rest`.
     `value` is the exact sum of all of them. With WORKING it holds nothing yet: the member has
-    many keys to look through, and answers when it has. The other fields are those of `Reply`.
+    many keys to look through, and answers when it has. `holds` are the first 8 bytes, end to end,
+    of the other stores whose shares are in all of this. The other fields are those of `Reply`.
     """
 
     query: bytes
@@ -208,7 +212,9 @@ class ReplyMany:
     rows: tuple[KeyRow, ...]
     left_out: int
     rest: int
+    holds: bytes = b""
     TAG: ClassVar[int] = 9
+    FIELDS_MIN: ClassVar[int] = 12
     WIRE: ClassVar[Schema] = (
         wire.id16,
         wire.u64,
@@ -222,6 +228,7 @@ class ReplyMany:
         wire.listing(wire.record(wire.key, wire.i64), ROWS_PER_ANSWER_MAX),
         wire.u32,
         wire.u64,
+        wire.blob(0, STORE_BYTES * OTHERS_MAX),
     )
 
     def to_wire(self) -> tuple[Any, ...]:
@@ -238,7 +245,14 @@ class ReplyMany:
             raise FrameError("an arc that ends before it begins")
         if len({key for key, _ in reply.rows}) < len(reply.rows):
             raise FrameError("a key with two values")
+        if len(reply.holds) % STORE_BYTES:
+            raise FrameError(f"wanted stores of {STORE_BYTES} bytes each")
         return reply
+
+    def held(self) -> list[bytes]:
+        """Return the stores, besides the member's own, that its answer counts."""
+        holds = self.holds
+        return [holds[at : at + STORE_BYTES] for at in range(0, len(holds), STORE_BYTES)]
 
 
 @dataclass(frozen=True, slots=True)

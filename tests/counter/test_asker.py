@@ -41,7 +41,7 @@ from counter.messages import (
 )
 from counter.stories import LAST_EVENTS
 from tracker.machine import Send
-from tracker.members import Member, View, position
+from tracker.members import GONE, Member, View, position
 from tracker.messages import Refused
 
 LINK, OTHER_LINK = 5, 6
@@ -401,7 +401,7 @@ def test_an_answer_to_an_unknown_query_is_dropped_and_counted():
 def test_a_newer_view_reaches_every_query():
     origin = Origin(3)
     asks = origin.ask()
-    origin.asker.follow(make_view(2))
+    origin.asker.follow(make_view(3).merged([make_member(2).became(GONE)]))
 
     assert last_answer(origin.reply(asks, 1)).members == 2
 

@@ -72,6 +72,7 @@ def test_every_request_of_the_door_has_its_replies():
         messages.KillQuery: {messages.QueryKilled},
         messages.EndSession: {messages.SessionEnded},
         messages.Reset: {messages.WasReset, messages.Answer, messages.Missing},
+        messages.Drain: {messages.DrainState},
         membership.Find: {membership.Found},
         membership.Roster: {membership.Listed},
         membership.Forget: {membership.Forgotten},

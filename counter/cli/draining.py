@@ -1,0 +1,169 @@
+"""`counter drain`: a member hands its counts over, and is then gone.
+
+The rule: the node does it, this command only wishes for it and looks on. Whoever stops looking
+stops nothing; the same command again looks on where it is by then.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from counter.cli import options
+from counter.cli.finding import Finder
+from counter.cli.membership import Row, roster
+from counter.cli.options import Argument
+from counter.cli.screens import (
+    DONE,
+    INTERRUPTED,
+    USAGE,
+    CommandError,
+    note,
+    on_terminal,
+    out,
+    out_json,
+)
+from counter.cli.settings import Settings
+from counter.client.answers import grouped
+from counter.client.blocking import Connection, now
+from counter.messages import DOOR, DRAINED, PHASE_NAMES, SEEKING, Drain, DrainState
+from tracker.config import parse_name
+from tracker.errors import ClusterError, ConfigError, RefusedError
+from tracker.members import ALIVE, GONE, STATUS_NAMES, Member
+from tracker.text import printable
+
+LOOK_S = 0.1
+
+Show = Callable[[DrainState], None]
+
+
+def drain(
+    name: Annotated[str, Argument(help="The member that is to leave.")],
+    tracker: options.Tracker = None,
+    cluster: options.Cluster = None,
+    deadline: options.Deadline = None,
+    json: options.Json = False,
+) -> int:
+    """Let a member hand its counts to another one, and leave for good."""
+    try:
+        parse_name(name)
+    except ConfigError as error:
+        raise CommandError(str(error), code=USAGE) from error
+    finder = Finder(
+        Settings(), tracker=tracker, node=None, pick=None, cluster=cluster, deadline=deadline
+    )
+    finder.node = None
+    member = _member(finder, name)
+    began = now()
+    if member.status == GONE:
+        _told(_end(member, 0), began, json)
+        return DONE
+    try:
+        state = _watched(finder, member, _Lines() if json or not on_terminal() else None)
+    except KeyboardInterrupt:
+        note(f"the hand-over of {name} goes on; how far it is:  counter drain {name}")
+        return INTERRUPTED
+    _told(_end(member, state.total, printable(state.heir, 64)), began, json)
+    return DONE
+
+
+def _member(finder: Finder, name: str) -> Member:
+    """Return the member if it can leave, or has handed over already; raises CommandError."""
+    rows, source = roster(finder)
+    row: Row | None = next((row for row in rows if row[0].name == name), None)
+    if row is None:
+        raise CommandError(f'{source.who} knows no member "{name}"', "all:  counter members")
+    member = row[0]
+    if member.status == ALIVE or member.is_handed_over:
+        return member
+    if member.status == GONE:
+        raise CommandError(f"{name} is gone already, and handed nothing over")
+    raise CommandError(
+        f"{name} is {STATUS_NAMES[member.status]}: only a node that runs can hand its counts over",
+        f"start it again, or give its counts up:  counter forget {name}",
+    )
+
+
+def _watched(finder: Finder, member: Member, show: Show | None) -> DrainState:
+    """Look on until the member is gone; returns its last word."""
+    if show is not None:
+        return _followed(finder, member, show)
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task(f"draining {member.name}", total=None)
+
+        def shown(state: DrainState) -> None:
+            heir = f" to {printable(state.heir, 64)}" if state.heir else ""
+            waits = f": {printable(state.why)}" if state.phase == SEEKING and state.why else ""
+            text = f"{member.name}: {PHASE_NAMES[state.phase]}{heir}{waits}"
+            progress.update(
+                bar, completed=state.done, total=state.total or None, description=_plain(text)
+            )
+
+        return _followed(finder, member, shown)
+
+
+def _plain(text: str) -> str:
+    """Return a text that rich does not take for markup."""
+    return text.replace("[", "(").replace("]", ")")
+
+
+def _followed(finder: Finder, member: Member, show: Show) -> DrainState:
+    try:
+        with Connection(
+            [member.endpoint], finder.until, cluster=finder.cluster, codec=DOOR
+        ) as connection:
+            while True:
+                finder.restart()
+                connection.until = finder.until
+                state: DrainState = connection.request(Drain(connection.number()))
+                show(state)
+                if state.phase >= DRAINED:
+                    return state
+                time.sleep(LOOK_S)
+    except RefusedError as error:
+        raise CommandError(f"{member.name} stays: {error}") from error
+    except ClusterError as error:
+        # It may have been over between two looks.
+        finder.restart()
+        found = _member(finder, member.name)
+        if found.is_handed_over:
+            return DrainState(0, DRAINED, found.note.split()[-1], 0, 0, "")
+        hint = f"if it still runs, the hand-over goes on:  counter drain {member.name}"
+        raise CommandError(str(error), hint) from error
+
+
+class _Lines:
+    """Says on a line of its own what has changed."""
+
+    def __init__(self) -> None:
+        self.last: tuple[int, str] | None = None
+
+    def __call__(self, state: DrainState) -> None:
+        why = state.why if state.phase == SEEKING else ""
+        if self.last == (state.phase, why):
+            return
+        self.last = state.phase, why
+        heir = f" to {printable(state.heir, 64)}" if state.heir else ""
+        waits = f": {printable(why, 200)}" if why else ""
+        note(f"{PHASE_NAMES[state.phase]}{heir}, {grouped(state.total)} keys{waits}")
+
+
+def _end(member: Member, keys: int, heir: str = "") -> dict[str, Any]:
+    """Return what became of it, as JSON tells it."""
+    to = heir or (member.note.split()[-1] if member.is_handed_over else "")
+    return {"name": member.name, "to": printable(to, 64) or None, "keys": keys}
+
+
+def _told(end: dict[str, Any], began: float, json: bool) -> None:
+    if json:
+        out_json({**end, "gone": True, "elapsed_s": round(now() - began, 3)})
+    elif end["to"] is None:
+        out(f"{end['name']} is gone; it held no counts")
+    else:
+        keys = (
+            f"{grouped(end['keys'])} key{'' if end['keys'] == 1 else 's'} " if end["keys"] else ""
+        )
+        out(f"{end['name']} is gone; {keys or 'its counts '}went to {end['to']}")

@@ -1,0 +1,212 @@
+"""Hand-over at one node, both sides: who takes which word, and when this node is gone.
+
+    Offer, Page, Seal              `adoption`    another member leaves, and gives its counts to us
+    Take, Stored, Adopted          `leaving`     this node leaves, and gives its counts away
+    Drain                          here          a person wants this node to leave
+
+The rule: the order of things is copy, seal, tell the trackers. Whoever has heard that a member is
+gone because it handed over can ask anybody, and finds all of its counts with those that are left.
+"""
+
+from collections.abc import Callable
+from random import Random
+from typing import Any, Final
+
+from counter.adoption import MARK, Adoption
+from counter.heard import Held
+from counter.leaving import Leaving
+from counter.ledger import Ledger
+from counter.messages import (
+    LEAVING,
+    STORE_BYTES,
+    Adopted,
+    Drain,
+    Offer,
+    Page,
+    Seal,
+    Stored,
+    Take,
+    stored_name,
+)
+from tracker import wire
+from tracker.machine import (
+    Closed,
+    Effect,
+    Emit,
+    Link,
+    Opened,
+    Persisted,
+    PersistFailed,
+    Send,
+    Unreachable,
+)
+from tracker.membership import Membership
+from tracker.messages import Refused
+
+GRACE_S: Final = 1.0
+"""How long a node that is gone still answers: whoever asks now may not have heard of it."""
+
+TOLD_S: Final = 1.0
+"""Longest wait for the trackers to note it."""
+
+
+class Handover:
+    """What one node gives away and is given. Times in seconds."""
+
+    def __init__(self, ledger: Ledger, membership: Membership, rng: Random) -> None:
+        self.ledger = ledger
+        self.membership = membership
+        self.leaving = Leaving(ledger, membership.member, rng)
+        self.adoption = Adoption(ledger, membership.member.name)
+        self._told_by: float | None = None
+        self._grace_until: float | None = None
+        self._depart_by: float | None = None
+
+    def handlers(self) -> dict[type, Callable[[Any, Any, float], list[Effect]]]:
+        """Return who takes which message."""
+        leaving, adoption, membership = self.leaving, self.adoption, self.membership
+        return {
+            Offer: lambda link, offer, now: adoption.offer(link, offer, membership.view, now),
+            Page: adoption.page,
+            Seal: adoption.seal,
+            Take: lambda link, take, now: leaving.take(take, now) if leaving.owns(link) else [],
+            Stored: lambda link, stored, now: (
+                leaving.stored(stored.number, now) if leaving.owns(link) else []
+            ),
+            Adopted: lambda link, adopted, now: (
+                leaving.adopted(adopted.store) if leaving.owns(link) else []
+            ),
+            Drain: self._drain,
+        }
+
+    def held_of(self, key: str) -> Held:
+        """Return what is held of other stores, for a key."""
+        others = self.ledger.counters.others
+        if not others:
+            return ()
+        name = stored_name(key)
+        return tuple(
+            [(s[:STORE_BYTES], share.epoch, share.value(name)) for s, share in others.items()]
+        )
+
+    # -- leaving ------------------------------------------------------------------------------
+
+    def _drain(self, link: Link, message: Drain, now: float) -> list[Effect]:
+        effects = self.begin(now)
+        if isinstance(effects, tuple):
+            return [Send(link, Refused(message.request, *effects))]
+        return [*effects, Send(link, self.leaving.state(message.request))]
+
+    def begin(self, now: float) -> list[Effect] | tuple[str, str]:
+        """Begin to leave, if it has not begun; returns why not, if it cannot be."""
+        had_begun = self.leaving.phase is not None
+        begun = self.leaving.begin(self.membership.view)
+        if had_begun or isinstance(begun, tuple):
+            return begun
+        return [*self.adoption.end(), *begun]
+
+    def leave(self, now: float) -> list[Effect]:
+        """Take the wish of the person who ends this process; tells at once if it cannot be."""
+        effects = self.begin(now)
+        if isinstance(effects, tuple):
+            return [Emit("drain-failed", {"reason": effects[1]})]
+        return effects
+
+    def depart(self, now: float) -> list[Effect]:
+        """Leave with whatever is held here, which is told to the trackers."""
+        self.ledger.is_leaving = True
+        if not self.membership.is_registered:
+            return [Emit("departed", {"announced": False})]
+        self._depart_by = now + TOLD_S
+        holds_counts = self.ledger.holds_counts and not self.leaving.holds_nothing
+        return self.membership.depart(holds_counts, now, self.leaving.heir)
+
+    def departed(self) -> list[Effect]:
+        """Say that every tracker has noted the departure, once it has."""
+        if self._depart_by is None or not self.membership.is_departed:
+            return []
+        self._depart_by = None
+        return [Emit("departed", {"announced": True})]
+
+    # -- streams ------------------------------------------------------------------------------
+
+    def streamed(self, event: Any, now: float) -> list[Effect] | None:
+        """Take the life of a stream that belongs to a hand-over; None for any other."""
+        leaving = self.leaving
+        match event:
+            case Opened(link, to) if leaving.opens(to):
+                return leaving.opened(link, now)
+            case Unreachable(to, reason) if leaving.opens(to):
+                return leaving.failed(reason, now)
+            case Closed(link, reason) if leaving.owns(link):
+                return leaving.failed(reason, now)
+            case Closed(link):
+                self.adoption.closed(link)
+        return None
+
+    def refused(self, link: Link, refused: Refused, now: float) -> list[Effect] | None:
+        """Take a no of a receiver; None if it is somebody else's."""
+        return self.leaving.refused(refused, now) if self.leaving.owns(link) else None
+
+    # -- the disk, and time -------------------------------------------------------------------
+
+    def persisted(self, event: Persisted, now: float) -> list[Effect]:
+        """Go on with what waited for the disk."""
+        return [*self.adoption.persisted(event), *self.leaving.persisted(event, now)]
+
+    def persist_failed(self, event: PersistFailed, now: float) -> list[Effect]:
+        """Give up what is not on disk."""
+        return [*self.adoption.persist_failed(event), *self.leaving.persist_failed(event, now)]
+
+    def tick(self, now: float) -> list[Effect]:
+        """Look for a receiver, tell the trackers, and then say that it is over."""
+        membership, leaving = self.membership, self.leaving
+        effects = self.adoption.tick(now)
+        if self._depart_by is not None and now >= self._depart_by:
+            self._depart_by = None
+            effects.append(Emit("departed", {"announced": False}))
+        if leaving.phase is None:
+            return effects
+        effects += leaving.look(membership.view, now)
+        if leaving.phase == LEAVING and self._told_by is None and membership.is_registered:
+            self._told_by = now + TOLD_S
+            effects += membership.depart(False, now, leaving.heir)
+        elif leaving.phase == LEAVING and self._told_by is not None:
+            if membership.is_departed or now >= self._told_by:
+                leaving.gone()
+                self._grace_until = now + GRACE_S
+        elif self._grace_until is not None and now >= self._grace_until:
+            self._grace_until = None
+            effects.append(Emit("drained", {"to": leaving.heir, "keys": leaving.total}))
+        return effects
+
+    def deadline(self) -> float | None:
+        """Say when `tick` is wanted next."""
+        due = [self.adoption.deadline(), self.leaving.deadline()]
+        due += [self._grace_until, self._depart_by]
+        if self.leaving.phase == LEAVING:
+            if self._told_by is None:
+                due.append(float("-inf") if self.membership.is_registered else None)
+            else:
+                due.append(float("-inf") if self.membership.is_departed else self._told_by)
+        return min([time for time in due if time is not None], default=None)
+
+    # -- after a restart ----------------------------------------------------------------------
+
+    def restore(self, kept: bytes) -> bool:
+        """Take in a record of the log or of a snapshot, if it is one of a hand-over."""
+        if kept[1 : 1 + len(MARK)] != MARK:
+            return False
+        _, what, *fields = wire.unpacked(kept)
+        side = self.leaving if what in ("fenced", "sealing", "done") else self.adoption
+        side.restore(what, fields)
+        return True
+
+    def resume(self) -> None:
+        """Go on where the last life ended, once everything was restored."""
+        self.adoption.resume()
+        self.leaving.resume()
+
+    def dump(self) -> list[bytes]:
+        """Return what a snapshot has to hold beside the counts."""
+        return [*self.adoption.dump(), *self.leaving.dump()]

@@ -1,0 +1,63 @@
+"""Counts that go from a member to another one while they are asked for, at the origin of a query.
+
+The rule: a store counts once, whoever tells its share, for it changes no more once it was handed
+over; and a store that was waited for stays waited for until somebody has told it (decision 18).
+"""
+
+from typing import Protocol
+
+from counter.heard import Heard, Held
+from counter.pending import Pending
+from tracker.members import Member, View, position
+
+
+class Asked(Protocol):
+    """What of a query is needed here: `OwnQuery`.
+
+    `held` are shares as their holders tell them, whose owners are not waited for. `moved` are
+    members whose counts went elsewhere before they were heard. Both by store.
+    """
+
+    view: View
+    started: float
+    value: int
+    changed_at: float
+    pending: dict[int, Pending]
+    cut: dict[int, Member]
+    answers: dict[bytes, Heard]
+    held: dict[bytes, Heard]
+    moved: dict[bytes, Member]
+
+
+def hold(query: Asked, held: Held, age: int, now: float) -> list[tuple[bytes, int, int]]:
+    """Count what somebody who answered holds of others; returns what was not counted before."""
+    fresh = [row for row in held if row[0] not in query.answers and row[0] not in query.held]
+    for store, epoch, value in fresh:
+        owner = query.view.owner_of(store)
+        name = owner.name if owner is not None else f"?{store.hex()}"
+        is_waited_for = query.moved.pop(store, None) is not None
+        if owner is not None:
+            pos = position(owner.name)
+            is_waited_for |= query.pending.pop(pos, None) is not None
+            is_waited_for |= query.cut.pop(pos, None) is not None
+        counted = query.answers if is_waited_for else query.held
+        counted[store] = Heard(name, store, epoch, value, age, now - query.started, False)
+        query.value += value
+        if value:
+            query.changed_at = now
+    return fresh
+
+
+def let_go(query: Asked, expected: dict[int, Member]) -> None:
+    """Wait no longer for whoever is not expected any more, unless others have its counts now."""
+    waiting = {pos: pending.member for pos, pending in query.pending.items()} | query.cut
+    for pos, old in waiting.items():
+        new = expected.get(pos)
+        if new is not None and new.store == old.store:
+            continue
+        query.pending.pop(pos, None)
+        query.cut.pop(pos, None)
+        told = query.view.get(old.name)
+        if new is not None or told is None or told.is_handed_over:
+            # A name with another store tells nothing of what became of the first one.
+            query.moved[old.store[:8]] = old

@@ -1,0 +1,220 @@
+"""Hand-over at one node: what it says to whom, and when it is gone."""
+
+from random import Random
+
+import pytest
+
+from counter.config import LAN, NodeConfig
+from counter.gossip import Gossip
+from counter.handover import GRACE_S, TOLD_S
+from counter.messages import (
+    DRAINED,
+    LEAVING,
+    SEEKING,
+    Adopted,
+    Ask,
+    AskMany,
+    Drain,
+    DrainState,
+    Offer,
+    Page,
+    Reply,
+    ReplyMany,
+    Seal,
+    Stored,
+    Take,
+    prefixed,
+)
+from tracker.machine import Close, Closed, Emit, Leave, Open, Opened, Send, Unreachable
+from tracker.members import GONE, HANDED_OVER, Member, position
+from tracker.messages import (
+    Announced,
+    Departed,
+    Departing,
+    Heartbeat,
+    Refused,
+    Registered,
+    news_to_wire,
+)
+
+TRACKER, TRACKER_LINK, CLIENT, PEER = ("127.0.0.1", 7400), 1, 50, 60
+EPOCH = b"t" * 8
+
+
+def make_member(index, **changes):
+    store = index.to_bytes(8, "big") * 2
+    wishes = {"durable": False, **changes}
+    return Member(f"n{index}", store, 0, 1, 0, "127.0.0.1", 1000 + index, **wishes)
+
+
+def make_node(*others, amount=5):
+    """Return n0 in memory, which has joined, is announced and has counted."""
+    member = make_member(0)
+    node = Gossip(NodeConfig(name="n0"), LAN, member, (TRACKER,), Random(1))
+    node.resume(0)
+    node.start(0.0)
+    node.submit(Opened(TRACKER_LINK, TRACKER), 0.0)
+    node.receive(TRACKER_LINK, Registered(EPOCH, 0, 0, 0), 0.0)
+    news = news_to_wire([member, *others])
+    node.receive(TRACKER_LINK, Heartbeat(EPOCH, 1, 0, news), 0.0)
+    node.receive(TRACKER_LINK, Announced(1), 0.0)
+    if amount:
+        node.ledger.counters.own.add("k", amount)
+    return node
+
+
+def handed_over(node, now=0.0):
+    """Bring a node to where its only peer has adopted everything."""
+    node.receive(CLIENT, Drain(1), now)
+    assert Open(make_member(1).endpoint) in node.tick(now)
+    node.submit(Opened(PEER, make_member(1).endpoint), now)
+    node.receive(PEER, Take(False), now)
+    node.receive(PEER, Stored(1), now)
+    return node.receive(PEER, Adopted(make_member(0).store), now)
+
+
+def states(effects):
+    return [e.message for e in effects if isinstance(e, Send) and isinstance(e.message, DrainState)]
+
+
+def events(effects):
+    return [effect.event for effect in effects if isinstance(effect, Emit)]
+
+
+def ask(kind=Ask, key="k"):
+    return kind(b"q" * 16, key, ("127.0.0.1", 9), 3, 1, 1, 9, 5_000, 0, 1, 1, (), (), 1)
+
+
+def test_a_node_is_gone_when_the_trackers_say_so_and_answers_for_a_moment_longer():
+    node = make_node(make_member(1))
+    assert events(handed_over(node)) == ["handed-over"]
+
+    assert Send(TRACKER_LINK, Departing(False, "n1")) in node.tick(0.1)
+    assert states(node.receive(CLIENT, Drain(2), 0.1))[0].phase == LEAVING
+    node.receive(TRACKER_LINK, Departed(GONE), 0.2)
+    assert node.deadline() <= 0.2
+    node.tick(0.2)
+    assert states(node.receive(CLIENT, Drain(3), 0.2))[0].phase == DRAINED
+    assert node.deadline() <= 0.2 + GRACE_S
+    drained = [e for e in node.tick(0.2 + GRACE_S) if isinstance(e, Emit)]
+
+    assert drained == [Emit("drained", {"to": "n1", "keys": 1})]
+    assert "departed" in events(node.submit(Leave(), 1.3))
+
+
+def test_a_tracker_that_does_not_answer_is_not_waited_for():
+    node = make_node(make_member(1))
+    handed_over(node)
+    node.tick(0.1)
+    node.tick(0.1 + TOLD_S)
+
+    assert states(node.receive(CLIENT, Drain(2), 1.2))[0].phase == DRAINED
+
+
+def test_without_a_tracker_it_waits_to_tell():
+    node = make_node(make_member(1))
+    handed_over(node)
+    node.submit(Closed(TRACKER_LINK, "gone"), 0.0)
+    node.tick(0.1)
+
+    assert states(node.receive(CLIENT, Drain(2), 9.0))[0].phase == LEAVING
+    assert node.deadline() > 0.0
+
+
+def test_after_the_seal_only_a_question_for_one_key_is_answered():
+    node = make_node(make_member(1))
+    handed_over(node)
+    node.tick(0.1)
+
+    [reply] = node.receive(("127.0.0.1", 9), ask(), 0.2)
+    assert isinstance(reply.message, Reply)
+    assert reply.message.value == 5
+    many = node.receive(("127.0.0.1", 9), ask(AskMany, prefixed("")), 0.2)
+    assert [e for e in many if isinstance(e.message, ReplyMany)] == []
+
+
+def test_a_stop_before_the_end_says_what_it_takes_along():
+    node = make_node(make_member(1))
+    node.receive(CLIENT, Drain(1), 0.0)
+
+    assert Send(TRACKER_LINK, Departing(True, "")) in node.submit(Leave(), 0.1)
+
+
+def test_who_cannot_leave_says_why_to_whoever_wished_it():
+    node = make_node()
+    text = "no other living member could take the counts of n0"
+
+    assert node.receive(CLIENT, Drain(4), 0.0) == [Send(CLIENT, Refused(4, "nobody", text))]
+    assert node.submit(Leave(hand_over=True), 0.0) == [Emit("drain-failed", {"reason": text})]
+
+
+def test_the_wish_of_the_process_is_like_that_of_a_client():
+    node = make_node(make_member(1))
+
+    assert events(node.submit(Leave(hand_over=True), 0.0)) == ["draining"]
+    assert states(node.receive(CLIENT, Drain(1), 0.0))[0].phase == SEEKING
+
+
+def test_a_receiver_that_cannot_be_reached_or_closes_or_refuses_is_left():
+    node = make_node(make_member(1))
+    node.receive(CLIENT, Drain(1), 0.0)
+    peer = make_member(1).endpoint
+    for now, failure in (
+        (0.0, lambda: node.submit(Unreachable(peer, "refused"), 0.0)),
+        (2.0, lambda: node.submit(Closed(PEER, "reset"), 2.0)),
+        (4.0, lambda: node.receive(PEER, Refused(0, "full", "no room"), 4.0)),
+    ):
+        assert Open(peer) in node.tick(now)
+        if now:
+            node.submit(Opened(PEER, peer), now)
+        failure()
+        assert "drain-waits" in events(node.tick(now))
+
+    assert states(node.receive(CLIENT, Drain(2), 5.0))[0].why == "no room"
+
+
+@pytest.mark.parametrize("message", [Take(False), Stored(1), Adopted(b"o" * 16)], ids=str)
+def test_the_word_of_one_who_was_not_asked_changes_nothing(message):
+    node = make_node(make_member(1))
+
+    assert node.receive(CLIENT, message, 0.0) == []
+
+
+def test_a_node_that_leaves_drops_what_it_was_given():
+    node = make_node(make_member(1), make_member(2))
+    giver = make_member(1)
+    taken = node.receive(PEER, Offer("n1", giver.store, ((giver.store, 1),), 1), 0.0)
+    assert taken == [Send(PEER, Take(False))]
+
+    assert Send(PEER, Refused(0, "leaving", "n0 is stopping itself")) in node.receive(
+        CLIENT, Drain(1), 0.0
+    )
+
+
+def test_what_is_adopted_is_told_under_the_store_that_counted_it():
+    node = make_node(make_member(1))
+    giver = make_member(1)
+    node.receive(PEER, Offer("n1", giver.store, ((giver.store, 3),), 1), 0.0)
+    body = b"\x94\xa5share\xc4\x10" + giver.store + b"\x03\x93\xa1k\x09\x02"
+    node.receive(PEER, Page(1, body), 0.0)
+    adopted = node.receive(PEER, Seal(1, 1), 0.0)
+    assert Send(PEER, Adopted(giver.store)) in adopted
+    node.submit(Closed(PEER, "end"), 0.0)
+
+    [reply] = node.receive(("127.0.0.1", 9), ask(), 0.2)
+    assert (reply.message.value, reply.message.others) == (5, ((giver.store[:8], 3, 7),))
+    assert reply.message.flags == 1
+    assert reply.message.position == position("n0")
+
+
+def test_a_leaver_that_is_idle_is_closed_by_the_tick():
+    node = make_node(make_member(1))
+    giver = make_member(1)
+    node.receive(PEER, Offer("n1", giver.store, ((giver.store, 1),), 1), 0.0)
+
+    assert Close(PEER) in node.tick(31.0)
+
+
+def test_a_tombstone_says_who_the_heir_is():
+    assert make_member(1).became(GONE, f"{HANDED_OVER}n2").is_handed_over
+    assert not make_member(1).became(GONE, "given up").is_handed_over

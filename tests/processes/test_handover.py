@@ -1,0 +1,175 @@
+"""Hand-over between real processes: drained under questions, killed in the middle, stopped."""
+
+import re
+import signal
+import threading
+from contextlib import contextmanager
+
+import pytest
+
+from counter.messages import Drain
+
+KEYS = 2_000
+
+
+@contextmanager
+def asked_on(machines, node, truth):
+    """Ask a node all the time; afterwards no complete answer may have been another than these."""
+    over, wrong, complete = threading.Event(), [], []
+
+    def ask():
+        while not over.is_set():
+            answer = machines.ask(node, deadline_ms=1_000)
+            complete.append(answer["complete"])
+            is_false = answer["complete"] and answer["value"] != truth
+            if is_false or answer["value"] > truth:
+                wrong.append(answer)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield complete
+    finally:
+        over.set()
+        thread.join()
+    assert wrong == []
+
+
+def fill(machines, node):
+    """Count under so many keys that a hand-over takes more than a moment."""
+    lines = "".join([f"page:{number:05} 1\n" for number in range(KEYS)])
+    assert machines.run("inc", "-", "--node", node, text=lines).code == 0
+
+
+@pytest.mark.slow
+def test_the_total_stays_while_a_node_is_drained_and_after_it(machines):
+    machines.up(3)
+    for number, node in enumerate(machines.nodes.values(), 1):
+        machines.count(node, 10**number)
+    fill(machines, "n3")
+    with asked_on(machines, machines.nodes["n1"], 1_110) as complete:
+        drained = machines.run("drain", "n3")
+        assert machines.nodes["n3"].ended() == 0
+        machines.until(lambda: machines.ask(machines.nodes["n1"])["members"] == 2)
+
+    assert drained.code == 0, drained.err
+    # A command that was stopped for a second finds the node gone, and knows no number.
+    assert re.fullmatch(r"n3 is gone; (2 001 keys|its counts) went to n[12]\n", drained.out)
+    assert any(complete)
+    machines.nodes["n3"].said(r"n3 is gone; 2001 keys went to n[12]")
+    assert machines.statuses()["n3"] == "gone"
+    last = machines.run("query", "views", "--json").json
+    assert (last["value"], last["complete"], last["members"]) == (1_110, True, 2)
+    assert machines.run("query", "page:*", "--json").json["value"] == KEYS
+
+
+@pytest.mark.slow
+def test_what_was_adopted_survives_kill_9_of_the_heir(machines):
+    machines.up(2)
+    for number, node in enumerate(machines.nodes.values(), 1):
+        machines.count(node, 10**number)
+    assert machines.run("drain", "n2").code == 0
+    machines.nodes["n2"].ended()
+    address = machines.nodes["n1"].address
+    machines.nodes["n1"].kill()
+    again = machines.node("n1", listen=address)
+
+    machines.until(lambda: machines.ask(again)["complete"])
+    assert machines.ask(again)["value"] == 110
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["n2", "n1"], ids=["the leaver", "its heir"])
+def test_kill_9_in_the_middle_loses_nothing_and_the_rest_follows(machines, victim):
+    machines.up(2)
+    for number, node in enumerate(machines.nodes.values(), 1):
+        machines.count(node, 10**number)
+    fill(machines, "n2")
+    listen = {name: node.address for name, node in machines.nodes.items()}
+    with machines.connection(machines.nodes["n2"]) as connection:
+        connection.request(Drain(connection.number()))
+    machines.nodes[victim].kill()
+    machines.node(victim, listen=listen[victim])
+
+    # Had the fence not been on disk when it was killed, it would count on until it is asked again.
+    machines.until(lambda: machines.run("drain", "n2").code == 0)
+    assert machines.statuses()["n2"] == "gone"
+    machines.until(lambda: machines.ask(machines.nodes["n1"])["complete"])
+    answer = machines.ask(machines.nodes["n1"])
+    assert (answer["value"], answer["members"]) == (110, 1)
+    assert machines.run("query", "page:*", "--json").json["value"] == KEYS
+
+
+@pytest.mark.slow
+def test_the_last_node_in_memory_says_what_ends_with_it(machines):
+    machines.tracker()
+    memory = machines.node("m1", data=None)
+    machines.until(lambda: machines.ask(memory)["complete"])
+    machines.count(memory, 7)
+
+    assert memory.stop() == 0
+
+    memory.said("this node kept its counts in memory: 1 keys end with it")
+
+
+@pytest.mark.slow
+def test_the_command_says_why_a_node_stays(machines):
+    machines.up(1)
+    machines.count(machines.nodes["n1"], 5)
+    alone = machines.run("drain", "n1")
+    unknown = machines.run("drain", "n9")
+
+    assert (alone.code, unknown.code) == (1, 1)
+    assert "no other living durable member could take the counts of n1" in alone.err
+    assert 'knows no member "n9"' in unknown.err
+    machines.count(machines.nodes["n1"], 5)
+    machines.nodes["n1"].signal(signal.SIGTERM)
+    machines.nodes["n1"].ended()
+    away = machines.run("drain", "n1")
+    assert away.code == 1
+    assert "n1 is away" in away.err
+
+
+@pytest.mark.slow
+def test_a_drain_can_be_asked_for_again_when_it_is_over(machines):
+    machines.up(2)
+    machines.count(machines.nodes["n2"], 5)
+    first = machines.run("drain", "n2", "--json")
+    machines.nodes["n2"].ended()
+    second = machines.run("drain", "n2", "--json")
+
+    assert first.json["keys"] in (0, 1)
+    assert {**first.json, "keys": 1, "elapsed_s": 0} == {
+        "name": "n2", "to": "n1", "keys": 1, "gone": True, "elapsed_s": 0,
+    }  # fmt: skip
+    assert (second.code, second.json["to"], second.json["gone"]) == (0, "n1", True)
+
+
+@pytest.mark.slow
+def test_from_the_fence_on_increments_go_elsewhere(machines):
+    machines.up(2)
+    machines.count(machines.nodes["n2"], 5)
+    machines.run("drain", "n2")
+
+    refused = machines.run("inc", "views", "5", "--node", machines.nodes["n2"].address)
+
+    assert refused.code == 1
+    assert machines.ask(machines.nodes["n1"])["value"] == 5
+
+
+@pytest.mark.slow
+def test_a_directory_that_was_handed_over_counts_no_more(machines):
+    machines.up(2)
+    machines.count(machines.nodes["n2"], 5)
+    machines.run("drain", "n2")
+    machines.nodes["n2"].ended()
+    again = machines.node("n2")
+
+    assert again.ended() == 0
+    again.said("is used up; to count here again remove it, or take another --data")
+    assert machines.ask(machines.nodes["n1"])["value"] == 5
+
+
+@pytest.mark.slow
+def test_a_name_that_is_none_is_refused_before_anybody_is_asked(machines):
+    assert machines.run("drain", "../x").code == 2
