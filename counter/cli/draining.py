@@ -148,7 +148,8 @@ class _Lines:
         self.last = state.phase, why
         heir = f" to {printable(state.heir, 64)}" if state.heir else ""
         waits = f": {printable(why, 200)}" if why else ""
-        note(f"{PHASE_NAMES[state.phase]}{heir}, {grouped(state.total)} keys{waits}")
+        keys = f"{grouped(state.total)} key{'' if state.total == 1 else 's'}"
+        note(f"{PHASE_NAMES[state.phase]}{heir}, {keys}{waits}")
 
 
 def _end(member: Member, keys: int, heir: str = "") -> dict[str, Any]:
