@@ -24,18 +24,16 @@ from counter.lastknown import LastValue, LastValues
 from counter.many import ManyQuery
 from counter.messages import (
     DECREASED,
-    TRAIL_ROWS_PER_PAGE,
     UNTIL_ALL,
     Ack,
+    Amounts,
     Answer,
-    Answered,
     Ask,
     Back,
     Batch,
     Cancel,
     KillQuery,
     ListQueries,
-    Missing,
     Query,
     QueryKilled,
     Reply,
@@ -44,7 +42,6 @@ from counter.messages import (
     Stop,
     TellStory,
     Traced,
-    Trail,
     is_question,
     label,
 )
@@ -61,7 +58,7 @@ from counter.query import (
 from counter.rounds import AGAINS_MAX, PAUSE, VIEW, Round, Rounds, Viewer, question_of
 from counter.stories import Record, Stories
 from counter.tables import Table
-from counter.telling import answer_of, keyed_of, numbered, pages_of, silent_rows
+from counter.telling import answer_of, ending, numbered, silent_rows
 from counter.tracing import Trace
 from counter.wide import WideQuery, is_wide
 from tracker.config import shown_endpoint
@@ -87,6 +84,8 @@ class Asker:
         # Rolls of other views than the query's, and whose: for the owner to take.
         self.strange: list[tuple[int, Endpoint]] = []
         self.youngest = float("-inf")
+        # What is in doubt of a key at this node itself; the owner knows.
+        self.uncertain: Callable[[str], Amounts] = lambda key: (0, 0, 0)
         self._position = position(member.name)
         self._rng = rng
         self._rounds = Rounds(config)
@@ -212,6 +211,7 @@ class Asker:
             self._first_asked = now
         member = self.member
         mine = Heard(member.name, member.store[:8], member.epoch, own[0], 0, 0.0, own[1])
+        query.uncertain[self._position] = self.uncertain(request.key)
         asks = query.start(mine)
         if not is_many:
             query.hold(held, 0, now)
@@ -308,6 +308,12 @@ class Asker:
         reply = None if asked is None else short.whole(asked.query.first_view)
         self.strangers += reply is None
         return reply
+
+    def doubt(self, query: bytes, position: int, amounts: Amounts) -> None:
+        """Take in what a member holds in doubt for a query of this node."""
+        asked = self._by_id.get(query)
+        if asked is not None and len(asked.query.uncertain) <= len(asked.query.view):
+            asked.query.uncertain[position] = amounts
 
     def hears_many(self, reply: ReplyMany) -> bool:
         """Whether this is an answer to a query of this node for many keys; others are dropped."""
@@ -475,23 +481,11 @@ class Asker:
     ) -> list[Effect]:
         """Tell viewers how their query ended: the pages they asked for, then the answer."""
         query = asked.query
-        rows: Sequence[Any] = ()
-        if any(viewer.request.rows for viewer in viewers):
-            rows = [(h.name, h.value, h.hops, h.at_s * 1000) for h in query.heard()]
         trail = [] if asked.trace is None else [*asked.trace.rows(query, self.member.name)]
         silent = silent_rows(query.request.key, missing, self.last_values, now)
         answer = self._answer(query, why, now, viewers[0].request.request, text)
-        effects: list[Effect] = []
-        for viewer in viewers:
-            link, number = viewer.link, viewer.request.request
-            if viewer.request.rows:
-                effects += [Send(link, Answered(number, page)) for page in pages_of(rows)]
-            pages = pages_of(trail, TRAIL_ROWS_PER_PAGE)
-            effects += [Send(link, Trail(number, page)) for page in pages]
-            effects += [Send(link, Missing(number, page)) for page in pages_of(silent)]
-            effects += [Send(link, page) for page in keyed_of(query, number, why)]
-            effects.append(Send(link, numbered(number, answer)))
-        return effects
+        wishes = [(viewer.link, viewer.request) for viewer in viewers]
+        return ending(wishes, query, answer, trail, silent)
 
     def _answer(
         self, query: OwnQuery, reason: str, now: float, number: int, text: str = ""

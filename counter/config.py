@@ -118,3 +118,5 @@ class NodeConfig:
     """Keys a node holds."""
     inflight_max: int = 100_000
     """Increments waiting for the disk; past it a client hears `busy`."""
+    parked_max: int = 100_000
+    """Amounts held for nodes that may have counted them; past it a client hears `busy`."""

@@ -55,6 +55,7 @@ def asks(
     and not before it is known that this is no old backup.
     """
     own, names, known = counters.own, counters.names, relay.seen
+    doubtful = relay.doubtful
     long, short = Reply.TAG, ShortReply.TAG
     me, store, epoch = relay.position, relay.store, relay.epoch
 
@@ -65,7 +66,13 @@ def asks(
         if values is None:
             return None
         _, query, key, home, _, _, age, _, budget_ms, roll, low, high, _ = values
-        if query in known or membership.is_doubted or is_own(query) or (names and key in names):
+        if (
+            query in known
+            or key in doubtful
+            or membership.is_doubted
+            or is_own(query)
+            or (names and key in names)
+        ):
             return None
         try:
             to = place(home)

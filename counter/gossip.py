@@ -10,8 +10,9 @@ What comes in, and which part takes it::
     Get, Recall, Roster            here          a client asks this node
     Reset, Epochs                  `renewal`     a key begins anew, here or elsewhere
     Offer, Page, Take, Drain, …    `handover`    a member leaves, and its counts go to another one
+    Park, Disown, Disowned         `failover`    it is in doubt which node counted
     Heartbeat, Registered, …       `membership`  a tracker speaks
-    Persisted, PersistFailed       `ledger`, `handover`  the disk speaks
+    Persisted, PersistFailed       `ledger`, …   the disk speaks
 
 The rule: this machine decides and nothing else. It reads no clock, opens no socket, rolls no
 dice of its own, and returns effects in the order in which they are to be carried out.
@@ -19,13 +20,15 @@ dice of its own, and returns effects in the order in which they are to be carrie
 
 from collections.abc import Callable
 from random import Random
-from typing import Any, Final
+from typing import Any
 
 from counter.activity import Activity
 from counter.asker import Asker
 from counter.config import GossipConfig, NodeConfig
 from counter.crdt import Counters
+from counter.doubts import Doubts
 from counter.embargo import Embargo
+from counter.failover import Failover
 from counter.handover import Handover
 from counter.heads import Heads
 from counter.hearsay import Hearsay
@@ -40,7 +43,6 @@ from counter.messages import (
     Back,
     Batch,
     Delegate,
-    Get,
     Increment,
     Query,
     Recall,
@@ -51,6 +53,7 @@ from counter.messages import (
     Traced,
     stored_name,
 )
+from counter.messages import UNTIMED as UNTIMED
 from counter.relay import Relay
 from counter.renewal import Renewal
 from counter.rounds import Round
@@ -67,7 +70,6 @@ from tracker.machine import (
     Leave,
     Link,
     Opened,
-    Persist,
     Persisted,
     PersistFailed,
     Send,
@@ -87,13 +89,7 @@ from tracker.messages import (
     Registered,
     Roster,
 )
-from tracker.pages import members_from_record, members_to_record
-
-UNTIMED: Final = frozenset({Increment, Get, Ask})
-"""Messages after which nothing is due sooner than the next beat to a tracker would be.
-
-Forgetting an ask is due `memory_s` after it came, or later, and may be a second late.
-"""
+from tracker.pages import members_from_record
 
 
 class Gossip:
@@ -123,10 +119,13 @@ class Gossip:
         self._first_asks = FirstAsks()
         self.handover = Handover(self.ledger, self.membership, rng)
         self.hearsay = Hearsay(self.membership.view)
+        self.failover = Failover(self.ledger, self.membership.view, rng)
+        self.doubts = Doubts(self.failover.parking, self.asker, self.relay, self.receive)
         self.heads = Heads(gossip, member, self.relay, rng)
         parts = (self.ledger, self.asker, self.heads, self.tables)
         self.renewal = Renewal(*parts, self.receive, self._query, self._begin)
         self.relay.held_of = self.handover.held_of
+        self.handover.parked = self.failover.parking
         # A name that was counted under proves its epoch.
         self.handover.adoption.adopted = self.renewal.moves.resume
         self.unexpected, self.lag_s = 0, 0.0
@@ -138,10 +137,11 @@ class Gossip:
 
     def _table(self) -> dict[type, Callable[[Any, Any, float], list[Effect]]]:
         """Return who takes which message."""
+        ask = self.renewal.moves.before(self.doubts.telling(self._ask))
         told, names = self.asker.last_values.recalled, self.ledger.counters.names
         return {
-            Ask: self.renewal.moves.before(self._ask),
-            AskAgain: self.renewal.moves.before(self._ask),
+            Ask: ask,
+            AskAgain: ask,
             AskMany: self.renewal.moves.before(self._ask_many),
             Reply: self._reply,
             ShortReply: self._short_reply,
@@ -164,6 +164,8 @@ class Gossip:
             **self.asker.handlers(),
             **self.renewal.handlers(),
             **self.handover.handlers(),
+            **self.failover.handlers(),
+            **self.doubts.handlers(),
             Refused: self._refused,
         }
 
@@ -174,7 +176,12 @@ class Gossip:
         if kind == "members":
             self.membership.view = NOBODY.merged(members_from_record(record))
             self._saved.view = self._followed = self.membership.view
-        elif not (self.renewal.moves.restore(record) or self.handover.restore(record)):
+            self.failover.parking.follow(self._followed)
+            return
+        moves, handover, failover = self.renewal.moves, self.handover, self.failover
+        if not (
+            moves.restore(record) or handover.restore(record) or failover.restore(kind, record)
+        ):
             self.ledger.restore(kind, record)
 
     def resume(self, token: int) -> None:
@@ -186,7 +193,8 @@ class Gossip:
 
     def dump(self) -> list[bytes]:
         """Return records that hold every count, for a snapshot."""
-        return [*self.renewal.moves.dump(), *self.ledger.dump(), *self.handover.dump()]
+        counts = [*self.renewal.moves.dump(), *self.ledger.dump(), *self.handover.dump()]
+        return counts + self.failover.dump()
 
     # -- the machine --------------------------------------------------------------------------
 
@@ -221,10 +229,11 @@ class Gossip:
         match event:
             case Persisted():
                 effects = kept(ledger.persisted(event)) + self.renewal.moves.persisted(event, now)
-                return effects + self.handover.persisted(event, now)
+                return effects + self.handover.persisted(event, now) + self.failover.settled(event)
             case PersistFailed():
                 effects = kept(ledger.persist_failed(event)) + self.renewal.moves.failed(event)
-                return effects + self.handover.persist_failed(event, now)
+                effects += self.handover.persist_failed(event, now)
+                return effects + self.failover.settled(event)
             case Leave(hand_over=True):
                 return self.handover.leave(now)
             case Undelivered(to, message):
@@ -240,6 +249,8 @@ class Gossip:
     def _streamed(self, event: Opened | Unreachable | Closed, now: float) -> list[Effect]:
         """Take the life of a stream to a tracker, to a node that knows more, or of a client."""
         effects = self.handover.streamed(event, now)
+        if effects is None:
+            effects = self.failover.streamed(event, now)
         if effects is not None:
             return effects
         match event:
@@ -266,9 +277,9 @@ class Gossip:
         effects += self.tables.tick(now)
         if self.asker.is_busy:
             effects += self._release(now) + self._look(now) + self._tick_asker(now)
-        effects += self._wonder(now)
+        effects += self._wonder(now) + self.failover.parking.look(now)
         if self._saved.is_due(now):
-            effects += self._save_view(now)
+            effects += self._saved.saved(self.membership.view, self.ledger, now)
         return self.renewal.heard(effects, now)
 
     def deadline(self) -> float | None:
@@ -279,6 +290,7 @@ class Gossip:
             self.embargo.deadline(),
             self.hearsay.deadline(),
             self.handover.deadline(),
+            self.failover.parking.deadline(),
             self.heads.deadline(),
             self.tables.deadline(),
             self.relay.deadline(),
@@ -287,9 +299,11 @@ class Gossip:
         return min([time for time in times if time is not None], default=None)
 
     def _tick_asker(self, now: float) -> list[Effect]:
-        known_until, is_hopeless = self._view_known_until(now), self._view_is_hopeless()
         return self.asker.tick(
-            now, self.lag_s, view_known_until=known_until, view_is_hopeless=is_hopeless
+            now,
+            self.lag_s,
+            view_known_until=self._view_known_until(now),
+            view_is_hopeless=self.hearsay.is_hopeless(self.membership),
         )
 
     # -- peers --------------------------------------------------------------------------------
@@ -380,7 +394,7 @@ class Gossip:
             now,
             held=self.handover.held_of(due.asked),
             view_known_until=self._view_known_until(now),
-            view_is_hopeless=self._view_is_hopeless(),
+            view_is_hopeless=self.hearsay.is_hopeless(self.membership),
         )
         if self.tables.own(due.id, due.asked, now):
             effects += self._tick_asker(now)
@@ -426,6 +440,7 @@ class Gossip:
             self.asker.follow(view)
             self.hearsay.follow(view)
             self.heads.follow(view)
+            self.failover.parking.follow(view)
             self._saved.changed(now)
         effects += self._release(now)
         return effects + self.embargo.look(now)
@@ -438,14 +453,6 @@ class Gossip:
             return []
         effects = self._after_membership(self.membership.learn((member,), now), now)
         return [*effects, Send(sender, Introduced(member.store))]
-
-    def _save_view(self, now: float) -> list[Effect]:
-        view = self.membership.view
-        self._saved.saved(view, now)
-        if not self.ledger.durable:
-            return []
-        self.ledger.token += 1
-        return [Persist(self.ledger.token, "members", members_to_record(view))]
 
     # -- what others know -----------------------------------------------------------------------
 
@@ -473,19 +480,13 @@ class Gossip:
         return effects + self._tick_asker(now)
 
     def _view_known_until(self, now: float) -> float:
-        if not self.hearsay.is_settled:
-            return float("-inf")
-        return self.membership.known_until(now, self.gossip.view_fresh_s)
+        return self.hearsay.known_until(self.membership, now, self.gossip.view_fresh_s)
 
     def _look(self, now: float) -> list[Effect]:
         """Look for a tracker if none speaks: without a look no answer may be called complete."""
         if self._view_known_until(now) >= self.asker.youngest:
             return []
         return self.hearsay.look(now) + self.membership.look(now)
-
-    def _view_is_hopeless(self) -> bool:
-        membership = self.membership
-        return self.hearsay.is_lost or (membership.heard_at is None and membership.is_cut_off)
 
     def _count_activity(self, now: float) -> None:
         self.asker.stories.forget(now)
@@ -494,5 +495,5 @@ class Gossip:
         self.membership.activity = self._activity.look(self.ledger.operations, now)
 
     def _leave(self, now: float) -> list[Effect]:
-        effects = self._save_view(now) if self._saved.view is not self.membership.view else []
-        return effects + self.handover.depart(now)
+        saved = self._saved.last(self.membership.view, self.ledger, now)
+        return saved + self.handover.depart(now)

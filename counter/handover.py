@@ -8,7 +8,7 @@ The rule: the order of things is copy, seal, tell the trackers. Whoever has hear
 gone because it handed over can ask anybody, and finds all of its counts with those that are left.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from random import Random
 from typing import Any, Final
 
@@ -58,6 +58,8 @@ class Handover:
         self.membership = membership
         self.leaving = Leaving(ledger, membership.member, rng)
         self.adoption = Adoption(ledger, membership.member.name)
+        # What is parked here, which nobody takes over; the owner may set it.
+        self.parked: Sized = ()
         self._told_by: float | None = None
         self._grace_until: float | None = None
         self._depart_by: float | None = None
@@ -100,6 +102,10 @@ class Handover:
     def begin(self, now: float) -> list[Effect] | tuple[str, str]:
         """Begin to leave, if it has not begun; returns why not, if it cannot be."""
         had_begun = self.leaving.phase is not None
+        count = len(self.parked)
+        if count and not had_begun:
+            each = "1 increment is" if count == 1 else f"{count} increments are"
+            return "parked", f"{each} parked here until the node that it was first sent to answers"
         begun = self.leaving.begin(self.membership.view)
         if had_begun or isinstance(begun, tuple):
             return begun
@@ -118,7 +124,8 @@ class Handover:
         if not self.membership.is_registered:
             return [Emit("departed", {"announced": False})]
         self._depart_by = now + TOLD_S
-        holds_counts = self.ledger.holds_counts and not self.leaving.holds_nothing
+        holds_any = self.ledger.holds_counts or len(self.parked) > 0
+        holds_counts = holds_any and not self.leaving.holds_nothing
         return self.membership.depart(holds_counts, now, self.leaving.heir)
 
     def departed(self) -> list[Effect]:

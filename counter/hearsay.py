@@ -21,6 +21,7 @@ from typing import Final
 
 from tracker.machine import Close, Effect, Endpoint, Link, Open, Send
 from tracker.members import Member, View
+from tracker.membership import Membership
 from tracker.messages import Listed, Roster
 
 FETCH_S: Final = 1.0
@@ -69,6 +70,14 @@ class Hearsay:
     def is_lost(self) -> bool:
         """Whether somebody knows more, and nobody who does can be read."""
         return bool(self._strange) and self._fetch is None and not any(self._strange.values())
+
+    def is_hopeless(self, membership: Membership) -> bool:
+        """Whether nobody can be asked any more who belongs to the cluster."""
+        return self.is_lost or (membership.heard_at is None and membership.is_cut_off)
+
+    def known_until(self, membership: Membership, now: float, fresh_s: float) -> float:
+        """Return up to when the view holds everybody who was in it then."""
+        return membership.known_until(now, fresh_s) if self.is_settled else float("-inf")
 
     def follow(self, view: View) -> None:
         """Take in that this is the view now."""

@@ -13,7 +13,7 @@ it is on disk, unless the client asked for an acknowledgement from memory.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from typing import Any
 
 from counter.config import NodeConfig
@@ -26,6 +26,7 @@ from counter.messages import (
     EndSession,
     Get,
     Increment,
+    Park,
     SessionEnded,
     Value,
     key_in,
@@ -80,8 +81,12 @@ class Ledger:
         self._doubtful: dict[tuple[bytes, int], str] = {}
         # A record of something counted in memory was not written: of what was counted, nobody
         # can promise any more that it is on disk.
-        self._has_gap = False
+        self.has_gap = False
         self._reserved = 0
+        # Tokens, and what was parked here and counts once they are on disk (`adopt`).
+        self._adopting: deque[tuple[int, tuple[Any, ...]]] = deque()
+        # Operations that another node may count and this one never will (`fences`).
+        self.given_away: Container[tuple[bytes, int]] = ()
 
     def handlers(self) -> dict[type, Callable[[Any, Any, float], list[Effect]]]:
         """Return what it takes from clients without its owner's help."""
@@ -93,7 +98,8 @@ class Ledger:
     @property
     def holds_counts(self) -> bool:
         """Whether anything would be lost with this node."""
-        return bool(self.counters.own) or bool(self.counters.others) or bool(self._waiting)
+        is_due = bool(self._waiting) or bool(self._adopting)
+        return is_due or bool(self.counters.own) or bool(self.counters.others)
 
     # -- increments ---------------------------------------------------------------------------
 
@@ -120,8 +126,8 @@ class Ledger:
         if known is not Known.NEW:
             return self._known(link, message, known)
         if self.counters.names:
-            message = _renamed(message, self.counters.names)
-        refusal = self._refusal(message)
+            message = self._renamed(message)
+        refusal = self.refusal(message, message.pairs)
         if refusal is not None:
             return [Send(link, Refused(message.sequence, *refusal))]
         self.sessions.remember(message.session, message.sequence, pairs)
@@ -134,6 +140,22 @@ class Ledger:
             return [persist]
         _add(self.counters.own, message.pairs)
         return [persist, Send(link, Counted(message.sequence, False, False))]
+
+    def _renamed(self, message: Increment) -> Increment:
+        """Return an increment as it is counted."""
+        pairs = self.named(message.pairs)
+        if pairs is message.pairs:
+            return message
+        return Increment(message.session, message.sequence, pairs, message.ack)
+
+    def named(self, pairs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return pairs as they are counted: each key by its name in its present epoch."""
+        names = self.counters.names
+        if not any(key in names for key in pairs[::2]):
+            return pairs
+        counted = list(pairs)
+        counted[::2] = [names.get(key, key) for key in pairs[::2]]
+        return tuple(counted)
 
     def _queued(self, link: Link, message: Increment, record: bytes) -> Persist:
         """Note that an increment waits for the disk."""
@@ -177,18 +199,22 @@ class Ledger:
         if known is Known.SAME:
             waiting = self._underway.get((message.session, sequence))
             if waiting is None:
-                return [Send(link, Counted(sequence, self.durable and not self._has_gap, True))]
+                return [Send(link, Counted(sequence, self.durable and not self.has_gap, True))]
             if message.ack == ACK_MEMORY and not waiting.counts_later:
                 return [Send(link, Counted(sequence, False, True))]
             self._followers.setdefault(waiting.token, []).append((link, sequence))
             return []
+        if (message.session, sequence) in self.given_away:
+            text = "this increment was parked at another node, which counts it"
+            return [Send(link, Refused(sequence, "given-away", text))]
         if known is Known.OTHER:
             text = "another increment was counted under this id"
             return [Send(link, Refused(sequence, "other-content", text))]
         text = "this id is so far behind that nobody can tell whether it was counted"
         return [Send(link, Refused(sequence, "too-old", text))]
 
-    def _refusal(self, message: Increment) -> tuple[str, str] | None:
+    def refusal(self, message: Increment | Park, pairs: tuple[Any, ...]) -> tuple[str, str] | None:
+        """Say why this increment cannot be taken now, to count as `pairs`: a word, a sentence."""
         doubt = self._doubtful.get((message.session, message.sequence))
         if doubt is not None:
             # It may be on disk: "not counted" could turn out a lie after the next start.
@@ -199,16 +225,16 @@ class Ledger:
             return "no-disk", "this node counts in memory only; pass --ack memory"
         if len(self._waiting) >= self.config.inflight_max:
             return "busy", "too many increments wait for the disk; come back in 100 ms"
-        own, pairs = self.counters.own, message.pairs
+        own = self.counters.own
         if len(own) + len(pairs) // 2 > self.config.counters_max:
             new = {key for key in pairs[::2] if key not in own.positive}
             if len(own) + len(new) > self.config.counters_max:
                 return "full", f"this node holds {len(own)} keys, its limit"
-        if self._leaves_range(pairs):
+        if self.leaves_range(pairs):
             return "range", "the share of this node would leave the range of 2^62"
         return None
 
-    def _leaves_range(self, pairs: tuple[Any, ...]) -> bool:
+    def leaves_range(self, pairs: tuple[Any, ...]) -> bool:
         """Say whether a total would pass 2^62, with everything counted that waits for the disk.
 
         The quick look holds what waits for any key against each key; only where that fails,
@@ -218,10 +244,7 @@ class Ledger:
         extra = self._reserved if len(pairs) == 2 else self._reserved + _magnitude(pairs)
         if all(takes(pairs[i], pairs[i + 1], extra) for i in range(0, len(pairs), 2)):
             return False
-        due = Share(0)
-        for entry in self._waiting:
-            if entry.counts_later:
-                _add(due, entry.message.pairs)
+        due = self._due()
         _add(due, pairs)
         own = self.counters.own
         return any(
@@ -229,6 +252,38 @@ class Ledger:
             or own.negative.get(key, 0) + due.negative.get(key, 0) > wire.SHARE_MAX
             for key in pairs[::2]
         )
+
+    def _due(self) -> Share:
+        """Return what counts as soon as it is on disk."""
+        due = Share(0)
+        for entry in self._waiting:
+            if entry.counts_later:
+                _add(due, entry.message.pairs)
+        for _, pairs in self._adopting:
+            _add(due, pairs)
+        return due
+
+    # -- what other nodes were asked first -----------------------------------------------------
+
+    def adopt(self, record: bytes, pairs: tuple[Any, ...]) -> list[Effect]:
+        """Count what was parked here, as soon as the record that says so is on disk."""
+        self.operations += 1
+        if not self.durable:
+            _add(self.counters.own, pairs)
+            return []
+        self.token += 1
+        self._adopting.append((self.token, pairs))
+        self._reserved += _magnitude(pairs)
+        return [Persist(self.token, "counts", record)]
+
+    def restore_adopted(self, pairs: tuple[Any, ...]) -> None:
+        """Count what the log says was adopted."""
+        _add(self.counters.own, pairs)
+
+    def is_unsure_of(self, session: bytes, sequence: int) -> bool:
+        """Whether the disk has yet to say, or cannot say before a restart, if this counts."""
+        operation = session, sequence
+        return operation in self._underway or operation in self._doubtful
 
     def end_session(self, link: Link, message: EndSession) -> list[Effect]:
         """Forget the operations of a client that asks nothing about them any more.
@@ -277,6 +332,8 @@ class Ledger:
     def persisted(self, event: Persisted) -> list[Effect]:
         """Count and acknowledge everything up to the event's token."""
         self.written = event.token
+        for pairs in self._adopted(event.token):
+            _add(self.counters.own, pairs)
         effects: list[Effect] = []
         waiting = self._waiting
         while waiting and waiting[0].token <= event.token:
@@ -292,6 +349,7 @@ class Ledger:
 
     def persist_failed(self, event: PersistFailed) -> list[Effect]:
         """Refuse the increment whose record was not written."""
+        self._adopted(event.token)
         effects: list[Effect] = []
         waiting = self._waiting
         while waiting and waiting[0].token <= event.token:
@@ -308,10 +366,18 @@ class Ledger:
                 else:
                     self._doubtful[session, sequence] = event.reason
             else:
-                self._has_gap = True
+                self.has_gap = True
             effects += [Send(link, Refused(number, code, event.reason)) for link, number in replies]
             effects += self._whose_turn_came(entry)
         return effects
+
+    def _adopted(self, token: int) -> list[tuple[Any, ...]]:
+        """Take out what was adopted up to a token."""
+        pairs, adopting = [], self._adopting
+        while adopting and adopting[0][0] <= token:
+            pairs.append(adopting.popleft()[1])
+            self._reserved -= _magnitude(pairs[-1])
+        return pairs
 
     def _whose_turn_came(self, entry: _Waiting) -> list[Send]:
         """Return the replies that waited behind an increment which has had its own."""
@@ -384,10 +450,7 @@ class Ledger:
             yield wire.packed(["forgotten", forgotten])
 
     def _rows_with_waiting(self) -> Iterator[Row]:
-        own, waiting = self.counters.own, Share(0)
-        for entry in self._waiting:
-            if entry.counts_later:
-                _add(waiting, entry.message.pairs)
+        own, waiting = self.counters.own, self._due()
         if not waiting:
             yield from own.rows()
             return
@@ -400,16 +463,6 @@ class Ledger:
 def record_of(message: Increment) -> bytes:
     """Return the log record of an increment: its identity, and what it adds."""
     return wire.packed((message.session, message.sequence, message.pairs))
-
-
-def _renamed(message: Increment, names: dict[str, str]) -> Increment:
-    """Return an increment as it is counted: each key by its name in its present epoch."""
-    pairs = message.pairs
-    if not any(key in names for key in pairs[::2]):
-        return message
-    counted = list(pairs)
-    counted[::2] = [names.get(key, key) for key in pairs[::2]]
-    return Increment(message.session, message.sequence, tuple(counted), message.ack)
 
 
 def _as_sent(pairs: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -113,6 +113,7 @@ class Node:
             role="node",
             name=settings.name,
             cluster=settings.cluster,
+            store=identity.store,
             express=increments(machine.ledger, self.storage.write),
         )
         self._acknowledge = acknowledgements(machine.ledger)

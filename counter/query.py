@@ -29,6 +29,7 @@ from counter.messages import (
     TRACE,
     UNTIL_SHARE,
     UNTIL_STABLE,
+    Amounts,
     Ask,
     AskAgain,
     Query,
@@ -90,6 +91,7 @@ class OwnQuery:
     hops_seen: int = 0
     tally: Tally = dataclasses.field(default_factory=Tally)
     wave_replies: tuple[int, int] = (0, 0)
+    uncertain: dict[int, Amounts] = dataclasses.field(default_factory=dict)
     children: list[Endpoint] = dataclasses.field(default_factory=list)
     repaired: dict[Endpoint, Pending] = dataclasses.field(default_factory=dict)
     first_view: View = dataclasses.field(init=False)

@@ -13,7 +13,7 @@ The rule: a node answers every ask with the value it had at first sight, and spl
 once. What is remembered is bounded in number and in time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from heapq import heappop, heappush
 from random import Random
 
@@ -70,6 +70,8 @@ class Relay:
         self._neighbours = (0, 0)
         self._roll = 0
         self._place: int | None = None
+        # Keys of which something is in doubt here: their replies say so.
+        self.doubtful: Container[str] = ()
 
     def __len__(self) -> int:
         return len(self.seen)

@@ -4,8 +4,11 @@ The rule: a list that differs from the one written last is written within VIEW_S
 sooner than that after it.
 """
 
+from counter.ledger import Ledger
 from tracker.classes import dataclass
+from tracker.machine import Effect, Persist
 from tracker.members import View
+from tracker.pages import members_to_record
 
 VIEW_SAVE_S = 0.5
 
@@ -27,6 +30,14 @@ class SavedView:
         """Whether it is time to write."""
         return self.due is not None and now >= self.due
 
-    def saved(self, view: View, now: float) -> None:
-        """Note that this list is written now."""
+    def saved(self, view: View, ledger: Ledger, now: float) -> list[Effect]:
+        """Write this list, among the records of the ledger."""
         self.view, self.due, self.at = view, None, now
+        if not ledger.durable:
+            return []
+        ledger.token += 1
+        return [Persist(ledger.token, "members", members_to_record(view))]
+
+    def last(self, view: View, ledger: Ledger, now: float) -> list[Effect]:
+        """Write this list before the end, unless it is written."""
+        return [] if self.view is view else self.saved(view, ledger, now)

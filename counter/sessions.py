@@ -86,6 +86,14 @@ class Sessions:
             return Known.SAME if content == content_of(pairs) else Known.OTHER
         return Known.TOO_OLD if sequence <= known.highest - WINDOW_MAX else Known.NEW
 
+    def find(self, session: bytes, sequence: int) -> tuple[Known, Any]:
+        """Say what is known of an operation by its identity alone; its content, if SAME."""
+        known = self._sessions.get(session)
+        content = known.recent.get(sequence) if known is not None else None
+        if content is not None:
+            return Known.SAME, content
+        return self.look_up(session, sequence, ()), None
+
     def remember(self, session: bytes, sequence: int, pairs: tuple[Any, ...]) -> None:
         """Note that this operation counts."""
         self.restore(session, sequence, content_of(pairs))

@@ -8,13 +8,24 @@ from typing import Any
 
 from counter.lastknown import LastValues
 from counter.many import ManyQuery
-from counter.messages import GOSSIP, ROWS_PER_PAGE, Answer, Keyed, ShortReply
+from counter.messages import (
+    GOSSIP,
+    ROWS_PER_PAGE,
+    TRAIL_ROWS_PER_PAGE,
+    Answer,
+    Answered,
+    Keyed,
+    Missing,
+    Query,
+    ShortReply,
+    Trail,
+)
 from counter.query import COMPLETE, CONVERGED, OwnQuery
 from tracker.classes import replace
+from tracker.machine import Effect, Link, Send
 from tracker.members import Member
 
 TOP_ROWS = 8
-
 HEADER_BYTES = 28
 """An IPv4 and a UDP header: what a datagram costs beyond its body."""
 
@@ -34,6 +45,13 @@ def bytes_of(query: OwnQuery) -> int:
     sample = query.reply if isinstance(query, ManyQuery) else None
     reply = len(GOSSIP.encode(sample or plain)) + HEADER_BYTES
     return query.replies * reply + (query.messages - query.replies) * ask
+
+
+def added_up(told: dict[int, tuple[int, int, int]]) -> tuple[int, int, int]:
+    """Return what all members together hold in doubt: lost, gained, in how many increments."""
+    minus = sum([amounts[0] for amounts in told.values()])
+    plus = sum([amounts[1] for amounts in told.values()])
+    return minus, plus, sum([amounts[2] for amounts in told.values()])
 
 
 def numbered(number: int, answer: Answer) -> Answer:
@@ -84,6 +102,7 @@ def answer_of(
     )
     confirmed = reason != CONVERGED or bool(silent)
     heard = query.heard()[:TOP_ROWS]
+    minus, plus, doubts = added_up(query.uncertain)
     return Answer(
         request=number,
         query=query.id,
@@ -93,7 +112,7 @@ def answer_of(
         reason=reason,
         answered=len(query.answers),
         members=query.members,
-        low=None if has_decreased else query.value,
+        low=None if has_decreased else query.value - minus,
         filled=query.value + sum([v.value for v in last]),
         filled_age_s=now - min([v.at for v in last], default=now),
         elapsed_ms=(now - query.started) * 1000,
@@ -107,4 +126,30 @@ def answer_of(
         why=text if confirmed else text or UNCONFIRMED,
         top=tuple([(h.name, h.value, h.hops, h.at_s * 1000) for h in heard]),
         begun_s=begun_s,
+        high=None if reason != COMPLETE else query.value + plus,
+        uncertain=doubts,
     )
+
+
+def ending(
+    viewers: Sequence[tuple[Link, Query]],
+    query: OwnQuery,
+    answer: Answer,
+    trail: Sequence[Any],
+    silent: Sequence[Any],
+) -> list[Effect]:
+    """Return how viewers are told the end: the pages they asked for, then the answer."""
+    rows: Sequence[Any] = ()
+    if any(request.rows for _, request in viewers):
+        rows = [(h.name, h.value, h.hops, h.at_s * 1000) for h in query.heard()]
+    effects: list[Effect] = []
+    for link, request in viewers:
+        number = request.request
+        if request.rows:
+            effects += [Send(link, Answered(number, page)) for page in pages_of(rows)]
+        pages = pages_of(trail, TRAIL_ROWS_PER_PAGE)
+        effects += [Send(link, Trail(number, page)) for page in pages]
+        effects += [Send(link, Missing(number, page)) for page in pages_of(silent)]
+        effects += [Send(link, page) for page in keyed_of(query, number, answer.reason)]
+        effects.append(Send(link, numbered(number, answer)))
+    return effects

@@ -116,13 +116,18 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """The stream is open; `role` is `tracker` or `node`, `name` whose port this is."""
+    """The stream is open; `role` is `tracker` or `node`, `name` whose port this is.
+
+    A node tells its store, 16 bytes; others tell none.
+    """
 
     protocol: int
     role: str
     name: str
+    store: bytes = b""
     TAG: ClassVar[int] = 97
-    WIRE: ClassVar[Schema] = (wire.u16, wire.text(16), wire.text(64))
+    FIELDS_MIN: ClassVar[int] = 3
+    WIRE: ClassVar[Schema] = (wire.u16, wire.text(16), wire.text(64), wire.blob(0, 16))
 
 
 @dataclass(frozen=True, slots=True)

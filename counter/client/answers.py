@@ -69,6 +69,8 @@ def as_object(outcome: Outcome, *, per_node: bool = False) -> dict[str, Any]:
         "members": answer.members,
         "coverage": round(coverage(answer), 6),
         "low": answer.low,
+        "high": answer.high,
+        "uncertain": answer.uncertain,
         "filled": answer.filled,
         "filled_age_s": _known(answer.filled_age_s),
         "missing": [_missing_object(row) for row in outcome.missing],
@@ -129,7 +131,8 @@ def sentence(outcome: Outcome) -> str:
         return f"{value} seen on {nodes}   incomplete: {verdict}"
     hops = f"{answer.hops} hop" + ("" if answer.hops == 1 else "s")
     messages = f"{grouped(answer.messages)} message" + ("" if answer.messages == 1 else "s")
-    return f"{value}   {nodes} · {shown_ms(answer.elapsed_ms)} · {hops} · {messages}"
+    doubts = f" · {grouped(answer.uncertain)} uncertain" if answer.uncertain else ""
+    return f"{value}   {nodes} · {shown_ms(answer.elapsed_ms)} · {hops} · {messages}{doubts}"
 
 
 def shortfall(outcome: Outcome) -> str:

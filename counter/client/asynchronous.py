@@ -53,11 +53,12 @@ class AsyncClient(Adding):
         deadline_s: float = DEADLINE_S,
         ack: str | None = None,
         cluster: str = "default",
+        park: bool = True,
     ) -> None:
         super().__init__()
         self.options = made(
             os.environ, trackers=trackers, node=node, pick=pick, deadline_s=deadline_s, ack=ack,
-            cluster=cluster,
+            cluster=cluster, park=park,
         )  # fmt: skip
         self._dialogue = Dialogue(self.options, SystemDice(), new_session)
         self._links: dict[int, _Link] = {}

@@ -9,7 +9,8 @@ What becomes of an increment::
 
 Whatever arrives while a message is on its way goes into the next message; only full messages
 travel behind one another. New increments leave a node that is lost or silent at once; what is in
-doubt there stays there (`fate_of`). The rules: an increment is sent under one identity to one
+doubt there stays there, or is parked at another node as its deadline comes near
+(`counter.client.parking`). The rules: an increment is sent under one identity to one
 node, and to another one only after the first has said, at the first try, that it did not count
 it. A refusal of a second try proves nothing: the first may still lie unread in a closed stream.
 
@@ -35,7 +36,8 @@ from counter.client.operations import (
     checked_amount,
 )
 from counter.client.options import Options
-from counter.client.search import PAUSE_S_MAX, TRIES_MAX, Search
+from counter.client.parking import GIVEN_AWAY, Parkings, given_away
+from counter.client.search import BY_KEY, ELSEWHERE, PAUSE_S_MAX, TRIES_MAX, Search
 from tracker.errors import ConfigError, FrameError, RefusedError, UnreachableError
 from tracker.text import printable
 from tracker.wire import AMOUNT_MAX
@@ -49,11 +51,7 @@ BATCHES_MAX: Final = 64
 LANES_MAX: Final = 32
 """Nodes with something in doubt, and the one in use."""
 
-HOLD, GIVE_UP = "hold", "give-up"
-
 TOO_OLD: Final = "too-old"
-_ELSEWHERE: Final = frozenset({"busy", "leaving", "disk"})
-_BY_KEY: Final = frozenset({"full", "range"})
 
 
 class Dialogue:
@@ -77,6 +75,7 @@ class Dialogue:
         self._current: Lane | None = None
         self._wanted: Lane | None = None
         self._search = Search(options, dice)
+        self._parkings = Parkings(options, self._settle)
         # Before this time nothing is due, unless something else happens than a reply.
         self._quiet_until = 0.0
 
@@ -140,12 +139,14 @@ class Dialogue:
         lane = self._current
         if lane is None or len(self._by_link) > 1 or not lane.in_flight or lane.is_silent:
             return None
-        return None if lane.doubtful or self._lookup.is_busy else lane.link
+        is_more_due = lane.doubtful or self._lookup.is_busy or self._parkings
+        return None if is_more_due else lane.link
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits and nothing is on its way."""
-        return not self._queue and not any(lane.in_flight or lane.doubtful for lane in self._lanes)
+        is_busy = any(lane.in_flight or lane.doubtful for lane in self._lanes)
+        return not (self._queue or is_busy or self._parkings)
 
     def step(self, now: float) -> list[Effect]:
         """Send what may be sent, and do what is due."""
@@ -168,6 +169,7 @@ class Dialogue:
         for lane in self._lanes:
             for entry in list(lane.entries()):
                 self._unknown(lane, entry, "the client was closed")
+        self._parkings.close()
         self._effects += [Shut(link) for link in self._by_link]
         self._by_link.clear()
         return self._taken()
@@ -216,6 +218,8 @@ class Dialogue:
         if lane.state == GREETING and lane.stream.is_welcome:
             self._welcomed(lane, now)
         for reply in replies:
+            if self._parkings and self._parkings.answered(lane, reply):
+                continue
             entry = lane.replied(reply, now)
             if reply.TAG == light.Refused.TAG:
                 self._refused(lane, entry, reply, now)
@@ -231,6 +235,8 @@ class Dialogue:
         if lane is self._wanted:
             self._wanted, self._current = None, lane
             self._search.reached()
+            for other in list(self._lanes):
+                self._park(other, now)
         self._resend(lane, now)
 
     def _resend(self, lane: Lane, now: float) -> None:
@@ -248,7 +254,9 @@ class Dialogue:
         self._quiet_until = 0.0
         code, text = printable(refusal.code), printable(refusal.text, 400)
         batch = entry.batch
-        if code == TOO_OLD and entry.sends == 1 and batch.tries + 1 < TRIES_MAX:
+        if code == GIVEN_AWAY:
+            self._settle(batch, given_away(lane, entry))
+        elif code == TOO_OLD and entry.sends == 1 and batch.tries + 1 < TRIES_MAX:
             # The node has forgotten this client, or one that was made in the same second. Never
             # sent before, it has not counted; under a name without a stamp nobody takes it for old.
             batch.tries += 1
@@ -261,10 +269,10 @@ class Dialogue:
                 self._unknown(lane, entry, f"{lane.who}: {text}")
             else:
                 lane.retry_at = now + self._search.pause_s(entry.sends)
-        elif code in _BY_KEY and len(batch.amounts) > 1:
+        elif code in BY_KEY and len(batch.amounts) > 1:
             # One key is too much, or one too many: the others must not suffer for it.
             self._queue.extendleft(reversed(batch.halves()))
-        elif code in _ELSEWHERE and batch.tries + 1 < TRIES_MAX:
+        elif code in ELSEWHERE and batch.tries + 1 < TRIES_MAX:
             batch.tries += 1
             self._queue.appendleft(batch)
             lane.shunned_until = now + PAUSE_S_MAX
@@ -285,10 +293,8 @@ class Dialogue:
     def _lost(self, lane: Lane, reason: str, now: float) -> None:
         self._quiet_until = 0.0
         was_ready = lane.state == READY
+        self._parkings.lost(lane, reason)
         lane.lose()
-        for entry in list(lane.doubtful):
-            if self.fate_of(entry) == GIVE_UP:
-                self._unknown(lane, entry, f"{lane.who} is gone ({reason})")
         lane.failures += not was_ready
         lane.retry_at = now + self._search.pause_s(max(1, lane.failures))
         self._leave(lane, f"is gone ({reason})", now)
@@ -297,14 +303,12 @@ class Dialogue:
             self._missed(f"no {lane.who} ({reason})", now)
         self._drop_ended()
 
-    def fate_of(self, entry: Entry) -> str:
-        """Decide what becomes of an operation in doubt whose node is gone: HOLD or GIVE_UP.
-
-        Held, it waits for its node, or for that node's restarted self. This is the place where
-        it could be parked at another node, which would count it once the first one has confirmed
-        that it does not have it.
-        """
-        return HOLD
+    def _park(self, lane: Lane, now: float) -> None:
+        """Leave at another node what is in doubt at one that is gone."""
+        if self._parkings.due(lane, now):
+            if lane.state == READY:
+                self._shut(lane, "no answer", now)
+            self._effects += self._parkings.moved(lane, self._current, self._new_session, now)
 
     def _open(self, lane: Lane, now: float) -> None:
         link = next(self._links)
@@ -325,7 +329,8 @@ class Dialogue:
         """Forget lanes that are neither used nor in doubt."""
         kept = []
         for lane in self._lanes:
-            if lane in (self._current, self._wanted) or lane.doubtful or lane.in_flight:
+            is_used = lane in (self._current, self._wanted) or self._parkings.uses(lane)
+            if is_used or lane.doubtful or lane.in_flight:
                 kept.append(lane)
             elif lane.link is not None:
                 del self._by_link[lane.link]
@@ -333,6 +338,10 @@ class Dialogue:
         self._lanes = kept
 
     # -- where new increments go ---------------------------------------------------------------
+
+    @property
+    def _wants_node(self) -> bool:
+        return bool(self._queue) or self._parkings.wants_node(self._lanes)
 
     @property
     def _is_seeking(self) -> bool:
@@ -348,7 +357,7 @@ class Dialogue:
     def _seek(self, now: float) -> None:
         """Look for a node for what waits."""
         search = self._search
-        while self._queue and self._current is None and now >= search.pause_until:
+        while self._wants_node and self._current is None and now >= search.pause_until:
             if self._is_seeking:
                 return
             if search.left:
@@ -403,7 +412,7 @@ class Dialogue:
     def _pumped(self, now: float) -> list[Effect]:
         """Send what may be sent; returns all effects so far."""
         queue = self._queue
-        if queue and self._current is None:
+        if self._current is None and self._wants_node:
             self._seek(now)
         lane = self._current
         if lane is not None:
@@ -437,23 +446,15 @@ class Dialogue:
         times = []
         if self._queue:
             times.append(self._queue[0].deadline)
-            if self._current is None and self._wanted is None and not self._lookup.is_busy:
-                times.append(self._search.pause_until)
+        is_seeking = self._wanted is not None or self._lookup.is_busy
+        if self._current is None and not is_seeking and self._wants_node:
+            times.append(self._search.pause_until)
         if self._lookup.is_busy:
             times.append(self._lookup.until)
+        times += self._parkings.deadlines()
         for lane in self._lanes:
-            times += self._times_of(lane)
+            times += lane.times(self.options.silent_s) + self._parkings.times(lane)
         return min(times, default=None)
-
-    def _times_of(self, lane: Lane) -> list[float]:
-        times = [entry.batch.deadline for entry in lane.entries()]
-        if lane.state in (OPENING, GREETING):
-            times.append(lane.until)
-        elif lane.doubtful:
-            times.append(lane.retry_at)
-        if lane.in_flight and not lane.is_silent:
-            times.append(lane.waits_since + self.options.silent_s)
-        return times
 
     def _do_due(self, now: float) -> None:
         while self._queue and self._queue[0].deadline <= now:
@@ -465,7 +466,9 @@ class Dialogue:
         if self._lookup.is_busy and self._lookup.until <= now:
             self._effects += self._lookup.tick(now)
             self._after_lookup(now)
+        self._parkings.end_late(now)
         for lane in list(self._lanes):
+            self._park(lane, now)
             self._look_at(lane, now)
 
     def _look_at(self, lane: Lane, now: float) -> None:

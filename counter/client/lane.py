@@ -67,12 +67,14 @@ Effect = Open | Write | Shut | Settled
 class Entry:
     """An operation that was sent `sends` times, and the increments it carries."""
 
-    __slots__ = ("batch", "operation", "sends")
+    __slots__ = ("batch", "is_stranded", "operation", "sends")
 
     def __init__(self, operation: Operation, batch: Batch, sends: int = 0) -> None:
         self.operation = operation
         self.batch = batch
         self.sends = sends
+        # Due to be parked, and nobody was there who could hold it.
+        self.is_stranded = False
 
 
 class Lane:
@@ -82,6 +84,7 @@ class Lane:
         "doubtful",
         "endpoint",
         "failures",
+        "home",
         "in_flight",
         "is_silent",
         "link",
@@ -100,6 +103,7 @@ class Lane:
         self.name = name
         self.endpoint = endpoint
         self.session = session
+        self.home = b""
         self.sequence = 0
         self.state = DOWN
         self.link: int | None = None
@@ -144,7 +148,18 @@ class Lane:
             raise FrameError(f"it is a {role}, not a node")
         if self.name and name != self.name:
             raise FrameError(f"node {name} is there now")
-        self.name = name
+        self.name, self.home = name, self.stream.store
+
+    def times(self, silent_s: float) -> list[float]:
+        """Say when something is due here."""
+        times = [entry.batch.deadline for entry in self.entries()]
+        if self.state in (OPENING, GREETING):
+            times.append(self.until)
+        elif self.doubtful:
+            times.append(self.retry_at)
+        if self.in_flight and not self.is_silent:
+            times.append(self.waits_since + silent_s)
+        return times
 
     def begin(self, batch: Batch, ack: int, new_session: Callable[[], bytes]) -> Entry:
         """Give a batch its identity here."""
@@ -153,7 +168,7 @@ class Lane:
             self.renew(new_session())
         self.sequence += 1
         operation = Operation(
-            self.name, self.endpoint, self.session, self.sequence, batch.pairs(), ack
+            self.name, self.endpoint, self.session, self.sequence, batch.pairs(), ack, self.home
         )
         return Entry(operation, batch)
 

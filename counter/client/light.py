@@ -40,9 +40,13 @@ class Hello(_Light):
 class Welcome(_Light):
     """The stream is open."""
 
-    __slots__ = __match_args__ = ("protocol", "role", "name")
+    __slots__ = __match_args__ = ("protocol", "role", "name", "store")
     TAG: ClassVar[int] = 97
-    WIRE: ClassVar[Schema] = (wire.u16, wire.text(16), wire.text(64))
+    FIELDS_MIN: ClassVar[int] = 3
+    WIRE: ClassVar[Schema] = (wire.u16, wire.text(16), wire.text(64), wire.blob(0, 16))
+
+    def __init__(self, protocol: int, role: str, name: str, store: bytes = b"") -> None:
+        super().__init__(protocol, role, name, store)
 
 
 class Refused(_Light):
@@ -88,4 +92,27 @@ class Counted(_Light):
     WIRE: ClassVar[Schema] = (wire.u64, wire.flag, wire.flag)
 
 
-LIGHT = wire.Codec(Hello, Welcome, Refused, Find, Found, Increment, Counted)
+class Park(_Light):
+    """Hold an increment whose first node is gone."""
+
+    __slots__ = __match_args__ = (
+        "request", "session", "sequence", "pairs", "ack", "home", "name",
+    )  # fmt: skip
+    TAG: ClassVar[int] = 92
+    WIRE: ClassVar[Schema] = (
+        wire.u64,
+        *Increment.WIRE,
+        wire.id16,
+        wire.text(64),
+    )
+
+
+class Parked(_Light):
+    """It is held, and counts once."""
+
+    __slots__ = __match_args__ = ("request", "on_disk", "repeated")
+    TAG: ClassVar[int] = 93
+    WIRE: ClassVar[Schema] = (wire.u64, wire.flag, wire.flag)
+
+
+LIGHT = wire.Codec(Hello, Welcome, Refused, Find, Found, Increment, Counted, Park, Parked)

@@ -39,7 +39,7 @@ class Operation:
     """One message of increments under its identity, (session, sequence) at one node.
 
     The same operation may be sent again at any time; it counts once. It can be pickled and
-    kept. `pairs` is key, amount, key, amount, …
+    kept. `pairs` is key, amount, key, amount, …; `home` the store of the node, if it told it.
     """
 
     node: str
@@ -48,6 +48,7 @@ class Operation:
     sequence: int
     pairs: tuple[Any, ...]
     ack: int
+    home: bytes = b""
 
     @property
     def id(self) -> str:
@@ -57,8 +58,10 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """The increment is in the total.
+    """The increment is in the total; or `parked`, not `counted`, and certain to be in it once.
 
+    A parked one is held at `node`, since the node it was sent to is gone; it counts as soon as
+    that one, or its restarted self, has been asked. Until then queries call it uncertain.
     `on_disk`: it is on the disk of `node`, and survives a crash. `repeated`: an earlier try
     had been counted already, and this one was not counted again. `id` names the message, which
     the increments of other callers may share.
@@ -69,6 +72,7 @@ class Acknowledgement:
     node: str
     repeated: bool
     id: str
+    parked: bool = False
 
 
 class UnknownOutcomeError(InDoubtError):

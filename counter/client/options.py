@@ -32,7 +32,8 @@ class Options:
 
     `address` is the one node to talk to, if it was given by its address; `node` its name, if it
     was given by that; with neither, `pick` chooses one of those a tracker knows. `deadline_s`
-    is the time that one increment, or one request, may take in all, in seconds.
+    is the time that one increment, or one request, may take in all, in seconds. With `park` an
+    increment whose node is gone is left at another one.
     """
 
     trackers: tuple[Endpoint, ...]
@@ -42,6 +43,7 @@ class Options:
     deadline_s: float = DEADLINE_S
     ack: int = light.ACK_DEFAULT
     cluster: str = "default"
+    park: bool = True
 
     def of_node(self, node: str) -> "Options":
         """Return these options with one node, by its name or HOST:PORT. Raises ConfigError."""
@@ -74,6 +76,7 @@ def made(
     deadline_s: float,
     ack: str | None,
     cluster: str,
+    park: bool = True,
 ) -> Options:
     """Return checked options; raises ConfigError. What is None comes from the environment."""
     if pick not in PICKS:
@@ -91,6 +94,7 @@ def made(
         deadline_s=float(deadline_s),
         ack=ACKS[ack],
         cluster=parse_name(cluster),
+        park=park,
     )
     return options.of_node(node) if node else options
 

@@ -20,6 +20,10 @@ TRIES_MAX: Final = 3
 PAUSE_S: Final = 0.1
 PAUSE_S_MAX: Final = 1.0
 
+ELSEWHERE: Final = frozenset({"busy", "leaving", "disk"})
+BY_KEY: Final = frozenset({"full", "range"})
+"""Refusals after which another node may take it; after which each key may go by itself."""
+
 
 class Search:
     """The nodes of one client, as far as it was told of them."""

@@ -32,6 +32,7 @@ REPLY_TAGS = {
     80: frozenset({81}),
     RESET_TAG: frozenset({37, 39, 91}),
     76: frozenset({77}),
+    92: frozenset({93}),
     106: frozenset({107}),
     ROSTER_TAG: frozenset({109}),
     110: frozenset({111}),
@@ -50,6 +51,7 @@ class Session:
     def __init__(self, codec: wire.Codec, cluster: str = "default") -> None:
         self.role = ""
         self.name = ""
+        self.store = b""
         self._codec = codec
         self._cluster = cluster
         self._reader = wire.FrameReader()
@@ -116,6 +118,7 @@ class Session:
             )
         self.role = printable(message.role, 16) or "unnamed"
         self.name = printable(message.name, 64)
+        self.store = message.store
 
     def _is_awaited(self, message: Any) -> bool:
         """Settle what `message` answers; False for the answer to nothing (a late partial)."""

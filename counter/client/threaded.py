@@ -46,7 +46,8 @@ class Client(Adding):
     COUNTER_TRACKER holds, then 127.0.0.1:7400. `node` names one node, or its HOST:PORT, to talk
     to (COUNTER_NODE); without it `pick` chooses: `least-active`, `random`, `round-robin`.
     `deadline_s` is what one call may take in all. `ack` is what an acknowledgement promises:
-    `memory` or `disk`; None: the best that the node has. Raises ConfigError.
+    `memory` or `disk`; None: the best that the node has. With `park` an increment whose node is
+    gone is left at another one, which counts it once it may. Raises ConfigError.
 
     Use it in a `with`, or close it: what was added is sent then, and at exit.
     """
@@ -60,11 +61,12 @@ class Client(Adding):
         deadline_s: float = DEADLINE_S,
         ack: str | None = None,
         cluster: str = "default",
+        park: bool = True,
     ) -> None:
         super().__init__()
         self.options = made(
             os.environ, trackers=trackers, node=node, pick=pick, deadline_s=deadline_s, ack=ack,
-            cluster=cluster,
+            cluster=cluster, park=park,
         )  # fmt: skip
         self._begin()
         _OPEN.add(self)

@@ -63,6 +63,8 @@ class Total:
     members: int
     coverage: float
     low: int | None
+    high: int | None
+    uncertain: int
     filled: int
     filled_age_s: float | None
     missing: tuple[Silent, ...]

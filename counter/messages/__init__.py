@@ -35,12 +35,14 @@ from counter.messages.datagrams import OTHERS_MAX as OTHERS_MAX
 from counter.messages.datagrams import RING as RING
 from counter.messages.datagrams import SKIP_MAX as SKIP_MAX
 from counter.messages.datagrams import TRACE as TRACE
+from counter.messages.datagrams import Amounts as Amounts
 from counter.messages.datagrams import Ask as Ask
 from counter.messages.datagrams import AskAgain as AskAgain
 from counter.messages.datagrams import Reply as Reply
 from counter.messages.datagrams import ShortReply as ShortReply
 from counter.messages.datagrams import Stop as Stop
 from counter.messages.datagrams import Traced as Traced
+from counter.messages.datagrams import Uncertain as Uncertain
 from counter.messages.datagrams import ends_of as ends_of
 from counter.messages.datagrams import swapped as swapped
 from counter.messages.door import ACK_DEFAULT as ACK_DEFAULT
@@ -140,6 +142,16 @@ from counter.messages.names import key_in as key_in
 from counter.messages.names import name_of as name_of
 from counter.messages.names import stored_name as stored_name
 from counter.messages.names import subject_in as subject_in
+from counter.messages.parking import COUNTED_THERE as COUNTED_THERE
+from counter.messages.parking import ELSEWHERE as ELSEWHERE
+from counter.messages.parking import GRANTED as GRANTED
+from counter.messages.parking import ROWS_PER_DISOWN_MAX as ROWS_PER_DISOWN_MAX
+from counter.messages.parking import TOO_OLD as TOO_OLD
+from counter.messages.parking import UNDERWAY as UNDERWAY
+from counter.messages.parking import Disown as Disown
+from counter.messages.parking import Disowned as Disowned
+from counter.messages.parking import Park as Park
+from counter.messages.parking import Parked as Parked
 from counter.messages.resets import EPOCH_ROWS_BYTES as EPOCH_ROWS_BYTES
 from counter.messages.resets import EPOCH_ROWS_MAX as EPOCH_ROWS_MAX
 from counter.messages.resets import MARKS_MAX as MARKS_MAX
@@ -156,6 +168,12 @@ from tracker.messages import Introduce, Introduced
 GOSSIP: Final = wire.Codec(
     *(Ask, Reply, Stop, Traced, Delegate, Ack, Batch, Back, ReplyMany, AskMany),
     *(AskAgain, ShortReply, Introduce, Introduced),
-    Epochs,
+    *(Epochs, Uncertain),
 )
 """What travels in datagrams."""
+
+UNTIMED: Final = frozenset({Increment, Get, Ask})
+"""Messages after which nothing is due sooner than the next beat to a tracker would be.
+
+Forgetting an ask is due `memory_s` after it came, or later, and may be a second late.
+"""

@@ -362,6 +362,30 @@ class Stop:
     WIRE: ClassVar[Schema] = (wire.id16,)
 
 
+Amounts = tuple[int, int, int]
+"""What may be lost, what may be gained (both ≥ 0), in how many increments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Uncertain:
+    """A reply of a node where increments of the key are parked, and what they come to.
+
+    The share may still lose `minus` and gain `plus`, both ≥ 0, in `count` increments, counted
+    here or at the nodes they were first sent to. The reply is the body of a `Reply` or `Traced`.
+    """
+
+    reply: bytes
+    minus: int
+    plus: int
+    count: int
+    TAG: ClassVar[int] = 24
+    WIRE: ClassVar[Schema] = (wire.blob(1, 1_100), wire.total, wire.total, _u32)
+
+    def to_wire(self) -> tuple[Any, ...]:
+        """Return the fields as they travel."""
+        return self.reply, wire.wire_total(self.minus), wire.wire_total(self.plus), self.count
+
+
 @dataclass(frozen=True, slots=True)
 class Traced:
     """A reply to an ask that carried TRACE, and how the query first came to whoever answers.

@@ -10,6 +10,7 @@ from counter.config import AGE_MAX, CHATTER_MAX, DEADLINE_MS_MAX, PAUSE_MS_MAX, 
 from counter.messages.following import FOLLOWING
 from counter.messages.handover import HANDOVER
 from counter.messages.many import Keyed, asked
+from counter.messages.parking import PARKING
 from counter.messages.resets import Reset, WasReset
 from tracker import wire
 from tracker.classes import dataclass
@@ -179,7 +180,9 @@ class Query:
 class Answer:
     """What the query has heard so far; with `end`, what it found. CONTRACT: the query's JSON.
 
-    `low` is None once the key has decreased anywhere. `top` are the largest shares:
+    `uncertain` increments are parked somewhere: they may or may not be in the value, which is
+    between `low` and `high` whatever becomes of them. `high` is None as long as anybody is
+    missing, `low` once the key has decreased anywhere. `top` are the largest shares:
     (name, value, hops, answered after ms). `missing` counts the silent; Rows name them.
     `why` is a sentence for the person, empty where the reason says it all. `begun_s` is when
     the query began by a clock of its origin: only differences between two of them mean anything.
@@ -207,6 +210,8 @@ class Answer:
     why: str
     top: tuple[tuple[str, int, int, float], ...]
     begun_s: float = -1.0
+    high: int | None = None
+    uncertain: int = 0
     TAG: ClassVar[int] = 37
     FIELDS_MIN: ClassVar[int] = 21
     WIRE: ClassVar[Schema] = (
@@ -232,6 +237,8 @@ class Answer:
         wire.text(TEXT_MAX),
         wire.listing(wire.record(wire.text(64), wire.total, wire.u16, wire.seconds), TOP_ROWS_MAX),
         wire.seconds,
+        wire.optional(wire.total),
+        _u32,
     )
 
     def to_wire(self) -> tuple[Any, ...]:
@@ -259,6 +266,8 @@ class Answer:
             self.why,
             [(name, wire.wire_total(v), hops, ms) for name, v, hops, ms in self.top],
             self.begun_s,
+            None if self.high is None else wire.wire_total(self.high),
+            self.uncertain,
         )
 
 
@@ -367,4 +376,5 @@ DOOR: Final = wire.Codec(
     Reset,
     WasReset,
     *HANDOVER,
+    *PARKING,
 )

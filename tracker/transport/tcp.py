@@ -64,6 +64,7 @@ class TcpStreams:
         role: str,
         name: str,
         cluster: str,
+        store: bytes = b"",
         connections_max: int = CONNECTIONS_MAX,
         express: Express = lambda link, frame: None,
     ) -> None:
@@ -76,6 +77,8 @@ class TcpStreams:
         self.role = role
         self.name = name
         self.cluster = cluster
+        # Told in every welcome: whose counts these are, whatever its name.
+        self.store = store
         self.connections_max = connections_max
         self.express = express
         self.endpoint: Endpoint = ("", 0)
@@ -389,7 +392,7 @@ class _Accepted(_Stream):
             self.refuse("cluster", f'this is cluster "{streams.cluster}", not "{theirs}"')
         else:
             self.accept()
-            welcome = Welcome(PROTOCOL, streams.role, streams.name)
+            welcome = Welcome(PROTOCOL, streams.role, streams.name, streams.store)
             self.send(framed(MEMBERSHIP.encode(welcome)))
             peer = self.transport.get_extra_info("peername") if self.transport else None
             streams.handler.on_accepted(self.link, peer[:2] if peer else ("", 0))

@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from counter.client.dialogue import BATCHES_MAX, GIVE_UP, LANES_MAX, PIPELINED_MAX, Dialogue
+from counter.client.dialogue import BATCHES_MAX, LANES_MAX, PIPELINED_MAX, Dialogue
 from counter.client.lane import SESSION_SPREAD_MAX, Open, Settled, Shut, Write
 from counter.client.operations import (
     BATCH_BYTES_MAX,
@@ -978,21 +978,6 @@ def test_closing_says_what_was_not_counted_and_what_may_have_been():
     assert world.dialogue.lost(link, "late", world.now) == []
     assert world.dialogue.opened(link, world.now) == []
     assert world.dialogue.received(link, b"late", world.now) == []
-
-
-def test_what_is_in_doubt_may_be_given_up_at_once():
-    class Impatient(Dialogue):
-        def fate_of(self, entry):
-            return GIVE_UP
-
-    world = World(count=1)
-    world.dialogue.__class__ = Impatient
-    _, link = start(world)
-    batch = world.count()
-
-    world.cut(link)
-
-    assert isinstance(failure_of(batch), UnknownOutcomeError)
 
 
 def test_a_retry_goes_to_the_node_of_the_first_try_though_another_is_in_use():

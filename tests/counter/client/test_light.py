@@ -16,6 +16,8 @@ SAMPLES = [
     membership.Found(9, (("n1", "10.0.0.1", 7401, 0, 12), ("n2", "::1", 7402, 1, 0))),
     messages.Increment(bytes(16), 3, ("views", 5, "ünï", -(2**53) + 1), 2),
     messages.Counted(3, True, False),
+    messages.Park(2**48 + 1, bytes(16), 3, ("views", 5), 2, b"h" * 16, "n1"),
+    messages.Parked(2**48 + 1, True, False),
 ]
 
 
@@ -73,6 +75,7 @@ def test_every_request_of_the_door_has_its_replies():
         messages.EndSession: {messages.SessionEnded},
         messages.Reset: {messages.WasReset, messages.Answer, messages.Missing},
         messages.Drain: {messages.DrainState},
+        messages.Park: {messages.Parked},
         membership.Find: {membership.Found},
         membership.Roster: {membership.Listed},
         membership.Forget: {membership.Forgotten},

@@ -1,0 +1,111 @@
+"""Increments in doubt: what a client leaves at another node, and what nodes ask each other of it.
+
+Tags 92-95, on streams. The rule: an operation is named by the store it was first sent to, never
+by a node's name, and a grant names the store that may count it and that store's own ticket.
+"""
+
+from typing import Any, ClassVar, Final
+
+from tracker import wire
+from tracker.classes import dataclass
+from tracker.errors import FrameError
+from tracker.wire import Schema
+
+ROWS_PER_DISOWN_MAX: Final = 256
+PARKED_PAIRS_MAX: Final = 512
+
+COUNTED_THERE, GRANTED, ELSEWHERE, UNDERWAY, TOO_OLD = range(5)
+"""Verdicts of a home. It has the operation; it has not and never will, and whoever asks may count
+it; the same, but another one may count it; it cannot say yet; it can say nothing any more."""
+
+_u64 = wire.u64
+
+
+def _pairs(value: Any) -> tuple[Any, ...]:
+    if type(value) is not list or not 2 <= len(value) <= 2 * PARKED_PAIRS_MAX or len(value) % 2:
+        raise FrameError(f"wanted pairs of key and amount, got {wire.shown(value)}")
+    for key in value[::2]:
+        wire.key(key)
+    for number in value[1::2]:
+        _amount(number)
+    return tuple(value)
+
+
+_amount = wire.integer(-wire.AMOUNT_MAX, wire.AMOUNT_MAX)
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """Hold this increment, and count it once the store it was first sent to never will.
+
+    `session`, `sequence`, `pairs` and `ack` are those of the `Increment` whose fate is unknown;
+    `home` is the store it was sent to, `name` the name of that node.
+    """
+
+    request: int
+    session: bytes
+    sequence: int
+    pairs: tuple[Any, ...]
+    ack: int
+    home: bytes
+    name: str
+    TAG: ClassVar[int] = 92
+    WIRE: ClassVar[Schema] = (
+        _u64,
+        wire.id16,
+        _u64,
+        _pairs,
+        wire.integer(0, 2),
+        wire.id16,
+        wire.text(64),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """It is held, or was before (`repeated`), and counts exactly once: here or at its home.
+
+    `on_disk` says whether it survives a crash of this node.
+    """
+
+    request: int
+    on_disk: bool
+    repeated: bool
+    TAG: ClassVar[int] = 93
+    WIRE: ClassVar[Schema] = (_u64, wire.flag, wire.flag)
+
+
+@dataclass(frozen=True, slots=True)
+class Disown:
+    """Which of these operations has the store `home` counted? It is never to count the others.
+
+    A row: session, sequence, and the ticket under which the store `by` holds it.
+    """
+
+    request: int
+    home: bytes
+    by: bytes
+    rows: tuple[tuple[bytes, int, int], ...]
+    TAG: ClassVar[int] = 94
+    WIRE: ClassVar[Schema] = (
+        _u64,
+        wire.id16,
+        wire.id16,
+        wire.listing(wire.record(wire.id16, _u64, _u64), ROWS_PER_DISOWN_MAX),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Disowned:
+    """A verdict for each row, in their order. What it grants is safe from a crash of the home."""
+
+    request: int
+    verdicts: tuple[int, ...]
+    TAG: ClassVar[int] = 95
+    WIRE: ClassVar[Schema] = (
+        _u64,
+        wire.listing(wire.integer(COUNTED_THERE, TOO_OLD), ROWS_PER_DISOWN_MAX),
+    )
+
+
+PARKING: Final = (Park, Parked, Disown, Disowned)

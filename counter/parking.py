@@ -1,0 +1,495 @@
+"""Increments that were first sent to another node, held here until that one gives them away.
+
+What becomes of one that a client parks here (`Park`)::
+
+    writing ──on disk──▶ waiting ──GRANTED──▶ settling ──on disk──▶ counted, here
+       │                  │ ▲  │ └─COUNTED_THERE, ELSEWHERE──▶ dropped: it counts there
+       ▼                  └─┘  └───TOO_OLD──▶ stuck: uncertain as long as there is room
+    refused            UNDERWAY, silence: asked again, later and later
+
+The invariant (docs/decisions/0021): an operation is counted by its home, or by the one store to
+which its home gave it, under one ticket; never by both. Whoever counts it holds that on disk
+first. So the rules here: a ticket is used once and named to nobody before it is on disk; a
+parked increment is counted by one record that ends its parking; whatever is not told by the
+home itself, that very store, is not guessed: it stays uncertain, and is shown as such.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from random import Random
+from typing import Any, Final
+
+from counter.ledger import Ledger
+from counter.messages import (
+    COUNTED_THERE,
+    ELSEWHERE,
+    GRANTED,
+    ROWS_PER_DISOWN_MAX,
+    TOO_OLD,
+    Disown,
+    Disowned,
+    Park,
+    Parked,
+)
+from counter.sessions import content_of
+from tracker.machine import (
+    Close,
+    Effect,
+    Emit,
+    Endpoint,
+    Link,
+    Open,
+    Persist,
+    Persisted,
+    PersistFailed,
+    Send,
+)
+from tracker.members import ALIVE, GONE, Member, View
+from tracker.messages import Refused
+from tracker.wire import packed
+
+ASK_S: Final = 2.0
+"""Longest wait for a home's verdicts, in seconds, from the wish for a stream."""
+PAUSE_MIN_S: Final = 0.2
+PAUSE_MAX_S: Final = 10.0
+"""Pause before a home is asked again: doubled each time, with jitter; anew when it restarts."""
+SETTLED_MAX: Final = 10_000
+"""Increments no longer parked that are still known when they are parked once more."""
+ROWS_PER_RECORD: Final = 256
+
+PARKED_TAG, SETTLED_TAG, TICKET_TAG, KNOWN_TAG = 2, 3, 4, 5
+"""What records begin with, beside FENCES_TAG."""
+
+WRITING, WAITING, SETTLING, STUCK = range(4)
+
+Identity = tuple[bytes, bytes, int]
+"""Home, session, sequence."""
+
+
+class Entry:
+    """One parked increment."""
+
+    __slots__ = ("askers", "identity", "name", "pairs", "since", "state", "ticket")
+
+    def __init__(self, ticket: int, identity: Identity, pairs: tuple[Any, ...], name: str) -> None:
+        self.ticket = ticket
+        self.identity = identity
+        self.pairs = pairs
+        self.name = name
+        self.state = WAITING
+        self.since = 0.0
+        self.askers: list[tuple[Link, int, bool]] = []
+
+
+class _Home:
+    """A store that is to be asked, and the tickets it is to be asked about."""
+
+    __slots__ = ("due", "failures", "member", "name", "waiting")
+
+    def __init__(self, name: str, member: Member | None) -> None:
+        self.name = name
+        self.member = member
+        self.waiting: OrderedDict[int, Entry] = OrderedDict()
+        self.due = 0.0
+        self.failures = 0
+
+
+class _Question:
+    """What one home is asked at this moment."""
+
+    __slots__ = ("entries", "home", "link", "request", "to", "until")
+
+    def __init__(self, request: int, home: bytes, to: Endpoint, until: float) -> None:
+        self.request = request
+        self.home = home
+        self.to = to
+        self.until = until
+        self.link: Link | None = None
+        self.entries: list[Entry] = []
+
+
+class Parking:
+    """The increments parked at one node. Times in seconds."""
+
+    def __init__(self, ledger: Ledger, view: View, rng: Random) -> None:
+        self._ledger = ledger
+        self._parked_max = ledger.config.parked_max
+        self._view = view
+        self._rng = rng
+        self._entries: OrderedDict[Identity, Entry] = OrderedDict()
+        self._tickets: dict[int, Entry] = {}
+        self._homes: dict[bytes, _Home] = {}
+        self._settled: OrderedDict[Identity, Any] = OrderedDict()
+        self.amounts: dict[str, tuple[int, int, int]] = {}
+        self._written: deque[tuple[int, Entry]] = deque()
+        self._ticket = 0
+        self._pairs = 0
+        self._request = 0
+        self._question: _Question | None = None
+        self._due: float | None = None
+        # When something happened last that has a time.
+        self._now = 0.0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def uncertain(self, key: str) -> tuple[int, int, int]:
+        """Return what a key may lose, what it may gain (both ≥ 0), and in how many increments."""
+        return self.amounts.get(key, (0, 0, 0))
+
+    # -- clients ------------------------------------------------------------------------------
+
+    def park(self, link: Link, message: Park, now: float) -> list[Effect]:
+        """Hold an increment for a client; the effects hold the reply, now or later."""
+        ledger = self._ledger
+        identity = message.home, message.session, message.sequence
+        entry = self._entries.get(identity)
+        content = self._settled.get(identity) if entry is None else content_of(entry.pairs)
+        if content is not None:
+            if content != content_of(message.pairs):
+                text = "another increment was parked under this id"
+                return [_refused(link, message, "other-content", text)]
+            if entry is not None and entry.state == WRITING:
+                entry.askers.append((link, message.request, True))
+                return []
+            return [Send(link, Parked(message.request, ledger.durable, True))]
+        if message.home == ledger.counters.store:
+            text = "this node is where it was first sent to; send it again"
+            return [_refused(link, message, "home", text)]
+        refusal = ledger.refusal(message, ledger.named(message.pairs))
+        if refusal is not None:
+            return [_refused(link, message, *refusal)]
+        effects = self._make_room(len(message.pairs) // 2)
+        if self._pairs + len(message.pairs) // 2 > self._parked_max:
+            text = "too many increments are parked here; come back when their nodes are"
+            return [*effects, _refused(link, message, "busy", text)]
+        return effects + self._begin(link, message, identity, now)
+
+    def _begin(self, link: Link, message: Park, identity: Identity, now: float) -> list[Effect]:
+        self._ticket += 1
+        entry = Entry(self._ticket, identity, message.pairs, message.name)
+        entry.since = now
+        self._add(entry)
+        if not self._ledger.durable:
+            self._wait(entry)
+            return [Send(link, Parked(message.request, False, False))]
+        entry.state = WRITING
+        entry.askers.append((link, message.request, False))
+        return self._write(entry, _record_of(entry))
+
+    def _write(self, entry: Entry, record: bytes) -> list[Effect]:
+        self._ledger.token += 1
+        self._written.append((self._ledger.token, entry))
+        return [Persist(self._ledger.token, "counts", record)]
+
+    def _make_room(self, pairs: int) -> list[Effect]:
+        """Drop what no home can ever settle, oldest first, if there is no room otherwise."""
+        effects: list[Effect] = []
+        if self._pairs + pairs <= self._parked_max:
+            return effects
+        for entry in [e for e in self._entries.values() if self._is_orphan(e)]:
+            if self._pairs + pairs <= self._parked_max:
+                break
+            details = {"node": entry.name, "pairs": list(entry.pairs)}
+            effects += [*self._drop(entry), Emit("parked-given-up", details)]
+        return effects
+
+    def _is_orphan(self, entry: Entry) -> bool:
+        if entry.state == STUCK:
+            return True
+        member = self._view.get(entry.name)
+        is_its = member is not None and member.store == entry.identity[0]
+        return entry.state == WAITING and (
+            member is not None and (not is_its or member.status == GONE)
+        )
+
+    # -- the table ----------------------------------------------------------------------------
+
+    def _add(self, entry: Entry) -> None:
+        self._entries[entry.identity] = self._tickets[entry.ticket] = entry
+        self._pairs += len(entry.pairs) // 2
+        self._reckon(entry, 1)
+
+    def _remove(self, entry: Entry) -> None:
+        del self._entries[entry.identity], self._tickets[entry.ticket]
+        self._pairs -= len(entry.pairs) // 2
+        self._reckon(entry, -1)
+        self._rest(entry)
+
+    def _reckon(self, entry: Entry, sign: int) -> None:
+        """Keep up what each key may lose or gain."""
+        pairs = entry.pairs
+        for index in range(0, len(pairs), 2):
+            key, amount = pairs[index], sign * pairs[index + 1]
+            minus, plus, count = self.uncertain(key)
+            if pairs[index + 1] < 0:
+                minus -= amount
+            else:
+                plus += amount
+            self.amounts[key] = minus, plus, count + sign
+            if not count + sign:
+                del self.amounts[key]
+
+    def _end(self, entry: Entry) -> None:
+        """Forget an increment that counts, here or elsewhere; but know it when it comes again."""
+        self._remove(entry)
+        self._know(entry.identity, content_of(entry.pairs))
+
+    def _know(self, identity: Identity, content: Any) -> None:
+        self._settled[identity] = content
+        while len(self._settled) > SETTLED_MAX:
+            self._settled.popitem(last=False)
+
+    def _drop(self, entry: Entry) -> list[Effect]:
+        """Let go of an increment that is not counted here."""
+        self._end(entry)
+        if not self._ledger.durable:
+            return []
+        # Should this record be lost, the home is asked once more, and says the same.
+        self._ledger.token += 1
+        record = packed((SETTLED_TAG, entry.ticket, ()))
+        return [Persist(self._ledger.token, "counts", record)]
+
+    def _wait(self, entry: Entry) -> None:
+        entry.state = WAITING
+        store = entry.identity[0]
+        home = self._homes.get(store)
+        if home is None:
+            home = self._homes[store] = _Home(entry.name, self._view.get(entry.name))
+            home.due = entry.since
+        home.waiting[entry.ticket] = entry
+        self._plan()
+
+    def _rest(self, entry: Entry) -> None:
+        """Ask no more about an increment."""
+        home = self._homes.get(entry.identity[0])
+        if home is not None:
+            home.waiting.pop(entry.ticket, None)
+            if not home.waiting:
+                del self._homes[entry.identity[0]]
+        self._plan()
+
+    # -- homes --------------------------------------------------------------------------------
+
+    def follow(self, view: View) -> None:
+        """Take in who belongs to the cluster now: whoever is told of anew is asked at once."""
+        self._view = view
+        for home in self._homes.values():
+            member = view.get(home.name)
+            if member != home.member:
+                home.member, home.failures, home.due = member, 0, 0.0
+        self._plan()
+
+    def _is_there(self, store: bytes, home: _Home) -> bool:
+        member = home.member
+        return member is not None and member.store == store and member.status == ALIVE
+
+    def _askable(self) -> list[tuple[float, bytes]]:
+        return [(h.due, store) for store, h in self._homes.items() if self._is_there(store, h)]
+
+    def _plan(self) -> None:
+        if self._question is not None:
+            self._due = self._question.until
+        else:
+            self._due = min([due for due, _ in self._askable()], default=None)
+
+    def deadline(self) -> float | None:
+        """Say when `look` is wanted."""
+        return self._due
+
+    def owns(self, link: Link) -> bool:
+        """Whether a stream is the one on which a home is asked."""
+        return self._question is not None and self._question.link == link
+
+    def opens(self, to: Endpoint) -> bool:
+        """Whether a stream to this address was asked for and has not come."""
+        question = self._question
+        return question is not None and question.link is None and question.to == to
+
+    def look(self, now: float) -> list[Effect]:
+        """Give up a home that does not answer, and ask the one that has waited longest."""
+        effects: list[Effect] = []
+        if self._due is None or now < self._due:
+            return effects
+        question = self._question
+        if question is not None:
+            if question.link is not None:
+                effects.append(Close(question.link))
+            self._fail(question, now)
+        for due, store in sorted(self._askable()):
+            if due > now:
+                break
+            home = self._homes[store]
+            assert home.member is not None
+            self._request += 1
+            self._question = _Question(self._request, store, home.member.endpoint, now + ASK_S)
+            effects.append(Open(home.member.endpoint))
+            break
+        self._plan()
+        return effects
+
+    def opened(self, link: Link) -> list[Effect]:
+        """Ask, on the stream that was wanted."""
+        question = self._question
+        assert question is not None
+        question.link = link
+        home = self._homes.get(question.home)
+        entries = list(home.waiting.values()) if home is not None else []
+        question.entries = entries[:ROWS_PER_DISOWN_MAX]
+        rows = tuple([(*entry.identity[1:], entry.ticket) for entry in question.entries])
+        by = self._ledger.counters.store
+        return [Send(link, Disown(question.request, question.home, by, rows))]
+
+    def failed(self, now: float) -> list[Effect]:
+        """Ask again later: the stream could not be had, or ended too soon."""
+        assert self._question is not None
+        self._fail(self._question, now)
+        return self.look(now)
+
+    def _fail(self, question: _Question, now: float) -> None:
+        self._question = None
+        self._pause(question.home, now)
+
+    def _pause(self, store: bytes, now: float) -> None:
+        home = self._homes.get(store)
+        if home is not None:
+            pause = min(PAUSE_MAX_S, PAUSE_MIN_S * 2**home.failures)
+            home.failures = min(home.failures + 1, 10)
+            home.due = now + pause * (0.5 + self._rng.random() / 2)
+        self._plan()
+
+    def disowned(self, link: Link, message: Disowned, now: float) -> list[Effect]:
+        """Take the verdicts of a home."""
+        question, self._now = self._question, now
+        assert question is not None
+        effects: list[Effect] = [Close(link)]
+        if message.request != question.request or len(message.verdicts) != len(question.entries):
+            return effects + self.failed(now)
+        self._question = None
+        has_news = False
+        for entry, verdict in zip(question.entries, message.verdicts, strict=True):
+            if self._tickets.get(entry.ticket) is entry and entry.state == WAITING:
+                told = self._told(entry, verdict)
+                has_news = has_news or told is not None
+                effects += told or ()
+        home = self._homes.get(question.home)
+        if home is not None and has_news:
+            home.failures, home.due = 0, now
+            self._plan()
+        else:
+            self._pause(question.home, now)
+        return effects + self.look(now)
+
+    def _told(self, entry: Entry, verdict: int) -> list[Effect] | None:
+        """Do what a verdict says; None if that is to wait on."""
+        if verdict in (COUNTED_THERE, ELSEWHERE):
+            return self._drop(entry)
+        if verdict == TOO_OLD:
+            entry.state = STUCK
+            self._rest(entry)
+            return []
+        counted = self._ledger.named(entry.pairs)
+        if verdict == GRANTED and not self._ledger.leaves_range(counted):
+            return self._settle(entry, counted)
+        home = self._homes[entry.identity[0]]
+        home.waiting.move_to_end(entry.ticket)
+        return None
+
+    def _settle(self, entry: Entry, counted: tuple[Any, ...]) -> list[Effect]:
+        # Under the names of this moment: a restart may come when its keys have others.
+        effects = self._ledger.adopt(packed((SETTLED_TAG, entry.ticket, counted)), counted)
+        if not self._ledger.durable:
+            self._end(entry)
+            return effects
+        entry.state = SETTLING
+        self._rest(entry)
+        self._written.append((self._ledger.token, entry))
+        return effects
+
+    # -- what the disk says -------------------------------------------------------------------
+
+    def persisted(self, event: Persisted) -> list[Effect]:
+        """Hold what is written; count what is settled (the ledger has added it)."""
+        return self._after_write(event.token, self._safe)
+
+    def persist_failed(self, event: PersistFailed) -> list[Effect]:
+        """Refuse what cannot be held; wait on with what cannot be settled."""
+        return self._after_write(event.token, lambda entry: self._unsafe(entry, event))
+
+    def _after_write(self, token: int, take: Callable[[Entry], list[Effect]]) -> list[Effect]:
+        effects: list[Effect] = []
+        while self._written and self._written[0][0] <= token:
+            effects += take(self._written.popleft()[1])
+        return effects
+
+    def _safe(self, entry: Entry) -> list[Effect]:
+        if entry.state == SETTLING:
+            self._end(entry)
+            return []
+        self._wait(entry)
+        askers, entry.askers = entry.askers, []
+        return [Send(link, Parked(request, True, again)) for link, request, again in askers]
+
+    def _unsafe(self, entry: Entry, event: PersistFailed) -> list[Effect]:
+        if entry.state == SETTLING:
+            if event.definite:
+                self._wait(entry)
+                self._homes[entry.identity[0]].due = self._now + PAUSE_MAX_S
+                self._plan()
+            else:
+                # It may count after the next start: uncertain until then, and never asked about.
+                entry.state = STUCK
+            return []
+        self._remove(entry)
+        code = "disk" if event.definite else "in-doubt"
+        return [
+            Send(link, Refused(request, code, event.reason)) for link, request, _ in entry.askers
+        ]
+
+    # -- after a restart ----------------------------------------------------------------------
+
+    def restore(self, values: Any) -> None:
+        """Take in one record, of `records` or of the log."""
+        tag, *fields = values
+        if tag == PARKED_TAG:
+            ticket, home, session, sequence, pairs, name = fields
+            entry = Entry(ticket, (home, session, sequence), tuple(pairs), name)
+            self._ticket = max(self._ticket, ticket)
+            self._add(entry)
+            self._wait(entry)
+        elif tag == SETTLED_TAG:
+            ticket, counted = fields
+            entry = self._tickets[ticket]
+            self._end(entry)
+            if counted:
+                self._ledger.restore_adopted(tuple(counted))
+        elif tag == TICKET_TAG:
+            self._ticket = max(self._ticket, fields[0])
+        elif tag == KNOWN_TAG:
+            for home, session, sequence, content in fields[0]:
+                kept = tuple(content) if type(content) is list else content
+                self._know((home, session, sequence), kept)
+
+    def records(self) -> list[bytes]:
+        """Return what a snapshot has to hold. What is being settled is among its counts."""
+        known = [(*identity, content) for identity, content in self._settled.items()]
+        found = []
+        for entry in self._entries.values():
+            if entry.state == SETTLING:
+                known.append((*entry.identity, content_of(entry.pairs)))
+            else:
+                found.append(_record_of(entry))
+        if self._ticket:
+            found.append(packed((TICKET_TAG, self._ticket)))
+        size = ROWS_PER_RECORD
+        return found + [
+            packed((KNOWN_TAG, known[first : first + size])) for first in range(0, len(known), size)
+        ]
+
+
+def _record_of(entry: Entry) -> bytes:
+    return packed((PARKED_TAG, entry.ticket, *entry.identity, entry.pairs, entry.name))
+
+
+def _refused(link: Link, message: Park, code: str, text: str) -> Send:
+    return Send(link, Refused(message.request, code, text))
