@@ -8,9 +8,12 @@ import asyncio
 import random
 import resource
 import socket
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from time import monotonic
 from types import TracebackType
 
 from counter.config import LOCAL, GossipConfig
@@ -40,15 +43,50 @@ class Faults:
     loss: float = 0.0
 
 
+class Path:
+    """What is on its way in one process: each datagram leaves so much later than it was sent.
+
+    All are delayed alike, so they leave in the order in which they came, and one timer does for
+    all of them: one for each would cost as much as the datagram itself.
+    """
+
+    def __init__(self, latency_s: float) -> None:
+        self._latency_s = latency_s
+        self._on_its_way: deque[tuple[float, Callable[[], object]]] = deque()
+
+    def carry(self, send: Callable[[], object]) -> None:
+        """Call `send` when its time has come."""
+        if not self._on_its_way:
+            self._deliver_after(self._latency_s)
+        # Not the loop's own clock: it stands still while the loop is at work.
+        self._on_its_way.append((monotonic() + self._latency_s, send))
+
+    def _deliver_after(self, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(max(0.0, seconds), self._deliver)
+
+    def _deliver(self) -> None:
+        waiting = self._on_its_way
+        while waiting and waiting[0][0] <= monotonic():
+            waiting.popleft()[1]()
+        if waiting:
+            self._deliver_after(waiting[0][0] - monotonic())
+
+
 class FaultyDatagrams(UdpDatagrams):
     """A UDP socket whose datagrams leave late, or never."""
 
     def __init__(
-        self, sock: socket.socket, handler: DatagramHandler, faults: Faults, dice: random.Random
+        self,
+        sock: socket.socket,
+        handler: DatagramHandler,
+        faults: Faults,
+        dice: random.Random,
+        path: Path,
     ) -> None:
         super().__init__(sock, handler)
         self._faults = faults
         self._dice = dice
+        self._path = path
 
     def send(self, to: Endpoint, body: bytes) -> bool:
         """Send one body after the delay, unless it is lost."""
@@ -56,7 +94,7 @@ class FaultyDatagrams(UdpDatagrams):
         if faults.loss and self._dice.random() < faults.loss:
             return True
         if faults.latency_s:
-            self._loop.call_later(faults.latency_s, super().send, to, body)
+            self._path.carry(partial(super().send, to, body))
             return True
         return super().send(to, body)
 
@@ -81,6 +119,7 @@ class Cluster:
         self.nodes: list[Node] = []
         self.crashed: set[str] = set()
         self._faults = faults or Faults()
+        self._path = Path(self._faults.latency_s)
         self._gossip = gossip
         self._dice = random.Random(f"{seed}/datagrams")
         self._on_up = on_up
@@ -196,7 +235,7 @@ class Cluster:
     def _make_datagrams(self, sock: socket.socket, handler: DatagramHandler) -> UdpDatagrams:
         if self._faults == Faults():
             return UdpDatagrams(sock, handler)
-        return FaultyDatagrams(sock, handler, self._faults, self._dice)
+        return FaultyDatagrams(sock, handler, self._faults, self._dice, self._path)
 
     async def _stop(self) -> None:
         retain(0)
