@@ -226,3 +226,29 @@ def test_a_node_that_leaves_holds_nothing_for_others():
     ledger.is_leaving = True
 
     assert said(failover.parking.park(LINK, park(), 0.0))[0].code == "leaving"
+
+
+def disown(failover, *tickets, home=OWN):
+    rows = tuple([(b"s" * 16, number, ticket) for number, ticket in enumerate(tickets, 1)])
+    return failover.fences.disown(LINK, Disown(1, home, HOME, rows))
+
+
+def test_a_store_says_nothing_of_what_was_sent_to_another_one():
+    failover, _ = make()
+
+    assert disown(failover, 5, home=b"z" * 16) == [Send(LINK, Disowned(1, ()))]
+
+
+@pytest.mark.parametrize("definite", [True, False], ids=["certainly", "perhaps"])
+def test_a_fence_that_is_not_on_disk_gives_nothing_away(definite):
+    failover, ledger = make()
+    assert isinstance(disown(failover, 5)[0], Persist)
+    assert said(disown(failover, 5)) == [Disowned(1, (UNDERWAY,))]
+
+    effects = failover.settled(PersistFailed(ledger.token, "no room", definite))
+    again = disown(failover, 5)
+
+    assert said(effects) == [Disowned(1, (UNDERWAY,))]
+    # After a failure that may have been none the fence stays, and nobody hears of it.
+    assert isinstance(again[0], Persist) == definite
+    assert (b"s" * 16, 1) in ledger.given_away
