@@ -22,6 +22,7 @@ from counter.client.dialogue import Dialogue
 from counter.client.lane import Effect, Open, Settled, Shut, Write
 from counter.client.operations import Acknowledgement, Batch, Operation
 from counter.client.options import DEADLINE_S, Trackers, made
+from counter.client.parting import PARTING_S
 from counter.client.sockets import READ_BYTES
 from tracker.address import Endpoint
 from tracker.errors import ConfigError, RefusedError
@@ -66,6 +67,7 @@ class AsyncClient(Adding):
         # Whether somebody will do a step in this turn of the loop.
         self._is_stepping = False
         self._wakes_at = inf
+        self._parted: anyio.Event | None = None
         self._scopes: list[anyio.CancelScope] = []
 
     async def __aenter__(self) -> "Self":
@@ -90,6 +92,7 @@ class AsyncClient(Adding):
             # Whoever is cancelled has counted all the same. Each increment ends by its deadline.
             with anyio.move_on_after(self.options.deadline_s + GRACE_S, shield=True):
                 await self._send_added()
+                await self._part()
         finally:
             self._carry_out(self._dialogue.close())
             for scope in self._scopes:
@@ -97,6 +100,13 @@ class AsyncClient(Adding):
             await self._group.__aexit__(None, None, None)
             self._group = None
         self._raise_uncounted()
+
+    async def _part(self) -> None:
+        """Say goodbye, and wait a moment for the node's word."""
+        self._parted = anyio.Event()
+        self._hear(self._dialogue.part())
+        with anyio.move_on_after(PARTING_S):
+            await self._parted.wait()
 
     # -- counting -----------------------------------------------------------------------------
 
@@ -207,6 +217,8 @@ class AsyncClient(Adding):
     def _hear(self, effects: Iterable[Effect]) -> None:
         """Carry out what follows from an event, and what is due sooner because of it."""
         self._carry_out(effects)
+        if self._parted is not None and not self._dialogue.is_parting:
+            self._parted.set()
         due = self._dialogue.deadline()
         if due is not None and due < self._wakes_at:
             self._wakes_at = due

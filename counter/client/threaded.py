@@ -23,6 +23,7 @@ from counter.client.dialogue import Dialogue
 from counter.client.lane import Effect, Settled
 from counter.client.operations import Acknowledgement, Batch, Operation, UncountedError
 from counter.client.options import DEADLINE_S, Trackers, made
+from counter.client.parting import PARTING_S
 from counter.client.sockets import OPENED, RECEIVED, Sockets
 from tracker.errors import ConfigError, RefusedError
 
@@ -135,6 +136,7 @@ class Client(Adding):
             if self._flusher is not None and self._flusher is not threading.current_thread():
                 self._flusher.join()
             with self._lock:
+                self._part()
                 self._carry_out(self._dialogue.close())
                 self._sockets.wake()
                 while self._is_driven:
@@ -246,6 +248,19 @@ class Client(Adding):
             for sleeper in self._sleepers.values():
                 sleeper.notify()
                 break
+
+    def _part(self) -> None:
+        """Say goodbye, and wait a moment for the node's word. The lock is held."""
+        if self._is_driven:
+            return
+        self._is_driven = True
+        try:
+            self._carry_out(self._dialogue.part())
+            until = monotonic() + PARTING_S
+            while self._dialogue.is_parting and (left_s := until - monotonic()) > 0:
+                self._take_in(left_s)
+        finally:
+            self._is_driven = False
 
     def _take_reply(self, link: int) -> None:
         """Wait for the one stream there is: the common way, and the shortest."""
