@@ -24,7 +24,7 @@ MARK_FIELDS: Final = 3
 Mark = tuple[str, bytes, int]
 """A name, the store under it, and the last record that was safe there."""
 
-_FIXED_BYTES = 82
+_FIXED_BYTES = 84
 
 
 def cut(members: Iterable[Member]) -> Iterator[list[Member]]:
@@ -33,7 +33,8 @@ def cut(members: Iterable[Member]) -> Iterator[list[Member]]:
     size = 0
     for member in members:
         # Four bytes is the most that one character of a note takes.
-        bytes_max = _FIXED_BYTES + len(member.name) + len(member.host) + 4 * len(member.note)
+        texts = len(member.name) + len(member.host) + len(member.heir) + 4 * len(member.note)
+        bytes_max = _FIXED_BYTES + texts
         if page and (len(page) == NEWS_PER_PAGE or size + bytes_max > PAGE_BYTES_MAX):
             yield page
             page, size = [], 0

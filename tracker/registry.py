@@ -39,9 +39,10 @@ from tracker.machine import (
     PersistFailed,
     Send,
 )
-from tracker.members import ALIVE, AWAY, GONE, HANDED_OVER, STATUS_NAMES, SUSPECT, Member
+from tracker.members import ALIVE, AWAY, GONE, STATUS_NAMES, SUSPECT, Member
 from tracker.messages import (
     CANDIDATES_MAX,
+    HEIR_MAX,
     NO_REQUEST,
     TEXT_MAX,
     Announced,
@@ -287,19 +288,19 @@ class Registry:
         if registration is None:
             return not_registered(link)
         member = self.table.members[registration.name]
-        status, note, effects = GONE, "", list[Effect]()
+        left, effects = member.became(GONE, ""), list[Effect]()
         if message.holds_counts and member.durable:
-            status = AWAY
+            left = member.became(AWAY, "")
         elif message.holds_counts:
-            note = "stopped with counts in memory only: they are lost"
-            effects.append(Emit("counts-lost", {**shown(member), "note": note}))
+            left = member.became(GONE, "stopped with counts in memory only: they are lost")
+            effects.append(Emit("counts-lost", {**shown(member), "note": left.note}))
         elif message.heir:
-            note = f"{HANDED_OVER}{printable(message.heir, 64)}"
+            left = member.handed_over(printable(message.heir, HEIR_MAX))
         self._unlink(link)
-        self._put(member.became(status, note), now)
-        self._watch(self.table.members[member.name], now)
-        left = {**shown(member), "status": STATUS_NAMES[status], "note": note}
-        return [*effects, Send(link, Departed(status)), Emit("left", left)]
+        self._put(left, now)
+        self._watch(left, now)
+        told = {**shown(member), "status": STATUS_NAMES[left.status], "note": left.note}
+        return [*effects, Send(link, Departed(left.status)), Emit("left", told)]
 
     def _closed(self, link: Link, now: float) -> list[Effect]:
         registration = self._links.get(link)

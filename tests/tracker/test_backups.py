@@ -6,6 +6,7 @@ import pytest
 
 from tracker import wire
 from tracker.admission import is_overtaken
+from tracker.classes import replace
 from tracker.config import TrackerConfig
 from tracker.errors import FrameError
 from tracker.keeping import MARKS_GAP_S
@@ -228,12 +229,34 @@ def test_a_backup_of_a_store_that_only_is_said_to_run_may_try_again():
 
 
 def test_a_backup_of_what_was_handed_over_is_refused_for_good():
-    registry = known(status=GONE, note="handed over to n2")
+    registry = known(status=DEAD)
+    registry.table.put(registry.table.get("n1").handed_over("n2"), 1.0)
 
     answer, _ = register(registry, 2, make_member(epoch=6, boot_of="other"))
 
     assert answer.code == "handed-over"
     assert "was handed over to n2, and counts there" in answer.text
+
+
+def test_a_note_that_only_sounds_like_a_hand_over_is_none():
+    registry = known(status=GONE, note="handed over to n2")
+
+    answer, _ = register(registry, 2, make_member(epoch=6, boot_of="other"))
+
+    assert answer.code == "old-backup"
+
+
+def test_an_heir_travels_with_the_record_and_older_peers_tell_it_in_the_note():
+    gone = make_member(boot_of="six").handed_over("n2")
+    plain = make_member(boot_of="six").became(GONE, "given up by an operator")
+    old = wire.packed([member_to_wire(gone)[:-1]])
+    longest = replace(gone, note="handed over to " + "n" * 90, heir="")
+
+    assert news_from_wire(news_to_wire([gone])) == news_from_wire(old) == (gone,)
+    assert news_from_wire(news_to_wire([plain])) == (plain,)
+    (long,) = news_from_wire(wire.packed([member_to_wire(longest)]))
+    assert news_from_wire(news_to_wire([long])) == (long,)
+    assert not gone.became(ALIVE).heir
 
 
 def test_a_backup_under_another_name_is_an_old_backup_as_well():
