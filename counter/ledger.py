@@ -133,12 +133,12 @@ class Ledger:
         self.sessions.remember(message.session, message.sequence, pairs)
         self.operations += 1
         if not self.durable:
-            _add(self.counters.own, message.pairs)
+            self.counters.own.add_all(message.pairs)
             return [Send(link, Counted(message.sequence, False, False))]
         persist = self._queued(link, message, record_of(message))
         if message.ack != ACK_MEMORY:
             return [persist]
-        _add(self.counters.own, message.pairs)
+        self.counters.own.add_all(message.pairs)
         return [persist, Send(link, Counted(message.sequence, False, False))]
 
     def _renamed(self, message: Increment) -> Increment:
@@ -185,9 +185,9 @@ class Ledger:
             or len(self._waiting) >= self.config.inflight_max
         ):
             return None
-        pairs, positive = message.pairs, self.counters.own.positive
+        pairs, own = message.pairs, self.counters.own
         room = wire.SHARE_MAX - self._reserved - sum(pairs[1::2])
-        if max([positive[key] for key in pairs[::2]]) > room:
+        if own.ceiling > room and max([own.positive[key] for key in pairs[::2]]) > room:
             return None
         if not self.sessions.follows(message.session, message.sequence, content):
             return None
@@ -245,7 +245,7 @@ class Ledger:
         if all(takes(pairs[i], pairs[i + 1], extra) for i in range(0, len(pairs), 2)):
             return False
         due = self._due()
-        _add(due, pairs)
+        due.add_all(pairs)
         own = self.counters.own
         return any(
             own.positive.get(key, 0) + due.positive.get(key, 0) > wire.SHARE_MAX
@@ -258,9 +258,9 @@ class Ledger:
         due = Share(0)
         for entry in self._waiting:
             if entry.counts_later:
-                _add(due, entry.message.pairs)
+                due.add_all(entry.message.pairs)
         for _, pairs in self._adopting:
-            _add(due, pairs)
+            due.add_all(pairs)
         return due
 
     # -- what other nodes were asked first -----------------------------------------------------
@@ -269,7 +269,7 @@ class Ledger:
         """Count what was parked here, as soon as the record that says so is on disk."""
         self.operations += 1
         if not self.durable:
-            _add(self.counters.own, pairs)
+            self.counters.own.add_all(pairs)
             return []
         self.token += 1
         self._adopting.append((self.token, pairs))
@@ -278,7 +278,7 @@ class Ledger:
 
     def restore_adopted(self, pairs: tuple[Any, ...]) -> None:
         """Count what the log says was adopted."""
-        _add(self.counters.own, pairs)
+        self.counters.own.add_all(pairs)
 
     def is_unsure_of(self, session: bytes, sequence: int) -> bool:
         """Whether the disk has yet to say, or cannot say before a restart, if this counts."""
@@ -323,7 +323,7 @@ class Ledger:
             entry = waiting.popleft()
             self._settle(entry)
             if entry.counts_later:
-                _add(own, entry.message.pairs)
+                own.add_all(entry.message.pairs)
                 told.append((entry.link, entry.message.sequence))
                 if turns[entry.link] == entry.token:
                     del turns[entry.link]
@@ -333,14 +333,14 @@ class Ledger:
         """Count and acknowledge everything up to the event's token."""
         self.written = event.token
         for pairs in self._adopted(event.token):
-            _add(self.counters.own, pairs)
+            self.counters.own.add_all(pairs)
         effects: list[Effect] = []
         waiting = self._waiting
         while waiting and waiting[0].token <= event.token:
             entry = waiting.popleft()
             self._settle(entry)
             if entry.counts_later:
-                _add(self.counters.own, entry.message.pairs)
+                self.counters.own.add_all(entry.message.pairs)
                 effects.append(Send(entry.link, Counted(entry.message.sequence, True, False)))
             for link, sequence in self._followers.pop(entry.token, ()):
                 effects.append(Send(link, Counted(sequence, True, True)))
@@ -406,7 +406,7 @@ class Ledger:
                 # It counted, or it would not be in the log; even if it is too old to tell here,
                 # where other sessions may have been dropped than in the life that wrote it.
                 self.sessions.remember(session, sequence, pairs)
-                _add(self.counters.own, counted)
+                self.counters.own.add_all(counted)
         elif values[0] == "owner":
             self.founder = values[1]
         elif values[0] == "share":
@@ -472,15 +472,6 @@ def _as_sent(pairs: tuple[Any, ...]) -> tuple[Any, ...]:
     sent = list(pairs)
     sent[::2] = [key_in(name) for name in pairs[::2]]
     return tuple(sent)
-
-
-def _add(share: Share, pairs: tuple[Any, ...]) -> None:
-    positive = share.positive
-    for key, amount in zip(pairs[::2], pairs[1::2], strict=True):
-        if amount >= 0:
-            positive[key] = positive.get(key, 0) + amount
-        else:
-            share.add(key, amount)
 
 
 def _magnitude(pairs: tuple[Any, ...]) -> int:
