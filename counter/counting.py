@@ -123,8 +123,8 @@ class Endings:
         return pair
 
 
-_Pairs = tuple[list[str], list[int] | None, bytes]
-"""The keys of a batch, its amounts (None: each is 1), and both as they were packed."""
+_Pairs = tuple[list[str], list[int] | None, bytes, list[Any]]
+"""The keys of a batch, its amounts (None: each is 1), both as they were packed, and in turns."""
 
 
 def _pairs_in(ending: bytes) -> _Pairs | None:
@@ -148,10 +148,10 @@ def _pairs_in(ending: bytes) -> _Pairs | None:
     if first + fields + len(letters) != len(body):
         amounts = _amounts_of(pairs, body)
     elif body.count(_ONE, first) == len(keys):
-        return keys, None, body
+        return keys, None, body, pairs
     else:
         amounts = _short_amounts_of(pairs, body, first)
-    return None if amounts is None else (keys, amounts, body)
+    return None if amounts is None else (keys, amounts, body, pairs)
 
 
 def _short_amounts_of(pairs: list[Any], body: bytes, first: int) -> list[int] | None:
@@ -248,7 +248,7 @@ def _batch_in_memory(ledger: Ledger) -> _Batch:
         pairs = _pairs_in(ending)
         if pairs is None:
             return None
-        keys, amounts, body = pairs
+        keys, amounts, body, _ = pairs
         if not own.raise_known(keys, amounts):
             return None
         if not follows(session, sequence, crc32(body)):
@@ -285,7 +285,7 @@ def _on_disk(ledger: Ledger, keep: Callable[[Persist], None]) -> Way:
             return None
         # What stands before the ack is, but for its first bytes, what `record_of` would pack.
         record = _RECORD_BEGINS + frame[6:-1]
-        persist = ledger.followed(link, Increment(session, sequence, pair, ACK_DISK), pair, record)
+        persist = ledger.followed(link, (session, sequence), pair, pair[1], pair, record)
         if persist is None:
             return None
         keep(persist)
@@ -303,14 +303,11 @@ def _batch_on_disk(ledger: Ledger, keep: Callable[[Persist], None]) -> _Batch:
         pairs = _pairs_in(ending)
         if pairs is None or not totals.keys() >= set(pairs[0]):
             return None
-        keys, amounts, body = pairs
+        keys, amounts, body, flat = pairs
         record = b"".join((_RECORD_BEGINS, _ID_BEGINS, session, packed(sequence), body))
-        flat: list[Any] = [1] * (2 * len(keys))
-        flat[::2] = keys
-        if amounts is not None:
-            flat[1::2] = amounts
-        message = Increment(session, sequence, tuple(flat), ACK_DISK)
-        persist = ledger.followed(link, message, crc32(body), record)
+        more = len(keys) if amounts is None else sum(amounts)
+        operation = session, sequence
+        persist = ledger.followed(link, operation, tuple(flat), more, crc32(body), record)
         if persist is None:
             return None
         keep(persist)
