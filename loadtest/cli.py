@@ -229,18 +229,19 @@ def _rate(written: str | None) -> float | None:
 
 def _carry_out(plan: Plan, mode: str, asked: list[Threshold], *, as_json: bool) -> int:
     """Run a plan, print its report; returns the exit code."""
-    from loadtest import progress
+    from loadtest import progress, provenance
     from loadtest.report import RunLog
 
     make, play = _stage(plan, mode)
     repeat = command(plan, mode, asked)
     with RunLog(Path(LOGS), plan.situation(mode)) as log:
-        log.write({"run": {"version": counter.__version__, "repeat": repeat}})
+        log.write({"run": {"repeat": repeat, **provenance.facts()}})
         with closing(progress.shown(plan)) as watcher:
             run = make(plan, watcher=watcher, log=log)
             with _interruptible(run), rare_collections():
                 play(run)
         if not run.is_booted:
+            log.write({"end": {"interrupted": True, "why": "before all nodes were up"}})
             screens.note("interrupted before all nodes were up: nothing was measured")
             return INTERRUPTED
         return _report(run, mode, asked, log, repeat, as_json=as_json)
@@ -283,6 +284,8 @@ def _report(
         result["limits"] = limits
     if run.stop.is_wished:
         result["interrupted"] = True
+    for record in report.last_lines(run.writes, rows):
+        log.write(record)
     log.write(result)
     if as_json:
         screens.out(report.json_line(result))

@@ -74,6 +74,7 @@ def _played(
     played: "Scenario", seeds: range, repeat: str, *, trace: bool, as_json: bool
 ) -> dict[str, Any]:
     """Play a scenario from some seeds, print and log its report; returns that."""
+    from loadtest import provenance
     from loadtest.report import RunLog, Situation, json_line
     from loadtest.scenarios import screen
     from loadtest.scenarios.judge import Judge
@@ -89,7 +90,7 @@ def _played(
     )
     judge = Judge(played)
     with RunLog(Path(LOGS), situation) as log:
-        log.write({"run": {"repeat": repeat}})
+        log.write({"run": {"repeat": repeat, **provenance.facts()}})
         try:
             for seed in seeds:
                 lines = play(played, seed, judge, log.write, trace=trace)

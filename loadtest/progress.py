@@ -13,14 +13,14 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from loadtest.plan import Plan
 from loadtest.report import grouped
-from loadtest.runs import Watcher
+from loadtest.watching import Quiet
 
 FRAMES_PER_S_MAX = 5.0
 LINES_PER_S_MAX = 0.5
 BAR_COLUMNS = 20
 
 
-class Lines:
+class Lines(Quiet):
     """Plain lines, for a pipe or a file."""
 
     def __init__(self, plan: Plan, stream: TextIO) -> None:
@@ -66,7 +66,7 @@ class Lines:
         self._stream.flush()
 
 
-class Bars:
+class Bars(Quiet):
     """Bars on a terminal; gone when the run is over, the report takes their place."""
 
     def __init__(self, plan: Plan, console: Console) -> None:
@@ -146,6 +146,3 @@ def shown(plan: Plan) -> Lines | Bars:
     if sys.stderr.isatty():
         return Bars(plan, Console(stderr=True))
     return Lines(plan, sys.stderr)
-
-
-_: type[Watcher] = Lines

@@ -19,6 +19,9 @@ from tracker.text import printable
 BAR_CELLS = 20
 LOGS_PER_SEED_MAX = 10_000
 LINE_COLUMNS_MAX = 80
+PERCENTILE_NAMES = ("p50", "p90", "p99", "p999", "max")
+PERCENTILES = "".join([f"{name:>8}" for name in ("p50", "p90", "p99", "p99.9", "max")])
+"""The head of the columns that `cells` fills."""
 
 Summary = dict[str, Any]
 
@@ -69,7 +72,8 @@ class QueryRecord:
 
     `coverage` is answers over members that were really up. `t50_ms` … `t100_ms`: when that
     share of them had answered, None where it never did. `stop_ms`: when the query ended by
-    itself. `drain_ms`: when its last message had been dealt with, anywhere.
+    itself. `drain_ms`: when its last message had been dealt with, anywhere. `at_s`: when it was
+    asked, since the load began. `heard_ms`: when 5, 10, … 100 % had answered.
     """
 
     key: str
@@ -89,6 +93,8 @@ class QueryRecord:
     hops: int = 0
     node_messages_max: int = 0
     fault: str | None = None
+    at_s: float | None = None
+    heard_ms: list[float | None] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the line of the log."""
@@ -175,7 +181,7 @@ def summary(
 
 
 def rounded(histogram: Histogram, digits: int) -> dict[str, float | None]:
-    """Return p50, p90, p99 and max as a report shows them; None where nothing was measured."""
+    """Return the percentiles as a report shows them; None where nothing was measured."""
     found = histogram.percentiles()
     return {name: None if v is None else round(v, digits) for name, v in found.items()}
 
@@ -209,6 +215,18 @@ class RunLog:
         """Append one line; whatever came from outside is escaped, as in all JSON here."""
         self._file.write(json_line(record) + "\n")
         self._file.flush()
+
+
+def last_lines(writes: Writes, checks: Sequence[Row]) -> Iterable[dict[str, Any]]:
+    """Yield what stands in a log above its summary: the checks, and every time of increments.
+
+    The histogram is [time in µs, how many] for each that came, true to 0.4 %.
+    """
+    yield from [{"check": check} for check in checks]
+    if writes.latency_us.count:
+        samples = [[float(f"{v:.5g}"), n] for v, n in writes.latency_us.samples()]
+        greatest = round(writes.latency_us.max, 1)
+        yield {"histogram": {"of": "inc", "unit": "us", "max": greatest, "samples": samples}}
 
 
 def json_line(record: dict[str, Any]) -> str:
@@ -250,7 +268,7 @@ def table(result: Summary, *, log: Path | None = None, repeat: str | None = None
         f"writes   {bar(1.0)} {grouped(writes['acked'])} counted"
         f"    {grouped(writes['per_s'])} /s   {_outcomes(writes)}",
         f"queries  {bar(1.0)} {grouped(queries['count'])}/{grouped(queries['count'])}",
-        f"{'':11}{'p50':>8}{'p90':>8}{'p99':>8}{'max':>8}",
+        f"{'':11}{PERCENTILES}",
         f"query (ms) {cells(queries['stop_ms'], 1)}      {reasons(queries['reasons'])}",
         f"inc   (µs) {cells(writes['latency_us'], 0)}",
         f"messages      {queries['messages_per_node']:.1f} per node and query"
@@ -291,7 +309,7 @@ def _outcomes(writes: dict[str, Any]) -> str:
 
 def cells(percentiles: dict[str, float | None], digits: int) -> str:
     """Return percentiles as cells of a table, a dash where nothing was measured."""
-    values: Iterable[float | None] = percentiles.values()
+    values = [percentiles.get(name) for name in PERCENTILE_NAMES]
     shown = ["-" if v is None else f"{v:,.{digits}f}".replace(",", " ") for v in values]
     return "".join(f"{cell:>8}" for cell in shown)
 
