@@ -7,6 +7,7 @@ The rule: results go to stdout and nothing else does; how far the run is goes to
 import re
 import resource
 import secrets
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -140,7 +141,8 @@ def load(
 ) -> int:
     """Start many nodes, count and query, and check that nothing was lost or counted twice.
 
-    Beside this: loadtest scenario NAME, loadtest scenarios, loadtest diff A B, loadtest compare.
+    Beside this: loadtest report LOG, loadtest compare A B, loadtest compare,
+    loadtest scenario NAME, loadtest scenarios.
     """
     if on_sockets and virtually:
         raise CommandError("--sockets and --virtual exclude each other", code=USAGE)
@@ -290,9 +292,21 @@ def _report(
     if as_json:
         screens.out(report.json_line(result))
     else:
-        for line in report.table(result, log=log.path, repeat=repeat):
+        for line in _shown(run, report.table(result, log=log.path, repeat=repeat)):
             screens.out(line)
     return _verdict(run, rows)
+
+
+def _shown(run: "Run", table: list[str]) -> list[str]:
+    """Return the table, on a terminal with its pictures and as wide as that is."""
+    if not screens.on_terminal():
+        return table
+    from loadtest import graphs
+
+    columns = shutil.get_terminal_size().columns
+    queries, times = run.queries, run.writes.latency_us
+    drawn = graphs.graphs(queries.curves, queries.times["stop_ms"], times, columns)
+    return graphs.framed(drawn, table, columns)
 
 
 def _verdict(run: "Run", rows: list[dict[str, Any]]) -> int:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from loadtest.checker import Row
+from loadtest.curves import Curves
 from loadtest.latency import Histogram
 from tracker.errors import ConfigError
 from tracker.text import printable
@@ -119,6 +120,7 @@ class Queries:
     times: dict[str, Histogram] = field(
         default_factory=lambda: {name: Histogram() for name in _TIMES}
     )
+    curves: Curves = field(default_factory=Curves)
 
     @property
     def count(self) -> int:
@@ -138,6 +140,7 @@ class Queries:
             sample = getattr(record, name)
             if sample is not None:
                 histogram.record(sample)
+        self.curves.add(record.heard_ms or ())
 
     def as_dict(self) -> dict[str, Any]:
         """Return the part of the summary."""
@@ -266,7 +269,7 @@ def table(result: Summary, *, log: Path | None = None, repeat: str | None = None
         f"nodes    {bar(1.0)} {grouped(result['nodes'])}/{grouped(result['nodes'])} up"
         f"      {result['boot_s']:.1f} s",
         f"writes   {bar(1.0)} {grouped(writes['acked'])} counted"
-        f"    {grouped(writes['per_s'])} /s   {_outcomes(writes)}",
+        f"    {grouped(writes['per_s'])} /s   {_outcomes(writes)}".rstrip(),
         f"queries  {bar(1.0)} {grouped(queries['count'])}/{grouped(queries['count'])}",
         f"{'':11}{PERCENTILES}",
         f"query (ms) {cells(queries['stop_ms'], 1)}      {reasons(queries['reasons'])}",
@@ -283,7 +286,7 @@ def table(result: Summary, *, log: Path | None = None, repeat: str | None = None
     if limits:
         lines.append(f"{'':11}* but for those to members that were silent")
     if not checks:
-        lines.append("checks   none were made")
+        lines.append("checks   none were made" + (": the log is cut" if "cut" in result else ""))
     last = [f"log {printable(str(log))}"] if log is not None else []
     last += [f"repeat: {repeat}"] if repeat is not None else []
     together = "      ".join(last)
@@ -303,6 +306,9 @@ def grouped(number: float) -> str:
 
 def _outcomes(writes: dict[str, Any]) -> str:
     unknown = f"{grouped(writes['unknown'])} unknown  " if writes["unknown"] else ""
+    if "lost" not in writes:
+        # From a log without its end: nobody looked for them.
+        return unknown.rstrip()
     lost, doubled = grouped(writes["lost"]), grouped(writes["doubled"])
     return f"{unknown}{lost} lost  {doubled} doubled"
 
