@@ -15,6 +15,7 @@ from counter.cli import screens
 from counter.cli.screens import USAGE, CommandError
 from counter.cli.settings import whole
 from loadtest import comparing, reporting
+from loadtest.experiments import commands as experimenting
 from loadtest.workload import SEED_MAX
 from tracker.text import printable
 
@@ -151,4 +152,6 @@ COMMANDS: Final[dict[str, Callable[..., int]]] = {
     comparing.COMMAND: comparing.compare,
     "scenario": scenario,
     "scenarios": scenarios,
+    "experiment": experimenting.experiment,
+    "experiments": experimenting.experiments,
 }
