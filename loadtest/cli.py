@@ -271,16 +271,20 @@ def _report(
 ) -> int:
     from loadtest import report
 
-    rows = run.checks() + [limit.row((run.writes, run.queries)) for limit in asked]
-    usage = resource.getrusage(resource.RUSAGE_SELF)
+    rows, usage = run.checks(), resource.getrusage(resource.RUSAGE_SELF)
+    cpu_s, rss_mb = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    measured = thresholds.Measured(
+        writes=run.writes, queries=run.queries, boot_s=run.boot_s, cpu_s=cpu_s, rss_mb=rss_mb
+    )
+    rows += [limit.row(measured) for limit in asked]
     result = report.summary(
         run.plan.situation(mode),
         run.writes,
         run.queries,
         rows,
         boot_s=run.boot_s,
-        cpu_s=usage.ru_utime + usage.ru_stime,
-        rss_mb=usage.ru_maxrss / 1024,
+        cpu_s=cpu_s,
+        rss_mb=rss_mb,
     )
     if limits := run.limits():
         result["limits"] = limits

@@ -373,5 +373,5 @@ def _comparison(check: Row) -> str:
         return "nothing was measured"
     if not isinstance(expected, int):
         # A threshold: its name says what was expected.
-        return f"{found:,.5g}".replace(",", " ")
+        return f"{found:,.5g} {check.get('unit', '')}".replace(",", " ").rstrip()
     return f"{grouped(expected)} {'=' if expected == found else '≠'} {grouped(found)}"

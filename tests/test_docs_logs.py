@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 
 from counter.cli.app import run
-from loadtest import cli
+from loadtest import cli, thresholds
 
 ROOT = Path(__file__).parent.parent
 RUN = "--virtual --nodes 100 --loss 3% --queries 40 --duration 4s --seed 4711"
@@ -71,3 +71,12 @@ def titles(picture: Path) -> list[str]:
     root = ElementTree.parse(picture).getroot()
     words = [node.text or "" for node in root.iter("{http://www.w3.org/2000/svg}text")]
     return [word for word in words if re.search(r"[A-Za-z]{3}", word)]
+
+
+def test_every_name_of_a_threshold_stands_on_the_page_of_thresholds_and_no_other() -> None:
+    shown = text_of("docs/reference/thresholds.md")
+    rows = [line.split("|") for line in shown.splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`([\w.]+)`", row[1])}
+    named |= set(re.findall(r"`(reasons\.\w+)`", shown))
+
+    assert named == {*thresholds.TIMES, *thresholds.NUMBERS}
