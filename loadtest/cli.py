@@ -7,7 +7,6 @@ The rule: results go to stdout and nothing else does; how far the run is goes to
 import re
 import resource
 import secrets
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +24,7 @@ from counter.cli.full import invoked
 from counter.cli.screens import INTERRUPTED, USAGE, CommandError
 from counter.cli.settings import whole
 from loadtest import plan as plans
-from loadtest import thresholds
+from loadtest import reporting, thresholds
 from loadtest.arguments import share
 from loadtest.commands import COMMANDS
 from loadtest.plan import Plan
@@ -242,6 +241,8 @@ def _carry_out(plan: Plan, mode: str, asked: list[Threshold], *, as_json: bool) 
             run = make(plan, watcher=watcher, log=log)
             with _interruptible(run), rare_collections():
                 play(run)
+            if cost := watcher.cost():
+                log.write({"screen": cost})
         if not run.is_booted:
             log.write({"end": {"interrupted": True, "why": "before all nodes were up"}})
             screens.note("interrupted before all nodes were up: nothing was measured")
@@ -296,18 +297,20 @@ def _report(
     if as_json:
         screens.out(report.json_line(result))
     else:
-        for line in _shown(run, report.table(result, log=log.path, repeat=repeat)):
+        for line in _shown(run, result, log.path, repeat):
             screens.out(line)
     return _verdict(run, rows)
 
 
-def _shown(run: "Run", table: list[str]) -> list[str]:
+def _shown(run: "Run", result: dict[str, Any], log: Path, repeat: str) -> list[str]:
     """Return the table, on a terminal with its pictures and as wide as that is."""
+    from loadtest import graphs, report
+
+    columns = reporting.columns()
+    is_narrow = columns < report.NARROW_COLUMNS
+    table = report.table(result, log=log, repeat=repeat, is_narrow=is_narrow)
     if not screens.on_terminal():
         return table
-    from loadtest import graphs
-
-    columns = shutil.get_terminal_size().columns
     queries, times = run.queries, run.writes.latency_us
     drawn = graphs.graphs(queries.curves, queries.times["stop_ms"], times, columns)
     return graphs.framed(drawn, table, columns)

@@ -21,8 +21,10 @@ BAR_CELLS = 20
 LOGS_PER_SEED_MAX = 10_000
 LINE_COLUMNS_MAX = 80
 PERCENTILE_NAMES = ("p50", "p90", "p99", "p999", "max")
-PERCENTILES = "".join([f"{name:>8}" for name in ("p50", "p90", "p99", "p99.9", "max")])
-"""The head of the columns that `cells` fills."""
+NARROW_COLUMNS = 60
+"""A terminal with fewer has smaller cells, and its lines are folded."""
+CELL, CELL_NARROW = 8, 6
+"""Letters of a cell of the table, and of one where the terminal is narrow."""
 
 Summary = dict[str, Any]
 
@@ -257,7 +259,13 @@ def new_file(directory: Path, stem: str) -> tuple[Path, TextIO]:
 # -- the table ------------------------------------------------------------------------------
 
 
-def table(result: Summary, *, log: Path | None = None, repeat: str | None = None) -> list[str]:
+def table(
+    result: Summary,
+    *,
+    log: Path | None = None,
+    repeat: str | None = None,
+    is_narrow: bool = False,
+) -> list[str]:
     """Return the lines a person reads, made from the summary.
 
     `repeat` is the command that makes the same run again.
@@ -272,9 +280,10 @@ def table(result: Summary, *, log: Path | None = None, repeat: str | None = None
         f"writes   {bar(1.0)} {grouped(writes['acked'])} counted"
         f"    {grouped(writes['per_s'])} /s   {_outcomes(writes)}".rstrip(),
         f"queries  {bar(1.0)} {grouped(queries['count'])}/{grouped(queries['count'])}",
-        f"{'':11}{PERCENTILES}",
-        f"query (ms) {cells(queries['stop_ms'], 1)}      {reasons(queries['reasons'])}",
-        f"inc   (µs) {cells(writes['latency_us'], 0)}",
+        percentile_head(is_narrow=is_narrow),
+        percentile_row("query (ms)", queries["stop_ms"], 1, is_narrow=is_narrow)
+        + f"      {reasons(queries['reasons'])}",
+        percentile_row("inc   (µs)", writes["latency_us"], 0, is_narrow=is_narrow),
         f"messages      {queries['messages_per_node']:.1f} per node and query"
         f"      duplicates {_percent(queries['duplicates_share'])}{_coverage(queries)}",
     ]
@@ -314,11 +323,30 @@ def _outcomes(writes: dict[str, Any]) -> str:
     return f"{unknown}{lost} lost  {doubled} doubled"
 
 
-def cells(percentiles: dict[str, float | None], digits: int) -> str:
-    """Return percentiles as cells of a table, a dash where nothing was measured."""
-    values = [percentiles.get(name) for name in PERCENTILE_NAMES]
-    shown = ["-" if v is None else f"{v:,.{digits}f}".replace(",", " ") for v in values]
-    return "".join(f"{cell:>8}" for cell in shown)
+def percentile_head(*, is_narrow: bool = False) -> str:
+    """Return the line above rows of percentiles."""
+    label, cell = (9, CELL_NARROW) if is_narrow else (11, CELL)
+    names = ("p50", "p90", "p99", "p99.9", "max")
+    return " " * label + "".join([f"{name:>{cell}}" for name in names])
+
+
+def percentile_row(
+    name: str, percentiles: dict[str, float | None], digits: int, *, is_narrow: bool = False
+) -> str:
+    """Return one row of percentiles, a dash where nothing was measured."""
+    values = [percentiles.get(each) for each in PERCENTILE_NAMES]
+    if not is_narrow:
+        shown = ["-" if v is None else f"{v:,.{digits}f}".replace(",", " ") for v in values]
+        return f"{name} " + "".join([f"{cell:>{CELL}}" for cell in shown])
+    short = ["-" if v is None else _in_few(v, digits) for v in values]
+    label = name.replace("(", "").replace(")", "")
+    return f"{label:<9}"[:9] + "".join([f"{cell:>{CELL_NARROW}}" for cell in short])
+
+
+def _in_few(value: float, digits: int) -> str:
+    """Return a number in the letters of a narrow cell, with a blank before it."""
+    exact = f"{value:.{digits}f}"
+    return exact if len(exact) < CELL_NARROW else f"{value:.3g}" if value >= 1e5 else f"{value:.0f}"
 
 
 def reasons(counts: dict[str, int]) -> str:

@@ -18,6 +18,7 @@ from tracker.errors import ConfigError
 from tracker.text import printable
 
 FAILED: Final = 99
+PIPE_COLUMNS: Final = 80
 
 Text = str | None
 
@@ -46,6 +47,8 @@ def report(
     if book.is_cut:
         seen = f"{len(book.queries)} queries seen, nothing was checked"
         screens.note(f"note: this log is cut, its summary is missing: {seen}")
+    elif result.get("interrupted"):
+        screens.note("note: this run was ended by Ctrl-C")
     if book.broken:
         screens.note(f"note: {book.broken} of its lines could not be read")
     return screens.DONE
@@ -54,20 +57,25 @@ def report(
 def table(book: Logbook, result: dict[str, Any]) -> list[str]:
     """Return the lines a person reads; on a terminal with its pictures, folded to its width."""
     from loadtest import graphs
-    from loadtest.report import Queries
+    from loadtest.report import NARROW_COLUMNS, Queries
 
-    lines = _table(book, result)
+    width = columns()
+    lines = _table(book, result, is_narrow=width < NARROW_COLUMNS)
     if not screens.on_terminal():
         return lines
     queries = Queries(nodes=1)
     for record in book.queries:
         queries.add(record)
-    columns = shutil.get_terminal_size().columns
-    drawn = graphs.graphs(queries.curves, queries.times["stop_ms"], book.increments, columns)
-    return graphs.framed(drawn, lines, columns)
+    drawn = graphs.graphs(queries.curves, queries.times["stop_ms"], book.increments, width)
+    return graphs.framed(drawn, lines, width)
 
 
-def _table(book: Logbook, result: dict[str, Any]) -> list[str]:
+def columns() -> int:
+    """Return how wide the terminal is; a pipe has the width of a table."""
+    return shutil.get_terminal_size().columns if screens.on_terminal() else PIPE_COLUMNS
+
+
+def _table(book: Logbook, result: dict[str, Any], *, is_narrow: bool = False) -> list[str]:
     from loadtest import report
     from loadtest.scenarios import screen
 
@@ -76,7 +84,7 @@ def _table(book: Logbook, result: dict[str, Any]) -> list[str]:
     try:
         if book.is_scenario:
             return screen.table(result, log=book.path, repeat=shown or "unknown")
-        return report.table(result, log=Path(book.path), repeat=shown)
+        return report.table(result, log=Path(book.path), repeat=shown, is_narrow=is_narrow)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         text = f"the summary in {book.path} is not one that this version writes"
         raise CommandError(text, code=USAGE) from error

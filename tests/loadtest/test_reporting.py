@@ -106,6 +106,14 @@ def test_of_a_cut_log_all_is_told_that_was_seen_and_that_nothing_was_checked(
     )
 
 
+def test_a_run_that_was_interrupted_is_told_to_be(loadtest, log, tmp_path):
+    *lines, last = log.read_text().splitlines()
+    text = json.dumps({**json.loads(last), "interrupted": True})
+    (tmp_path / "short.jsonl").write_text("\n".join([*lines, text]))
+
+    assert loadtest("report", "short.jsonl")[2] == "note: this run was ended by Ctrl-C\n"
+
+
 @pytest.mark.parametrize("columns", [10, 24, 40, 80, 120])
 def test_a_terminal_gets_pictures_beside_the_table_and_no_line_is_too_wide(
     loadtest, log, terminal, columns
