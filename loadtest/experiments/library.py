@@ -5,6 +5,7 @@ The rule: whoever only wants their names waits for no import of theirs.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from loadtest.experiments.tables import Asked, Column, Panel
@@ -41,38 +42,38 @@ def load(name: str) -> Experiment:
 
 
 def _spread() -> Experiment:
-    from loadtest.experiments import spread
+    from loadtest.experiments import sockets, spread
 
     return Experiment(
         name="spread",
         columns=spread.COLUMNS,
         legend=spread.LEGEND,
         panels=spread.PANELS,
-        modes={VIRTUAL: spread.simulate},
+        modes={VIRTUAL: spread.simulate, SOCKETS: partial(sockets.run, sockets.spread_out)},
     )
 
 
 def _fanout() -> Experiment:
-    from loadtest.experiments import fanout
+    from loadtest.experiments import fanout, sockets
 
     return Experiment(
         name="fanout",
         columns=fanout.COLUMNS,
         legend=fanout.LEGEND,
         panels=fanout.PANELS,
-        modes={VIRTUAL: fanout.simulate},
+        modes={VIRTUAL: fanout.simulate, SOCKETS: partial(sockets.run, sockets.fan_out)},
     )
 
 
 def _loss() -> Experiment:
-    from loadtest.experiments import loss
+    from loadtest.experiments import loss, sockets
 
     return Experiment(
         name="loss",
         columns=loss.COLUMNS,
         legend=loss.LEGEND,
         panels=loss.PANELS,
-        modes={VIRTUAL: loss.simulate},
+        modes={VIRTUAL: loss.simulate, SOCKETS: partial(sockets.run, sockets.lose)},
     )
 
 

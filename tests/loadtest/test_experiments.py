@@ -37,6 +37,12 @@ def loadtest(capsys):
     return call
 
 
+@pytest.fixture
+def no_plots(monkeypatch):
+    """Take matplotlib away: a picture takes longer than everything else here."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+
+
 def asked(rows, *, rows_max=1_000, seed=1):
     """Ask for the quick size; it is over once there are so many rows."""
     return Asked(
@@ -229,7 +235,7 @@ def test_a_round_robin_is_even_and_the_others_are_not():
 
 
 def test_the_spread_is_that_of_the_seed():
-    size = spread.QUICK
+    (size,) = spread.QUICK
 
     first = spread.counted(size, 3, "random", 20, 7)
 
@@ -242,7 +248,7 @@ def test_an_increment_that_nobody_holds_fails_the_experiment(monkeypatch):
     monkeypatch.setattr(spread._Client, "held", lambda client, where: 1)
 
     with pytest.raises(CheckFailedError, match="2 of 400 increments are held"):
-        spread.counted(spread.QUICK, 2, "random", 20, 1)
+        spread.counted(spread.QUICK[0], 2, "random", 20, 1)
 
 
 @pytest.mark.parametrize("experiment", [fanout, loss, spread], ids=["fanout", "loss", "spread"])
@@ -267,6 +273,32 @@ def test_what_is_shown_and_drawn_of_an_experiment_stands_in_its_rows(name):
     assert fields - set(rows[0]) == set()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", library.ABOUT)
+def test_an_experiment_runs_on_sockets_and_finds_rows_of_the_same_fields(name):
+    experiment = library.load(name)
+    rows = {mode: [] for mode in experiment.modes}
+
+    for mode, of_mode in rows.items():
+        experiment.modes[mode](asked(of_mode, rows_max=1))
+
+    fields = [sorted(of_mode[0]) for of_mode in rows.values()]
+    assert fields == [fields[0]] * len(fields)
+    assert [of_mode[0]["mode"] for of_mode in rows.values()] == list(rows)
+
+
+@pytest.mark.slow
+def test_sockets_lose_what_the_experiment_says_and_hear_everybody_all_the_same():
+    rows = []
+
+    library.load("loss").modes["sockets"](asked(rows))
+
+    assert [row["loss"] for row in rows] == [0.0, 0.2]
+    assert [row["coverage_min"] for row in rows] == [1.0, 1.0]
+    assert rows[0]["messages_per_live"] == pytest.approx(1.9)
+    assert rows[1]["messages_per_live"] > 1.9
+
+
 # -- the commands ---------------------------------------------------------------------------
 
 
@@ -279,7 +311,7 @@ def test_the_experiments_are_listed_with_a_line_each(loadtest):
     assert [row["name"] for row in listed] == list(library.ABOUT)
 
 
-def test_a_table_goes_to_stdout_and_the_rows_into_the_log(loadtest, tmp_path):
+def test_a_table_goes_to_stdout_and_the_rows_into_the_log(loadtest, tmp_path, no_plots):
     code, out, err = loadtest("experiment", "loss", "--quick", "--seed", "7")
 
     (log,) = (tmp_path / "logs").glob("*.jsonl")
@@ -293,16 +325,17 @@ def test_a_table_goes_to_stdout_and_the_rows_into_the_log(loadtest, tmp_path):
     assert "\x1b" not in out + err
 
 
-def test_the_same_seed_finds_the_same_rows(loadtest):
+def test_the_same_seed_finds_the_same_rows(loadtest, no_plots):
     first, second, other = (
-        json.loads(loadtest("experiment", "fanout", "--quick", "--json", "--seed", seed)[1])
+        json.loads(loadtest("experiment", "loss", "--quick", "--json", "--seed", seed)[1])
         for seed in ("3", "3", "4")
     )
 
     assert first["rows"] == second["rows"] != other["rows"]
-    assert (first["experiment"], first["mode"], first["quick"]) == ("fanout", "virtual", True)
+    assert (first["experiment"], first["mode"], first["quick"]) == ("loss", "virtual", True)
 
 
+@pytest.mark.slow
 def test_a_page_gets_the_result_between_its_marks_and_nowhere_else(loadtest, tmp_path):
     page = tmp_path / "loss.md"
     begin, end = "<!-- experiment: loss virtual -->", "<!-- /experiment: loss virtual -->"
@@ -316,6 +349,30 @@ def test_a_page_gets_the_result_between_its_marks_and_nowhere_else(loadtest, tmp
     assert "old" not in inside
     assert "`loadtest experiment loss --quick --seed 1`" in inside
     assert inside.count("\n| ") == 8
+    assert "![loss, virtual](loss-virtual.svg)" in inside
+    assert (tmp_path / "loss-virtual.svg").exists()
+
+
+@pytest.mark.slow
+def test_the_plot_stands_beside_the_log(loadtest, tmp_path):
+    _, _, err = loadtest("experiment", "fanout", "--quick", "--seed", "3")
+
+    drawn = (tmp_path / "logs" / "experiment-fanout-virtual-quick-3.svg").read_text()
+    assert "plot logs/experiment-fanout-virtual-quick-3.svg" in err
+    assert "Messages of one query" in drawn
+
+
+def test_without_matplotlib_a_plot_is_left_out_unless_it_was_asked_for(
+    loadtest, tmp_path, no_plots
+):
+    code, out, err = loadtest("experiment", "loss", "--quick")
+    refused, nothing, why = loadtest("experiment", "loss", "--quick", "--svg", "here.svg")
+
+    assert (code, len(out.splitlines())) == (0, 7)
+    assert "no plot: a plot needs matplotlib" in err
+    assert (refused, nothing) == (2, "")
+    assert "a plot needs matplotlib" in why
+    assert len(list((tmp_path / "logs").iterdir())) == 1
 
 
 @pytest.mark.parametrize(
@@ -345,7 +402,9 @@ def test_a_page_without_marks_is_refused_before_anything_runs(loadtest, tmp_path
     assert not (tmp_path / "logs").exists()
 
 
-def test_what_must_not_be_ends_with_99_and_keeps_its_rows(loadtest, tmp_path, monkeypatch):
+def test_what_must_not_be_ends_with_99_and_keeps_its_rows(
+    loadtest, tmp_path, monkeypatch, no_plots
+):
     real = spread.counted
 
     def lossy(size, nodes, *rest):
