@@ -8,19 +8,18 @@ import asyncio
 import random
 import resource
 import socket
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path as Directory
-from time import monotonic
+from pathlib import Path
 from types import TracebackType
 
 from counter.config import LOCAL, GossipConfig
 from counter.node import Node, NodeSettings
+from loadtest.cuts import let_go, look
+from loadtest.faults import CUTS_MAX, Faults, FaultyDatagrams, Way
 from loadtest.fleet import Totals, Traffic, Usage
-from tracker.classes import replace as changed
+from loadtest.pauses import pause
+from tracker.classes import replace
 from tracker.config import TrackerConfig
 from tracker.errors import ConfigError
 from tracker.machine import Emit, Endpoint
@@ -38,71 +37,6 @@ VIEWS_RETAINED_MAX = 64
 TRACKER = TrackerConfig(publish_gap_s=0.05)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Faults:
-    """What is done to each datagram: a delay in s, a chance to be lost."""
-
-    latency_s: float = 0.0
-    loss: float = 0.0
-
-
-class Path:
-    """What is on its way in one process: each datagram leaves so much later than it was sent.
-
-    All are delayed alike, so they leave in the order in which they came, and one timer does for
-    all of them: one for each would cost as much as the datagram itself.
-    """
-
-    def __init__(self, latency_s: float) -> None:
-        self._latency_s = latency_s
-        self._on_its_way: deque[tuple[float, Callable[[], object]]] = deque()
-
-    def carry(self, send: Callable[[], object]) -> None:
-        """Call `send` when its time has come."""
-        if not self._on_its_way:
-            self._deliver_after(self._latency_s)
-        # Not the loop's own clock: it stands still while the loop is at work.
-        self._on_its_way.append((monotonic() + self._latency_s, send))
-
-    def _deliver_after(self, seconds: float) -> None:
-        asyncio.get_running_loop().call_later(max(0.0, seconds), self._deliver)
-
-    def _deliver(self) -> None:
-        waiting = self._on_its_way
-        while waiting and waiting[0][0] <= monotonic():
-            waiting.popleft()[1]()
-        if waiting:
-            self._deliver_after(waiting[0][0] - monotonic())
-
-
-class FaultyDatagrams(UdpDatagrams):
-    """A UDP socket whose datagrams leave late, or never."""
-
-    def __init__(self, sock: socket.socket, handler: DatagramHandler, way: "Way") -> None:
-        super().__init__(sock, handler)
-        self._way = way
-
-    def send(self, to: Endpoint, body: bytes) -> bool:
-        """Send one body after the delay, unless it is lost."""
-        way = self._way
-        faults = way.faults
-        if faults.loss and way.dice.random() < faults.loss:
-            return True
-        if faults.latency_s:
-            way.path.carry(partial(super().send, to, body))
-            return True
-        return super().send(to, body)
-
-
-class Way:
-    """What every datagram of one process goes through; `faults` may change at any time."""
-
-    def __init__(self, faults: Faults, dice: random.Random) -> None:
-        self.faults = faults
-        self.dice = dice
-        self.path = Path(faults.latency_s)
-
-
 class Cluster:
     """A tracker and `count` nodes, named n1, n2, …; use as an async context manager."""
 
@@ -115,7 +49,7 @@ class Cluster:
         gossip: GossipConfig = LOCAL,
         on_up: Callable[[int], None] = lambda up: None,
         tracker: Endpoint | None = None,
-        data: Directory | None = None,
+        data: Path | None = None,
     ) -> None:
         """Make a cluster; with `tracker` its nodes join one that runs elsewhere.
 
@@ -133,6 +67,7 @@ class Cluster:
         self._elsewhere = tracker
         self._data = data
         self._tracker: Tracker | None = None
+        self._heals: list[asyncio.TimerHandle] = []
         self._is_stopped = False
         self._joined = 0
         self._has_joined = asyncio.Event()
@@ -162,6 +97,7 @@ class Cluster:
     async def stop(self) -> None:
         """End all of them."""
         retain(0)
+        self.heal()
         # The tracker first: it would tell all that are left of each that ends.
         if self._tracker is not None and not self._is_stopped:
             await self._tracker.stop()
@@ -214,8 +150,9 @@ class Cluster:
 
     async def crash(self, names: Sequence[str]) -> None:
         """End nodes without a word."""
-        gone = set(names)
-        ended = [node for node in self.live if node.settings.name in gone]
+        ended = self._named(names)
+        for node in ended:
+            let_go(node)
         self.crashed.update([node.settings.name for node in ended])
         await asyncio.gather(*[node.abandon() for node in ended])
 
@@ -224,14 +161,59 @@ class Cluster:
         back = self.crashed.intersection(names)
         for index, old in enumerate(self.nodes):
             if old.settings.name in back:
-                node = self._made(changed(old.settings, listen=old.endpoint))
+                node = self._made(replace(old.settings, listen=old.endpoint))
                 await node.start()
                 self.nodes[index] = node
                 self.crashed.discard(node.settings.name)
+                look(node, self._way)
 
     async def set_loss(self, share: float) -> None:
         """Have each datagram vanish with this chance from now on."""
-        self._way.faults = replace(self._way.faults, loss=share)
+        self._way.set_loss(share)
+
+    async def pause(self, names: Sequence[str], seconds: float) -> None:
+        """Have nodes stand still from now on, for so long."""
+        for node in self._named(names):
+            pause(node, seconds)
+
+    async def partition(self, names: Sequence[str], seconds: float) -> None:
+        """Let nothing through between these nodes and all others, for so long."""
+        endpoints = self.endpoints
+        self.cut(frozenset([endpoints[name] for name in names if name in endpoints]), seconds)
+
+    def cut(self, endpoints: frozenset[Endpoint], seconds: float) -> None:
+        """Let nothing through between these endpoints and all others, for so long."""
+        if len(self._way.cuts) >= CUTS_MAX:
+            raise ConfigError(f"{CUTS_MAX} partitions at one time are the most")
+        self._way.cut(endpoints)
+        self._look_at_streams()
+        loop = asyncio.get_running_loop()
+        self._heals = [timer for timer in self._heals if timer.when() > loop.time()]
+        self._heals.append(loop.call_later(seconds, self._heal, endpoints))
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether there is a partition now."""
+        return bool(self._way.cuts)
+
+    def heal(self) -> None:
+        """End all partitions before their time."""
+        for timer in self._heals:
+            timer.cancel()
+        self._way.heal()
+        self._look_at_streams()
+
+    def _heal(self, endpoints: frozenset[Endpoint]) -> None:
+        self._way.heal(endpoints)
+        self._look_at_streams()
+
+    def _look_at_streams(self) -> None:
+        for node in self.live:
+            look(node, self._way)
+
+    def _named(self, names: Sequence[str]) -> list[Node]:
+        wanted = set(names)
+        return [node for node in self.live if node.settings.name in wanted]
 
     @property
     def endpoints(self) -> Mapping[str, Endpoint]:

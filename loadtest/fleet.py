@@ -100,6 +100,19 @@ class Fleet(Protocol):
         in memory comes back with nothing. Raises ClusterError.
         """
 
+    async def pause(self, names: Sequence[str], seconds: float) -> None:
+        """Have nodes stand still from now on, for so long: they hear nothing and say nothing.
+
+        Returns at once. What is sent to them meanwhile they find when they wake.
+        """
+
+    async def partition(self, names: Sequence[str], seconds: float) -> None:
+        """Cut these nodes off from all others and from the tracker, for so long.
+
+        Returns at once. They hear each other, and clients reach both sides. Datagrams that
+        cross are lost; what crosses on a stream waits until the cut has healed.
+        """
+
     async def set_loss(self, share: float) -> None:
         """Have each datagram between nodes vanish with this chance from now on."""
 

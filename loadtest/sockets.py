@@ -18,9 +18,9 @@ from loadtest.cluster import (
     FILES_PER_NODE,
     NODES_MAX,
     Cluster,
-    Faults,
     raise_file_limit,
 )
+from loadtest.faults import Faults
 from loadtest.fleet import Fleet
 from loadtest.runs import Run
 from loadtest.stage import Stage

@@ -7,7 +7,8 @@ import pytest
 from counter.client.door import Door
 from counter.config import LOCAL
 from counter.messages import UNTIL_ALL, Query
-from loadtest.cluster import Cluster, Faults
+from loadtest.cluster import Cluster
+from loadtest.faults import Faults
 from tracker.daemon import rare_collections
 
 pytestmark = pytest.mark.slow
