@@ -12,6 +12,8 @@ from loadtest.experiments.tables import Asked, Column, Panel
 
 ABOUT: Final = {
     "spread": "10 000 increments over 2 to 6 and 100 nodes, under each way to pick a node",
+    "scaling": "write throughput and the time of a query, from 1 to 1000 nodes",
+    "recovery": "a node crashes or stalls: until counted again, until complete again",
     "fanout": "chatter 1 to 32 and visits 1 to 5, against messages, hops and time",
     "loss": "loss of 0 to 30 %, against messages, times, and stops that were false",
 }
@@ -53,6 +55,30 @@ def _spread() -> Experiment:
     )
 
 
+def _scaling() -> Experiment:
+    from loadtest.experiments import scaling, sockets
+
+    return Experiment(
+        name="scaling",
+        columns=scaling.COLUMNS,
+        legend=scaling.LEGEND,
+        panels=scaling.PANELS,
+        modes={SOCKETS: partial(sockets.run, scaling.scale)},
+    )
+
+
+def _recovery() -> Experiment:
+    from loadtest.experiments import recovery, sockets
+
+    return Experiment(
+        name="recovery",
+        columns=recovery.COLUMNS,
+        legend=recovery.LEGEND,
+        panels=recovery.PANELS,
+        modes={SOCKETS: partial(sockets.run, recovery.recover)},
+    )
+
+
 def _fanout() -> Experiment:
     from loadtest.experiments import fanout, sockets
 
@@ -79,6 +105,8 @@ def _loss() -> Experiment:
 
 _LOADERS: Final[dict[str, Callable[[], Experiment]]] = {
     "spread": _spread,
+    "scaling": _scaling,
+    "recovery": _recovery,
     "fanout": _fanout,
     "loss": _loss,
 }

@@ -19,10 +19,11 @@ from counter import AsyncClient
 from counter.client.door import Door
 from counter.config import CHATTER_MAX, LAN, VISITS_MAX
 from counter.messages import UNTIL_ALL, Query
-from loadtest.cluster import Cluster, Faults
+from loadtest.cluster import Cluster
 from loadtest.experiments import fanout, loss, spread
 from loadtest.experiments.asking import SOCKETS, Seen, fields, reached
 from loadtest.experiments.tables import Asked, CheckFailedError
+from loadtest.faults import Faults
 from loadtest.fleet import Fleet
 from loadtest.toll import Toll
 from tracker.config import shown_endpoint

@@ -14,8 +14,19 @@ import pytest
 from counter.cli.app import run
 from loadtest import cli
 from loadtest.bare import BareConfig
-from loadtest.experiments import asking, evenness, fanout, library, loss, spread, tables
+from loadtest.experiments import (
+    asking,
+    evenness,
+    fanout,
+    library,
+    loss,
+    recovery,
+    scaling,
+    spread,
+    tables,
+)
 from loadtest.experiments.tables import Asked, CheckFailedError, Column, Panel
+from tracker.classes import replace
 
 ROOT = Path(__file__).parents[2]
 
@@ -260,6 +271,7 @@ def test_an_experiment_that_is_over_begins_no_other_row(experiment):
     assert len(rows) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", library.ABOUT)
 def test_what_is_shown_and_drawn_of_an_experiment_stands_in_its_rows(name):
     experiment = library.load(name)
@@ -297,6 +309,70 @@ def test_sockets_lose_what_the_experiment_says_and_hear_everybody_all_the_same()
     assert [row["coverage_min"] for row in rows] == [1.0, 1.0]
     assert rows[0]["messages_per_live"] == pytest.approx(1.9)
     assert rows[1]["messages_per_live"] > 1.9
+
+
+@pytest.mark.slow
+def test_clients_of_a_node_that_crashes_or_stalls_are_counted_again_and_nothing_is_lost():
+    rows = []
+
+    library.load("recovery").modes["sockets"](asked(rows))
+
+    crashed, stalled = rows
+    assert (crashed["kind"], stalled["kind"]) == ("crashes", "stalls")
+    # Nobody tells of a stall: the clients find out after a second of silence.
+    assert crashed["again_ms"] > 0
+    assert stalled["again_ms"] > 500
+    assert stalled["in_doubt"] > 0
+    assert min(row["complete_ms"] for row in rows) > 0
+
+
+@pytest.mark.slow
+def test_a_total_that_is_not_what_was_counted_fails_the_recovery(monkeypatch):
+    async def one_more(client):
+        return 1
+
+    monkeypatch.setattr(recovery._Steady, "settled", one_more)
+
+    with pytest.raises(CheckFailedError, match=r"held, \d+ counted"):
+        library.load("recovery").modes["sockets"](asked([]))
+
+
+@pytest.mark.slow
+def test_an_answer_that_is_complete_without_the_node_that_crashed_fails_the_recovery(monkeypatch):
+    real = recovery._asked
+
+    async def blind(fleet, name):
+        return replace(await real(fleet, name), complete=True)
+
+    monkeypatch.setattr(recovery, "_asked", blind)
+
+    with pytest.raises(CheckFailedError, match="complete without n"):
+        library.load("recovery").modes["sockets"](asked([]))
+
+
+@pytest.mark.slow
+def test_throughput_and_queries_are_measured_over_every_size_of_cluster():
+    rows = []
+
+    library.load("scaling").modes["sockets"](asked(rows))
+
+    assert [row["nodes"] for row in rows] == list(scaling.QUICK.nodes)
+    assert min(row["acked"] for row in rows) >= scaling.QUICK.clients
+    assert min(row["increment_us"] for row in rows) > 0
+    assert [row["message_us"] for row in rows[:1]] == [None]
+    assert rows[1]["messages_per_node"] == pytest.approx(1.6)
+
+
+@pytest.mark.slow
+def test_a_read_that_is_not_what_was_acknowledged_fails_the_scaling(monkeypatch):
+    async def generous(door, until):
+        await door.count(scaling.KEY, 2)
+        return [1.0]
+
+    monkeypatch.setattr(scaling, "_count", generous)
+
+    with pytest.raises(CheckFailedError, match="8 of 4 read"):
+        library.load("scaling").modes["sockets"](asked([]))
 
 
 # -- the commands ---------------------------------------------------------------------------
