@@ -13,6 +13,7 @@ from typing import Protocol
 
 from counter.messages import Answer
 from loadtest.checker import Ledger, Reading, Row, row
+from loadtest.fleet import Usage
 from loadtest.plan import Plan
 from loadtest.report import Queries, QueryRecord, RunLog, Writes
 
@@ -121,6 +122,8 @@ class Run:
         self.up: list[str] = plan.names
         self.boot_s = 0.0
         self.is_booted = False
+        self.usage: Usage | None = None
+        """What the processes of the nodes have used, where they have some of their own."""
         self._log = log
         self._members_up: frozenset[str] = frozenset(self.up)
         self._called_complete = 0
