@@ -3,10 +3,10 @@
 What comes in, and which part takes it::
 
     Ask, AskAgain, AskMany, Stop   `relay`       a query of another node passes through
-    Reply, ShortReply, Traced, …   `asker`       an answer to a query of this node
-    Delegate, Ack, Batch, Back     `heads`, `asker`  the same, above the size of a cell
+    Reply, ShortReply, Traced, …   `origin`      an answer to a query of this node
+    Delegate, Ack, Batch, Back     `heads`, `origin`  the same, above the size of a cell
     Increment, EndSession          `ledger`      counts, once, when it is safe
-    Query, Cancel, ListQueries, …  `asker`       a client asks the cluster, or about queries
+    Query, Cancel, ListQueries, …  `origin`, `asker`  a client asks the cluster, or about queries
     Get, Recall, Roster            here          a client asks this node
     Reset, Epochs                  `renewal`     a key begins anew, here or elsewhere
     Offer, Page, Take, Drain, …    `handover`    a member leaves, and its counts go to another one
@@ -36,30 +36,23 @@ from counter.ledger import Ledger
 from counter.messages import (
     DECREASED,
     TRACE,
-    Ack,
     Ask,
     AskAgain,
     AskMany,
     Back,
-    Batch,
     Delegate,
     Increment,
-    Query,
     Recall,
-    Reply,
-    ReplyMany,
-    ShortReply,
     Stop,
-    Traced,
     stored_name,
 )
 from counter.messages import UNTIMED as UNTIMED
+from counter.origin import Origin
 from counter.relay import Relay
 from counter.renewal import Renewal
-from counter.rounds import Round
 from counter.saving import SavedView
 from counter.tables import Tables
-from counter.tracing import FirstAsks, reply_in
+from counter.tracing import FirstAsks
 from tracker.machine import (
     Accepted,
     Address,
@@ -84,7 +77,6 @@ from tracker.messages import (
     Heartbeat,
     Introduce,
     Introduced,
-    Listed,
     Refused,
     Registered,
     Roster,
@@ -108,8 +100,6 @@ class Gossip:
         self.gossip = gossip
         # Epoch 0 until `resume`: what an earlier epoch left must not look older than nothing.
         self.ledger = Ledger(config, Counters(member.store, 0), durable=member.durable)
-        # Among fixed names nobody knows of a member that is not in the view.
-        self._is_fixed = fixed is not None
         pauses_s = config.interval_s, config.reconnect_min_s, config.reconnect_max_s
         self.membership = fixed or Membership(trackers, member, NOBODY, rng, *pauses_s)
         self.asker = Asker(gossip, member, rng)
@@ -123,7 +113,21 @@ class Gossip:
         self.doubts = Doubts(self.failover.parking, self.asker, self.relay, self.receive)
         self.heads = Heads(gossip, member, self.relay, rng)
         parts = (self.ledger, self.asker, self.heads, self.tables)
-        self.renewal = Renewal(*parts, self.receive, self._query, self._begin)
+        self.origin = Origin(
+            self.ledger,
+            self.membership,
+            self.asker,
+            self.heads,
+            self.hearsay,
+            self.relay,
+            self.tables,
+            is_fixed=fixed is not None,
+            share_of=self._share_of,
+            followed=self._after_membership,
+            out_of_place=self._out_of_place,
+        )
+        self.renewal = Renewal(*parts, self.receive, self.origin.query, self.origin.begin)
+        self.origin.asked = self.renewal.asked
         self.relay.held_of = self.handover.held_of
         self.handover.parked = self.failover.parking
         # A name that was counted under proves its epoch.
@@ -143,25 +147,18 @@ class Gossip:
             Ask: ask,
             AskAgain: ask,
             AskMany: self.renewal.moves.before(self._ask_many),
-            Reply: self._reply,
-            ShortReply: self._short_reply,
-            ReplyMany: self._reply_many,
             Stop: lambda sender, stop, now: [*self.relay.stop(stop), *self.heads.stop(stop)],
             Delegate: self.renewal.moves.before(self._delegate),
-            Ack: self._ack,
-            Batch: self._batch,
             Back: lambda sender, back, now: self.heads.back(back),
             Increment: lambda link, message, now: self.embargo.increment(link, message),
-            Query: self._query,
-            Traced: self._traced,
             Recall: lambda link, recall, now: told(link, recall, self.membership.view, names, now),
             Roster: lambda link, roster, now: self.membership.roster(link, roster),
             **dict.fromkeys((Heartbeat, Registered, Departed, Announced), self._membership),
-            Listed: self._listed,
             Introduce: self._introduce,
             Introduced: lambda sender, said, now: self.embargo.introduced(sender, said, now),
             **self.ledger.handlers(),
             **self.asker.handlers(),
+            **self.origin.handlers(),
             **self.renewal.handlers(),
             **self.handover.handlers(),
             **self.failover.handlers(),
@@ -237,7 +234,7 @@ class Gossip:
             case Leave(hand_over=True):
                 return self.handover.leave(now)
             case Undelivered(to, message):
-                return self._undelivered(to, message, now) if isinstance(message, Ask) else []
+                return self.origin.undelivered(to, message, now) if isinstance(message, Ask) else []
             case Opened() | Unreachable() | Closed():
                 return self._streamed(event, now)
             case Accepted(link, peer):
@@ -257,9 +254,9 @@ class Gossip:
             case Opened(link, to) if self.hearsay.opens(to):
                 return self.hearsay.opened(link)
             case Unreachable(to) if self.hearsay.opens(to):
-                return self._after_hearsay(self.hearsay.failed(now), now)
+                return self.origin.after_hearsay(self.hearsay.failed(now), now)
             case Closed(link) if self.hearsay.owns(link):
-                return self._after_hearsay(self.hearsay.failed(now), now)
+                return self.origin.after_hearsay(self.hearsay.failed(now), now)
             case Closed(link) if not self.membership.owns(link):
                 return self.asker.closed(link, now)
         return self._after_membership(self.membership.submit(event, now), now)
@@ -267,7 +264,7 @@ class Gossip:
     def tick(self, now: float) -> list[Effect]:
         """Do what is due."""
         due = self.deadline()
-        self.lag_s = max(0.0, now - due) if due is not None else 0.0
+        self.lag_s = self.origin.lag_s = max(0.0, now - due) if due is not None else 0.0
         self._count_activity(now)
         effects = self._after_membership(self.membership.tick(now), now)
         self.relay.tick(now)
@@ -276,8 +273,8 @@ class Gossip:
         self.tables.is_mute = self.handover.leaving.holds_nothing
         effects += self.tables.tick(now)
         if self.asker.is_busy:
-            effects += self._release(now) + self._look(now) + self._tick_asker(now)
-        effects += self._wonder(now) + self.failover.parking.look(now)
+            effects += self.origin.release(now) + self.origin.look(now) + self.origin.tick(now)
+        effects += self.origin.wonder(now) + self.failover.parking.look(now)
         if self._saved.is_due(now):
             effects += self._saved.saved(self.membership.view, self.ledger, now)
         return self.renewal.heard(effects, now)
@@ -298,14 +295,6 @@ class Gossip:
         )
         return min([time for time in times if time is not None], default=None)
 
-    def _tick_asker(self, now: float) -> list[Effect]:
-        return self.asker.tick(
-            now,
-            self.lag_s,
-            view_known_until=self._view_known_until(now),
-            view_is_hopeless=self.hearsay.is_hopeless(self.membership),
-        )
-
     # -- peers --------------------------------------------------------------------------------
 
     def _ask(self, sender: Any, ask: Ask, now: float) -> list[Effect]:
@@ -317,101 +306,14 @@ class Gossip:
     def _ask_many(self, sender: Any, ask: AskMany, now: float) -> list[Effect]:
         return self.tables.answered(ask, self._ask(sender, ask, now), now)
 
-    def _reply_many(self, sender: Any, reply: Any, now: float) -> list[Effect]:
-        return self._reply(sender, reply, now) if self.asker.hears_many(reply) else []
-
-    def _reply(self, sender: Any, reply: Reply, now: float) -> list[Effect]:
-        if reply.query in self.heads.collected:
-            return self.heads.reply(reply, sender, now)
-        if not self.asker.hear(reply, sender, now) and not self.asker.strange:
-            return []
-        return self._after_answer(reply.query, now)
-
-    def _short_reply(self, sender: Any, short: ShortReply, now: float) -> list[Effect]:
-        reply = self.heads.whole(short) or self.asker.whole(short)
-        return [] if reply is None else self._reply(sender, reply, now)
-
-    def _after_answer(self, query: bytes, now: float) -> list[Effect]:
-        """Ask those who know more than this node, or end the query if the answer ended it."""
-        if self.asker.strange:
-            return self._wonder(now)
-        if not self.asker.is_own(query):
-            return []
-        return self.asker.conclude(query, now, view_known_until=self._view_known_until(now))
-
-    def _undelivered(self, to: Endpoint, ask: Ask, now: float) -> list[Effect]:
-        view = self.membership.view
-        if not self.asker.is_own(ask.query):
-            return self.heads.undelivered(ask, to) or self.relay.undelivered(ask, to, view)
-        return self.asker.undelivered(ask, to, now) or self._after_answer(ask.query, now)
-
-    def _traced(self, sender: Any, traced: Traced, now: float) -> list[Effect]:
-        reply = reply_in(traced)
-        if reply is None:
-            return self._out_of_place(sender, traced)
-        self.asker.trace(traced, reply)
-        if traced.is_told:
-            return []
-        return [*self.heads.traced(traced, reply), *self._reply(sender, reply, now)]
-
     def _delegate(self, sender: Any, ask: Delegate, now: float) -> list[Effect]:
         if self.membership.is_doubted or self.asker.is_own(ask.query):
             return []
         return self.heads.delegate(sender, ask, self.membership.view, now)
 
-    def _ack(self, sender: Any, ack: Ack, now: float) -> list[Effect]:
-        if self.asker.is_own(ack.query):
-            return self.asker.acknowledged(ack, sender, now)
-        return self.heads.acknowledged(ack, self.membership.view, now)
-
-    def _batch(self, sender: Any, batch: Batch, now: float) -> list[Effect]:
-        effects = self.asker.batched(batch, sender, now)
-        return effects + self._after_answer(batch.query, now)
-
     def _share_of(self, key: str) -> tuple[int, int]:
         counters, key = self.ledger.counters, stored_name(key)
         return counters.own.value(key), DECREASED if counters.has_decreased(key) else 0
-
-    # -- clients ------------------------------------------------------------------------------
-
-    def _query(self, link: Link, request: Query, now: float) -> list[Effect]:
-        known = self.membership.heard_at is not None
-        return self.asker.take(link, request, now, view_is_known=known) + self._release(now)
-
-    def _begin(self, due: Round, now: float) -> list[Effect]:
-        self.ledger.operations += 1
-        if not self.asker.under_way():
-            # What was heard by earlier queries is heard again, if anybody still says it.
-            self.hearsay.forget()
-        if self.membership.view.expected <= 1 and self.membership.tracker is not None:
-            self.hearsay.doubt(self.membership.tracker)
-        due.asked = self.renewal.asked(due.key)
-        value, flags = self._share_of(due.asked)
-        effects = self.asker.begin(
-            due,
-            (value, bool(flags & DECREASED)),
-            self.membership.view,
-            now,
-            held=self.handover.held_of(due.asked),
-            view_known_until=self._view_known_until(now),
-            view_is_hopeless=self.hearsay.is_hopeless(self.membership),
-        )
-        if self.tables.own(due.id, due.asked, now):
-            effects += self._tick_asker(now)
-        return effects + self._look(now)
-
-    def _release(self, now: float) -> list[Effect]:
-        effects: list[Effect] = []
-        if not self.asker.is_busy:
-            return effects
-        heard = self.membership.heard_at is not None
-        for due in self.asker.released(now, view_is_known=heard):
-            if heard or self.membership.view.expected:
-                effects += self._begin(due, now)
-            else:
-                text = f"{self.config.name} has heard no tracker yet: who belongs is not known"
-                effects += self.asker.refuse(due, "no-view", text, now)
-        return effects
 
     def _out_of_place(self, sender: Address, message: Any) -> list[Effect]:
         self.unexpected += 1
@@ -442,7 +344,7 @@ class Gossip:
             self.heads.follow(view)
             self.failover.parking.follow(view)
             self._saved.changed(now)
-        effects += self._release(now)
+        effects += self.origin.release(now)
         return effects + self.embargo.look(now)
 
     def _introduce(self, sender: Any, message: Introduce, now: float) -> list[Effect]:
@@ -453,40 +355,6 @@ class Gossip:
             return []
         effects = self._after_membership(self.membership.learn((member,), now), now)
         return [*effects, Send(sender, Introduced(member.store))]
-
-    # -- what others know -----------------------------------------------------------------------
-
-    def _wonder(self, now: float) -> list[Effect]:
-        """Learn what those know whose replies came from another view than ours."""
-        strange, self.asker.strange = self.asker.strange, []
-        if self._is_fixed:
-            return []
-        for roll, source in strange:
-            self.hearsay.hear(roll, source)
-        if not self.asker.is_busy:
-            self.hearsay.forget()
-        effects = self.hearsay.look(now)
-        return self._after_hearsay(effects, now) if strange else effects
-
-    def _listed(self, link: Link, page: Listed, now: float) -> list[Effect]:
-        if not self.hearsay.owns(link):
-            return self._out_of_place(link, page)
-        effects, members = self.hearsay.listed(page, now)
-        effects += self.membership.learn(members, now)
-        return self._after_hearsay(self._after_membership(effects, now), now)
-
-    def _after_hearsay(self, effects: list[Effect], now: float) -> list[Effect]:
-        """Let the queries that waited for nothing else end."""
-        return effects + self._tick_asker(now)
-
-    def _view_known_until(self, now: float) -> float:
-        return self.hearsay.known_until(self.membership, now, self.gossip.view_fresh_s)
-
-    def _look(self, now: float) -> list[Effect]:
-        """Look for a tracker if none speaks: without a look no answer may be called complete."""
-        if self._view_known_until(now) >= self.asker.youngest:
-            return []
-        return self.hearsay.look(now) + self.membership.look(now)
 
     def _count_activity(self, now: float) -> None:
         self.asker.stories.forget(now)

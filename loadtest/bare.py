@@ -124,14 +124,11 @@ class BareNode(Gossip):
         """Ask a query of one's own."""
         effects = self.asker.take(_LINK, request, now, view_is_known=True)
         for due in self.asker.released(now, view_is_known=True):
-            effects += self._begin(due, now)
+            effects += self.origin.begin(due, now)
         return effects
 
     def _share_of(self, key: str) -> tuple[int, int]:
         return self.share, 0
-
-    def _view_known_until(self, now: float) -> float:
-        return float("inf")
 
     def aim(self) -> float | None:
         """Say when a tick is wanted, forgetting what is past aside."""
@@ -177,6 +174,7 @@ class BareWorld:
             config = NodeConfig(name=member.name)
             node = BareNode(config, self.config.gossip, member, (), self.random)
             node.share = number
+            node.origin.is_certain = True
             node.membership.view = node._followed = node._saved.view = self.view
             node.start(self.agenda.now)
             self.nodes[number] = node

@@ -17,6 +17,7 @@ from counter.cli.screens import USAGE, CommandError
 from counter.cli.settings import whole
 from loadtest import comparing, differences
 from loadtest.arguments import share
+from loadtest.experiments import commands as experimenting
 from loadtest.workload import SEED_MAX
 from tracker.text import printable
 
@@ -239,4 +240,6 @@ COMMANDS: Final[dict[str, Callable[..., int]]] = {
     "scenario": scenario,
     "scenarios": scenarios,
     "diff": diff,
+    "experiment": experimenting.experiment,
+    "experiments": experimenting.experiments,
 }

@@ -191,7 +191,7 @@ class RunLog:
 
     def __init__(self, directory: Path, situation: Situation) -> None:
         stem = f"loadtest-{situation.mode}-{situation.nodes}-{situation.seed}"
-        self.path, self._file = _new_file(directory, stem)
+        self.path, self._file = new_file(directory, stem)
         self.write({"header": asdict(situation)})
 
     def __enter__(self) -> "RunLog":
@@ -216,7 +216,8 @@ def json_line(record: dict[str, Any]) -> str:
     return json.dumps(record, allow_nan=False, separators=(", ", ": "))
 
 
-def _new_file(directory: Path, stem: str) -> tuple[Path, TextIO]:
+def new_file(directory: Path, stem: str) -> tuple[Path, TextIO]:
+    """Open a log that is not there yet, with a number if need be. Raises ConfigError."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for number in range(1, LOGS_PER_SEED_MAX):

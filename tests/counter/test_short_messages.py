@@ -230,7 +230,7 @@ def make_node(count=40):
     request = Query(1, "k", 0, 0, 0, 2_000, UNTIL_ALL, 0, 0, False)
     node.asker.take(7, request, 0.0, view_is_known=True)
     for due in node.asker.released(0.0, view_is_known=True):
-        node._begin(due, 0.0)
+        node.origin.begin(due, 0.0)
     return node, node.asker.under_way()[0]
 
 

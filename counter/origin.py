@@ -1,0 +1,233 @@
+"""The node as an origin: what its clients ask, what is answered, and the list that both rest on.
+
+    Query                     a round that begins at once, or when it may (`asker`, `rounds`)
+    Reply, ShortReply, ...    heard by the query, or by the cell that this node heads (`heads`)
+    a reply of another roll   its sender's list is read (`hearsay`), and queries wait for that
+    a Listed page             taken in; whoever waited for nothing else ends
+
+The rule: here answers, cells and lists only find their way to each other; what ends a query is
+decided in `query`, and whether the list is the cluster's in `hearsay` and `membership`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from counter.asker import Asker
+from counter.heads import Heads
+from counter.hearsay import Hearsay
+from counter.ledger import Ledger
+from counter.messages import (
+    DECREASED,
+    Ack,
+    Ask,
+    Batch,
+    Query,
+    Reply,
+    ReplyMany,
+    ShortReply,
+    Traced,
+)
+from counter.relay import Relay
+from counter.rounds import Round
+from counter.tables import Tables
+from counter.tracing import reply_in
+from tracker.machine import Address, Effect, Endpoint, Link
+from tracker.membership import Membership
+from tracker.messages import Listed
+
+Handler = Callable[[Any, Any, float], list[Effect]]
+
+
+class Origin:
+    """The queries of one node's clients, and of the node itself."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        membership: Membership,
+        asker: Asker,
+        heads: Heads,
+        hearsay: Hearsay,
+        relay: Relay,
+        tables: Tables,
+        *,
+        is_fixed: bool,
+        share_of: Callable[[str], tuple[int, int]],
+        followed: Callable[[list[Effect], float], list[Effect]],
+        out_of_place: Callable[[Address, Any], list[Effect]],
+    ) -> None:
+        """Join the parts; `followed` tells all of them of a newer list.
+
+        With `is_fixed` nobody knows of a member that is not in the list.
+        """
+        self.lag_s = 0.0
+        # Whether the list is always the cluster's: in a world without trackers.
+        self.is_certain = False
+        self.asked: Callable[[str], str] = lambda key: key
+        """How others are asked for a key; the owner may set it."""
+        self._ledger = ledger
+        self._membership = membership
+        self._asker = asker
+        self._heads = heads
+        self._hearsay = hearsay
+        self._relay = relay
+        self._tables = tables
+        self._is_fixed = is_fixed
+        self._share_of = share_of
+        self._followed = followed
+        self._out_of_place = out_of_place
+
+    def handlers(self) -> dict[type, Handler]:
+        """Return who takes which message."""
+        return {
+            Reply: self._reply,
+            ShortReply: self._short_reply,
+            ReplyMany: self._reply_many,
+            Traced: self._traced,
+            Ack: self._ack,
+            Batch: self._batch,
+            Query: self.query,
+            Listed: self._listed,
+        }
+
+    # -- clients --------------------------------------------------------------------------------
+
+    def query(self, link: Link, request: Query, now: float) -> list[Effect]:
+        """Take a client's request; it begins when nothing is in its way."""
+        known = self._membership.heard_at is not None
+        return self._asker.take(link, request, now, view_is_known=known) + self.release(now)
+
+    def begin(self, due: Round, now: float) -> list[Effect]:
+        """Begin a round that is due, over the newest list."""
+        self._ledger.operations += 1
+        if not self._asker.under_way():
+            # What was heard by earlier queries is heard again, if anybody still says it.
+            self._hearsay.forget()
+        if self._membership.view.expected <= 1 and self._membership.tracker is not None:
+            self._hearsay.doubt(self._membership.tracker)
+        due.asked = self.asked(due.key)
+        value, flags = self._share_of(due.asked)
+        effects = self._asker.begin(
+            due,
+            (value, bool(flags & DECREASED)),
+            self._membership.view,
+            now,
+            held=self._relay.held_of(due.asked),
+            view_known_until=self.known_until(now),
+            view_is_hopeless=self._hearsay.is_hopeless(self._membership),
+        )
+        if self._tables.own(due.id, due.asked, now):
+            effects += self.tick(now)
+        return effects + self.look(now)
+
+    def release(self, now: float) -> list[Effect]:
+        """Begin the rounds whose wait is over, or refuse those that wait for nothing."""
+        effects: list[Effect] = []
+        if not self._asker.is_busy:
+            return effects
+        heard = self._membership.heard_at is not None
+        for due in self._asker.released(now, view_is_known=heard):
+            if heard or self._membership.view.expected:
+                effects += self.begin(due, now)
+            else:
+                name = self._membership.member.name
+                text = f"{name} has heard no tracker yet: who belongs is not known"
+                effects += self._asker.refuse(due, "no-view", text, now)
+        return effects
+
+    # -- answers --------------------------------------------------------------------------------
+
+    def _reply_many(self, sender: Any, reply: Any, now: float) -> list[Effect]:
+        return self._reply(sender, reply, now) if self._asker.hears_many(reply) else []
+
+    def _reply(self, sender: Any, reply: Reply, now: float) -> list[Effect]:
+        if reply.query in self._heads.collected:
+            return self._heads.reply(reply, sender, now)
+        if not self._asker.hear(reply, sender, now) and not self._asker.strange:
+            return []
+        return self._after_answer(reply.query, now)
+
+    def _short_reply(self, sender: Any, short: ShortReply, now: float) -> list[Effect]:
+        reply = self._heads.whole(short) or self._asker.whole(short)
+        return [] if reply is None else self._reply(sender, reply, now)
+
+    def _after_answer(self, query: bytes, now: float) -> list[Effect]:
+        """Ask those who know more than this node, or end the query if the answer ended it."""
+        if self._asker.strange:
+            return self.wonder(now)
+        if not self._asker.is_own(query):
+            return []
+        return self._asker.conclude(query, now, view_known_until=self.known_until(now))
+
+    def undelivered(self, to: Endpoint, ask: Ask, now: float) -> list[Effect]:
+        """Take back an ask, of whichever query: nobody listens there."""
+        view = self._membership.view
+        if not self._asker.is_own(ask.query):
+            return self._heads.undelivered(ask, to) or self._relay.undelivered(ask, to, view)
+        return self._asker.undelivered(ask, to, now) or self._after_answer(ask.query, now)
+
+    def _traced(self, sender: Any, traced: Traced, now: float) -> list[Effect]:
+        reply = reply_in(traced)
+        if reply is None:
+            return self._out_of_place(sender, traced)
+        self._asker.trace(traced, reply)
+        if traced.is_told:
+            return []
+        return [*self._heads.traced(traced, reply), *self._reply(sender, reply, now)]
+
+    def _ack(self, sender: Any, ack: Ack, now: float) -> list[Effect]:
+        if self._asker.is_own(ack.query):
+            return self._asker.acknowledged(ack, sender, now)
+        return self._heads.acknowledged(ack, self._membership.view, now)
+
+    def _batch(self, sender: Any, batch: Batch, now: float) -> list[Effect]:
+        effects = self._asker.batched(batch, sender, now)
+        return effects + self._after_answer(batch.query, now)
+
+    # -- what others know -----------------------------------------------------------------------
+
+    def wonder(self, now: float) -> list[Effect]:
+        """Learn what those know whose replies came from another view than ours."""
+        strange, self._asker.strange = self._asker.strange, []
+        if self._is_fixed:
+            return []
+        for roll, source in strange:
+            self._hearsay.hear(roll, source)
+        if not self._asker.is_busy:
+            self._hearsay.forget()
+        effects = self._hearsay.look(now)
+        return self.after_hearsay(effects, now) if strange else effects
+
+    def _listed(self, link: Link, page: Listed, now: float) -> list[Effect]:
+        if not self._hearsay.owns(link):
+            return self._out_of_place(link, page)
+        effects, members = self._hearsay.listed(page, now)
+        effects += self._membership.learn(members, now)
+        return self.after_hearsay(self._followed(effects, now), now)
+
+    def after_hearsay(self, effects: list[Effect], now: float) -> list[Effect]:
+        """Let the queries that waited for nothing else end."""
+        return effects + self.tick(now)
+
+    def known_until(self, now: float) -> float:
+        """Say up to when the list is that of the cluster, as far as anybody knows."""
+        if self.is_certain:
+            return float("inf")
+        return self._hearsay.known_until(self._membership, now, self._asker.config.view_fresh_s)
+
+    def look(self, now: float) -> list[Effect]:
+        """Look for a tracker if none speaks: without a look no answer may be called complete."""
+        if self.known_until(now) >= self._asker.youngest:
+            return []
+        return self._hearsay.look(now) + self._membership.look(now)
+
+    # -- time -----------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> list[Effect]:
+        """Repair, tell partial results, stop."""
+        return self._asker.tick(
+            now,
+            self.lag_s,
+            view_known_until=self.known_until(now),
+            view_is_hopeless=self._hearsay.is_hopeless(self._membership),
+        )

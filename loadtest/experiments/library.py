@@ -1,0 +1,83 @@
+"""Which experiments there are, and what each is made of.
+
+The rule: whoever only wants their names waits for no import of theirs.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from loadtest.experiments.tables import Asked, Column, Panel
+
+ABOUT: Final = {
+    "spread": "10 000 increments over 2 to 6 and 100 nodes, under each way to pick a node",
+    "fanout": "chatter 1 to 32 and visits 1 to 5, against messages, hops and time",
+    "loss": "loss of 0 to 30 %, against messages, times, and stops that were false",
+}
+"""One line for each experiment, in the order in which they are listed."""
+
+VIRTUAL, SOCKETS = "virtual", "sockets"
+
+Run = Callable[[Asked], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Experiment:
+    """An experiment: how its rows are shown, and the modes in which it can be run.
+
+    The first is what is run when nobody says.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    legend: tuple[str, ...]
+    panels: tuple[Panel, ...]
+    modes: dict[str, Run]
+
+
+def load(name: str) -> Experiment:
+    """Return an experiment by its name. Raises KeyError."""
+    return _LOADERS[name]()
+
+
+def _spread() -> Experiment:
+    from loadtest.experiments import spread
+
+    return Experiment(
+        name="spread",
+        columns=spread.COLUMNS,
+        legend=spread.LEGEND,
+        panels=spread.PANELS,
+        modes={VIRTUAL: spread.simulate},
+    )
+
+
+def _fanout() -> Experiment:
+    from loadtest.experiments import fanout
+
+    return Experiment(
+        name="fanout",
+        columns=fanout.COLUMNS,
+        legend=fanout.LEGEND,
+        panels=fanout.PANELS,
+        modes={VIRTUAL: fanout.simulate},
+    )
+
+
+def _loss() -> Experiment:
+    from loadtest.experiments import loss
+
+    return Experiment(
+        name="loss",
+        columns=loss.COLUMNS,
+        legend=loss.LEGEND,
+        panels=loss.PANELS,
+        modes={VIRTUAL: loss.simulate},
+    )
+
+
+_LOADERS: Final[dict[str, Callable[[], Experiment]]] = {
+    "spread": _spread,
+    "fanout": _fanout,
+    "loss": _loss,
+}
