@@ -291,15 +291,17 @@ class Gossip:
         if self._is_aim_stale:
             self._is_aim_stale = False
             self._others_due = self._others_deadline()
+        due = self._others_due
         # The three whose time also moves without a word to this machine: by a reflex, and by the
         # shortest ways of asks and answers (`counter.express`).
-        times = (
+        for other in (
             self.membership.deadline(),
             self.relay.deadline(),
             self.asker.deadline() if self.asker.is_busy else None,
-            self._others_due,
-        )
-        return min([time for time in times if time is not None], default=None)
+        ):
+            if other is not None and (due is None or other < due):
+                due = other
+        return due
 
     def _others_deadline(self) -> float | None:
         """Say when anybody is due whose time moves only with what this machine is told."""
