@@ -102,6 +102,11 @@ class Asker:
         """Whether any query is under way or waits."""
         return bool(self._by_id or self._rounds.waiting)
 
+    @property
+    def running(self) -> dict[bytes, Round]:
+        """The rounds that were asked and have not ended, by the id of their query."""
+        return self._rounds.running
+
     def under_way(self) -> list[OwnQuery]:
         """Return the queries that were asked and have not ended."""
         return [asked.query for asked in self._by_id.values()]
