@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,7 +42,7 @@ NODES = 1_000
 SEEDS = 1_000_000
 LOGS = "logs"
 FAILED = 99
-SOCKETS, VIRTUAL = "sockets", "virtual"
+SOCKETS, PROCESSES, VIRTUAL = "sockets", "processes", "virtual"
 COMMAND = "run"
 
 _OF_WRITERS = ("writers", "rate", "duration_s")
@@ -112,7 +113,10 @@ Duration = Annotated[
         "How long the load lasts; up to half as long again if queries are late. [default: 10s]",
     ),
 ]
-Sockets = Annotated[bool, typer.Option("--sockets", help="Real nodes, real sockets. [default]")]
+Sockets = Annotated[
+    bool, typer.Option("--sockets", help="Real nodes, in a process for each core. [default]")
+]
+Processes = Annotated[bool, typer.Option("--processes", help="Each node a process of its own.")]
 Virtual = Annotated[bool, typer.Option("--virtual", help=_VIRTUALLY)]
 Seed = Annotated[Text, _option("--seed", "N", "Repeats the choices of an earlier run.")]
 Limits = Annotated[
@@ -133,6 +137,7 @@ def load(
     queries: Queries = None,
     duration: Duration = None,
     on_sockets: Sockets = False,
+    in_processes: Processes = False,
     virtually: Virtual = False,
     seed: Seed = None,
     threshold: Limits = None,
@@ -143,9 +148,7 @@ def load(
     Beside this: loadtest report LOG, loadtest compare A B, loadtest compare,
     loadtest scenario NAME, loadtest scenarios.
     """
-    if on_sockets and virtually:
-        raise CommandError("--sockets and --virtual exclude each other", code=USAGE)
-    mode = VIRTUAL if virtually else SOCKETS
+    mode = _mode({SOCKETS: on_sockets, PROCESSES: in_processes, VIRTUAL: virtually})
     asked = _limits(threshold or [])
     plan = _plan(
         mode,
@@ -164,6 +167,14 @@ def load(
 
 
 # -- parsing --------------------------------------------------------------------------------
+
+
+def _mode(asked: dict[str, bool]) -> str:
+    """Return the way to run that was asked for, on sockets if none was."""
+    modes = [mode for mode, is_asked in asked.items() if is_asked]
+    if len(modes) > 1:
+        raise CommandError(f"--{modes[0]} and --{modes[1]} exclude each other", code=USAGE)
+    return modes[0] if modes else SOCKETS
 
 
 def _plan(mode: str, *, nodes: int | None, seed: int | None, **given: Any) -> Plan:
@@ -256,9 +267,9 @@ def _stage(plan: Plan, mode: str) -> tuple[type["Run"], Callable[[Any], None]]:
     from loadtest.runs import Run
 
     try:
-        if mode == SOCKETS:
-            sockets.check_fits(plan.nodes)
-            return Run, sockets.run
+        if mode != VIRTUAL:
+            screens.note(sockets.check_fits(plan, mode))
+            return Run, partial(sockets.run, mode=mode)
         if _is_large(mode, plan.nodes):
             large.check_fits(plan.nodes)
             return large.LargeRun, large.run
@@ -274,6 +285,8 @@ def _report(
 
     rows, usage = run.checks(), resource.getrusage(resource.RUSAGE_SELF)
     cpu_s, rss_mb = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    if (nodes := run.usage) is not None:
+        cpu_s, rss_mb = cpu_s + nodes.cpu_s, rss_mb + nodes.rss_bytes / 2**20
     measured = thresholds.Measured(
         writes=run.writes, queries=run.queries, boot_s=run.boot_s, cpu_s=cpu_s, rss_mb=rss_mb
     )

@@ -13,6 +13,7 @@ from math import ceil
 from counter.messages import Answer
 from loadtest.checker import Ledger, Reading, Row, row
 from loadtest.curves import curve
+from loadtest.fleet import Usage
 from loadtest.plan import Plan
 from loadtest.report import Queries, QueryRecord, RunLog, Writes
 from loadtest.watching import Pulse, Quiet, Rate, Watcher
@@ -94,6 +95,8 @@ class Run:
         self.is_booted = False
         self.in_flight = 0
         self.pulse = Pulse(self.writes, self.queries, self._rated)
+        self.usage: Usage | None = None
+        """What the processes of the nodes have used, where they have some of their own."""
         self._log = log
         self._begun: dict[int, tuple[Reading, float | None]] = {}
         self._members_up: frozenset[str] = frozenset(self.up)
