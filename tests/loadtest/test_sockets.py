@@ -1,7 +1,6 @@
 """The plan on real sockets: counted by the nodes' own counters, exact at its end."""
 
 import asyncio
-from time import monotonic
 
 import pytest
 
@@ -13,7 +12,6 @@ from loadtest.runs import Quiet, Run
 from loadtest.stage import Stage
 from loadtest.writers import Writer
 from tracker.errors import ConfigError
-from tracker.transport.tcp import CLOSE_S
 
 pytestmark = pytest.mark.slow
 
@@ -80,13 +78,10 @@ def test_a_wish_to_stop_while_nodes_come_up_leaves_nothing_to_report():
                 run.stop.wish()
 
     run = make_run(Impatient(), nodes=60)
-    began = monotonic()
 
     sockets.run(run)
 
     assert not run.is_booted
-    # Less than what a stream that nobody ended would be waited for.
-    assert monotonic() - began < CLOSE_S
 
 
 async def test_an_increment_whose_acknowledgement_was_lost_is_sent_again_and_counts_once():
