@@ -30,6 +30,7 @@ from tracker.server import Tracker, TrackerSettings
 from tracker.transport.base import DatagramHandler
 from tracker.transport.udp import UdpDatagrams
 
+CLIENTS = 250
 JOINING_MAX = 300
 LOOK_S = 0.02
 VIEWS_RETAINED_MAX = 64
@@ -95,7 +96,8 @@ class Cluster:
 
     async def start(self) -> None:
         """Start all, and wait until everybody knows everybody. Raises ClusterError."""
-        room.allowed_files(Shape(nodes=self.count, processes=1).files)
+        # The tracker is here as well, and the clients may be.
+        room.allowed_files(Shape(nodes=self.count, processes=1, clients=CLIENTS).files + self.count)
         retain(VIEWS_RETAINED_MAX)
         try:
             await self._start()
