@@ -66,6 +66,8 @@ class Bookkeeping:
         self.journal = Journal()
         self.writes = Writes()
         self.refused = 0
+        self.in_flight = 0
+        """Increments that were sent, and of which nothing is known yet."""
         self.findings: list[Finding] = []
         self.shares_checked = 0
         self.shares_right = 0
@@ -80,9 +82,11 @@ class Bookkeeping:
         """Note an increment that is about to be sent."""
         self.ledger.attempted(work.key, work.amount)
         self._drawn[work.writer] = work.number
+        self.in_flight += 1
 
     def counted(self, work: Work, word: Word, after_s: float | None) -> None:
         """Note its acknowledgement; `after_s` is None if it was sent again at the end."""
+        self.in_flight -= 1
         self.ledger.acked(work.key, work.amount)
         self.shares.acked(work.key, word.node, work.amount)
         self.journal.note(_entry(work, word))
@@ -92,11 +96,13 @@ class Bookkeeping:
 
     def turned_down(self, work: Work) -> None:
         """Note that it was certainly not counted."""
+        self.in_flight -= 1
         self.ledger.refused(work.key, work.amount)
         self.refused += 1
 
     def parked(self, work: Work, word: Word) -> None:
         """Note that it counts once, at one of two nodes, when these have talked."""
+        self.in_flight -= 1
         self.shares.doubted(work.key, work.amount)
         if len(self._parked) < PARKED_MAX:
             self._parked.append(_entry(work, word))
@@ -106,6 +112,7 @@ class Bookkeeping:
 
     def lost_track(self, work: Work) -> None:
         """Note that its outcome stays unknown."""
+        self.in_flight -= 1
         self.shares.doubted(work.key, work.amount)
         self.writes.unknown += 1
 

@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -25,8 +25,33 @@ from counter.cli.full import invoked
 from counter.cli.screens import INTERRUPTED, USAGE, CommandError
 from counter.cli.settings import whole
 from loadtest import plan as plans
-from loadtest import thresholds, timeline
+from loadtest import reporting, thresholds, timeline
 from loadtest.commands import COMMANDS
+from loadtest.options import (
+    NODES,
+    Chatter,
+    Crash,
+    Duration,
+    Json,
+    Keys,
+    Latency,
+    Limits,
+    Loss,
+    Nodes,
+    Partition,
+    Pause,
+    Pick,
+    Processes,
+    Queries,
+    QueriesPerS,
+    Rate,
+    Restart,
+    Seed,
+    Sockets,
+    Virtual,
+    Writers,
+    Zipf,
+)
 from loadtest.plan import Plan
 from loadtest.thresholds import Threshold
 from tracker.config import parse_duration
@@ -37,7 +62,6 @@ from tracker.text import printable
 if TYPE_CHECKING:
     from loadtest.runs import Run
 
-NODES = 1_000
 SEEDS = 1_000_000
 LOGS = "logs"
 FAILED = 99
@@ -74,119 +98,6 @@ def _dispatch(arguments: list[str], verbosity: int) -> int:
     return invoked(app, name, rest)
 
 
-def _option(flag: str, metavar: str, help: str) -> Any:
-    return typer.Option(flag, metavar=metavar, help=help)
-
-
-_VIRTUALLY = (
-    "The same in a simulator, exactly repeatable."
-    f" Above {plans.BARE_ABOVE} nodes: queries alone, beside their limits."
-)
-Text = str | None
-Nodes = Annotated[Text, _option("--nodes", "N", f"Nodes. [default: {NODES}]")]
-Chatter = Annotated[Text, _option("--chatter", "N", "Peers a node asks on. [default: 10]")]
-Latency = Annotated[
-    Text, _option("--latency", "TIME", "Delay of each gossip message. [default: 10ms]")
-]
-Loss = Annotated[
-    list[str] | None,
-    _option(
-        "--loss",
-        "SHARE%[:FOR@AT]",
-        "Gossip messages that vanish: 5%, or 20%:3s@4s, for 3 s from second 4 of the load on."
-        " [default: 0%]",
-    ),
-]
-Crash = Annotated[
-    list[str] | None,
-    _option(
-        "--crash",
-        "SHARE%[[:FOR]@AT]",
-        "Nodes ended without a word: 10% before the load; 10%@5s in its second 5, and they come"
-        " back from their disks when it is over, or after FOR. [default: 0%]",
-    ),
-]
-Restart = Annotated[
-    Text,
-    _option("--restart", "FOR", "How long those are gone that crash at a time and say no FOR."),
-]
-Partition = Annotated[
-    list[str] | None,
-    _option(
-        "--partition",
-        "[SHARE%:]FOR@AT",
-        "Nodes cut off from all others and the tracker, like 3s@4s. [default share: 50%]",
-    ),
-]
-Pause = Annotated[
-    list[str] | None,
-    _option(
-        "--pause",
-        "[SHARE%:]FOR@AT",
-        "Nodes that stand still, like 10%:2s@3s. These five may be repeated. [default share: 10%]",
-    ),
-]
-Writers = Annotated[
-    Text, _option("--writers", "N", f"Clients that count. [default: {plans.WRITERS}]")
-]
-Rate = Annotated[
-    Text,
-    _option(
-        "--rate",
-        "PER_S",
-        "Increments a second, all writers, each begun at its time whatever became of those"
-        " before. 0: each writer sends the next when the one before is acknowledged."
-        " [default: 1000]",
-    ),
-]
-Keys = Annotated[Text, _option("--keys", "N", f"Keys that are counted. [default: {plans.KEYS}]")]
-Zipf = Annotated[
-    Text,
-    _option("--zipf", "EXPONENT", f"Their skew; 0 for none. [default: {plans.ZIPF:g}]"),
-]
-Pick = Annotated[
-    Text,
-    _option("--pick", "WAY", f"How a writer picks its node. [default: {plans.PICK}]"),
-]
-Queries = Annotated[
-    Text,
-    _option(
-        "--queries",
-        "Q",
-        "Queries, one after another, spread over the duration."
-        " [default: 50, or 1 where there are only queries]",
-    ),
-]
-QueriesPerS = Annotated[
-    Text,
-    _option(
-        "--queries-per-s",
-        "PER_S",
-        "Instead: queries at their times, also while others are under way. What one costs is then"
-        " what its answer says.",
-    ),
-]
-Duration = Annotated[
-    Text,
-    _option(
-        "--duration",
-        "TIME",
-        "How long the load lasts; up to half as long again if queries are late. [default: 10s]",
-    ),
-]
-Sockets = Annotated[
-    bool, typer.Option("--sockets", help="Real nodes, in a process for each core. [default]")
-]
-Processes = Annotated[bool, typer.Option("--processes", help="Each node a process of its own.")]
-Virtual = Annotated[bool, typer.Option("--virtual", help=_VIRTUALLY)]
-Seed = Annotated[Text, _option("--seed", "N", "Repeats the choices of an earlier run.")]
-Limits = Annotated[
-    list[str] | None,
-    _option("--threshold", "'query.p99<100ms'", "Must hold, or exit 99; may be repeated."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")]
-
-
 def load(
     nodes: Nodes = None,
     chatter: Chatter = None,
@@ -213,7 +124,8 @@ def load(
 ) -> int:
     """Start many nodes, count and query, and check that nothing was lost or counted twice.
 
-    Beside this: loadtest scenario NAME, loadtest scenarios, loadtest diff A B, loadtest compare.
+    Beside this: loadtest report LOG, loadtest compare A B, loadtest compare,
+    loadtest scenario NAME, loadtest scenarios.
     """
     mode = _mode({SOCKETS: on_sockets, PROCESSES: in_processes, VIRTUAL: virtually})
     asked = _limits(threshold or [])
@@ -339,18 +251,21 @@ def _timed(plan: Plan) -> Plan:
 
 def _carry_out(plan: Plan, mode: str, asked: list[Threshold], *, as_json: bool) -> int:
     """Run a plan, print its report; returns the exit code."""
-    from loadtest import progress
+    from loadtest import progress, provenance
     from loadtest.report import RunLog
 
     make, play = _stage(plan, mode)
     repeat = command(plan, mode, asked)
     with RunLog(Path(LOGS), plan.situation(mode)) as log:
-        log.write({"run": {"version": counter.__version__, "repeat": repeat}})
+        log.write({"run": {"repeat": repeat, **provenance.facts()}})
         with closing(progress.shown(plan)) as watcher:
             run = make(plan, watcher=watcher, log=log)
             with _interruptible(run), rare_collections():
                 play(run)
+            if cost := watcher.cost():
+                log.write({"screen": cost})
         if not run.is_booted:
+            log.write({"end": {"interrupted": True, "why": "before all nodes were up"}})
             screens.note("interrupted before all nodes were up: nothing was measured")
             return INTERRUPTED
         return _report(run, mode, asked, log, repeat, as_json=as_json)
@@ -378,30 +293,51 @@ def _report(
 ) -> int:
     from loadtest import report
 
-    rows = run.checks() + [limit.row((run.writes, run.queries)) for limit in asked]
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    nodes = run.usage
+    rows, usage, nodes = run.checks(), resource.getrusage(resource.RUSAGE_SELF), run.usage
+    cpu_s, rss_mb = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    if nodes is not None:
+        cpu_s, rss_mb = cpu_s + nodes.cpu_s, rss_mb + nodes.rss_bytes / 2**20
+    measured = thresholds.Measured(
+        writes=run.writes, queries=run.queries, boot_s=run.boot_s, cpu_s=cpu_s, rss_mb=rss_mb
+    )
+    rows += [limit.row(measured) for limit in asked]
     result = report.summary(
         run.plan.situation(mode),
         run.writes,
         run.queries,
         rows,
         boot_s=run.boot_s,
-        cpu_s=usage.ru_utime + usage.ru_stime + (0.0 if nodes is None else nodes.cpu_s),
-        rss_mb=usage.ru_maxrss / 1024 + (0.0 if nodes is None else nodes.rss_bytes / 2**20),
+        cpu_s=cpu_s,
+        rss_mb=rss_mb,
     )
     if limits := run.limits():
         result["limits"] = limits
     result |= run.told()
     if run.stop.is_wished:
         result["interrupted"] = True
+    for record in report.last_lines(run.writes, rows):
+        log.write(record)
     log.write(result)
     if as_json:
         screens.out(report.json_line(result))
     else:
-        for line in report.table(result, log=log.path, repeat=repeat):
+        for line in _shown(run, result, log.path, repeat):
             screens.out(line)
     return _verdict(run, rows)
+
+
+def _shown(run: "Run", result: dict[str, Any], log: Path, repeat: str) -> list[str]:
+    """Return the table, on a terminal with its pictures and as wide as that is."""
+    from loadtest import graphs, report
+
+    columns = reporting.columns()
+    is_narrow = columns < report.NARROW_COLUMNS
+    table = report.table(result, log=log, repeat=repeat, is_narrow=is_narrow)
+    if not screens.on_terminal():
+        return table
+    queries, times = run.queries, run.writes.latency_us
+    drawn = graphs.graphs(queries.curves, queries.times["stop_ms"], times, columns)
+    return graphs.framed(drawn, table, columns)
 
 
 def _verdict(run: "Run", rows: list[dict[str, Any]]) -> int:

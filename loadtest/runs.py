@@ -9,17 +9,21 @@ import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Any, Protocol
+from typing import Any
 
 from counter.messages import Answer
 from loadtest.bookkeeping import Bookkeeping
 from loadtest.checker import FAULTS_MAX, Ledger, Reading, Row, row
+from loadtest.costs import Cost
+from loadtest.curves import curve
 from loadtest.finals import Finals
 from loadtest.fleet import Usage
 from loadtest.generator import CLOSED, OPEN, Generator
 from loadtest.plan import Plan
 from loadtest.report import Queries, QueryRecord, RunLog, Writes
+from loadtest.stopping import Stop as Stop
 from loadtest.timeline import CRASH, RESTART, Act
+from loadtest.watching import Pulse, Quiet, Rate, Watcher
 
 HEADER_BYTES = 28
 """An IPv4 and a UDP header; beside them, each datagram carries one byte of seal."""
@@ -29,86 +33,17 @@ FINAL_S_MAX = 30.0
 FINAL_PAUSE_S = 0.25
 KEYS_LOOKED_AT_MAX = 40
 """Keys that are off, or may be, of which each node's share is looked at."""
-SHARED_MAX = 10_000
-"""Queries that are remembered as paid for."""
 SHOWN_MAX = 5
 """Names in a sentence."""
 DRAIN_S_MAX = 5.0
 """How long the last messages of a query are waited for."""
+NAMES_LOGGED_MAX = 100
+"""Names of those to whom something happened, in one line of the log."""
 
 MISSES_NOBODY = "complete reads miss nobody"
 FINAL_READS = "final reads reach every node that is up"
 
 NodeRow = tuple[str, int, int, float]
-
-
-class Watcher(Protocol):
-    """Whoever shows a run while it goes on."""
-
-    def booting(self, up: int) -> None:
-        """Say how many nodes are up."""
-
-    def booted(self) -> None:
-        """Say that the load begins."""
-
-    def loading(self, acked: int, queries: int) -> None:
-        """Say how far the load is; called often."""
-
-    def hearing(self, heard: int, queries: int) -> None:
-        """Say how far a query is that takes long; called often."""
-
-
-class Quiet:
-    """Shows nothing."""
-
-    def booting(self, up: int) -> None:
-        """Show nothing."""
-
-    def booted(self) -> None:
-        """Show nothing."""
-
-    def loading(self, acked: int, queries: int) -> None:
-        """Show nothing."""
-
-    def hearing(self, heard: int, queries: int) -> None:
-        """Show nothing."""
-
-
-class Stop:
-    """A person's wish that the run end; what was seen so far is reported all the same."""
-
-    def __init__(self) -> None:
-        self.is_wished = False
-        self._on_wish: list[Callable[[], object]] = []
-
-    def wish(self) -> None:
-        """Ask for the end; who asks twice gets it at once."""
-        if self.is_wished:
-            raise KeyboardInterrupt
-        self.is_wished = True
-        for call in self._on_wish:
-            call()
-
-    def on_wish(self, call: Callable[[], object]) -> None:
-        """Have `call` called when the end is wished for, at once if it is already."""
-        self._on_wish.append(call)
-        if self.is_wished:
-            call()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """What one query cost all nodes together: messages, their bytes, and the busiest of them.
-
-    `busiest` is the most messages, in and out, of any node but the one that was asked: that
-    one hears everybody. `duplicates` are answers that told the origin nothing new.
-    """
-
-    messages: int
-    bytes: int
-    duplicates: int
-    busiest: int
-    drain_ms: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,32 +56,7 @@ class Question:
     up: frozenset[str]
     down: frozenset[str]
     shares: Mapping[str, int]
-    at_s: float
-
-
-class Bill:
-    """What queries cost that overlap: what their own answers say, each query once.
-
-    Clients that ask the same at the same time share a query.
-    """
-
-    def __init__(self) -> None:
-        self._paid: dict[bytes, None] = {}
-
-    def cost_of(self, answer: Answer) -> Cost:
-        """Return what is to be paid for an answer: what its origin has seen of the query."""
-        if answer.query in self._paid:
-            return Cost(messages=0, bytes=0, duplicates=0, busiest=0, drain_ms=None)
-        self._paid[answer.query] = None
-        if len(self._paid) > SHARED_MAX:
-            del self._paid[next(iter(self._paid))]
-        return Cost(
-            messages=answer.messages,
-            bytes=answer.bytes,
-            duplicates=answer.duplicates,
-            busiest=0,
-            drain_ms=None,
-        )
+    at_s: float | None
 
 
 class Run:
@@ -162,11 +72,12 @@ class Run:
     ) -> None:
         self.plan = plan
         self.stop = stop or Stop()
-        self.watcher: Watcher = watcher or Quiet()
+        self.watcher: Watcher = _Looking(self, watcher or Quiet())
         self.books = Bookkeeping(plan)
         self.generator = Generator(loop=OPEN if plan.is_open_loop else CLOSED)
         self.finals = Finals(plan.keys)
         self.queries = Queries(nodes=plan.nodes)
+        self.pulse = Pulse(self.writes, self.queries, self._rated)
         self.up: list[str] = plan.names
         self.acts_done: list[Act] = []
         self.restarted: list[str] = []
@@ -199,10 +110,26 @@ class Run:
         """
         self.boot_s = boot_s
         self.is_booted = True
+        self.log({"booted": {"boot_s": round(boot_s, 3)}})
         self.watcher.booting(self.plan.nodes)
         self.watcher.booted()
         gc.collect()
         gc.freeze()
+
+    def begun(self, began: float, clock: Callable[[], float]) -> None:
+        """Note when the load begins: from now on, rates are told of every second."""
+        self.pulse.begin(began, clock)
+
+    def happened(self, what: str, names: Sequence[str] = ()) -> None:
+        """Tell what was done to the cluster, and to whom."""
+        shown = list(names[:NAMES_LOGGED_MAX])
+        record = {"what": what, "count": len(names), "names": shown}
+        self.log({"happening": {"at_s": _ms(self.pulse.now_s()), **record}})
+        self.watcher.happened(what)
+
+    def _rated(self, rate: Rate) -> None:
+        self.log(rate.as_dict())
+        self.watcher.rated(rate)
 
     # -- who is up ----------------------------------------------------------------------------
 
@@ -220,12 +147,13 @@ class Run:
             self._holders_down |= set(act.names)
         elif act.kind == RESTART:
             self._came_back(act.names)
-        self.log({"happening": act.as_dict()})
+        self.happened(act.sentence, act.names)
 
     def came_back_at_end(self, names: Sequence[str]) -> None:
         """Note who was started again after the load, so that the total can be checked."""
         self.restarted = list(names)
         self._came_back(names)
+        self.happened(f"{len(names)} started again for the last reads", names)
 
     @property
     def down(self) -> list[str]:
@@ -240,14 +168,14 @@ class Run:
 
     # -- queries ------------------------------------------------------------------------------
 
-    def asked(self, key: str, at_s: float = 0.0) -> Question:
-        """Note that a query is about to be asked, in s since the load began."""
+    def asked(self, key: str) -> Question:
+        """Note that a query is about to be asked."""
         return Question(
             self.ledger.begin_read(key),
             self._members_up,
             self._holders_down,
             self.books.shares.of(key),
-            at_s,
+            self.pulse.now_s(),
         )
 
     def answered(
@@ -265,7 +193,7 @@ class Run:
         """
         # Who was ended meanwhile, or came back, cannot be expected in it.
         expected = question.up & self._members_up
-        times = [waited_ms + after for name, _, _, after in rows if name in expected]
+        times = [round(waited_ms + after, 3) for name, _, _, after in rows if name in expected]
         covers_all = len(times) == len(expected)
         # Whoever heard all that hold anything has the whole sum, whatever it calls itself.
         is_whole = covers_all and not question.down and not self._holders_down
@@ -284,7 +212,7 @@ class Run:
             value=answer.value,
             coverage=round(min(1.0, len(times) / max(1, len(expected))), 6),
             stop_ms=round(waited_ms + answer.elapsed_ms, 3),
-            **shares_heard([round(time, 3) for time in times], len(expected)),
+            **shares_heard(times, len(expected)),
             drain_ms=None if cost.drain_ms is None else round(cost.drain_ms, 3),
             messages=cost.messages,
             bytes=cost.bytes,
@@ -292,9 +220,12 @@ class Run:
             hops=answer.hops,
             node_messages_max=cost.busiest,
             fault=fault,
+            at_s=_ms(question.at_s),
+            heard_ms=curve(sorted(times), len(expected)),
         )
         self.queries.add(record)
         self.log(record.as_dict())
+        self.watcher.ended(record)
         return record
 
     def _judge_complete(self, question: Question, answer: Answer, rows: Sequence[NodeRow]) -> None:
@@ -333,10 +264,19 @@ class Run:
     def failed(self, question: Question, origin: str, why: str) -> None:
         """Note a query that was refused, or whose answer never came."""
         key = question.reading.key
-        record = QueryRecord(key=key, origin=origin, reason=why, value=0, coverage=0.0, stop_ms=0.0)
+        record = QueryRecord(
+            key=key,
+            origin=origin,
+            reason=why,
+            value=0,
+            coverage=0.0,
+            stop_ms=0.0,
+            at_s=_ms(question.at_s),
+        )
         self.queries.reasons[why] = self.queries.reasons.get(why, 0) + 1
         self.queries.coverage_min = 0.0
         self.log(record.as_dict())
+        self.watcher.ended(record)
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -371,6 +311,7 @@ class Run:
 
     def checks(self) -> list[Row]:
         """Return what was checked, and name what is wrong: call it once everything is in."""
+        self.pulse.look(self.books.in_flight, is_last=True)
         books, finals = self.books, self.finals
         books.compare(finals.shares, finals.totals)
         rows = books.rows(finals.totals)
@@ -418,10 +359,32 @@ class Run:
 
 
 def _told(question: Question, answer: Answer) -> str:
-    return (
-        f"query of {question.reading.key} at {answer.origin},"
-        f" begun {question.at_s:.3f} s into the load"
-    )
+    at_s = question.at_s or 0.0
+    return f"query of {question.reading.key} at {answer.origin}, begun {at_s:.3f} s into the load"
+
+
+class _Looking:
+    """The watcher of a run, and a look at its pulse whenever it is told how far the load is."""
+
+    def __init__(self, run: Run, watcher: Watcher) -> None:
+        self._run = run
+        self._watcher = watcher
+        self.booting = watcher.booting
+        self.booted = watcher.booted
+        self.hearing = watcher.hearing
+        self.rated = watcher.rated
+        self.ended = watcher.ended
+        self.happened = watcher.happened
+
+    def loading(self, acked: int, queries: int) -> None:
+        """Look whether a second is over, and pass it on."""
+        self._run.pulse.look(self._run.books.in_flight)
+        self._watcher.loading(acked, queries)
+
+
+def _ms(seconds: float | None) -> float | None:
+    """Return a time as a log has it: to the millisecond."""
+    return None if seconds is None else round(seconds, 3)
 
 
 def shares_heard(times_ms: Sequence[float], expected: int) -> dict[str, float | None]:

@@ -82,6 +82,7 @@ class Stage:
 
     async def _load(self) -> None:
         run, began = self.run, monotonic()
+        run.begun(began, monotonic)
         usage = await self.fleet.usage()
         run.generator.is_shared = usage.has_caller
         cpu_s = _cpu_s()

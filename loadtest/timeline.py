@@ -79,6 +79,14 @@ class Act:
     for_s: float = 0.0
     loss: float = 0.0
 
+    @property
+    def sentence(self) -> str:
+        """What is done, in a few words."""
+        if self.kind == LOSS:
+            return f"{shown_share(self.loss)} of the gossip vanishes"
+        lasting = f" for {shown_s(self.for_s)}" if self.for_s else ""
+        return f"{self.kind} of {len(self.names)}{lasting}"
+
     def as_dict(self) -> dict[str, object]:
         """Return the entry of a report."""
         told: dict[str, object] = {"at_s": round(self.at_s, 6), "what": self.kind}

@@ -6,8 +6,9 @@ from counter.client.answers import nothing_heard
 from counter.messages import Answer
 from loadtest.bookkeeping import SHARES_RIGHT, Word, Work
 from loadtest.checker import all_ok
+from loadtest.costs import Bill, Cost
 from loadtest.plan import Plan
-from loadtest.runs import FINAL_READS, MISSES_NOBODY, Bill, Cost, Run, Stop, shares_heard
+from loadtest.runs import FINAL_READS, MISSES_NOBODY, Run, Stop, shares_heard
 from loadtest.timeline import Act
 
 FREE = Cost(messages=0, bytes=0, duplicates=0, busiest=0, drain_ms=0.0)
