@@ -468,8 +468,9 @@ def test_what_cannot_be_is_refused_before_anything_runs(loadtest, tmp_path, argu
     assert not (tmp_path / "logs").exists()
 
 
-def test_a_page_without_marks_is_refused_before_anything_runs(loadtest, tmp_path):
-    (tmp_path / "page.md").write_text("nothing\n")
+@pytest.mark.parametrize("text", ["nothing\n", "<!-- experiment: loss virtual -->\n"])
+def test_a_page_without_both_marks_is_refused_before_anything_runs(loadtest, tmp_path, text):
+    (tmp_path / "page.md").write_text(text)
 
     code, _, err = loadtest("experiment", "loss", "--quick", "--page", "page.md")
 
