@@ -25,7 +25,7 @@ from counter.cli.full import invoked
 from counter.cli.screens import INTERRUPTED, USAGE, CommandError
 from counter.cli.settings import whole
 from loadtest import plan as plans
-from loadtest import thresholds
+from loadtest import reporting, thresholds
 from loadtest.arguments import share
 from loadtest.commands import COMMANDS
 from loadtest.plan import Plan
@@ -145,7 +145,8 @@ def load(
 ) -> int:
     """Start many nodes, count and query, and check that nothing was lost or counted twice.
 
-    Beside this: loadtest scenario NAME, loadtest scenarios, loadtest diff A B, loadtest compare.
+    Beside this: loadtest report LOG, loadtest compare A B, loadtest compare,
+    loadtest scenario NAME, loadtest scenarios.
     """
     mode = _mode({SOCKETS: on_sockets, PROCESSES: in_processes, VIRTUAL: virtually})
     asked = _limits(threshold or [])
@@ -240,18 +241,21 @@ def _rate(written: str | None) -> float | None:
 
 def _carry_out(plan: Plan, mode: str, asked: list[Threshold], *, as_json: bool) -> int:
     """Run a plan, print its report; returns the exit code."""
-    from loadtest import progress
+    from loadtest import progress, provenance
     from loadtest.report import RunLog
 
     make, play = _stage(plan, mode)
     repeat = command(plan, mode, asked)
     with RunLog(Path(LOGS), plan.situation(mode)) as log:
-        log.write({"run": {"version": counter.__version__, "repeat": repeat}})
+        log.write({"run": {"repeat": repeat, **provenance.facts()}})
         with closing(progress.shown(plan)) as watcher:
             run = make(plan, watcher=watcher, log=log)
             with _interruptible(run), rare_collections():
                 play(run)
+            if cost := watcher.cost():
+                log.write({"screen": cost})
         if not run.is_booted:
+            log.write({"end": {"interrupted": True, "why": "before all nodes were up"}})
             screens.note("interrupted before all nodes were up: nothing was measured")
             return INTERRUPTED
         return _report(run, mode, asked, log, repeat, as_json=as_json)
@@ -279,29 +283,50 @@ def _report(
 ) -> int:
     from loadtest import report
 
-    rows = run.checks() + [limit.row((run.writes, run.queries)) for limit in asked]
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    nodes = run.usage
+    rows, usage, nodes = run.checks(), resource.getrusage(resource.RUSAGE_SELF), run.usage
+    cpu_s, rss_mb = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    if nodes is not None:
+        cpu_s, rss_mb = cpu_s + nodes.cpu_s, rss_mb + nodes.rss_bytes / 2**20
+    measured = thresholds.Measured(
+        writes=run.writes, queries=run.queries, boot_s=run.boot_s, cpu_s=cpu_s, rss_mb=rss_mb
+    )
+    rows += [limit.row(measured) for limit in asked]
     result = report.summary(
         run.plan.situation(mode),
         run.writes,
         run.queries,
         rows,
         boot_s=run.boot_s,
-        cpu_s=usage.ru_utime + usage.ru_stime + (0.0 if nodes is None else nodes.cpu_s),
-        rss_mb=usage.ru_maxrss / 1024 + (0.0 if nodes is None else nodes.rss_bytes / 2**20),
+        cpu_s=cpu_s,
+        rss_mb=rss_mb,
     )
     if limits := run.limits():
         result["limits"] = limits
     if run.stop.is_wished:
         result["interrupted"] = True
+    for record in report.last_lines(run.writes, rows):
+        log.write(record)
     log.write(result)
     if as_json:
         screens.out(report.json_line(result))
     else:
-        for line in report.table(result, log=log.path, repeat=repeat):
+        for line in _shown(run, result, log.path, repeat):
             screens.out(line)
     return _verdict(run, rows)
+
+
+def _shown(run: "Run", result: dict[str, Any], log: Path, repeat: str) -> list[str]:
+    """Return the table, on a terminal with its pictures and as wide as that is."""
+    from loadtest import graphs, report
+
+    columns = reporting.columns()
+    is_narrow = columns < report.NARROW_COLUMNS
+    table = report.table(result, log=log, repeat=repeat, is_narrow=is_narrow)
+    if not screens.on_terminal():
+        return table
+    queries, times = run.queries, run.writes.latency_us
+    drawn = graphs.graphs(queries.curves, queries.times["stop_ms"], times, columns)
+    return graphs.framed(drawn, table, columns)
 
 
 def _verdict(run: "Run", rows: list[dict[str, Any]]) -> int:
