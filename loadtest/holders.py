@@ -39,6 +39,8 @@ class Holder(asyncio.Protocol):
     count: int = 0
     pid: int = 0
     up: int = 0
+    known: int = 0
+    """Members that its nodes know, added up."""
     ports: list[int] = field(default_factory=list)
     is_given_up: bool = False
     """Whether its end is our own wish."""
@@ -47,6 +49,7 @@ class Holder(asyncio.Protocol):
     why: str = ""
     end: str = ""
     """How it ended, once it has."""
+    still: asyncio.Event = field(default_factory=asyncio.Event)
     over: asyncio.Event = field(default_factory=asyncio.Event)
     _reader: FrameReader = field(default_factory=FrameReader)
     _transport: Any = None
@@ -86,7 +89,7 @@ class Holder(asyncio.Protocol):
 
     def _take(self, answer: Any) -> None:
         if isinstance(answer, Up):
-            self.up = answer.count
+            self.up, self.known = answer.count, answer.known
         elif isinstance(answer, Failed) and not answer.request:
             self.why = answer.text
         elif (done := self._asked.get(answer.request)) is None or done.done():
@@ -117,8 +120,12 @@ class Nursery:
     """The process that forks the others, as it is seen from here."""
 
     def __init__(
-        self, on_end: Callable[[int, str, int], None], on_lost: Callable[[], None]
+        self,
+        on_still: Callable[[int], None],
+        on_end: Callable[[int, str, int], None],
+        on_lost: Callable[[], None],
     ) -> None:
+        self._on_still = on_still
         self._on_end = on_end
         self._on_lost = on_lost
         self._ours: socket.socket | None = None
@@ -187,6 +194,8 @@ class Nursery:
         what, pid, code, cpu_us = nursery.NEWS.unpack(news)
         if what == nursery.BORN and self._born is not None and not self._born.done():
             self._born.set_result(pid)
+        elif what == nursery.STILL:
+            self._on_still(pid)
         elif what == nursery.ENDED:
             self._on_end(pid, told_end(code), cpu_us)
 
