@@ -68,12 +68,14 @@ def experiment(
     words += ["--sockets"] if mode == library.SOCKETS and len(chosen.modes) > 1 else []
     repeat = " ".join([*words, "--seed", str(first)])
     result = running.run(chosen, mode, seed=first, is_quick=quick, repeat=repeat)
-    if svg is None and page is not None:
-        place = Path(page).parent / f"{chosen.name}-{mode}.svg"
-        svg = str(place)
+    is_whole = "failed" not in result and "interrupted" not in result
+    if page is not None and is_whole and svg is None:
+        svg = str(Path(page).parent / f"{chosen.name}-{mode}.svg")
     plot = _drawn(chosen, result, svg)
-    if page is not None:
+    if page is not None and is_whole:
         pages.keep(Path(page), chosen, result, plot)
+    elif page is not None:
+        screens.note(f"{printable(page)} is left as it is: the run is not whole")
     return _shown(chosen, result, plot, as_json=json)
 
 

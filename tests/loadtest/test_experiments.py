@@ -479,6 +479,25 @@ def test_a_page_without_both_marks_is_refused_before_anything_runs(loadtest, tmp
     assert not (tmp_path / "logs").exists()
 
 
+def test_a_run_that_is_not_whole_leaves_its_page_as_it_is(
+    loadtest, tmp_path, monkeypatch, no_plots
+):
+    def nothing(*_):
+        raise CheckFailedError("0 of 400 increments are held")
+
+    monkeypatch.setattr(spread, "counted", nothing)
+    page = tmp_path / "spread.md"
+    page.write_text(
+        "<!-- experiment: spread virtual -->\nold\n<!-- /experiment: spread virtual -->"
+    )
+    before = page.read_text()
+
+    code, _, err = loadtest("experiment", "spread", "--quick", "--page", "spread.md")
+
+    assert (code, page.read_text()) == (99, before)
+    assert "spread.md is left as it is: the run is not whole" in err
+
+
 def test_what_must_not_be_ends_with_99_and_keeps_its_rows(
     loadtest, tmp_path, monkeypatch, no_plots
 ):
