@@ -117,6 +117,13 @@ def test_a_plot_of_some_rows_leaves_the_others_out():
     assert panel.lines(ROWS) == {"": [(2, 2)]}
 
 
+def test_what_was_to_be_expected_is_one_more_line_for_all_kinds():
+    rows = [{"kind": kind, "x": 2, "y": 0.5, "chance": 0.25} for kind in ("a", "b")]
+    panel = Panel("", "x", "y", "x", "y (%)", "kind", expected="chance")
+
+    assert panel.lines(rows) == {"a": [(2, 50.0)], "b": [(2, 50.0)], "expected": [(2, 25.0)]}
+
+
 def test_what_is_logged_has_six_digits():
     row = {"share": 1 / 3, "nodes": 1_234_567, "pick": "random", "t": None}
 
@@ -281,7 +288,9 @@ def test_what_is_shown_and_drawn_of_an_experiment_stands_in_its_rows(name):
 
     fields = {column.name for column in experiment.columns}
     for panel in experiment.panels:
-        fields |= {panel.x, panel.y, panel.by or panel.x} | {field for field, _ in panel.where}
+        fields |= {panel.x, panel.y, panel.by or panel.x, panel.expected or panel.x} | {
+            field for field, _ in panel.where
+        }
     assert fields - set(rows[0]) == set()
 
 
