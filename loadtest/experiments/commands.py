@@ -5,6 +5,7 @@ where the log is go to stderr.
 """
 
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -24,6 +25,7 @@ SEED: Final = 1
 SEEDS_MAX: Final = 10_000
 """Seeds after the first that a run may use."""
 FAILED: Final = 99
+LEGEND_COLUMNS: Final = 79
 
 Text = str | None
 
@@ -145,7 +147,7 @@ def _shown(
     else:
         for line in table(chosen.columns, result["rows"]):
             screens.out(line)
-        for line in chosen.legend:
+        for line in wrap(" ".join(chosen.legend), LEGEND_COLUMNS):
             screens.note(line)
         drawn = f"   plot {printable(str(plot))}" if plot is not None else ""
         screens.note(f"log {printable(result['log'])}{drawn}")
