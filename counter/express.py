@@ -70,6 +70,7 @@ def asks(
             query in known
             or key in doubtful
             or membership.is_doubted
+            or now >= relay.mute_at
             or is_own(query)
             or (names and key in names)
         ):

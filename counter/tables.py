@@ -290,6 +290,8 @@ class Tables:
         self._due = now
 
     def _search(self, question: str) -> Search:
+        for store in [s for s in self._indexes if self._counters.share(s) is None]:
+            del self._indexes[store]  # it was folded into another one
         return Search(question, self._counters, [self._index(s) for s in self._stores()])
 
     def _stores(self) -> list[bytes]:
