@@ -296,6 +296,8 @@ class Tables:
         self._due = now
 
     def _search(self, question: str, reserved_bytes: int = 0) -> Search:
+        for store in [s for s in self._indexes if self._counters.share(s) is None]:
+            del self._indexes[store]  # it was folded into another one
         indexes = [self._index(s) for s in self._stores()]
         return Search(question, self._counters, indexes, reserved_bytes)
 
