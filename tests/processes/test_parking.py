@@ -72,7 +72,6 @@ def test_what_a_node_that_was_forgotten_can_never_settle_is_listed_and_given_up(
     assert "they are lost, unless" in given_up.err
     asked = three.run("query", "views", "--json").json
     assert (asked["value"], asked["high"], asked["uncertain"]) == (0, 0, 0)
-    address = three.nodes[holder].address
     three.nodes[holder].kill()
-    three.node(holder, listen=address).said("joined tracker")
+    three.back(holder)
     assert three.run("parked", "--json").json == {"parked": []}
