@@ -334,7 +334,14 @@ class Gossip:
 
     def _refused(self, link: Link, refused: Refused, now: float) -> list[Effect]:
         effects = self.handover.refused(link, refused, now)
-        return self._membership(link, refused, now) if effects is None else effects
+        if effects is not None:
+            return effects
+        if self.membership.owns(link):
+            return self._membership(link, refused, now)
+        # Nobody here asked for it, or whoever did gives up in time. To answer a no with a no is to
+        # say it to and fro for ever, where the other side is a node as well.
+        self.unexpected += 1
+        return []
 
     def _after_membership(self, effects: list[Effect], now: float) -> list[Effect]:
         view = self.membership.view
