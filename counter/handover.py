@@ -99,13 +99,17 @@ class Handover:
             return [Send(link, Refused(message.request, *effects))]
         return [*effects, Send(link, self.leaving.state(message.request))]
 
-    def begin(self, now: float) -> list[Effect] | tuple[str, str]:
-        """Begin to leave, if it has not begun; returns why not, if it cannot be."""
+    def begin(self, now: float, *, is_end: bool = False) -> list[Effect] | tuple[str, str]:
+        """Begin to leave, if it has not begun; returns why not, if it cannot be.
+
+        What is parked here is handed over to nobody. That is no reason to stay for a process that
+        ends (`is_end`): it would take its counts with it as well.
+        """
         had_begun = self.leaving.phase is not None
         count = len(self.parked)
-        if count and not had_begun:
+        if count and not had_begun and not is_end:
             each = "1 increment is" if count == 1 else f"{count} increments are"
-            return "parked", f"{each} parked here until the node that it was first sent to answers"
+            return "parked", f"{each} parked here for nodes that have not answered (counter parked)"
         begun = self.leaving.begin(self.membership.view)
         if had_begun or isinstance(begun, tuple):
             return begun
@@ -113,7 +117,7 @@ class Handover:
 
     def leave(self, now: float) -> list[Effect]:
         """Take the wish of the person who ends this process; tells at once if it cannot be."""
-        effects = self.begin(now)
+        effects = self.begin(now, is_end=True)
         if isinstance(effects, tuple):
             return [Emit("drain-failed", {"reason": effects[1]})]
         return effects

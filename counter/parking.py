@@ -390,7 +390,9 @@ class Parking:
             self._rest(entry)
             return []
         counted = self._ledger.named(entry.pairs)
-        if verdict == GRANTED and not self._ledger.leaves_range(counted):
+        # What is counted once this node hands its counts over would be in no copy of them.
+        is_taken = not self._ledger.is_leaving and not self._ledger.leaves_range(counted)
+        if verdict == GRANTED and is_taken:
             return self._settle(entry, counted)
         home = self._homes[entry.identity[0]]
         home.waiting.move_to_end(entry.ticket)

@@ -152,11 +152,19 @@ def test_who_cannot_leave_says_why_to_whoever_wished_it():
 def test_a_node_where_increments_are_parked_does_not_hand_over_and_stops_with_what_it_holds():
     node = make_node(make_member(1), amount=0)
     node.receive(CLIENT, Park(1, b"s" * 16, 1, ("k", 2), 0, b"h" * 16, "n1"), 0.0)
-    text = "1 increment is parked here until the node that it was first sent to answers"
+    text = "1 increment is parked here for nodes that have not answered (counter parked)"
 
     assert node.receive(CLIENT, Drain(4), 0.0) == [Send(CLIENT, Refused(4, "parked", text))]
     (departing,) = [e.message for e in node.submit(Leave(), 0.0) if isinstance(e, Send)]
     assert departing.holds_counts
+
+
+def test_a_process_that_ends_hands_its_counts_over_whatever_is_parked_there():
+    node = make_node(make_member(1))
+    node.receive(CLIENT, Park(1, b"s" * 16, 1, ("k", 2), 0, b"h" * 16, "n1"), 0.0)
+
+    assert events(node.submit(Leave(hand_over=True), 0.0)) == ["draining"]
+    assert node.ledger.is_leaving
 
 
 def test_the_wish_of_the_process_is_like_that_of_a_client():

@@ -348,6 +348,16 @@ def test_a_verdict_about_what_was_given_up_meanwhile_changes_nothing():
     assert failover.parking.uncertain("k") == (0, 0, 0)
 
 
+def test_what_is_granted_to_a_node_that_leaves_is_not_counted_behind_the_back_of_its_heir():
+    failover, ledger, question = waiting(1)
+    ledger.is_leaving = True
+
+    failover.parking.disowned(9, Disowned(question.request, (GRANTED,)), 1.0)
+
+    assert ledger.counters.value("k") == 0
+    assert failover.parking.uncertain("k") == (0, 2, 1)
+
+
 def test_what_would_leave_the_range_of_a_share_waits_until_there_is_room():
     failover, ledger, question = waiting(1)
     ledger.counters.own.add("k", SHARE_MAX)
