@@ -50,6 +50,10 @@ TOLD_S: Final = 1.0
 """Longest wait for the trackers to note it."""
 
 
+HEIRS_MAX: Final = 16
+"""Heirs of heirs that are looked through to find who holds a share by now."""
+
+
 class Handover:
     """What one node gives away and is given. Times in seconds."""
 
@@ -90,6 +94,23 @@ class Handover:
         return tuple(
             [(s[:STORE_BYTES], share.epoch, share.value(name)) for s, share in others.items()]
         )
+
+    def answers_for(self, store: bytes) -> bool:
+        """Say whether this node tells the share of a store that it holds.
+
+        A leaver that heard nothing of a seal may have gone to another heir, and both hold it: then
+        the one that it names tells it, or that one's heir, as long as the cluster waits for it. A
+        name that has changed hands proves nothing: it may be another store by now.
+        """
+        view = self.membership.view
+        holder = view.owner_of(store[:STORE_BYTES])
+        for _ in range(HEIRS_MAX):
+            if holder is None or not holder.is_handed_over:
+                break
+            holder = view.get(holder.heir)
+            if holder is not None and holder.expected and holder.reign == 0:
+                return holder.store == self.ledger.counters.store
+        return True
 
     # -- leaving ------------------------------------------------------------------------------
 

@@ -516,6 +516,18 @@ def test_no_answer_is_wrong_after_two_crashes_at_any_two_moments(
         assert final.complete or back_after_s is None, story
 
 
+def test_of_two_heirs_that_hold_the_same_share_one_answers_a_question_for_many_keys():
+    # n1 had sealed what n3 gave it, and both crashed before n3 heard of that: it went to n2.
+    cluster = drained("n3", 0.02612, then=[("n1", 0.04115)], questions=(prefixed(""),))
+    store = cluster.world.machine(TRACKER).table.get("n3").store
+    holders = [n for n in cluster.nodes() if store in n.ledger.counters.others]
+
+    answers = [cluster.answer(name, cluster.questions[0]) for name in ("n1", "n2", "n4")]
+
+    assert len(holders) == 2
+    assert [(a.complete, a.value) for a in answers] == [(True, cluster.truth)] * 3
+
+
 def test_counts_that_move_while_a_query_runs_would_be_missed_if_it_did_not_ask_anew(monkeypatch):
     def let_go(query, expected):
         for waiting in (query.pending, query.cut):
