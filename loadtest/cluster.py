@@ -15,9 +15,11 @@ from types import TracebackType
 
 from counter.config import LOCAL, GossipConfig
 from counter.node import Node, NodeSettings
+from loadtest import room
 from loadtest.cuts import let_go, look
 from loadtest.faults import CUTS_MAX, Faults, FaultyDatagrams, Way
 from loadtest.fleet import Totals, Traffic, Usage
+from loadtest.needs import NODES_MAX, Shape
 from loadtest.pauses import pause
 from tracker.classes import replace
 from tracker.config import TrackerConfig
@@ -28,9 +30,7 @@ from tracker.server import Tracker, TrackerSettings
 from tracker.transport.base import DatagramHandler
 from tracker.transport.udp import UdpDatagrams
 
-FILES_PER_NODE = 5
-FILES_BESIDE = 512
-NODES_MAX = 20_000
+CLIENTS = 250
 JOINING_MAX = 300
 LOOK_S = 0.02
 VIEWS_RETAINED_MAX = 64
@@ -50,16 +50,28 @@ class Cluster:
         on_up: Callable[[int], None] = lambda up: None,
         tracker: Endpoint | None = None,
         data: Path | None = None,
+        first: int = 1,
+        members: int | None = None,
+        ports: Sequence[int] = (),
+        look_s: float = LOOK_S,
+        joining_max: int = JOINING_MAX,
     ) -> None:
         """Make a cluster; with `tracker` its nodes join one that runs elsewhere.
 
-        With `data` each node keeps its counts in a directory of its own below that one.
+        With `data` each node keeps its counts in a directory of its own below that one. The
+        first node is n`first`; it is up when it knows `members`, by default as many as there
+        are here, which is looked at every `look_s`. `ports` are where they listen, each anywhere
+        if there are none. So many as `joining_max` are on their way to the tracker at a time.
         """
         if not 1 <= count <= NODES_MAX:
             raise ConfigError(f"{count} nodes: one process runs 1 to {NODES_MAX}")
         self.count = count
-        self.names: Sequence[str] = [f"n{number}" for number in range(1, count + 1)]
+        self.names: Sequence[str] = [f"n{number}" for number in range(first, first + count)]
         self.nodes: list[Node] = []
+        self._members = count if members is None else members
+        self._look_s = look_s
+        self._joining_max = joining_max
+        self._ports = ports or [0] * count
         self.crashed: set[str] = set()
         self._way = Way(faults or Faults(), random.Random(f"{seed}/datagrams"))
         self._gossip = gossip
@@ -86,7 +98,8 @@ class Cluster:
 
     async def start(self) -> None:
         """Start all, and wait until everybody knows everybody. Raises ClusterError."""
-        raise_file_limit(self.count)
+        # The tracker is here as well, and the clients may be.
+        room.allowed_files(Shape(nodes=self.count, processes=1, clients=CLIENTS).files + self.count)
         retain(VIEWS_RETAINED_MAX)
         try:
             await self._start()
@@ -243,19 +256,24 @@ class Cluster:
 
     async def usage(self) -> Usage:
         """Return what this process has used: the nodes are in it."""
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        return Usage(used.ru_utime + used.ru_stime, used.ru_maxrss * 1024, 1, has_caller=True)
+        cpu_s, held_bytes = used()
+        return Usage(cpu_s, held_bytes, 1, has_caller=True)
+
+    async def broken(self) -> str:
+        """Wait for ever: what holds the nodes is the process that asks."""
+        await asyncio.get_running_loop().create_future()
+        return ""
 
     async def _start(self) -> None:
         if self._elsewhere is None:
             settings = TrackerSettings(listen=("127.0.0.1", 0), config=TRACKER)
             self._tracker = Tracker(settings, lambda emit: None)
             await self._tracker.start()
-        for number, name in enumerate(self.names, 1):
+        for number, (name, port) in enumerate(zip(self.names, self._ports, strict=True), 1):
             node = self._made(
                 NodeSettings(
                     name=name,
-                    listen=("127.0.0.1", 0),
+                    listen=("127.0.0.1", port),
                     trackers=(self.tracker_endpoint,),
                     gossip=self._gossip,
                     data=None if self._data is None else self._data / name,
@@ -266,13 +284,13 @@ class Cluster:
             if number % 10 == 0:
                 await asyncio.sleep(0)
             # All at once would keep each other from connecting in time.
-            while number - self._joined > JOINING_MAX:
+            while number - self._joined > self._joining_max:
                 self._has_joined.clear()
                 await self._has_joined.wait()
         # No event says that the slowest node has heard of the newest; its view does.
-        while (up := self._up()) < self.count:
+        while (up := self.up()) < self.count:
             self._on_up(up)
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(self._look_s)
         self._on_up(self.count)
         for node in self.nodes:
             # A node sorts its ring when first asked. A thousand of them do it at the same
@@ -288,27 +306,29 @@ class Cluster:
             self._joined += 1
             self._has_joined.set()
 
-    def _up(self) -> int:
-        views = [node.machine.membership.view for node in self.nodes]
-        return sum([len(view.members) >= self.count for view in views])
+    def known(self) -> list[int]:
+        """Return how many members each node knows that was started so far."""
+        return [len(node.machine.membership.view.members) for node in self.nodes]
+
+    def up(self) -> int:
+        """Return how many nodes know everybody."""
+        return sum([known >= self._members for known in self.known()])
 
     def _make_datagrams(self, sock: socket.socket, handler: DatagramHandler) -> UdpDatagrams:
         return FaultyDatagrams(sock, handler, self._way)
 
 
-def raise_file_limit(nodes: int) -> None:
-    """Allow this process the files so many nodes need. Raises ConfigError with what would fit."""
-    needed = nodes * FILES_PER_NODE + FILES_BESIDE
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft >= needed:
-        return
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, max(needed, hard)))
-    except (ValueError, OSError):
-        if hard < needed:
-            fits = max(0, (hard - FILES_BESIDE) // FILES_PER_NODE)
-            raise ConfigError(
-                f"{nodes} nodes need {needed} open files, the limit is {hard}: "
-                f"{fits} nodes would fit (ulimit -n)"
-            ) from None
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+def used() -> tuple[float, int]:
+    """Return the processor time of this process in s, and the bytes of memory it holds.
+
+    Pages that several processes share count in part for each of them (PSS of proc(5)), so
+    that the sum over all processes is what they hold together.
+    """
+    spent = resource.getrusage(resource.RUSAGE_SELF)
+    held = spent.ru_maxrss * 1024
+    # Another system, or an old one, has no such file.
+    with suppress(OSError):
+        for line in Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines():
+            if line.startswith("Pss:"):
+                held = int(line.split()[1]) * 1024
+    return spent.ru_utime + spent.ru_stime, held

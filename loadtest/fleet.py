@@ -7,9 +7,16 @@ measured on one fleet can be compared with what was measured on another.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
+from tracker.errors import ClusterError
 from tracker.machine import Endpoint
+
+
+class FleetError(ClusterError):
+    """A process that holds nodes ended, or does not answer: the run is over."""
+
+    definite: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +62,10 @@ def added(parts: Iterable[Totals]) -> Totals:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the processes that hold nodes and tracker have used so far, and hold at most.
+    """What the processes that hold nodes and tracker have used so far, and hold now.
 
-    `cpu_s` is in seconds of processor, user and system; `rss_bytes` the most they held, added
-    up. With `has_caller` the process that asks is one of them.
+    `cpu_s` is in seconds of processor, user and system. `rss_bytes` is the memory they hold,
+    what several of them share counted once. With `has_caller` the process that asks is one of them.
     """
 
     cpu_s: float
@@ -124,3 +131,6 @@ class Fleet(Protocol):
 
     async def usage(self) -> Usage:
         """Return what the fleet's processes have used."""
+
+    async def broken(self) -> str:
+        """Wait until something ends that nobody ended; returns what, in plain words."""

@@ -330,6 +330,7 @@ def _scale(chart: Chart, axes: Any) -> None:
     if chart.ticks:
         places, words = [x for x, _ in chart.ticks], [shown(word) for _, word in chart.ticks]
         axes.set_xticks(places, words)
+        axes.set_xticks([], minor=True)
     if chart.log_y and chart.blocks:
         # A block of one is seen, too.
         axes.set_ylim(bottom=0.5 * min([height for *_, height in chart.blocks if height > 0]))

@@ -1,66 +1,101 @@
-"""A plan on real sockets: the nodes come up, the plan is played on them, they end.
+"""A plan on real sockets: a fleet comes up, the plan is played on it, the fleet ends.
 
-The rule: whatever happens, what was started here is ended here: a person's wish while nodes
-come up, a fault in the plan, an error of the system.
+The nodes are in one process for each core (`--sockets`), or each in one of its own
+(`--processes`). The rule: whatever happens, what was started here is ended here: a person's
+wish while nodes come up, a fault in the plan, a process that is killed.
 """
 
 import asyncio
-import resource
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from time import monotonic
+from typing import Any, Final
 
 import anyio
 
-from loadtest.cluster import (
-    FILES_BESIDE,
-    FILES_PER_NODE,
-    NODES_MAX,
-    Cluster,
-    raise_file_limit,
-)
+from loadtest import needs, room
 from loadtest.faults import Faults
-from loadtest.fleet import Fleet
+from loadtest.fleet import Fleet, FleetError
+from loadtest.needs import Shape
+from loadtest.plan import Plan
+from loadtest.processes import Processes
 from loadtest.runs import Run
 from loadtest.stage import Stage
+from loadtest.workers import Workers, cores
 from tracker.daemon import has_uvloop
 from tracker.errors import ConfigError
 
+SOCKETS: Final = "sockets"
+PROCESSES: Final = "processes"
+CAUSE_S: Final = 1.0
+"""How long the word that a process has ended may take, after what its clients hear."""
 
-def run(run: Run) -> None:
+
+def run(run: Run, mode: str = SOCKETS) -> None:
     """Carry out the plan of a run. Raises ClusterError for what cannot be run here."""
-    check_fits(run.plan.nodes)
+    check_fits(run.plan, mode)
     options = {"use_uvloop": has_uvloop()}
-    anyio.run(_carried_out, run, backend="asyncio", backend_options=options)
+    anyio.run(_carried_out, run, mode, backend="asyncio", backend_options=options)
 
 
-def check_fits(nodes: int) -> None:
-    """Raise ConfigError with the number of nodes that would fit, if these do not."""
-    if nodes > NODES_MAX:
-        files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        fits = min(NODES_MAX, max(0, (files - FILES_BESIDE) // FILES_PER_NODE))
-        raise ConfigError(f"{nodes} nodes are too many for one process: {fits} would fit")
-    raise_file_limit(nodes)
+def check_fits(plan: Plan, mode: str = SOCKETS) -> str:
+    """Return what a plan will need of this machine, as a line for people.
+
+    The limit of open files is raised as far as that is allowed. Raises ConfigError with the
+    number of nodes that would fit, if these do not.
+    """
+    shape = shape_of(plan, mode)
+    found = room.found(shape.of(min(plan.nodes, needs.NODES_MAX)).files)
+    lacking = needs.lack(shape, found)
+    if lacking is not None:
+        other = None if mode == SOCKETS else shape_of(plan, SOCKETS)
+        raise ConfigError(needs.refusal(shape, lacking, found, other))
+    return needs.told(shape, found)
 
 
-async def _carried_out(run: Run) -> None:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, run.stop.wish)
+def shape_of(plan: Plan, mode: str) -> Shape:
+    """Return how a plan runs here: how many processes, how many connections."""
+    is_each = mode == PROCESSES
+    return Shape(
+        nodes=plan.nodes,
+        processes=plan.nodes if is_each else min(plan.nodes, cores()),
+        is_each=is_each,
+        is_durable=is_durable(plan),
+        clients=plan.writers + min(plan.nodes, plan.queries + len(plan.keys)),
+    )
+
+
+def is_durable(plan: Plan) -> bool:
+    """Say whether nodes keep their counts on disk: a plan that starts some again says so."""
+    return bool(getattr(plan, "is_durable", False))
+
+
+def fleet_of(run: Run, mode: str) -> Fleet:
+    """Return what a plan is played on, not started yet."""
     plan = run.plan
-    fleet: Fleet = Cluster(
+    kind = Processes if mode == PROCESSES else Workers
+    return kind(
         plan.nodes,
         seed=plan.seed,
         faults=Faults(latency_s=plan.latency_s, loss=plan.loss),
         gossip=plan.gossip,
         on_up=run.watcher.booting,
+        durable=is_durable(plan),
     )
+
+
+async def _carried_out(run: Run, mode: str) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, run.stop.wish)
+    fleet = fleet_of(run, mode)
     began = monotonic()
     try:
         async with booted(fleet, run):
             run.booted(monotonic() - began)
-            await Stage(run, fleet).play()
+            await whole(fleet, Stage(run, fleet).play)
+            run.usage = await fleet.usage()
     except StoppedAtBoot:
         return
 
@@ -84,3 +119,22 @@ async def booted(fleet: Fleet, run: Run) -> AsyncIterator[None]:
         yield
     finally:
         await fleet.stop()
+
+
+async def whole(fleet: Fleet, play: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Play a plan as long as its fleet is whole. Raises FleetError once it is not."""
+    playing = asyncio.create_task(play())
+    broken = asyncio.create_task(fleet.broken())
+    try:
+        await asyncio.wait([playing, broken], return_when=asyncio.FIRST_COMPLETED)
+        if playing.done() and playing.exception() is not None:
+            # What it stumbled over may be what came of a process that ended.
+            await asyncio.wait([broken], timeout=CAUSE_S)
+        if broken.done():
+            raise FleetError(broken.result())
+        playing.result()
+    finally:
+        for task in (playing, broken):
+            task.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await task

@@ -56,6 +56,7 @@ class Stage:
 
     async def _load(self, writers: Sequence[Writer]) -> None:
         run, began = self.run, monotonic()
+        run.begun(began, monotonic)
         tasks = [asyncio.create_task(writer.write(began)) for writer in writers]
         try:
             await self._ask_all(began)

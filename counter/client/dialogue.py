@@ -24,20 +24,20 @@ from typing import Any, Final
 
 from counter.client import light
 from counter.client.choice import Candidate, Dice
-from counter.client.lane import DOWN, GREETING, OPENING, READY, Effect, Entry, Lane, Settled, Shut
+from counter.client.ending import Ending
+from counter.client.lane import DOWN, GREETING, OPENING, READY, Effect, Entry, Lane, Shut
 from counter.client.lanes import Lanes
 from counter.client.lookup import Lookup
 from counter.client.operations import (
     Acknowledgement,
     Batch,
-    Failure,
     Operation,
     Sizes,
-    UnknownOutcomeError,
     checked_amount,
 )
 from counter.client.options import Options
 from counter.client.parking import GIVEN_AWAY, Parkings, given_away
+from counter.client.parting import Parting
 from counter.client.search import BY_KEY, ELSEWHERE, PAUSE_S_MAX, TRIES_MAX, Search
 from tracker.errors import ConfigError, FrameError, RefusedError, UnreachableError
 from tracker.text import printable
@@ -70,10 +70,13 @@ class Dialogue:
         self._queue: deque[Batch] = deque()
         self._sizes = Sizes()
         self._effects: list[Effect] = []
+        self._ending = Ending(self._effects, self._new_session)
+        self._settle, self._unknown = self._ending.settle, self._ending.unknown
         self._current: Lane | None = None
         self._wanted: Lane | None = None
         self._search = Search(options, dice)
         self._parkings = Parkings(options, self._settle)
+        self._parting = Parting()
         # Before this time nothing is due, unless something else happens than a reply.
         self._quiet_until = 0.0
 
@@ -97,6 +100,7 @@ class Dialogue:
         batch = Batch(now, now + options.deadline_s, now + options.join_s)
         batch.amounts[key], batch.bytes = amount, size
         queue.append(batch)
+        self._ending.begin(batch)
         return batch
 
     def retry(self, operation: Operation, now: float) -> Batch:
@@ -105,9 +109,11 @@ class Dialogue:
         self._quiet_until = 0.0
         batch = Batch(now, now + self.options.deadline_s, float("-inf"))
         batch.amounts = dict.fromkeys(operation.pairs[::2], 0)
+        batch.operation = operation
         lane = self._lanes.of(operation.node, operation.endpoint)
         # It was sent before, whoever it was: a refusal proves nothing any more.
         lane.doubtful.append(Entry(operation, batch, 1))
+        self._ending.begin(batch)
         lane.retry_at = now
         return batch
 
@@ -116,7 +122,7 @@ class Dialogue:
 
     def _check_room(self) -> None:
         if self.is_closed:
-            raise ConfigError("this client is closed")
+            raise ConfigError(self._ending.why_closed)
         if len(self._queue) >= BATCHES_MAX:
             text = f"{BATCHES_MAX} messages wait to be sent; come back in 100 ms"
             raise RefusedError("busy", text)
@@ -158,6 +164,15 @@ class Dialogue:
                 self._quiet_until = min(due, self._quiet_until)
         return self._pumped(now)
 
+    @property
+    def is_parting(self) -> bool:
+        """Whether a goodbye was said and has no answer yet."""
+        return bool(self._parting)
+
+    def part(self) -> list[Effect]:
+        """Say goodbye before `close`, unless anything waits, is on its way or in doubt."""
+        return self._parting.begin(self._lanes) if self.is_idle and not self.is_closed else []
+
     def close(self) -> list[Effect]:
         """End every stream; what waits is refused, what was sent is unknown."""
         self.is_closed = True
@@ -167,6 +182,16 @@ class Dialogue:
             for entry in list(lane.entries()):
                 self._unknown(lane, entry, "the client was closed")
         self._parkings.close()
+        return self._hung_up()
+
+    def fail(self, error: Exception) -> list[Effect]:
+        """End everything after a mistake in this very code: nobody waits for what never comes."""
+        self.is_closed = True
+        self._ending.fail(error)
+        self._queue.clear()
+        return self._hung_up()
+
+    def _hung_up(self) -> list[Effect]:
         self._effects += [Shut(link) for link in self._by_link]
         self._by_link.clear()
         return self._taken()
@@ -217,6 +242,8 @@ class Dialogue:
         for reply in replies:
             if self._parkings and self._parkings.answered(lane, reply):
                 continue
+            if self._parting and self._parting.answered(lane, reply):
+                continue
             entry = lane.replied(reply, now)
             if reply.TAG == light.Refused.TAG:
                 self._refused(lane, entry, reply, now)
@@ -253,6 +280,8 @@ class Dialogue:
         code, text = printable(refusal.code), printable(refusal.text, 400)
         batch = entry.batch
         if code == GIVEN_AWAY:
+            if entry.operation.session == lane.session:
+                lane.renew(self._new_session())
             self._settle(batch, given_away(lane, entry))
         elif code == TOO_OLD and entry.sends == 1 and batch.tries + 1 < TRIES_MAX:
             # The node has forgotten this client, or one that was made in the same second. Never
@@ -269,7 +298,7 @@ class Dialogue:
                 lane.retry_at = now + self._search.pause_s(entry.sends)
         elif code in BY_KEY and len(batch.amounts) > 1:
             # One key is too much, or one too many: the others must not suffer for it.
-            self._queue.extendleft(reversed(batch.halves()))
+            self._queue.extendleft(reversed(self._ending.halves(batch)))
         elif code in ELSEWHERE and batch.tries + 1 < TRIES_MAX:
             batch.tries += 1
             self._queue.appendleft(batch)
@@ -290,6 +319,7 @@ class Dialogue:
         self._quiet_until = 0.0
         was_ready = lane.state == READY
         self._parkings.lost(lane, reason)
+        self._parting.lost(lane)
         lane.lose()
         lane.failures += not was_ready
         lane.retry_at = now + self._search.pause_s(max(1, lane.failures))
@@ -399,25 +429,14 @@ class Dialogue:
             flying = lane.in_flight
             while queue and (not flying or (len(queue) > 1 and len(flying) < PIPELINED_MAX)):
                 entry = lane.begin(queue.popleft(), self.options.ack, self._new_session)
+                entry.batch.operation = entry.operation
                 self._effects.append(lane.send(entry, now))
         return self._taken()
 
     def _taken(self) -> list[Effect]:
-        effects, self._effects = self._effects, []
+        effects = self._effects.copy()
+        self._effects.clear()
         return effects
-
-    def _settle(self, batch: Batch, outcome: Acknowledgement | Failure) -> None:
-        whole = batch.settle(outcome)
-        if whole is not None:
-            self._effects.append(Settled(whole))
-
-    def _unknown(self, lane: Lane, entry: Entry, reason: str) -> None:
-        """Give up: whoever waits is told the identity under which a retry is safe."""
-        lane.drop(entry)
-        if entry.operation.session == lane.session:
-            lane.renew(self._new_session())
-        text = f"{reason}; the increment MAY have been counted"
-        self._settle(entry.batch, (UnknownOutcomeError, (text, entry.operation)))
 
     # -- time -----------------------------------------------------------------------------------
 

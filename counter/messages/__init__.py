@@ -9,6 +9,7 @@ from typing import Final
 from counter.messages.cells import BATCH_ROOM_BYTES as BATCH_ROOM_BYTES
 from counter.messages.cells import COLLECTS as COLLECTS
 from counter.messages.cells import DONE as DONE
+from counter.messages.cells import DOUBT as DOUBT
 from counter.messages.cells import HELD as HELD
 from counter.messages.cells import NAMED_MAX as NAMED_MAX
 from counter.messages.cells import POSITION_BYTES as POSITION_BYTES
@@ -69,6 +70,11 @@ from counter.messages.door import Recalled as Recalled
 from counter.messages.door import SessionEnded as SessionEnded
 from counter.messages.door import Value as Value
 from counter.messages.door import amount as amount
+from counter.messages.doubts import DOUBT_ROOM_BYTES as DOUBT_ROOM_BYTES
+from counter.messages.doubts import DOUBT_ROWS_MAX as DOUBT_ROWS_MAX
+from counter.messages.doubts import DOUBT_ROWS_ROOM_BYTES as DOUBT_ROWS_ROOM_BYTES
+from counter.messages.doubts import DoubtRow as DoubtRow
+from counter.messages.doubts import UncertainMany as UncertainMany
 from counter.messages.following import ANSWERED as ANSWERED
 from counter.messages.following import CUT as CUT
 from counter.messages.following import ENDED as ENDED
@@ -142,16 +148,28 @@ from counter.messages.names import key_in as key_in
 from counter.messages.names import name_of as name_of
 from counter.messages.names import stored_name as stored_name
 from counter.messages.names import subject_in as subject_in
+from counter.messages.parking import AT_WORK as AT_WORK
 from counter.messages.parking import COUNTED_THERE as COUNTED_THERE
 from counter.messages.parking import ELSEWHERE as ELSEWHERE
 from counter.messages.parking import GRANTED as GRANTED
+from counter.messages.parking import HOME_MAY_SAY as HOME_MAY_SAY
+from counter.messages.parking import NO_HOME as NO_HOME
+from counter.messages.parking import NO_WORD as NO_WORD
+from counter.messages.parking import PARKED_PAIRS_SHOWN as PARKED_PAIRS_SHOWN
+from counter.messages.parking import PARKED_ROWS_PER_PAGE as PARKED_ROWS_PER_PAGE
 from counter.messages.parking import ROWS_PER_DISOWN_MAX as ROWS_PER_DISOWN_MAX
 from counter.messages.parking import TOO_OLD as TOO_OLD
 from counter.messages.parking import UNDERWAY as UNDERWAY
+from counter.messages.parking import UNKNOWN_HOME as UNKNOWN_HOME
 from counter.messages.parking import Disown as Disown
 from counter.messages.parking import Disowned as Disowned
+from counter.messages.parking import DropParked as DropParked
+from counter.messages.parking import ListParked as ListParked
 from counter.messages.parking import Park as Park
 from counter.messages.parking import Parked as Parked
+from counter.messages.parking import ParkedDropped as ParkedDropped
+from counter.messages.parking import ParkedList as ParkedList
+from counter.messages.parking import ParkedRow as ParkedRow
 from counter.messages.resets import EPOCH_ROWS_BYTES as EPOCH_ROWS_BYTES
 from counter.messages.resets import EPOCH_ROWS_MAX as EPOCH_ROWS_MAX
 from counter.messages.resets import MARKS_MAX as MARKS_MAX
@@ -168,7 +186,7 @@ from tracker.messages import Introduce, Introduced
 GOSSIP: Final = wire.Codec(
     *(Ask, Reply, Stop, Traced, Delegate, Ack, Batch, Back, ReplyMany, AskMany),
     *(AskAgain, ShortReply, Introduce, Introduced),
-    *(Epochs, Uncertain),
+    *(Epochs, Uncertain, UncertainMany),
 )
 """What travels in datagrams."""
 

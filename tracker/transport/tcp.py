@@ -189,7 +189,8 @@ class _Stream(asyncio.Protocol):
 
     def __init__(self, streams: TcpStreams) -> None:
         self.streams = streams
-        self._express = streams.express
+        # Nobody counts on a stream that this side opened.
+        self._express: Express | None = None
         self.link: Link = next(streams.numbers)
         self.transport: asyncio.Transport | None = None
         self.reader = FrameReader()
@@ -215,7 +216,8 @@ class _Stream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand over every complete frame."""
-        if self.is_greeted and not self.is_over and not self.reader.is_midway:
+        is_open = self.is_greeted and not self.is_over
+        if is_open and self._express is not None and not self.reader.is_midway:
             # Most often one frame has come, whole, and is taken here.
             reply = self._express(self.link, data)
             if reply is not None:
@@ -226,7 +228,7 @@ class _Stream(asyncio.Protocol):
                     self.send(reply)
                 return
         try:
-            body = self.reader.single(data) if self.is_greeted and not self.is_over else None
+            body = self.reader.single(data) if is_open else None
             if body is not None:
                 self._frames += 1
                 self._hand_over(body)
@@ -249,7 +251,7 @@ class _Stream(asyncio.Protocol):
                 self.greet(body)
 
     def _take(self, body: bytes) -> None:
-        reply = self._express(self.link, framed(body))
+        reply = None if self._express is None else self._express(self.link, framed(body))
         if reply is None:
             self._hand_over(body)
         elif reply:
@@ -259,8 +261,11 @@ class _Stream(asyncio.Protocol):
         reply = self.streams.handler.on_frame(self.link, body)
         if reply is not None:
             # Nothing else is on its way at rest: it need not wait for the turn's end.
-            self.unsent.append(framed(reply))
-            self.flush()
+            if self.unsent:
+                self.unsent.append(framed(reply))
+                self.flush()
+            else:
+                self._write(framed(reply))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End: tell the handler, unless the end was ours."""
@@ -347,6 +352,9 @@ class _Stream(asyncio.Protocol):
             return
         frames = unsent[0] if len(unsent) == 1 else b"".join(unsent)
         unsent.clear()
+        self._write(frames)
+
+    def _write(self, frames: bytes) -> None:
         if self.transport is None or self.is_over:
             return
         try:
@@ -382,6 +390,10 @@ class _Stream(asyncio.Protocol):
 
 class _Accepted(_Stream):
     """A stream somebody opened to us."""
+
+    def __init__(self, streams: TcpStreams) -> None:
+        super().__init__(streams)
+        self._express = streams.express
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, unless there are too many already."""

@@ -18,6 +18,8 @@ SAMPLES = [
     messages.Counted(3, True, False),
     messages.Park(2**48 + 1, bytes(16), 3, ("views", 5), 2, b"h" * 16, "n1"),
     messages.Parked(2**48 + 1, True, False),
+    messages.EndSession(2**48 + 1, b"s" * 16),
+    messages.SessionEnded(2**48 + 1, True),
 ]
 
 
@@ -76,6 +78,8 @@ def test_every_request_of_the_door_has_its_replies():
         messages.Reset: {messages.WasReset, messages.Answer, messages.Missing},
         messages.Drain: {messages.DrainState},
         messages.Park: {messages.Parked},
+        messages.ListParked: {messages.ParkedList},
+        messages.DropParked: {messages.ParkedDropped},
         membership.Find: {membership.Found},
         membership.Roster: {membership.Listed},
         membership.Forget: {membership.Forgotten},
