@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +25,7 @@ from counter.cli.full import invoked
 from counter.cli.screens import INTERRUPTED, USAGE, CommandError
 from counter.cli.settings import whole
 from loadtest import plan as plans
-from loadtest import thresholds
+from loadtest import reporting, thresholds
 from loadtest.arguments import share
 from loadtest.commands import COMMANDS
 from loadtest.plan import Plan
@@ -41,7 +42,7 @@ NODES = 1_000
 SEEDS = 1_000_000
 LOGS = "logs"
 FAILED = 99
-SOCKETS, VIRTUAL = "sockets", "virtual"
+SOCKETS, PROCESSES, VIRTUAL = "sockets", "processes", "virtual"
 COMMAND = "run"
 
 _OF_WRITERS = ("writers", "rate", "duration_s")
@@ -112,7 +113,10 @@ Duration = Annotated[
         "How long the load lasts; up to half as long again if queries are late. [default: 10s]",
     ),
 ]
-Sockets = Annotated[bool, typer.Option("--sockets", help="Real nodes, real sockets. [default]")]
+Sockets = Annotated[
+    bool, typer.Option("--sockets", help="Real nodes, in a process for each core. [default]")
+]
+Processes = Annotated[bool, typer.Option("--processes", help="Each node a process of its own.")]
 Virtual = Annotated[bool, typer.Option("--virtual", help=_VIRTUALLY)]
 Seed = Annotated[Text, _option("--seed", "N", "Repeats the choices of an earlier run.")]
 Limits = Annotated[
@@ -133,6 +137,7 @@ def load(
     queries: Queries = None,
     duration: Duration = None,
     on_sockets: Sockets = False,
+    in_processes: Processes = False,
     virtually: Virtual = False,
     seed: Seed = None,
     threshold: Limits = None,
@@ -140,11 +145,10 @@ def load(
 ) -> int:
     """Start many nodes, count and query, and check that nothing was lost or counted twice.
 
-    Beside this: loadtest scenario NAME, loadtest scenarios, loadtest diff A B, loadtest compare.
+    Beside this: loadtest report LOG, loadtest compare A B, loadtest compare,
+    loadtest scenario NAME, loadtest scenarios.
     """
-    if on_sockets and virtually:
-        raise CommandError("--sockets and --virtual exclude each other", code=USAGE)
-    mode = VIRTUAL if virtually else SOCKETS
+    mode = _mode({SOCKETS: on_sockets, PROCESSES: in_processes, VIRTUAL: virtually})
     asked = _limits(threshold or [])
     plan = _plan(
         mode,
@@ -163,6 +167,14 @@ def load(
 
 
 # -- parsing --------------------------------------------------------------------------------
+
+
+def _mode(asked: dict[str, bool]) -> str:
+    """Return the way to run that was asked for, on sockets if none was."""
+    modes = [mode for mode, is_asked in asked.items() if is_asked]
+    if len(modes) > 1:
+        raise CommandError(f"--{modes[0]} and --{modes[1]} exclude each other", code=USAGE)
+    return modes[0] if modes else SOCKETS
 
 
 def _plan(mode: str, *, nodes: int | None, seed: int | None, **given: Any) -> Plan:
@@ -229,18 +241,21 @@ def _rate(written: str | None) -> float | None:
 
 def _carry_out(plan: Plan, mode: str, asked: list[Threshold], *, as_json: bool) -> int:
     """Run a plan, print its report; returns the exit code."""
-    from loadtest import progress
+    from loadtest import progress, provenance
     from loadtest.report import RunLog
 
     make, play = _stage(plan, mode)
     repeat = command(plan, mode, asked)
     with RunLog(Path(LOGS), plan.situation(mode)) as log:
-        log.write({"run": {"version": counter.__version__, "repeat": repeat}})
+        log.write({"run": {"repeat": repeat, **provenance.facts()}})
         with closing(progress.shown(plan)) as watcher:
             run = make(plan, watcher=watcher, log=log)
             with _interruptible(run), rare_collections():
                 play(run)
+            if cost := watcher.cost():
+                log.write({"screen": cost})
         if not run.is_booted:
+            log.write({"end": {"interrupted": True, "why": "before all nodes were up"}})
             screens.note("interrupted before all nodes were up: nothing was measured")
             return INTERRUPTED
         return _report(run, mode, asked, log, repeat, as_json=as_json)
@@ -252,9 +267,9 @@ def _stage(plan: Plan, mode: str) -> tuple[type["Run"], Callable[[Any], None]]:
     from loadtest.runs import Run
 
     try:
-        if mode == SOCKETS:
-            sockets.check_fits(plan.nodes)
-            return Run, sockets.run
+        if mode != VIRTUAL:
+            screens.note(sockets.check_fits(plan, mode))
+            return Run, partial(sockets.run, mode=mode)
         if _is_large(mode, plan.nodes):
             large.check_fits(plan.nodes)
             return large.LargeRun, large.run
@@ -268,28 +283,50 @@ def _report(
 ) -> int:
     from loadtest import report
 
-    rows = run.checks() + [limit.row((run.writes, run.queries)) for limit in asked]
-    usage = resource.getrusage(resource.RUSAGE_SELF)
+    rows, usage, nodes = run.checks(), resource.getrusage(resource.RUSAGE_SELF), run.usage
+    cpu_s, rss_mb = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    if nodes is not None:
+        cpu_s, rss_mb = cpu_s + nodes.cpu_s, rss_mb + nodes.rss_bytes / 2**20
+    measured = thresholds.Measured(
+        writes=run.writes, queries=run.queries, boot_s=run.boot_s, cpu_s=cpu_s, rss_mb=rss_mb
+    )
+    rows += [limit.row(measured) for limit in asked]
     result = report.summary(
         run.plan.situation(mode),
         run.writes,
         run.queries,
         rows,
         boot_s=run.boot_s,
-        cpu_s=usage.ru_utime + usage.ru_stime,
-        rss_mb=usage.ru_maxrss / 1024,
+        cpu_s=cpu_s,
+        rss_mb=rss_mb,
     )
     if limits := run.limits():
         result["limits"] = limits
     if run.stop.is_wished:
         result["interrupted"] = True
+    for record in report.last_lines(run.writes, rows):
+        log.write(record)
     log.write(result)
     if as_json:
         screens.out(report.json_line(result))
     else:
-        for line in report.table(result, log=log.path, repeat=repeat):
+        for line in _shown(run, result, log.path, repeat):
             screens.out(line)
     return _verdict(run, rows)
+
+
+def _shown(run: "Run", result: dict[str, Any], log: Path, repeat: str) -> list[str]:
+    """Return the table, on a terminal with its pictures and as wide as that is."""
+    from loadtest import graphs, report
+
+    columns = reporting.columns()
+    is_narrow = columns < report.NARROW_COLUMNS
+    table = report.table(result, log=log, repeat=repeat, is_narrow=is_narrow)
+    if not screens.on_terminal():
+        return table
+    queries, times = run.queries, run.writes.latency_us
+    drawn = graphs.graphs(queries.curves, queries.times["stop_ms"], times, columns)
+    return graphs.framed(drawn, table, columns)
 
 
 def _verdict(run: "Run", rows: list[dict[str, Any]]) -> int:

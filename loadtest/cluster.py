@@ -8,16 +8,20 @@ import asyncio
 import random
 import resource
 import socket
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
-from time import monotonic
+from pathlib import Path
 from types import TracebackType
 
 from counter.config import LOCAL, GossipConfig
 from counter.node import Node, NodeSettings
+from loadtest import room
+from loadtest.cuts import let_go, look
+from loadtest.faults import CUTS_MAX, Faults, FaultyDatagrams, Way
+from loadtest.fleet import Totals, Traffic, Usage
+from loadtest.needs import NODES_MAX, Shape
+from loadtest.pauses import pause
+from tracker.classes import replace
 from tracker.config import TrackerConfig
 from tracker.errors import ConfigError
 from tracker.machine import Emit, Endpoint
@@ -26,77 +30,10 @@ from tracker.server import Tracker, TrackerSettings
 from tracker.transport.base import DatagramHandler
 from tracker.transport.udp import UdpDatagrams
 
-FILES_PER_NODE = 5
-FILES_BESIDE = 512
-NODES_MAX = 20_000
 JOINING_MAX = 300
 LOOK_S = 0.02
 VIEWS_RETAINED_MAX = 64
 TRACKER = TrackerConfig(publish_gap_s=0.05)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Faults:
-    """What is done to each datagram: a delay in s, a chance to be lost."""
-
-    latency_s: float = 0.0
-    loss: float = 0.0
-
-
-class Path:
-    """What is on its way in one process: each datagram leaves so much later than it was sent.
-
-    All are delayed alike, so they leave in the order in which they came, and one timer does for
-    all of them: one for each would cost as much as the datagram itself.
-    """
-
-    def __init__(self, latency_s: float) -> None:
-        self._latency_s = latency_s
-        self._on_its_way: deque[tuple[float, Callable[[], object]]] = deque()
-
-    def carry(self, send: Callable[[], object]) -> None:
-        """Call `send` when its time has come."""
-        if not self._on_its_way:
-            self._deliver_after(self._latency_s)
-        # Not the loop's own clock: it stands still while the loop is at work.
-        self._on_its_way.append((monotonic() + self._latency_s, send))
-
-    def _deliver_after(self, seconds: float) -> None:
-        asyncio.get_running_loop().call_later(max(0.0, seconds), self._deliver)
-
-    def _deliver(self) -> None:
-        waiting = self._on_its_way
-        while waiting and waiting[0][0] <= monotonic():
-            waiting.popleft()[1]()
-        if waiting:
-            self._deliver_after(waiting[0][0] - monotonic())
-
-
-class FaultyDatagrams(UdpDatagrams):
-    """A UDP socket whose datagrams leave late, or never."""
-
-    def __init__(
-        self,
-        sock: socket.socket,
-        handler: DatagramHandler,
-        faults: Faults,
-        dice: random.Random,
-        path: Path,
-    ) -> None:
-        super().__init__(sock, handler)
-        self._faults = faults
-        self._dice = dice
-        self._path = path
-
-    def send(self, to: Endpoint, body: bytes) -> bool:
-        """Send one body after the delay, unless it is lost."""
-        faults = self._faults
-        if faults.loss and self._dice.random() < faults.loss:
-            return True
-        if faults.latency_s:
-            self._path.carry(partial(super().send, to, body))
-            return True
-        return super().send(to, body)
 
 
 class Cluster:
@@ -111,31 +48,41 @@ class Cluster:
         gossip: GossipConfig = LOCAL,
         on_up: Callable[[int], None] = lambda up: None,
         tracker: Endpoint | None = None,
+        data: Path | None = None,
+        first: int = 1,
+        members: int | None = None,
+        ports: Sequence[int] = (),
+        look_s: float = LOOK_S,
     ) -> None:
-        """Make a cluster; with `tracker` its nodes join one that runs elsewhere."""
+        """Make a cluster; with `tracker` its nodes join one that runs elsewhere.
+
+        With `data` each node keeps its counts in a directory of its own below that one. The
+        first node is n`first`; it is up when it knows `members`, by default as many as there
+        are here, which is looked at every `look_s`. `ports` are where they listen, each anywhere
+        if there are none.
+        """
         if not 1 <= count <= NODES_MAX:
             raise ConfigError(f"{count} nodes: one process runs 1 to {NODES_MAX}")
         self.count = count
+        self.names: Sequence[str] = [f"n{number}" for number in range(first, first + count)]
         self.nodes: list[Node] = []
+        self._members = count if members is None else members
+        self._look_s = look_s
+        self._ports = ports or [0] * count
         self.crashed: set[str] = set()
-        self._faults = faults or Faults()
-        self._path = Path(self._faults.latency_s)
+        self._way = Way(faults or Faults(), random.Random(f"{seed}/datagrams"))
         self._gossip = gossip
-        self._dice = random.Random(f"{seed}/datagrams")
         self._on_up = on_up
         self._elsewhere = tracker
+        self._data = data
         self._tracker: Tracker | None = None
+        self._heals: list[asyncio.TimerHandle] = []
+        self._is_stopped = False
         self._joined = 0
         self._has_joined = asyncio.Event()
 
     async def __aenter__(self) -> "Cluster":
-        raise_file_limit(self.count)
-        retain(VIEWS_RETAINED_MAX)
-        try:
-            await self._start()
-        except BaseException:
-            await self._stop()
-            raise
+        await self.start()
         return self
 
     async def __aexit__(
@@ -144,7 +91,30 @@ class Cluster:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._stop()
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start all, and wait until everybody knows everybody. Raises ClusterError."""
+        room.allowed_files(Shape(nodes=self.count, processes=1).files)
+        retain(VIEWS_RETAINED_MAX)
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """End all of them."""
+        retain(0)
+        self.heal()
+        # The tracker first: it would tell all that are left of each that ends.
+        if self._tracker is not None and not self._is_stopped:
+            await self._tracker.stop()
+        self._is_stopped = True
+        for node in self.live:
+            self.crashed.add(node.settings.name)
+            with suppress(OSError):
+                await node.abandon()
 
     @property
     def tracker_endpoint(self) -> Endpoint:
@@ -185,28 +155,125 @@ class Cluster:
             await asyncio.sleep(LOOK_S)
         return True
 
-    async def crash(self, names: list[str]) -> None:
+    # -- what a plan does to it -----------------------------------------------------------------
+
+    async def crash(self, names: Sequence[str]) -> None:
         """End nodes without a word."""
+        ended = self._named(names)
+        for node in ended:
+            let_go(node)
+        self.crashed.update([node.settings.name for node in ended])
+        await asyncio.gather(*[node.abandon() for node in ended])
+
+    async def restart(self, names: Sequence[str]) -> None:
+        """Start crashed nodes where they were, with what they kept. Raises ClusterError."""
+        back = self.crashed.intersection(names)
+        for index, old in enumerate(self.nodes):
+            if old.settings.name in back:
+                node = self._made(replace(old.settings, listen=old.endpoint))
+                await node.start()
+                self.nodes[index] = node
+                self.crashed.discard(node.settings.name)
+                look(node, self._way)
+
+    async def set_loss(self, share: float) -> None:
+        """Have each datagram vanish with this chance from now on."""
+        self._way.set_loss(share)
+
+    async def pause(self, names: Sequence[str], seconds: float) -> None:
+        """Have nodes stand still from now on, for so long."""
+        for node in self._named(names):
+            pause(node, seconds)
+
+    async def partition(self, names: Sequence[str], seconds: float) -> None:
+        """Let nothing through between these nodes and all others, for so long."""
+        endpoints = self.endpoints
+        self.cut(frozenset([endpoints[name] for name in names if name in endpoints]), seconds)
+
+    def cut(self, endpoints: frozenset[Endpoint], seconds: float) -> None:
+        """Let nothing through between these endpoints and all others, for so long."""
+        if len(self._way.cuts) >= CUTS_MAX:
+            raise ConfigError(f"{CUTS_MAX} partitions at one time are the most")
+        self._way.cut(endpoints)
+        self._look_at_streams()
+        loop = asyncio.get_running_loop()
+        self._heals = [timer for timer in self._heals if timer.when() > loop.time()]
+        self._heals.append(loop.call_later(seconds, self._heal, endpoints))
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether there is a partition now."""
+        return bool(self._way.cuts)
+
+    def heal(self) -> None:
+        """End all partitions before their time."""
+        for timer in self._heals:
+            timer.cancel()
+        self._way.heal()
+        self._look_at_streams()
+
+    def _heal(self, endpoints: frozenset[Endpoint]) -> None:
+        self._way.heal(endpoints)
+        self._look_at_streams()
+
+    def _look_at_streams(self) -> None:
+        for node in self.live:
+            look(node, self._way)
+
+    def _named(self, names: Sequence[str]) -> list[Node]:
+        wanted = set(names)
+        return [node for node in self.live if node.settings.name in wanted]
+
+    @property
+    def endpoints(self) -> Mapping[str, Endpoint]:
+        """Where each node listens, by name."""
+        return {node.settings.name: node.endpoint for node in self.nodes}
+
+    async def traffic(self) -> Mapping[str, Traffic]:
+        """Return what each node has sent and heard."""
+        result = {}
         for node in self.nodes:
-            if node.settings.name in names:
-                self.crashed.add(node.settings.name)
-                await node.abandon()
+            counted = node.driver.traffic
+            result[node.settings.name] = Traffic(
+                counted.datagrams_out,
+                counted.datagrams_in,
+                counted.datagram_bytes_out,
+                node.machine.asker.strangers,
+            )
+        return result
+
+    async def totals(self) -> Totals:
+        """Return the sum of what all nodes have sent and heard."""
+        traffics = [node.driver.traffic for node in self.nodes]
+        return Totals(
+            sum([counted.datagrams_out for counted in traffics]),
+            sum([counted.datagrams_in for counted in traffics]),
+        )
+
+    async def usage(self) -> Usage:
+        """Return what this process has used: the nodes are in it."""
+        cpu_s, held_bytes = used()
+        return Usage(cpu_s, held_bytes, 1, has_caller=True)
+
+    async def broken(self) -> str:
+        """Wait for ever: what holds the nodes is the process that asks."""
+        await asyncio.get_running_loop().create_future()
+        return ""
 
     async def _start(self) -> None:
         if self._elsewhere is None:
             settings = TrackerSettings(listen=("127.0.0.1", 0), config=TRACKER)
             self._tracker = Tracker(settings, lambda emit: None)
             await self._tracker.start()
-        for number in range(1, self.count + 1):
-            node = Node(
+        for number, (name, port) in enumerate(zip(self.names, self._ports, strict=True), 1):
+            node = self._made(
                 NodeSettings(
-                    name=f"n{number}",
-                    listen=("127.0.0.1", 0),
+                    name=name,
+                    listen=("127.0.0.1", port),
                     trackers=(self.tracker_endpoint,),
                     gossip=self._gossip,
-                ),
-                self._emitted,
-                self._make_datagrams,
+                    data=None if self._data is None else self._data / name,
+                )
             )
             self.nodes.append(node)
             await node.start()
@@ -219,8 +286,15 @@ class Cluster:
         # No event says that the slowest node has heard of the newest; its view does.
         while (up := self._up()) < self.count:
             self._on_up(up)
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(self._look_s)
         self._on_up(self.count)
+        for node in self.nodes:
+            # A node sorts its ring when first asked. A thousand of them do it at the same
+            # time, each on its own machine; here the first query would wait for all.
+            _ = node.machine.membership.view.positions
+
+    def _made(self, settings: NodeSettings) -> Node:
+        return Node(settings, self._emitted, self._make_datagrams)
 
     def _emitted(self, emit: Emit) -> None:
         """Count who has joined; what else the nodes would say to a person is dropped."""
@@ -230,36 +304,23 @@ class Cluster:
 
     def _up(self) -> int:
         views = [node.machine.membership.view for node in self.nodes]
-        return sum([len(view.members) >= self.count for view in views])
+        return sum([len(view.members) >= self._members for view in views])
 
     def _make_datagrams(self, sock: socket.socket, handler: DatagramHandler) -> UdpDatagrams:
-        if self._faults == Faults():
-            return UdpDatagrams(sock, handler)
-        return FaultyDatagrams(sock, handler, self._faults, self._dice, self._path)
-
-    async def _stop(self) -> None:
-        retain(0)
-        # The tracker first: it would tell all that are left of each that ends.
-        if self._tracker is not None:
-            await self._tracker.stop()
-        for node in self.live:
-            with suppress(OSError):
-                await node.abandon()
+        return FaultyDatagrams(sock, handler, self._way)
 
 
-def raise_file_limit(nodes: int) -> None:
-    """Allow this process the files so many nodes need. Raises ConfigError with what would fit."""
-    needed = nodes * FILES_PER_NODE + FILES_BESIDE
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft >= needed:
-        return
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, max(needed, hard)))
-    except (ValueError, OSError):
-        if hard < needed:
-            fits = max(0, (hard - FILES_BESIDE) // FILES_PER_NODE)
-            raise ConfigError(
-                f"{nodes} nodes need {needed} open files, the limit is {hard}: "
-                f"{fits} nodes would fit (ulimit -n)"
-            ) from None
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+def used() -> tuple[float, int]:
+    """Return the processor time of this process in s, and the bytes of memory it holds.
+
+    Pages that several processes share count in part for each of them (PSS of proc(5)), so
+    that the sum over all processes is what they hold together.
+    """
+    spent = resource.getrusage(resource.RUSAGE_SELF)
+    held = spent.ru_maxrss * 1024
+    # Another system, or an old one, has no such file.
+    with suppress(OSError):
+        for line in Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines():
+            if line.startswith("Pss:"):
+                held = int(line.split()[1]) * 1024
+    return spent.ru_utime + spent.ru_stime, held

@@ -1,9 +1,8 @@
-"""`loadtest scenario`, `scenarios`, `diff`; and which commands there are beside `run`.
+"""`loadtest scenario`, `scenarios`; and which commands there are beside `run`.
 
 The rule: parse, call one function, print. Results go to stdout, the rest to stderr.
 """
 
-import json as jsons
 import re
 import secrets
 from collections.abc import Callable
@@ -15,8 +14,8 @@ import typer
 from counter.cli import screens
 from counter.cli.screens import USAGE, CommandError
 from counter.cli.settings import whole
-from loadtest import comparing, differences
-from loadtest.arguments import share
+from loadtest import comparing, reporting
+from loadtest.experiments import commands as experimenting
 from loadtest.workload import SEED_MAX
 from tracker.text import printable
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 SEEDS_DRAWN: Final = 1_000_000
 SEEDS_MAX = 100_000
-REPORT_BYTES_MAX = 64 * 1024 * 1024
 LOGS: Final = "logs"
 FAILED: Final = 99
 
@@ -74,6 +72,7 @@ def _played(
     played: "Scenario", seeds: range, repeat: str, *, trace: bool, as_json: bool
 ) -> dict[str, Any]:
     """Play a scenario from some seeds, print and log its report; returns that."""
+    from loadtest import provenance
     from loadtest.report import RunLog, Situation, json_line
     from loadtest.scenarios import screen
     from loadtest.scenarios.judge import Judge
@@ -89,7 +88,7 @@ def _played(
     )
     judge = Judge(played)
     with RunLog(Path(LOGS), situation) as log:
-        log.write({"run": {"repeat": repeat}})
+        log.write({"run": {"repeat": repeat, **provenance.facts()}})
         try:
             for seed in seeds:
                 lines = play(played, seed, judge, log.write, trace=trace)
@@ -139,53 +138,6 @@ def scenarios(json: Json = False) -> int:
     return screens.DONE
 
 
-def diff(
-    first: Annotated[str, typer.Argument(metavar="A", help="A file of --json, or a log.")],
-    second: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
-    worse: Annotated[
-        Text,
-        typer.Option(
-            "--worse",
-            metavar="SHARE%",
-            help="Exit 99 if any number got worse by more. [default: 10% is marked]",
-        ),
-    ] = None,
-    json: Json = False,
-) -> int:
-    """Compare the numbers of two runs, and say which got worse."""
-    asked = share(worse, "worse")
-    limit = differences.WORSE_SHARE if asked is None else asked
-    ours, theirs = _report(first), _report(second)
-    rows = differences.compare(ours, theirs, limit)
-    if len(rows) > differences.NUMBERS_MAX:
-        raise CommandError(
-            f"{len(rows)} numbers, at most {differences.NUMBERS_MAX} are compared", code=USAGE
-        )
-    for name, here, there in differences.situations(ours, theirs):
-        shown = f"{_value(here)} and {_value(there)}"
-        screens.note(f"note: the runs differ in {printable(name, 60)}: {shown}")
-    got_worse = [row.name for row in rows if row.verdict == differences.WORSE]
-    if json:
-        screens.out_json(
-            {
-                "a": printable(first, 400),
-                "b": printable(second, 400),
-                "worse_share": limit,
-                "numbers": [row.as_dict() for row in rows],
-                "worse": got_worse,
-            }
-        )
-    else:
-        for line in differences.table(rows):
-            screens.out(printable(line, 400))
-    if worse is None or not got_worse:
-        return screens.DONE
-    names = ", ".join(printable(name, 80) for name in got_worse[:5])
-    more = f" and {len(got_worse) - 5} more" if len(got_worse) > 5 else ""
-    screens.note(f"failed: worse by more than {printable(worse, 20)}: {names}{more}")
-    return FAILED
-
-
 # -- parsing --------------------------------------------------------------------------------
 
 
@@ -195,48 +147,11 @@ def _within(value: int | None, low: int, high: int, name: str) -> int:
     return value
 
 
-def _report(written: str) -> dict[str, Any]:
-    """Return the report in a file of `--json`, or the last line of a log."""
-    shown = printable(written, 200)
-    path = Path(written)
-    try:
-        if path.is_file() and path.stat().st_size > REPORT_BYTES_MAX:
-            text = f"{shown} has more than {REPORT_BYTES_MAX} bytes: not a run report"
-            raise CommandError(text, code=USAGE)
-        content = path.read_text(encoding="utf-8")
-    except OSError as error:
-        reason = printable((error.strerror or "unknown reason").lower())
-        raise CommandError(f"cannot read {shown}: {reason}", code=USAGE) from error
-    except UnicodeDecodeError as error:
-        raise CommandError(f"{shown} is not text in UTF-8", code=USAGE) from error
-    found = _parsed(content)
-    if not isinstance(found, dict) or not any(True for _ in differences.numbers_in(found)):
-        raise CommandError(
-            f"{shown} holds no run report",
-            "give what --json printed, or a finished log in logs/",
-            code=USAGE,
-        )
-    return found
-
-
-def _parsed(content: str) -> Any:
-    """Return the value of a text that is JSON, or of its last line; None if neither is."""
-    lines = [line for line in content.splitlines() if line.strip()]
-    for candidate in (content, lines[-1] if lines else ""):
-        try:
-            return jsons.loads(candidate)
-        except (ValueError, RecursionError):
-            continue
-    return None
-
-
-def _value(value: Any) -> str:
-    return "nothing" if value is None else printable(str(value), 60)
-
-
 COMMANDS: Final[dict[str, Callable[..., int]]] = {
+    "report": reporting.report,
     comparing.COMMAND: comparing.compare,
     "scenario": scenario,
     "scenarios": scenarios,
-    "diff": diff,
+    "experiment": experimenting.experiment,
+    "experiments": experimenting.experiments,
 }

@@ -1,6 +1,7 @@
-"""`loadtest compare`: ways to ask everybody, tried in the simulator, in one table.
+"""`loadtest compare`: two runs side by side, or ways to ask everybody, tried in the simulator.
 
-The rule: it prints rows as they come, and what it prints is what `strategies.comparison` found.
+The rule: it prints rows as they come, and what it prints is what `differences` or
+`strategies.comparison` found.
 """
 
 from typing import Annotated, Any
@@ -23,6 +24,16 @@ def _option(flag: str, metavar: str, help: str) -> Any:
 
 
 Text = str | None
+First = Annotated[Text, typer.Argument(metavar="[A]", help="A log, or a file of --json.")]
+Second = Annotated[Text, typer.Argument(metavar="[B]", help="Another one.")]
+Within = Annotated[
+    Text,
+    _option(
+        "--within",
+        "SHARE%",
+        "Exit 99 if any number of B is worse than that of A by more. [default: 10% is marked]",
+    ),
+]
 Nodes = Annotated[Text, _option("--nodes", "N", "Nodes. [default: 1000]")]
 Chatter = Annotated[Text, _option("--chatter", "N", "Peers a node tells. [default: 3]")]
 Loss = Annotated[Text, _option("--loss", "SHARE%", "Messages that vanish. [default: 0%]")]
@@ -34,10 +45,13 @@ Seed = Annotated[Text, _option("--seed", "N", "The first seed. [default: 0]")]
 Chosen = Annotated[
     Text, _option("--strategies", "NAME,…", "Some of the strategies. [default: all]")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def compare(
+    first: First = None,
+    second: Second = None,
+    within: Within = None,
     nodes: Nodes = None,
     chatter: Chatter = None,
     loss: Loss = None,
@@ -47,7 +61,14 @@ def compare(
     strategies: Chosen = None,
     json: Json = False,
 ) -> int:
-    """Try ways to ask everybody against each other: same nodes, same network, same seeds."""
+    """Compare two runs: each number, its ratio, and which got worse.
+
+    Without files: ways to ask everybody against each other, same nodes, same network, same seeds.
+    """
+    strategic = {"nodes": nodes, "chatter": chatter, "loss": loss, "crash": crash}
+    strategic |= {"seeds": seeds, "seed": seed, "strategies": strategies}
+    if first is not None or within is not None:
+        return _runs(first, second, within, strategic, as_json=json)
     from loadtest.strategies.comparison import LEGEND, head, line
     from loadtest.strategies.comparison import compare as rows_of
 
@@ -74,6 +95,21 @@ def compare(
     for text in LEGEND:
         screens.note(text)
     return screens.DONE
+
+
+def _runs(
+    first: Text, second: Text, within: Text, strategic: dict[str, Text], *, as_json: bool
+) -> int:
+    """Compare two runs, unless what was written belongs to strategies."""
+    from loadtest.reporting import compare_runs
+
+    if first is None or second is None:
+        raise CommandError("compare takes two files, or none", code=USAGE)
+    for name, value in strategic.items():
+        if value is not None:
+            text = f"--{name} is of strategies, not of two files"
+            raise CommandError(text, "loadtest compare A B [--within SHARE%]", code=USAGE)
+    return compare_runs(first, second, within, as_json=as_json)
 
 
 def _setting(given: dict[str, Any]) -> Any:

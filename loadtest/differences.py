@@ -49,7 +49,7 @@ class Difference:
     verdict: str
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the row of `loadtest diff --json`."""
+        """Return the row of `loadtest compare --json`."""
         return {
             "name": self.name,
             "unit": self.unit,

@@ -6,7 +6,7 @@ largest sample is exact. Buckets are linear within each power of two, as in HdrH
 """
 
 from collections.abc import Iterable
-from math import ceil, frexp, inf, ldexp
+from math import ceil, floor, frexp, inf, ldexp, log2
 
 BUCKETS_PER_OCTAVE = 128
 EXPONENT_MIN = -30
@@ -52,6 +52,51 @@ class Histogram:
         self.total += other.total
         self.max = max(self.max, other.max)
 
+    def copy(self) -> "Histogram":
+        """Return another histogram of the same samples."""
+        same = Histogram()
+        same.merge(self)
+        return same
+
+    def since(self, earlier: "Histogram") -> "Histogram":
+        """Return the samples that came after `earlier`, which is what this one was once.
+
+        Their largest is exact if it is the largest of all, else true to the bucket.
+        """
+        later = Histogram()
+        for index, count in self._buckets.items():
+            if more := count - earlier._buckets.get(index, 0):
+                later._buckets[index] = more
+        later.count = self.count - earlier.count
+        later.total = self.total - earlier.total
+        if later._buckets:
+            is_new = self.max > earlier.max
+            later.max = self.max if is_new else _middle(max(later._buckets))
+        return later
+
+    def samples(self) -> list[tuple[float, int]]:
+        """Return (value, how often) in order; each value is true to its bucket."""
+        found = [(_middle(index), self._buckets[index]) for index in sorted(self._buckets)]
+        return [(min(value, self.max), count) for value, count in found]
+
+    def bins(self, per_octave: int) -> list[tuple[float, float, int]]:
+        """Return (from, to, how many) without gaps, `per_octave` of equal ratio to each double.
+
+        A sample of 0 stands in the first bin.
+        """
+        shares: dict[int, int] = {}
+        for value, count in self.samples():
+            if value > 0.0:
+                place = floor(per_octave * log2(value))
+                shares[place] = shares.get(place, 0) + count
+        if not shares:
+            return [(0.0, 0.0, self.count)] if self.count else []
+        first, last = min(shares), max(shares)
+        shares[first] += self._buckets.get(-1, 0)
+        edges = [2.0 ** (place / per_octave) for place in range(first, last + 2)]
+        counts = [shares.get(place, 0) for place in range(first, last + 1)]
+        return list(zip(edges, edges[1:], counts, strict=False))
+
     @property
     def mean(self) -> float | None:
         """The mean of all samples, exact; None without samples."""
@@ -73,11 +118,12 @@ class Histogram:
         return self.max
 
     def percentiles(self) -> Percentiles:
-        """Return what a report shows: p50, p90, p99 and the exact max."""
+        """Return what a report shows: p50, p90, p99, p99.9 and the exact max."""
         return {
             "p50": self.percentile(0.50),
             "p90": self.percentile(0.90),
             "p99": self.percentile(0.99),
+            "p999": self.percentile(0.999),
             "max": self.max if self.count else None,
         }
 

@@ -1,26 +1,35 @@
-"""How far a run is: bars on a terminal, a plain line now and then in a pipe.
+"""How far a run is: a screen on a terminal, a plain line now and then in a pipe.
 
-The rule: it writes to stderr only, and never while a query is under way: a frame takes some
-milliseconds, which would be measured as slowness of the cluster.
+The rule: it must not disturb what is measured. It writes to stderr only, and no frame follows
+before the time that the last one took is less than SHARE_MAX of what has passed; what all of
+them took is told in the log. Runs call it between queries, where they ask one after another.
 """
 
+import os
 import sys
+from contextlib import suppress
 from time import monotonic
-from typing import TextIO
+from typing import Any, Final, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.live import Live
+from rich.text import Text
 
+from loadtest.frames import Seen
 from loadtest.plan import Plan
-from loadtest.report import grouped
-from loadtest.runs import Watcher
+from loadtest.report import QueryRecord
+from loadtest.watching import Quiet, Rate
+from tracker.text import printable
 
 FRAMES_PER_S_MAX = 5.0
 LINES_PER_S_MAX = 0.5
-BAR_COLUMNS = 20
+SHARE_MAX: Final = 0.02
+"""Share of the time that showing a run may take."""
+COLUMNS_MIN: Final = 24
+"""A terminal narrower than this gets plain lines."""
 
 
-class Lines:
+class Lines(Quiet):
     """Plain lines, for a pipe or a file."""
 
     def __init__(self, plan: Plan, stream: TextIO) -> None:
@@ -28,6 +37,7 @@ class Lines:
         self._stream = stream
         self._began = monotonic()
         self._due = self._began + 1 / LINES_PER_S_MAX
+        self._per_s: float | None = None
 
     def booting(self, up: int) -> None:
         """Say how many nodes are up."""
@@ -43,7 +53,8 @@ class Lines:
     def loading(self, acked: int, queries: int) -> None:
         """Say how far the load is."""
         if self._is_due():
-            self._say(f"writes {acked} counted, queries {queries}/{self._plan.queries}")
+            rate = "" if self._per_s is None else f" ({self._per_s:.0f} /s)"
+            self._say(f"writes {acked} counted{rate}, queries {queries}/{self._plan.queries}")
 
     def hearing(self, heard: int, queries: int) -> None:
         """Say how many members the query under way has heard."""
@@ -51,8 +62,20 @@ class Lines:
             plan = self._plan
             self._say(f"heard {heard}/{plan.nodes}, queries {queries}/{plan.queries}")
 
+    def rated(self, rate: Rate) -> None:
+        """Keep the rate for the next line."""
+        self._per_s = rate.acked_per_s
+
+    def happened(self, what: str) -> None:
+        """Say what was done to the cluster."""
+        self._say(printable(what))
+
     def close(self) -> None:
         """Say nothing more."""
+
+    def cost(self) -> dict[str, Any] | None:
+        """Return nothing: a line in two seconds costs nothing that could be told."""
+        return None
 
     def _is_due(self) -> bool:
         now = monotonic()
@@ -62,90 +85,107 @@ class Lines:
         return True
 
     def _say(self, text: str) -> None:
-        self._stream.write(text + "\n")
-        self._stream.flush()
+        # Whoever read along may be gone; the run is not.
+        with suppress(OSError):
+            self._stream.write(text + "\n")
+            self._stream.flush()
 
 
-class Bars:
-    """Bars on a terminal; gone when the run is over, the report takes their place."""
+class Terminal(Console):
+    """A terminal that may hang up: nothing more is shown then, and the run goes on."""
+
+    def on_broken_pipe(self) -> None:
+        """Show nothing more."""
+        self.quiet = True
+
+
+class Screen(Quiet):
+    """A screen on a terminal; gone when the run is over, the report takes its place."""
 
     def __init__(self, plan: Plan, console: Console) -> None:
-        self._plan = plan
-        self._due = self._began = monotonic()
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(BAR_COLUMNS),
-            TextColumn("{task.fields[told]}"),
-            console=console,
-            # No thread: it would take its time from the nodes, in the middle of a query.
-            auto_refresh=False,
-            transient=True,
-        )
-        self._nodes = self._bar("nodes   ", plan.nodes)
-        self._writes: TaskID | None = None
-        self._heard: TaskID | None = None
-        self._queries: TaskID | None = None
-        self._show(self._nodes, 0, f"0/{grouped(plan.nodes)} up")
-        self._progress.start()
+        self._seen = Seen(plan)
+        self._console = console
+        self._due = self._began = self._booted = monotonic()
+        self._frames = 0
+        self._took_s = 0.0
+        # No thread: it would take its time from the nodes, in the middle of a query.
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+        with suppress(OSError):
+            self._live.start()
+        self._frame(always=True)
 
     def booting(self, up: int) -> None:
         """Show how many nodes are up."""
-        self._show(self._nodes, up, f"{grouped(up)}/{grouped(self._plan.nodes)} up")
-        self._frame(always=up == self._plan.nodes)
+        self._seen.up = up
+        self._frame(always=up == self._seen.plan.nodes)
 
     def booted(self) -> None:
-        """Show the bars of the load."""
-        self._began = monotonic()
-        self._writes = self._bar("writes  ", self._plan.duration_s)
-        self._queries = self._bar("queries ", max(1, self._plan.queries))
+        """Show the load."""
+        self._booted = monotonic()
+        self._seen.boot_s = self._booted - self._began
+        self._seen.up = self._seen.plan.nodes
         self._frame(always=True)
 
     def loading(self, acked: int, queries: int) -> None:
         """Show how far the load is."""
-        if self._writes is None or self._queries is None or monotonic() < self._due:
-            return
-        seconds = monotonic() - self._began
-        self._show(self._writes, seconds, f"{grouped(acked)} counted")
-        self._show(self._queries, queries, f"{grouped(queries)}/{grouped(self._plan.queries)}")
+        self._seen.acked, self._seen.asked = acked, queries
         self._frame()
 
     def hearing(self, heard: int, queries: int) -> None:
         """Show how many members the query under way has heard."""
-        if monotonic() < self._due:
-            return
-        if self._writes is not None:
-            self._progress.remove_task(self._writes)
-            self._writes = None
-            self._heard = self._bar("heard   ", self._plan.nodes)
-        if self._heard is None or self._queries is None:
-            return
-        nodes, asked = grouped(self._plan.nodes), grouped(self._plan.queries)
-        self._show(self._heard, heard, f"{grouped(heard)}/{nodes}")
-        self._show(self._queries, queries, f"{grouped(queries)}/{asked}")
+        self._seen.heard, self._seen.asked = heard, queries
         self._frame()
 
+    def rated(self, rate: Rate) -> None:
+        """Keep the rates of the last minute; the time is that of the load, or the simulator's."""
+        self._seen.rates.append(rate)
+        self._seen.load_s = rate.at_s
+
+    def ended(self, record: QueryRecord) -> None:
+        """Keep what is shown of queries."""
+        self._seen.ended(record)
+
+    def happened(self, what: str) -> None:
+        """Keep what was done to the cluster."""
+        self._seen.happenings.append(what)
+
     def close(self) -> None:
-        """Take the bars away."""
-        self._progress.stop()
+        """Take the screen away."""
+        with suppress(OSError):
+            self._live.stop()
 
-    def _bar(self, what: str, total: float) -> TaskID:
-        return self._progress.add_task(what, total=total, told="")
-
-    def _show(self, bar: TaskID, done: float, told: str) -> None:
-        self._progress.update(bar, completed=done, told=told)
+    def cost(self) -> dict[str, Any]:
+        """Return what all frames took, for the log: how many, in s, as a share of the run."""
+        passed = monotonic() - self._began
+        share = self._took_s / passed if passed > 0.0 else 0.0
+        return {"frames": self._frames, "took_s": round(self._took_s, 3), "share": round(share, 4)}
 
     def _frame(self, *, always: bool = False) -> None:
         now = monotonic()
-        if always or now >= self._due:
-            self._due = now + 1 / FRAMES_PER_S_MAX
-            self._progress.refresh()
+        if not always and now < self._due:
+            return
+        columns, rows = self._console.size
+        lines = self._seen.lines(columns - 1, rows - 2)
+        with suppress(OSError):
+            self._live.update(_coloured(lines), refresh=True)
+        took = monotonic() - now
+        self._frames += 1
+        self._took_s += took
+        self._due = now + max(1 / FRAMES_PER_S_MAX, took / SHARE_MAX)
 
 
-def shown(plan: Plan) -> Lines | Bars:
+def _coloured(lines: list[str]) -> Text:
+    text = Text("\n".join(lines), no_wrap=True, overflow="crop")
+    text.highlight_regex("[━█▏▎▍▌▋▊▉]+", "green")
+    text.highlight_regex("[\u2801-\u28ff▁▂▃▄▅▆▇]+", "cyan")
+    text.highlight_regex("─+", "bright_black")
+    return text
+
+
+def shown(plan: Plan) -> Lines | Screen:
     """Return what suits stderr."""
-    if sys.stderr.isatty():
-        return Bars(plan, Console(stderr=True))
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        console = Terminal(stderr=True)
+        if not console.is_dumb_terminal and console.width >= COLUMNS_MIN:
+            return Screen(plan, console)
     return Lines(plan, sys.stderr)
-
-
-_: type[Watcher] = Lines

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from loadtest.checker import Row
+from loadtest.curves import Curves
 from loadtest.latency import Histogram
 from tracker.errors import ConfigError
 from tracker.text import printable
@@ -19,6 +20,11 @@ from tracker.text import printable
 BAR_CELLS = 20
 LOGS_PER_SEED_MAX = 10_000
 LINE_COLUMNS_MAX = 80
+PERCENTILE_NAMES = ("p50", "p90", "p99", "p999", "max")
+NARROW_COLUMNS = 60
+"""A terminal with fewer has smaller cells, and its lines are folded."""
+CELL, CELL_NARROW = 8, 6
+"""Letters of a cell of the table, and of one where the terminal is narrow."""
 
 Summary = dict[str, Any]
 
@@ -69,7 +75,8 @@ class QueryRecord:
 
     `coverage` is answers over members that were really up. `t50_ms` … `t100_ms`: when that
     share of them had answered, None where it never did. `stop_ms`: when the query ended by
-    itself. `drain_ms`: when its last message had been dealt with, anywhere.
+    itself. `drain_ms`: when its last message had been dealt with, anywhere. `at_s`: when it was
+    asked, since the load began. `heard_ms`: when 5, 10, … 100 % had answered.
     """
 
     key: str
@@ -89,6 +96,8 @@ class QueryRecord:
     hops: int = 0
     node_messages_max: int = 0
     fault: str | None = None
+    at_s: float | None = None
+    heard_ms: list[float | None] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the line of the log."""
@@ -113,6 +122,7 @@ class Queries:
     times: dict[str, Histogram] = field(
         default_factory=lambda: {name: Histogram() for name in _TIMES}
     )
+    curves: Curves = field(default_factory=Curves)
 
     @property
     def count(self) -> int:
@@ -132,6 +142,7 @@ class Queries:
             sample = getattr(record, name)
             if sample is not None:
                 histogram.record(sample)
+        self.curves.add(record.heard_ms or ())
 
     def as_dict(self) -> dict[str, Any]:
         """Return the part of the summary."""
@@ -175,7 +186,7 @@ def summary(
 
 
 def rounded(histogram: Histogram, digits: int) -> dict[str, float | None]:
-    """Return p50, p90, p99 and max as a report shows them; None where nothing was measured."""
+    """Return the percentiles as a report shows them; None where nothing was measured."""
     found = histogram.percentiles()
     return {name: None if v is None else round(v, digits) for name, v in found.items()}
 
@@ -191,7 +202,7 @@ class RunLog:
 
     def __init__(self, directory: Path, situation: Situation) -> None:
         stem = f"loadtest-{situation.mode}-{situation.nodes}-{situation.seed}"
-        self.path, self._file = _new_file(directory, stem)
+        self.path, self._file = new_file(directory, stem)
         self.write({"header": asdict(situation)})
 
     def __enter__(self) -> "RunLog":
@@ -211,12 +222,25 @@ class RunLog:
         self._file.flush()
 
 
+def last_lines(writes: Writes, checks: Sequence[Row]) -> Iterable[dict[str, Any]]:
+    """Yield what stands in a log above its summary: the checks, and every time of increments.
+
+    The histogram is [time in µs, how many] for each that came, true to 0.4 %.
+    """
+    yield from [{"check": check} for check in checks]
+    if writes.latency_us.count:
+        samples = [[float(f"{v:.5g}"), n] for v, n in writes.latency_us.samples()]
+        greatest = round(writes.latency_us.max, 1)
+        yield {"histogram": {"of": "inc", "unit": "us", "max": greatest, "samples": samples}}
+
+
 def json_line(record: dict[str, Any]) -> str:
     """Return one object as one line of ASCII."""
     return json.dumps(record, allow_nan=False, separators=(", ", ": "))
 
 
-def _new_file(directory: Path, stem: str) -> tuple[Path, TextIO]:
+def new_file(directory: Path, stem: str) -> tuple[Path, TextIO]:
+    """Open a log that is not there yet, with a number if need be. Raises ConfigError."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for number in range(1, LOGS_PER_SEED_MAX):
@@ -235,7 +259,13 @@ def _new_file(directory: Path, stem: str) -> tuple[Path, TextIO]:
 # -- the table ------------------------------------------------------------------------------
 
 
-def table(result: Summary, *, log: Path | None = None, repeat: str | None = None) -> list[str]:
+def table(
+    result: Summary,
+    *,
+    log: Path | None = None,
+    repeat: str | None = None,
+    is_narrow: bool = False,
+) -> list[str]:
     """Return the lines a person reads, made from the summary.
 
     `repeat` is the command that makes the same run again.
@@ -248,11 +278,12 @@ def table(result: Summary, *, log: Path | None = None, repeat: str | None = None
         f"nodes    {bar(1.0)} {grouped(result['nodes'])}/{grouped(result['nodes'])} up"
         f"      {result['boot_s']:.1f} s",
         f"writes   {bar(1.0)} {grouped(writes['acked'])} counted"
-        f"    {grouped(writes['per_s'])} /s   {_outcomes(writes)}",
+        f"    {grouped(writes['per_s'])} /s   {_outcomes(writes)}".rstrip(),
         f"queries  {bar(1.0)} {grouped(queries['count'])}/{grouped(queries['count'])}",
-        f"{'':11}{'p50':>8}{'p90':>8}{'p99':>8}{'max':>8}",
-        f"query (ms) {cells(queries['stop_ms'], 1)}      {reasons(queries['reasons'])}",
-        f"inc   (µs) {cells(writes['latency_us'], 0)}",
+        percentile_head(is_narrow=is_narrow),
+        percentile_row("query (ms)", queries["stop_ms"], 1, is_narrow=is_narrow)
+        + f"      {reasons(queries['reasons'])}",
+        percentile_row("inc   (µs)", writes["latency_us"], 0, is_narrow=is_narrow),
         f"messages      {queries['messages_per_node']:.1f} per node and query"
         f"      duplicates {_percent(queries['duplicates_share'])}{_coverage(queries)}",
     ]
@@ -265,7 +296,7 @@ def table(result: Summary, *, log: Path | None = None, repeat: str | None = None
     if limits:
         lines.append(f"{'':11}* but for those to members that were silent")
     if not checks:
-        lines.append("checks   none were made")
+        lines.append("checks   none were made" + (": the log is cut" if "cut" in result else ""))
     last = [f"log {printable(str(log))}"] if log is not None else []
     last += [f"repeat: {repeat}"] if repeat is not None else []
     together = "      ".join(last)
@@ -285,15 +316,37 @@ def grouped(number: float) -> str:
 
 def _outcomes(writes: dict[str, Any]) -> str:
     unknown = f"{grouped(writes['unknown'])} unknown  " if writes["unknown"] else ""
+    if "lost" not in writes:
+        # From a log without its end: nobody looked for them.
+        return unknown.rstrip()
     lost, doubled = grouped(writes["lost"]), grouped(writes["doubled"])
     return f"{unknown}{lost} lost  {doubled} doubled"
 
 
-def cells(percentiles: dict[str, float | None], digits: int) -> str:
-    """Return percentiles as cells of a table, a dash where nothing was measured."""
-    values: Iterable[float | None] = percentiles.values()
-    shown = ["-" if v is None else f"{v:,.{digits}f}".replace(",", " ") for v in values]
-    return "".join(f"{cell:>8}" for cell in shown)
+def percentile_head(*, is_narrow: bool = False) -> str:
+    """Return the line above rows of percentiles."""
+    label, cell = (9, CELL_NARROW) if is_narrow else (11, CELL)
+    names = ("p50", "p90", "p99", "p99.9", "max")
+    return " " * label + "".join([f"{name:>{cell}}" for name in names])
+
+
+def percentile_row(
+    name: str, percentiles: dict[str, float | None], digits: int, *, is_narrow: bool = False
+) -> str:
+    """Return one row of percentiles, a dash where nothing was measured."""
+    values = [percentiles.get(each) for each in PERCENTILE_NAMES]
+    if not is_narrow:
+        shown = ["-" if v is None else f"{v:,.{digits}f}".replace(",", " ") for v in values]
+        return f"{name} " + "".join([f"{cell:>{CELL}}" for cell in shown])
+    short = ["-" if v is None else _in_few(v, digits) for v in values]
+    label = name.replace("(", "").replace(")", "")
+    return f"{label:<9}"[:9] + "".join([f"{cell:>{CELL_NARROW}}" for cell in short])
+
+
+def _in_few(value: float, digits: int) -> str:
+    """Return a number in the letters of a narrow cell, with a blank before it."""
+    exact = f"{value:.{digits}f}"
+    return exact if len(exact) < CELL_NARROW else f"{value:.3g}" if value >= 1e5 else f"{value:.0f}"
 
 
 def reasons(counts: dict[str, int]) -> str:
@@ -348,5 +401,5 @@ def _comparison(check: Row) -> str:
         return "nothing was measured"
     if not isinstance(expected, int):
         # A threshold: its name says what was expected.
-        return f"{found:,.5g}".replace(",", " ")
+        return f"{found:,.5g} {check.get('unit', '')}".replace(",", " ").rstrip()
     return f"{grouped(expected)} {'=' if expected == found else '≠'} {grouped(found)}"

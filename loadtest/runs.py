@@ -9,12 +9,14 @@ import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Protocol
 
 from counter.messages import Answer
 from loadtest.checker import Ledger, Reading, Row, row
+from loadtest.curves import curve
+from loadtest.fleet import Usage
 from loadtest.plan import Plan
 from loadtest.report import Queries, QueryRecord, RunLog, Writes
+from loadtest.watching import Pulse, Quiet, Rate, Watcher
 
 HEADER_BYTES = 28
 """An IPv4 and a UDP header; beside them, each datagram carries one byte of seal."""
@@ -25,43 +27,13 @@ RETRIES_MAX = 5
 """Times an increment with an unknown outcome is sent again under its own identity."""
 DRAIN_S_MAX = 5.0
 """How long the last messages of a query are waited for."""
+NAMES_LOGGED_MAX = 100
+"""Names of those to whom something happened, in one line of the log."""
 
 MISSES_NOBODY = "complete reads miss nobody"
 FINAL_READS = "final reads reach every node that is up"
 
 NodeRow = tuple[str, int, int, float]
-
-
-class Watcher(Protocol):
-    """Whoever shows a run while it goes on."""
-
-    def booting(self, up: int) -> None:
-        """Say how many nodes are up."""
-
-    def booted(self) -> None:
-        """Say that the load begins."""
-
-    def loading(self, acked: int, queries: int) -> None:
-        """Say how far the load is; called often."""
-
-    def hearing(self, heard: int, queries: int) -> None:
-        """Say how far a query is that takes long; called often."""
-
-
-class Quiet:
-    """Shows nothing."""
-
-    def booting(self, up: int) -> None:
-        """Show nothing."""
-
-    def booted(self) -> None:
-        """Show nothing."""
-
-    def loading(self, acked: int, queries: int) -> None:
-        """Show nothing."""
-
-    def hearing(self, heard: int, queries: int) -> None:
-        """Show nothing."""
 
 
 class Stop:
@@ -114,14 +86,19 @@ class Run:
     ) -> None:
         self.plan = plan
         self.stop = stop or Stop()
-        self.watcher: Watcher = watcher or Quiet()
+        self.watcher: Watcher = _Looking(self, watcher or Quiet())
         self.ledger = Ledger()
         self.writes = Writes()
         self.queries = Queries(nodes=plan.nodes)
         self.up: list[str] = plan.names
         self.boot_s = 0.0
         self.is_booted = False
+        self.in_flight = 0
+        self.pulse = Pulse(self.writes, self.queries, self._rated)
+        self.usage: Usage | None = None
+        """What the processes of the nodes have used, where they have some of their own."""
         self._log = log
+        self._begun: dict[int, tuple[Reading, float | None]] = {}
         self._members_up: frozenset[str] = frozenset(self.up)
         self._called_complete = 0
         self._missed_nobody = 0
@@ -136,10 +113,26 @@ class Run:
         """
         self.boot_s = boot_s
         self.is_booted = True
+        self.log({"booted": {"boot_s": round(boot_s, 3)}})
         self.watcher.booting(self.plan.nodes)
         self.watcher.booted()
         gc.collect()
         gc.freeze()
+
+    def begun(self, began: float, clock: Callable[[], float]) -> None:
+        """Note when the load begins: from now on, rates are told of every second."""
+        self.pulse.begin(began, clock)
+
+    def happened(self, what: str, names: Sequence[str] = ()) -> None:
+        """Note what was done to the cluster, and to whom."""
+        shown = list(names[:NAMES_LOGGED_MAX])
+        record = {"what": what, "count": len(names), "names": shown}
+        self.log({"happening": {"at_s": _ms(self.pulse.now_s()), **record}})
+        self.watcher.happened(what)
+
+    def _rated(self, rate: Rate) -> None:
+        self.log(rate.as_dict())
+        self.watcher.rated(rate)
 
     # -- who is up ----------------------------------------------------------------------------
 
@@ -154,15 +147,18 @@ class Run:
     def sent(self, key: str, amount: int) -> None:
         """Note an increment that is about to be sent."""
         self.ledger.attempted(key, amount)
+        self.in_flight += 1
 
     def counted(self, key: str, amount: int, after_s: float) -> None:
         """Note its acknowledgement."""
         self.ledger.acked(key, amount)
         self.writes.acked += 1
+        self.in_flight -= 1
         self.writes.latency_us.record(1_000_000 * max(0.0, after_s))
 
     def settled(self, key: str, amount: int, *, is_counted: bool) -> None:
         """Note what became of an increment whose outcome was not known at first."""
+        self.in_flight -= 1
         if is_counted:
             self.ledger.acked(key, amount)
             self.writes.acked += 1
@@ -172,18 +168,22 @@ class Run:
     def lost_track(self, count: int = 1) -> None:
         """Note increments whose outcome stayed unknown."""
         self.writes.unknown += count
+        self.in_flight -= count
 
     # -- queries ------------------------------------------------------------------------------
 
     def asked(self, key: str) -> Reading:
         """Note that a query is about to be asked."""
-        return self.ledger.begin_read(key)
+        reading = self.ledger.begin_read(key)
+        self._begun[id(reading)] = (reading, self.pulse.now_s())
+        return reading
 
     def answered(
         self, reading: Reading, answer: Answer, rows: Sequence[NodeRow], cost: Cost
     ) -> QueryRecord:
         """Judge a query that has ended, and add it to the report."""
-        times = [round(after_ms, 3) for name, _, _, after_ms in rows if name in self._members_up]
+        heard = [round(after_ms, 3) for name, _, _, after_ms in rows if name in self._members_up]
+        times = sorted(heard)
         up = len(self.up)
         covers_all = len(times) == up
         # Those who were ended hold nothing: whoever heard all others has the whole sum.
@@ -209,19 +209,33 @@ class Run:
             hops=answer.hops,
             node_messages_max=cost.busiest,
             fault=fault,
+            at_s=self._began_at(reading),
+            heard_ms=curve(times, up),
         )
         self.queries.add(record)
         self.log(record.as_dict())
+        self.watcher.ended(record)
         return record
+
+    def _began_at(self, reading: Reading) -> float | None:
+        """Return when a query was asked, in s since the load began, and forget that."""
+        return _ms(self._begun.pop(id(reading), (reading, None))[1])
 
     def failed(self, reading: Reading, origin: str, why: str) -> None:
         """Note a query that was refused, or whose answer never came."""
         record = QueryRecord(
-            key=reading.key, origin=origin, reason=why, value=0, coverage=0.0, stop_ms=0.0
+            key=reading.key,
+            origin=origin,
+            reason=why,
+            value=0,
+            coverage=0.0,
+            stop_ms=0.0,
+            at_s=self._began_at(reading),
         )
         self.queries.reasons[why] = self.queries.reasons.get(why, 0) + 1
         self.queries.coverage_min = 0.0
         self.log(record.as_dict())
+        self.watcher.ended(record)
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -234,6 +248,7 @@ class Run:
 
     def checks(self) -> list[Row]:
         """Return what was checked, and sum up the losses: call it once everything is in."""
+        self.pulse.look(self.in_flight, is_last=True)
         self.writes.lost = self.ledger.lost(self._totals)
         self.writes.doubled = self.ledger.doubled(self._totals)
         rows = self.ledger.rows(self._totals)
@@ -253,6 +268,30 @@ class Run:
         """Write a line of the log, if there is one."""
         if self._log is not None:
             self._log.write(record)
+
+
+class _Looking:
+    """The watcher of a run, and a look at its pulse whenever it is told how far the load is."""
+
+    def __init__(self, run: Run, watcher: Watcher) -> None:
+        self._run = run
+        self._watcher = watcher
+        self.booting = watcher.booting
+        self.booted = watcher.booted
+        self.hearing = watcher.hearing
+        self.rated = watcher.rated
+        self.ended = watcher.ended
+        self.happened = watcher.happened
+
+    def loading(self, acked: int, queries: int) -> None:
+        """Look whether a second is over, and pass it on."""
+        self._run.pulse.look(self._run.in_flight)
+        self._watcher.loading(acked, queries)
+
+
+def _ms(seconds: float | None) -> float | None:
+    """Return a time as a log has it: to the millisecond."""
+    return None if seconds is None else round(seconds, 3)
 
 
 def shares_heard(times_ms: Sequence[float], expected: int) -> dict[str, float | None]:

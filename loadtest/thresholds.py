@@ -8,9 +8,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from operator import eq, ge, gt, le, lt
 from typing import Final
 
+from counter.query import AGED, CANCELLED, COMPLETE, CONVERGED, DEADLINE, SATISFIED
 from loadtest.checker import Row
 from loadtest.latency import Histogram
 from loadtest.report import Queries, Writes
@@ -19,7 +21,7 @@ from tracker.text import printable
 
 THRESHOLDS_MAX = 100
 
-_WRITTEN = re.compile(r"\s*([A-Za-z0-9_.]{1,60})\s*(<=|>=|==|<|>)\s*([^\s<>=]{1,30})\s*")
+_WRITTEN = re.compile(r"\s*([A-Za-z0-9_.-]{1,60}?)\s*(<=|>=|==|<|>)\s*([^\s<>=]{1,30})\s*")
 _PERCENTILE = re.compile(r"p([0-9]{1,2}(?:\.[0-9]{1,3})?)")
 _NUMBER = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)(us|µs|ms|s|%)?")
 _SIGNS: Final[dict[str, Callable[[float, float], bool]]] = {
@@ -27,37 +29,75 @@ _SIGNS: Final[dict[str, Callable[[float, float], bool]]] = {
 }  # fmt: skip
 _MS: Final = {"us": 0.001, "µs": 0.001, "ms": 1.0, "s": 1000.0}
 
-Measured = tuple[Writes, Queries]
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What a run measured, before it is rounded. `boot_s` and `cpu_s` in s, `rss_mb` in MB."""
+
+    writes: Writes
+    queries: Queries
+    boot_s: float = 0.0
+    cpu_s: float = 0.0
+    rss_mb: float = 0.0
+
 
 TIMES: Final[dict[str, Callable[[Measured], tuple[Histogram, float]]]] = {
-    "query": lambda m: (m[1].times["stop_ms"], 1.0),
-    "inc": lambda m: (m[0].latency_us, 0.001),
-    "t50": lambda m: (m[1].times["t50_ms"], 1.0),
-    "t90": lambda m: (m[1].times["t90_ms"], 1.0),
-    "t99": lambda m: (m[1].times["t99_ms"], 1.0),
-    "t100": lambda m: (m[1].times["t100_ms"], 1.0),
-    "drain": lambda m: (m[1].times["drain_ms"], 1.0),
+    "query": lambda m: (m.queries.times["stop_ms"], 1.0),
+    "inc": lambda m: (m.writes.latency_us, 0.001),
+    "t50": lambda m: (m.queries.times["t50_ms"], 1.0),
+    "t90": lambda m: (m.queries.times["t90_ms"], 1.0),
+    "t99": lambda m: (m.queries.times["t99_ms"], 1.0),
+    "t100": lambda m: (m.queries.times["t100_ms"], 1.0),
+    "drain": lambda m: (m.queries.times["drain_ms"], 1.0),
 }
 """Times: a histogram, and how many ms its unit is. Each has .p50 … .p99.9, .max and .mean."""
 
 NUMBERS: Final[dict[str, Callable[[Measured], float]]] = {
-    "messages_per_node": lambda m: m[1].messages / _visits(m[1]),
-    "bytes_per_node": lambda m: m[1].bytes / _visits(m[1]),
-    "duplicates_share": lambda m: m[1].duplicates / max(1, m[1].messages),
-    "coverage_min": lambda m: m[1].coverage_min,
-    "complete_share": lambda m: m[1].reasons.get("complete", 0) / max(1, m[1].count),
-    "hops_max": lambda m: m[1].hops_max,
-    "node_messages_max": lambda m: m[1].node_messages_max,
-    "queries": lambda m: m[1].count,
-    "writes_per_s": lambda m: m[0].acked / m[0].elapsed_s if m[0].elapsed_s else 0.0,
-    "acked": lambda m: m[0].acked,
-    "unknown": lambda m: m[0].unknown,
-}
-"""Plain numbers; shares may be written as `5%` or `0.05`."""
+    "messages_per_node": lambda m: m.queries.messages / _visits(m.queries),
+    "bytes_per_node": lambda m: m.queries.bytes / _visits(m.queries),
+    "duplicates_share": lambda m: m.queries.duplicates / max(1, m.queries.messages),
+    "coverage_min": lambda m: m.queries.coverage_min,
+    "complete_share": lambda m: m.queries.reasons.get("complete", 0) / max(1, m.queries.count),
+    "hops_max": lambda m: m.queries.hops_max,
+    "node_messages_max": lambda m: m.queries.node_messages_max,
+    "queries": lambda m: m.queries.count,
+    "writes_per_s": lambda m: m.writes.acked / m.writes.elapsed_s if m.writes.elapsed_s else 0.0,
+    "acked": lambda m: m.writes.acked,
+    "unknown": lambda m: m.writes.unknown,
+    "lost": lambda m: m.writes.lost,
+    "doubled": lambda m: m.writes.doubled,
+    "boot_s": lambda m: m.boot_s,
+    "cpu_s": lambda m: m.cpu_s,
+    "rss_mb": lambda m: m.rss_mb,
+    **{f"reasons.{reason}": partial(lambda r, m: m.queries.reasons.get(r, 0), reason)
+       for reason in (COMPLETE, SATISFIED, CONVERGED, AGED, DEADLINE, CANCELLED)},
+}  # fmt: skip
+"""Plain numbers; shares may be written as `5%` or `0.05`, numbers of seconds as `5s` or `5`."""
 SHARES: Final = frozenset({"duplicates_share", "coverage_min", "complete_share"})
+SECONDS: Final = frozenset({"boot_s", "cpu_s"})
+_UNITS: Final = {"boot_s": "s", "cpu_s": "s", "rss_mb": "MB", "writes_per_s": "/s"}
 _OF_QUERIES: Final = frozenset(
     {"messages_per_node", "bytes_per_node", "hops_max", "node_messages_max", *SHARES}
 )
+_TIMES_IN_JSON: Final = {
+    "writes.latency_us": "inc",
+    "queries.stop_ms": "query",
+    **{f"queries.{name}_ms": name for name in ("t50", "t90", "t99", "t100", "drain")},
+}
+_NUMBERS_IN_JSON: Final = {"writes.per_s": "writes_per_s", "queries.count": "queries"}
+
+
+def name_of(path: str) -> str:
+    """Return the name by which a number of the report is bounded, like `query.p99.9`.
+
+    `path` is where it stands in the JSON object (`queries.stop_ms.p999`), or that name itself.
+    """
+    for where, name in _TIMES_IN_JSON.items():
+        if path.startswith(f"{where}."):
+            path = f"{name}.{path.removeprefix(where)[1:]}"
+    if path.endswith(".p999"):
+        return f"{path.removesuffix('.p999')}.p99.9"
+    return _NUMBERS_IN_JSON.get(path, path.removeprefix("writes.").removeprefix("queries."))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +113,7 @@ class Threshold:
     def found(self, measured: Measured) -> float | None:
         """Return the number it is about; None when nothing was measured."""
         if self.metric in NUMBERS:
-            if self.metric in _OF_QUERIES and not measured[1].count:
+            if self.metric in _OF_QUERIES and not measured.queries.count:
                 return None
             return NUMBERS[self.metric](measured)
         histogram, unit_ms = TIMES[self.metric](measured)
@@ -85,7 +125,13 @@ class Threshold:
         found = self.found(measured)
         ok = found is not None and _SIGNS[self.sign](found, self.bound)
         shown = None if found is None else round(found, 4)
-        return {"name": self.written, "ok": ok, "expected": self.bound, "found": shown}
+        judged = {"name": self.written, "ok": ok, "expected": self.bound, "found": shown}
+        return {**judged, "unit": self.unit} if self.unit else judged
+
+    @property
+    def unit(self) -> str:
+        """What bound and number are counted in."""
+        return "ms" if self.metric in TIMES else _UNITS.get(self.metric, "")
 
 
 def parse(written: str) -> Threshold:
@@ -94,10 +140,10 @@ def parse(written: str) -> Threshold:
     match = _WRITTEN.fullmatch(written)
     if match is None:
         raise ConfigError(f'"{shown}" is not a threshold, like query.p99<100ms')
-    name, sign, value = match[1], match[2], match[3]
-    metric, _, part = name.partition(".")
+    name, sign, value = name_of(match[1]), match[2], match[3]
+    metric, _, part = (name, "", "") if name in NUMBERS else name.partition(".")
     if metric not in TIMES and name not in NUMBERS:
-        raise ConfigError(f'"{shown}": nothing is called {name}{_nearest(name)}')
+        raise ConfigError(f'"{shown}": nothing is called {match[1]}{_nearest(match[1])}')
     if metric in TIMES and not _is_part(part):
         have = f"{metric}.p50, {metric}.p99, {metric}.p99.9, {metric}.mean or {metric}.max"
         raise ConfigError(f'"{shown}": which part of {metric}? Write {have}')
@@ -106,6 +152,8 @@ def parse(written: str) -> Threshold:
         wanted = "a time, like 100ms" if metric in TIMES else "a number"
         if name in SHARES:
             wanted = "a share, like 5% or 0.05"
+        if name in SECONDS:
+            wanted = "a time, like 5s"
         raise ConfigError(f'"{shown}": {name} is compared with {wanted}')
     return Threshold(f"{name}{sign}{value}", metric, part, sign, bound)
 
@@ -119,6 +167,8 @@ def _bound(value: str, name: str, *, is_time: bool) -> float | None:
         return number * _MS[unit] if unit in _MS else None
     if unit == "%":
         return number / 100 if name in SHARES else None
+    if name in SECONDS and unit is not None:
+        return number * _MS[unit] / 1000
     return number if unit is None else None
 
 
@@ -135,8 +185,10 @@ def _part_of(histogram: Histogram, part: str) -> float | None:
 
 
 def _nearest(name: str) -> str:
-    known = [*NUMBERS, *[f"{time}.{part}" for time in TIMES for part in ("p50", "p99", "max")]]
-    near = get_close_matches(name, known, 1, 0.5)
+    parts = ("p50", "p99", "max")
+    known = [*NUMBERS, *[f"{time}.{part}" for time in TIMES for part in parts]]
+    in_json = [*_NUMBERS_IN_JSON, *[f"{t}.{part}" for t in _TIMES_IN_JSON for part in parts]]
+    near = get_close_matches(name, [*known, *in_json], 1, 0.5)
     return f"; did you mean {near[0]}?" if near else f" (known: {', '.join([*NUMBERS, *TIMES])})"
 
 

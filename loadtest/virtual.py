@@ -188,6 +188,7 @@ class Stage:
             world.crash(self._endpoint(name))
         run.crashed(names)
         began = world.now
+        run.begun(began, lambda: world.now)
         for number, name in enumerate(plan.written_to(run.up)):
             self.writers.append(Writer(self, number, name, began))
         last = began + plan.last_query_s

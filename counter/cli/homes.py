@@ -1,10 +1,11 @@
-"""The home of an id: at which node `counter inc --id TOKEN` counts when no node is named.
+"""The home of an id: at which node, and in which store, `counter inc --id TOKEN` counts.
 
 A node knows what it has counted, and nobody else does: under the same id, another node would
 count again. So the id itself says where it belongs, by the highest hash of token and name
 among the members (Thaler and Ravishankar, "Using name-based mappings to increase hit rates",
-1998). The rule: the home never moves because a node is down. Only members that come or go for
-good may change it; who needs more names the node (docs/decisions/0017).
+1998). The rules: the home never moves because a node is down. Only members that come or go for
+good may change it; who needs more names the node (docs/decisions/0017). And it is a store, not a
+name (`counter.cli.stores`): a node that began anew under that name is not asked.
 """
 
 from collections.abc import Sequence
@@ -19,6 +20,12 @@ from tracker.text import printable
 def settle(finder: Finder, token: str) -> None:
     """Name the node to which a token belongs, if none is named; raises CommandError."""
     if finder.node is not None:
+        return
+    from counter.cli.ids import Ids
+
+    sent_to = Ids(finder.cluster).sent_to(token)
+    if sent_to:
+        finder.node = sent_to[0][0]
         return
     from counter.cli.membership import roster
 

@@ -29,6 +29,7 @@ from counter.cli.screens import (
     out_json,
 )
 from counter.cli.settings import Settings
+from counter.cli.stores import NEW_ID, STORE_DIGITS, enter, parse_store
 from counter.client import light
 from counter.client.blocking import Connection
 from counter.stamps import TOKEN_CHANCE_BYTES, session_of
@@ -84,6 +85,7 @@ def inc(
             help="The same id never counts twice at one node; without --node it decides which.",
         ),
     ] = None,
+    store: options.Store = None,
     tracker: options.Tracker = None,
     cluster: options.Cluster = None,
     deadline: options.Deadline = None,
@@ -93,6 +95,7 @@ def inc(
     number = parse_amount(amount)
     is_own = token is None
     token = parse_token(token)
+    store = parse_store(store)
     is_stream = key == "-"
     if not is_stream:
         check_key(key)
@@ -106,6 +109,7 @@ def inc(
 
         settle(finder, token)
     with finder.open_node() as connection:
+        enter(connection, finder, token, store, is_own=is_own)
         if is_stream:
             return _InputRun(connection, finder, token, promise, json).run(read_lines(_chunks()))
         token, counted = _settled(connection, finder, key, number, token, is_own, promise)
@@ -215,7 +219,8 @@ def _count(
     try:
         reply: light.Counted = connection.request(message)
     except (ConnectionLostError, DeadlineError, InDoubtError) as error:
-        retry = retry_command(key, number, token, node_again(finder, connection))
+        where = node_again(finder, connection), connection.store
+        retry = retry_command(key, number, token, *where)
         raise CommandError(
             f"{error}; the increment MAY have been counted",
             f"retrying is safe:  {retry}      (the same id never counts twice)",
@@ -238,16 +243,24 @@ def node_again(finder: Finder, connection: Connection) -> str:
 def _too_old(error: RefusedError) -> CommandError:
     return CommandError(
         f"{error}; the increment MAY have been counted",
-        "under a new id it counts for certain, perhaps a second time",
+        NEW_ID,
         code=INCOMPLETE,
     )
 
 
-def retry_command(key: str, number: int, token: str, node: str) -> str:
+def id_words(token: str, node: str, store: bytes) -> str:
+    """Return the words of a command that say which operation is meant, and who may know it."""
+    from shlex import quote
+
+    words = f"--id {quote(token)} --node {quote(node)}"
+    return f"{words} --store {store.hex()[:STORE_DIGITS]}" if store else words
+
+
+def retry_command(key: str, number: int, token: str, node: str, store: bytes = b"") -> str:
     """Return the command that is the same operation, asked of the node that may know it."""
     from shlex import quote
 
-    named = f"--id {quote(token)} --node {quote(node)}"
+    named = id_words(token, node, store)
     if key.startswith("-"):
         return f"counter inc {named} -- {quote(key)} {number}"
     return f"counter inc {quote(key)} {number} {named}"
@@ -438,10 +451,9 @@ class _InputRun:
         return f"{increments(self.counted)} before it counted"
 
     def _again(self) -> str:
-        from shlex import quote
-
-        node = quote(node_again(self.finder, self.connection))
+        node = node_again(self.finder, self.connection)
+        words = id_words(self.token, node, self.connection.store)
         return (
-            f"retrying is safe: the same input into  counter inc - --id {quote(self.token)}"
-            f" --node {node}      (no line counts twice)"
+            f"retrying is safe: the same input into  counter inc - {words}"
+            "      (no line counts twice)"
         )

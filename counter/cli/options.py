@@ -55,6 +55,14 @@ Node = Annotated[
         help="The node to talk to; by address no tracker is needed. [env: COUNTER_NODE]",
     ),
 ]
+Store = Annotated[
+    str | None,
+    Option(
+        "--store",
+        metavar="HEX",
+        help="The store an earlier try was sent to; a node that began anew is refused.",
+    ),
+]
 Pick = Annotated[
     str | None,
     Option(

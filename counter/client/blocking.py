@@ -98,6 +98,11 @@ class Connection:
         return self._session.name
 
     @property
+    def store(self) -> bytes:
+        """The store of the node that is there, 16 bytes; empty if it does not tell."""
+        return self._session.store
+
+    @property
     def who(self) -> str:
         """Who is there, for a sentence."""
         name = f" {self.name}" if self.name and self.role == "node" else ""
@@ -116,9 +121,20 @@ class Connection:
         """Close the stream; what was sent stays sent."""
         self._socket.close()
 
+    def greet(self) -> None:
+        """Send nothing but a greeting, and wait until the other side has said who it is.
+
+        Raises as `reply`, and RefusedError.
+        """
+        self._send(self._session.hello())
+        while not self._session.is_welcome:
+            self._receive()
+
     def send(self, *messages: Any) -> None:
         """Send requests in one write; raises ConnectionLostError or DeadlineError."""
-        data = b"".join([self._session.send(message) for message in messages])
+        self._send(b"".join([self._session.send(message) for message in messages]))
+
+    def _send(self, data: bytes) -> None:
         try:
             self._socket.settimeout(self._left())
             self._socket.sendall(data)

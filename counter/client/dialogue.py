@@ -25,6 +25,7 @@ from typing import Any, Final
 from counter.client import light
 from counter.client.choice import Candidate, Dice
 from counter.client.lane import DOWN, GREETING, OPENING, READY, Effect, Entry, Lane, Settled, Shut
+from counter.client.lanes import Lanes
 from counter.client.lookup import Lookup
 from counter.client.operations import (
     Acknowledgement,
@@ -37,6 +38,7 @@ from counter.client.operations import (
 )
 from counter.client.options import Options
 from counter.client.parking import GIVEN_AWAY, Parkings, given_away
+from counter.client.parting import Parting
 from counter.client.search import BY_KEY, ELSEWHERE, PAUSE_S_MAX, TRIES_MAX, Search
 from tracker.errors import ConfigError, FrameError, RefusedError, UnreachableError
 from tracker.text import printable
@@ -47,9 +49,6 @@ PIPELINED_MAX: Final = 16
 
 BATCHES_MAX: Final = 64
 """Messages that wait to be sent."""
-
-LANES_MAX: Final = 32
-"""Nodes with something in doubt, and the one in use."""
 
 TOO_OLD: Final = "too-old"
 
@@ -67,8 +66,8 @@ class Dialogue:
         self._dice = dice
         self._links = count(1)
         self._lookup = Lookup(options, self._links)
-        self._lanes: list[Lane] = []
-        self._by_link: dict[int, Lane] = {}
+        self._lanes = Lanes(self._new_session)
+        self._by_link = self._lanes.by_link
         self._queue: deque[Batch] = deque()
         self._sizes = Sizes()
         self._effects: list[Effect] = []
@@ -76,6 +75,7 @@ class Dialogue:
         self._wanted: Lane | None = None
         self._search = Search(options, dice)
         self._parkings = Parkings(options, self._settle)
+        self._parting = Parting()
         # Before this time nothing is due, unless something else happens than a reply.
         self._quiet_until = 0.0
 
@@ -107,7 +107,7 @@ class Dialogue:
         self._quiet_until = 0.0
         batch = Batch(now, now + self.options.deadline_s, float("-inf"))
         batch.amounts = dict.fromkeys(operation.pairs[::2], 0)
-        lane = self._lane_of(operation.node, operation.endpoint)
+        lane = self._lanes.of(operation.node, operation.endpoint)
         # It was sent before, whoever it was: a refusal proves nothing any more.
         lane.doubtful.append(Entry(operation, batch, 1))
         lane.retry_at = now
@@ -145,8 +145,7 @@ class Dialogue:
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits and nothing is on its way."""
-        is_busy = any(lane.in_flight or lane.doubtful for lane in self._lanes)
-        return not (self._queue or is_busy or self._parkings)
+        return self._lanes.is_idle and not (self._queue or self._parkings)
 
     def step(self, now: float) -> list[Effect]:
         """Send what may be sent, and do what is due."""
@@ -160,6 +159,15 @@ class Dialogue:
             if due is not None:
                 self._quiet_until = min(due, self._quiet_until)
         return self._pumped(now)
+
+    @property
+    def is_parting(self) -> bool:
+        """Whether a goodbye was said and has no answer yet."""
+        return bool(self._parting)
+
+    def part(self) -> list[Effect]:
+        """Say goodbye before `close`, unless anything waits, is on its way or in doubt."""
+        return self._parting.begin(self._lanes) if self.is_idle and not self.is_closed else []
 
     def close(self) -> list[Effect]:
         """End every stream; what waits is refused, what was sent is unknown."""
@@ -220,6 +228,8 @@ class Dialogue:
         for reply in replies:
             if self._parkings and self._parkings.answered(lane, reply):
                 continue
+            if self._parting and self._parting.answered(lane, reply):
+                continue
             entry = lane.replied(reply, now)
             if reply.TAG == light.Refused.TAG:
                 self._refused(lane, entry, reply, now)
@@ -235,7 +245,7 @@ class Dialogue:
         if lane is self._wanted:
             self._wanted, self._current = None, lane
             self._search.reached()
-            for other in list(self._lanes):
+            for other in self._lanes:
                 self._park(other, now)
         self._resend(lane, now)
 
@@ -244,9 +254,10 @@ class Dialogue:
         waiting = list(lane.doubtful)
         lane.doubtful.clear()
         for entry in waiting:
-            if entry.sends >= TRIES_MAX:
+            why_not = lane.why_not_again(entry, TRIES_MAX)
+            if why_not:
                 lane.doubtful.append(entry)
-                self._unknown(lane, entry, f"{lane.who} gave no answer to {TRIES_MAX} tries")
+                self._unknown(lane, entry, why_not)
             else:
                 self._effects.append(lane.send(entry, now))
 
@@ -255,6 +266,8 @@ class Dialogue:
         code, text = printable(refusal.code), printable(refusal.text, 400)
         batch = entry.batch
         if code == GIVEN_AWAY:
+            if entry.operation.session == lane.session:
+                lane.renew(self._new_session())
             self._settle(batch, given_away(lane, entry))
         elif code == TOO_OLD and entry.sends == 1 and batch.tries + 1 < TRIES_MAX:
             # The node has forgotten this client, or one that was made in the same second. Never
@@ -285,15 +298,14 @@ class Dialogue:
 
     def _shut(self, lane: Lane, reason: str, now: float) -> None:
         """End a lane's stream."""
-        assert lane.link is not None
-        del self._by_link[lane.link]
-        self._effects.append(Shut(lane.link))
+        self._effects.append(self._lanes.shut(lane))
         self._lost(lane, reason, now)
 
     def _lost(self, lane: Lane, reason: str, now: float) -> None:
         self._quiet_until = 0.0
         was_ready = lane.state == READY
         self._parkings.lost(lane, reason)
+        self._parting.lost(lane)
         lane.lose()
         lane.failures += not was_ready
         lane.retry_at = now + self._search.pause_s(max(1, lane.failures))
@@ -311,31 +323,15 @@ class Dialogue:
             self._effects += self._parkings.moved(lane, self._current, self._new_session, now)
 
     def _open(self, lane: Lane, now: float) -> None:
-        link = next(self._links)
-        self._by_link[link] = lane
-        self._effects.append(lane.opening(link, now + self.options.attempt_s))
-
-    def _lane_of(self, name: str, endpoint: tuple[str, int]) -> Lane:
-        for lane in self._lanes:
-            if (lane.name and lane.name == name) or (not name and lane.endpoint == endpoint):
-                return lane
-        if len(self._lanes) >= LANES_MAX:
-            raise RefusedError("busy", f"increments are in doubt at {LANES_MAX} nodes")
-        lane = Lane(name, endpoint, self._new_session())
-        self._lanes.append(lane)
-        return lane
+        effect = self._lanes.opening(lane, next(self._links), now + self.options.attempt_s)
+        self._effects.append(effect)
 
     def _drop_ended(self) -> None:
         """Forget lanes that are neither used nor in doubt."""
-        kept = []
-        for lane in self._lanes:
-            is_used = lane in (self._current, self._wanted) or self._parkings.uses(lane)
-            if is_used or lane.doubtful or lane.in_flight:
-                kept.append(lane)
-            elif lane.link is not None:
-                del self._by_link[lane.link]
-                self._effects.append(Shut(lane.link))
-        self._lanes = kept
+        used = (self._current, self._wanted)
+        self._effects += self._lanes.without_ended(
+            lambda lane: lane in used or self._parkings.uses(lane)
+        )
 
     # -- where new increments go ---------------------------------------------------------------
 
@@ -373,7 +369,7 @@ class Dialogue:
         name, host, port, _, _ = candidate
         is_address = self.options.address is not None
         try:
-            lane = self._lane_of("" if is_address else name, (host, port))
+            lane = self._lanes.of("" if is_address else name, (host, port))
         except RefusedError as error:
             self._missed(str(error), now)
             return
@@ -467,7 +463,7 @@ class Dialogue:
             self._effects += self._lookup.tick(now)
             self._after_lookup(now)
         self._parkings.end_late(now)
-        for lane in list(self._lanes):
+        for lane in self._lanes:
             self._park(lane, now)
             self._look_at(lane, now)
 

@@ -8,7 +8,8 @@ A lane is in one of these states::
     READY      increments go and acknowledgements come, in the same order
 
 The rule: what was sent under (session, sequence) stays with this node under that identity, until
-it is acknowledged, refused at its first try, or given up as unknown. After one was given up the
+it is acknowledged, refused at its first try, or given up as unknown. And with this store: another
+one under the same name does not know it, and would count it again. After one was given up the
 session is not continued: the node's window must not move past what a person may still retry.
 """
 
@@ -149,6 +150,16 @@ class Lane:
         if self.name and name != self.name:
             raise FrameError(f"node {name} is there now")
         self.name, self.home = name, self.stream.store
+
+    def why_not_again(self, entry: Entry, tries_max: int) -> str:
+        """Say why an operation in doubt is not sent again on this stream; empty if it is.
+
+        A node in memory that was started again, or one whose disk was wiped, has another store.
+        What the first one had counted may be with its heir by now, and so in every total.
+        """
+        if entry.operation.home not in (b"", self.home):
+            return f"{self.who} began anew, with another store"
+        return f"{self.who} gave no answer to {tries_max} tries" if entry.sends >= tries_max else ""
 
     def times(self, silent_s: float) -> list[float]:
         """Say when something is due here."""

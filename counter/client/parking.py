@@ -9,7 +9,7 @@ own store, another one. Whether a parked increment counts is settled between the
 has ended, and is never sent to its first node again.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from counter.client import light
@@ -44,7 +44,7 @@ class Parkings:
         """Say when an answer is late."""
         return [entry.batch.deadline for entry in self._asked.values()]
 
-    def wants_node(self, lanes: Sequence[Lane]) -> bool:
+    def wants_node(self, lanes: Iterable[Lane]) -> bool:
         """Whether something is due, and nobody was there who could hold it."""
         return any(entry.is_stranded for lane in lanes for entry in lane.doubtful)
 

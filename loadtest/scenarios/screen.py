@@ -5,7 +5,7 @@ The rule: the same numbers as in the JSON object, and beside each fault where to
 
 from typing import Any
 
-from loadtest.report import cells, check_line, grouped, reasons
+from loadtest.report import check_line, grouped, percentile_head, percentile_row, reasons
 from tracker.text import printable
 
 LINE_COLUMNS_MAX = 500
@@ -21,9 +21,9 @@ def table(result: dict[str, Any], *, log: str, repeat: str) -> list[str]:
         f"   {result['virtual_s']:.1f} s of virtual time",
         f"writes   {grouped(writes['acked'])} counted   {grouped(writes['unknown'])} unknown",
         f"queries  {grouped(queries['count'])}   {reasons(queries['reasons'])}",
-        f"{'':11}{'p50':>8}{'p90':>8}{'p99':>8}{'max':>8}",
-        f"query (ms) {cells(queries['stop_ms'], 1)}",
-        f"exact (ms) {cells(result['exact_ms'], 1)}",
+        percentile_head(),
+        percentile_row("query (ms)", queries["stop_ms"], 1),
+        percentile_row("exact (ms)", result["exact_ms"], 1),
         f"messages      {queries['messages_per_node']:.2f} per node and query",
     ]
     lines += [check_line(check, is_first=not n) for n, check in enumerate(result["checks"])]

@@ -26,12 +26,12 @@ Script = Callable[[Any], list[Any]]
 class ScriptedServer:
     """Welcomes everybody, then answers each message with what the script returns for it."""
 
-    def __init__(self, script: Script, role: str, name: str) -> None:
+    def __init__(self, script: Script, role: str, name: str, store: bytes = b"") -> None:
         self.heard: list[Any] = []
         self.streams = 0
         self.name = name
         self._script = script
-        self._welcome = Welcome(wire.PROTOCOL, role, name)
+        self._welcome = Welcome(wire.PROTOCOL, role, name, store)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._streams: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept)]
@@ -96,9 +96,13 @@ def serve() -> Iterator[Callable[..., ScriptedServer]]:
     with ExitStack() as stack:
 
         def start(
-            script: Script = lambda message: [], *, role: str = "node", name: str = "n1"
+            script: Script = lambda message: [],
+            *,
+            role: str = "node",
+            name: str = "n1",
+            store: bytes = b"",
         ) -> ScriptedServer:
-            server = ScriptedServer(script, role, name)
+            server = ScriptedServer(script, role, name, store)
             stack.callback(server.close)
             return server
 

@@ -59,7 +59,8 @@ def test_the_report_is_the_last_line_of_stdout_and_of_the_log(loadtest, tmp_path
     assert code == 0
     assert lines[-1] == line
     assert [next(iter(json.loads(text))) for text in lines[:-1]] == [
-        "header", "run", "query", "query", "query",
+        "header", "run", "booted", "query", "query", "query", "rates", "check", "check", "check",
+        "histogram",
     ]  # fmt: skip
     assert (result["nodes"], result["mode"], result["seed"]) == (10, "virtual", 4)
     assert all(check["ok"] for check in result["checks"])
@@ -146,7 +147,7 @@ def test_queries_that_did_not_fit_are_said(loadtest):
     [
         ("--nodes 0", "--nodes is 0, needs at least 1"),
         ("--nodes 1e3", '--nodes: "1e3" is no whole number'),
-        ("--nodes 1000000000", "1000000000 nodes are too many for one process"),
+        ("--nodes 1000000000", "one machine has 20 000 for them: "),
         ("--virtual --nodes 1000000000", "are too many for the simulator: 300000 would fit"),
         ("--latency 10", '--latency: "10" is not a duration (250ms, 2s, 1m)'),
         ("--loss 0.05", '--loss: "0.05" is not a share (5%, 0.5%)'),

@@ -7,7 +7,8 @@ import pytest
 from counter.client.door import Door
 from counter.config import LOCAL
 from counter.messages import UNTIL_ALL, Query
-from loadtest.cluster import Cluster, Faults
+from loadtest.cluster import Cluster
+from loadtest.faults import Faults
 from tracker.daemon import rare_collections
 
 pytestmark = pytest.mark.slow
@@ -55,3 +56,34 @@ async def test_three_thousand_real_nodes_in_one_process_answer_exactly():
                 assert (answer.reason, answer.value) == ("complete", 70 * number)
                 assert (answer.answered, answer.members) == (3_000, 3_000)
                 assert datagrams < 3_000 * 2.5
+
+
+async def test_a_crashed_node_of_a_durable_cluster_comes_back_where_it_was_with_its_counts(
+    tmp_path,
+):
+    async with Cluster(3, data=tmp_path) as cluster:
+        endpoint = cluster.endpoints["n2"]
+        door = await Door.open(endpoint)
+        await door.count("views", 5)
+
+        await cluster.crash(["n2"])
+        await cluster.restart(["n2", "n3"])
+        door = await Door.open(cluster.endpoints["n2"])
+        answer, _ = await door.ask(ASK)
+        door.close()
+
+    assert cluster.endpoints["n2"] == endpoint
+    assert (answer.complete, answer.value) == (True, 5)
+
+
+async def test_a_loss_that_is_set_while_the_nodes_run_holds_from_then_on():
+    async with Cluster(4) as cluster:
+        door = await Door.open(cluster.endpoints["n1"])
+        before, _ = await door.ask(ASK)
+        await cluster.set_loss(1.0)
+        lost, _ = await door.ask(replace(ASK, deadline_ms=300))
+        await cluster.set_loss(0.0)
+        after, _ = await door.ask(ASK)
+        door.close()
+
+    assert (before.answered, lost.answered, after.answered) == (4, 1, 4)

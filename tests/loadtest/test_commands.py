@@ -1,4 +1,4 @@
-"""`loadtest scenario`, `scenarios` and `diff` as a person runs them."""
+"""`loadtest scenario`, `scenarios` and `compare A B` as a person runs them."""
 
 import json
 
@@ -135,21 +135,23 @@ def test_ctrl_c_reports_the_seeds_that_are_through_and_ends_with_130(loadtest, m
         ("scenario calm --seeds 0", "--seeds is 0, needs 1 to 100000"),
         ("scenario calm --nodes 0", "nodes: 0 is out of range, needs 1 to 20000"),
         ("scenario old-backup --nodes 2", "n3 is nobody: there are 2 nodes"),
-        ("diff a.json", "Missing argument"),
-        ("diff a.json nowhere.json", "cannot read nowhere.json: no such file or directory"),
-        ("diff a.json .", "cannot read .: is a directory"),
-        ("diff a.json small.toml", "small.toml holds no run report"),
-        ("diff a.json list.json", "list.json holds no run report"),
-        ("diff a.json deep.json", "deep.json holds no run report"),
-        ("diff a.json raw.json", "raw.json is not text in UTF-8"),
-        ("diff a.json a.json --worse 10", '--worse: "10" is not a share (5%, 0.5%)'),
+        ("compare a.json", "compare takes two files, or none"),
+        ("compare --within 5%", "compare takes two files, or none"),
+        ("compare a.json a.json --seed 3", "--seed is of strategies, not of two files"),
+        ("compare a.json nowhere.json", "cannot read nowhere.json: no such file or directory"),
+        ("compare a.json .", "cannot read .: is a directory"),
+        ("compare a.json small.toml", "small.toml holds no run report"),
+        ("compare a.json list.json", "list.json holds no run report"),
+        ("compare a.json deep.json", "deep.json holds no run report"),
+        ("compare a.json raw.json", "raw.json holds no run report"),
+        ("compare a.json a.json --within 10", '--within: "10" is not a share (5%, 0.5%)'),
     ],
 )
 def test_what_makes_no_sense_is_one_clear_line_and_nothing_is_started(
     loadtest, tmp_path, arguments, words
 ):
     (tmp_path / "bad.toml").write_text("about = 'x'\nnodse = 5\n")
-    (tmp_path / "a.json").write_text('{"boot_s": 1.0}')
+    (tmp_path / "a.json").write_text('{"boot_s": 1.0, "queries": {}, "checks": []}')
     (tmp_path / "list.json").write_text("[1, 2]")
     (tmp_path / "deep.json").write_text("[" * 100_000)
     (tmp_path / "raw.json").write_bytes(b"\xff")
@@ -172,7 +174,7 @@ def test_the_list_shows_each_scenario_with_one_line(loadtest):
     assert rows[1] == {"name": "calm", "about": library.load("calm").about, "nodes": 30}
 
 
-# -- diff -----------------------------------------------------------------------------------
+# -- compare A B -----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -180,13 +182,14 @@ def reports(tmp_path):
     """Write two reports, the second a log with the slower numbers; returns their names."""
     first = {"nodes": 5, "seed": 1, "queries": {"count": 9, "stop_ms": {"p50": 20.0}}}
     second = {"nodes": 5, "seed": 2, "queries": {"count": 9, "stop_ms": {"p50": 25.0}}}
+    second["checks"] = []
     (tmp_path / "a.json").write_text(json.dumps(first, indent=2))
     (tmp_path / "b.jsonl").write_text(f'{{"header": {{}}}}\n{json.dumps(second)}\n\n')
     return "a.json", "b.jsonl"
 
 
 def test_two_reports_are_one_table_and_what_they_were_not_asked_alike_is_said(loadtest, reports):
-    code, out, err = loadtest("diff", *reports)
+    code, out, err = loadtest("compare", *reports)
 
     assert code == 0
     assert err == "note: the runs differ in seed: 1 and 2\n"
@@ -199,14 +202,14 @@ def test_two_reports_are_one_table_and_what_they_were_not_asked_alike_is_said(lo
 def test_a_number_that_got_worse_by_more_than_was_allowed_ends_with_99(
     loadtest, reports, share, code
 ):
-    found, _, err = loadtest("diff", *reports, "--worse", share)
+    found, _, err = loadtest("compare", *reports, "--within", share)
 
     assert found == code
     assert ("failed: worse by more than" in err) == (code == 99)
 
 
 def test_the_way_back_is_better_and_ends_with_0(loadtest, reports):
-    code, out, _ = loadtest("diff", *reversed(reports), "--worse", "1%", "--json")
+    code, out, _ = loadtest("compare", *reversed(reports), "--within", "1%", "--json")
 
     result = json.loads(out)
     assert code == 0
@@ -223,7 +226,7 @@ def test_the_log_of_a_scenario_is_compared_with_what_json_printed(loadtest, tmp_
     (tmp_path / "printed.json").write_text(out)
     (log,) = (tmp_path / "logs").iterdir()
 
-    code, table, err = loadtest("diff", str(log), "printed.json", "--worse", "0%")
+    code, table, err = loadtest("compare", str(log), "printed.json", "--within", "0%")
 
     assert (code, err) == (0, "")
     assert len(table.splitlines()) > 20

@@ -54,7 +54,13 @@ def test_samples_beyond_the_range_count_at_its_edge():
 
 
 def test_an_empty_histogram_has_no_percentiles_rather_than_zeros():
-    assert Histogram().percentiles() == {"p50": None, "p90": None, "p99": None, "max": None}
+    assert Histogram().percentiles() == {
+        "p50": None,
+        "p90": None,
+        "p99": None,
+        "p999": None,
+        "max": None,
+    }
     assert Histogram().mean is None
 
 
@@ -62,3 +68,33 @@ def test_an_empty_histogram_has_no_percentiles_rather_than_zeros():
 def test_what_is_no_time_is_refused(sample):
     with pytest.raises(ValueError, match="0 or more"):
         Histogram([sample])
+
+
+def test_what_came_since_is_what_came_since():
+    histogram = Histogram([1.0, 2.0])
+    before = histogram.copy()
+    for sample in (4.0, 4.0, 1.0):
+        histogram.record(sample)
+
+    later = histogram.since(before)
+
+    assert (later.count, later.total, later.max) == (3, 9.0, 4.0)
+    assert later.percentile(0.3) == pytest.approx(1.0, rel=0.005)
+    assert before.count == 2
+
+
+def test_the_largest_of_what_came_since_is_known_when_there_was_a_larger_one_before():
+    histogram = Histogram([100.0])
+    before = histogram.copy()
+    histogram.record(3.0)
+
+    assert histogram.since(before).max == pytest.approx(3.0, rel=0.005)
+    assert histogram.since(histogram).percentiles()["max"] is None
+
+
+def test_bins_have_no_gaps_and_every_sample():
+    bins = Histogram([0.0, 1.0, 1.5, 16.0]).bins(1)
+
+    assert bins == [(1, 2, 3), (2, 4, 0), (4, 8, 0), (8, 16, 0), (16, 32, 1)]
+    assert Histogram().bins(4) == []
+    assert Histogram([0.0]).bins(4) == [(0.0, 0.0, 1)]

@@ -2,9 +2,10 @@
 
 import pytest
 
+from loadtest.differences import numbers_in
 from loadtest.latency import Histogram
-from loadtest.report import Queries, QueryRecord, Writes
-from loadtest.thresholds import parse
+from loadtest.report import Queries, QueryRecord, Situation, Writes, summary
+from loadtest.thresholds import Measured, name_of, parse
 from tracker.errors import ConfigError
 
 
@@ -21,7 +22,7 @@ def make_measured(*records):
     for record in records or [make_record(stop_ms) for stop_ms in range(1, 101)]:
         queries.add(record)
     writes = Writes(acked=500, elapsed_s=5.0, latency_us=Histogram([100.0, 900.0]))
-    return writes, queries
+    return Measured(writes=writes, queries=queries, boot_s=2.5, cpu_s=9.0, rss_mb=210.0)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,22 @@ def make_measured(*records):
         ("writes_per_s>=100", 100.0, True),
         ("queries>=101", 100, False),
         ("unknown==0", 0, True),
+        ("lost==0", 0, True),
+        ("doubled<1", 0, True),
+        ("boot_s<5s", 2.5, True),
+        ("boot_s<=2500ms", 2.5, True),
+        ("cpu_s<8.5", 9.0, False),
+        ("rss_mb<211", 210.0, True),
+        ("reasons.complete==100", 100, True),
+        ("reasons.deadline==0", 0, True),
+        ("inc.p99.9<=0.9ms", 0.9, True),
+        ("inc.p999<=900us", 0.9, True),
+        ("queries.stop_ms.p99<100ms", 99.0, True),
+        ("queries.stop_ms.p999<=100ms", 100.0, True),
+        ("writes.latency_us.max<1ms", 0.9, True),
+        ("queries.messages_per_node<=2.1", 2.1, True),
+        ("writes.per_s>99", 100.0, True),
+        ("queries.reasons.complete>=100", 100, True),
     ],
 )
 def test_a_threshold_is_judged_against_the_number_it_names(written, found, ok):
@@ -54,7 +71,7 @@ def test_a_threshold_is_judged_against_the_number_it_names(written, found, ok):
 
     assert row["found"] == pytest.approx(found, rel=0.005)
     assert row["ok"] is ok
-    assert row["name"] == written.replace(" ", "")
+    assert parse(row["name"]) == parse(written)
 
 
 def test_a_number_is_judged_before_it_is_rounded_for_people():
@@ -71,7 +88,7 @@ def test_what_was_never_measured_was_not_reached(written):
 
 
 def test_without_a_query_nothing_about_queries_was_reached():
-    row = parse("coverage_min>=0").row((Writes(), Queries(nodes=9)))
+    row = parse("coverage_min>=0").row(Measured(writes=Writes(), queries=Queries(nodes=9)))
 
     assert (row["ok"], row["found"]) == (False, None)
 
@@ -87,6 +104,9 @@ def test_without_a_query_nothing_about_queries_was_reached():
         ("query.p100<100ms", "which part of query"),
         ("query.p99<100", "query.p99 is compared with a time, like 100ms"),
         ("hops_max<3ms", "hops_max is compared with a number"),
+        ("queries.stop.p99<1s", r"did you mean queries.stop_ms.p99\?"),
+        ("reasons.compleet>1", r"did you mean reasons.complete\?"),
+        ("boot_s<5%", "boot_s is compared with a time, like 5s"),
         ("coverage_min>5x", "coverage_min is compared with a share"),
         ("messages_per_node<5%", "is compared with a number"),
         ("query.p99<\x1b[31m", r"\\x1b"),
@@ -95,3 +115,30 @@ def test_without_a_query_nothing_about_queries_was_reached():
 def test_what_is_no_threshold_is_refused_with_what_would_be_one(written, words):
     with pytest.raises(ConfigError, match=words):
         parse(written)
+
+
+def test_every_number_of_the_report_can_be_bounded_and_is_found_as_it_stands_there():
+    measured = make_measured(
+        *[
+            make_record(ms, drain_ms=1.0, t50_ms=2.0, t90_ms=3.0, t99_ms=4.0, t100_ms=5.0)
+            for ms in (1.0, 2.5, 7.0)
+        ]
+    )
+    situation = Situation(nodes=100, mode="sockets", seed=1, chatter=10, latency_ms=0.0)
+    told = summary(
+        situation, measured.writes, measured.queries, [],
+        boot_s=measured.boot_s, cpu_s=measured.cpu_s, rss_mb=measured.rss_mb,
+    )  # fmt: skip
+    numbers = dict(numbers_in(told))
+
+    assert len(numbers) > 40
+    for path, value in numbers.items():
+        is_time, in_us = "_ms." in path or "_us." in path, "_us." in path
+        found = parse(f"{path}>=0{'ms' if is_time else ''}").row(measured)["found"]
+        scale = 1000.0 if in_us else 1.0
+        assert found * scale == pytest.approx(value, rel=0.001), path
+
+
+def test_a_name_is_the_same_short_and_as_it_stands_in_json():
+    assert name_of("queries.stop_ms.p999") == name_of("query.p99.9") == "query.p99.9"
+    assert name_of("writes.per_s") == name_of("writes_per_s") == "writes_per_s"

@@ -54,7 +54,7 @@ def test_a_node_killed_under_load_keeps_every_acknowledged_increment(machines):
         assert pipe.ended() == 3
     told = int(pipe.said(r"^  (\d+) increments before it counted")[1])
     assert 0 < told < LINES
-    assert "retrying is safe: the same input into  counter inc - --id HAMMER" in pipe.err
+    assert "retrying is safe: the same input into  counter inc - --id HAMMER --node" in pipe.err
     again = two.node("n1", listen=n1.address)
     again.said("joined tracker")
     survived = two.share(again, "hammer")

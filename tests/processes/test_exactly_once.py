@@ -150,9 +150,11 @@ class Cutter:
                 if not is_cut:
                     target.sendall(data)
                     continue
-                if any(type(DOOR.decode(body)) is Counted for body in reader.feed(data)):
+                bodies = [*reader.feed(data)]
+                if any(type(DOOR.decode(body)) is Counted for body in bodies):
                     self.counted += 1
                     break
+                target.sendall(b"".join([wire.framed(body) for body in bodies]))
         for end in (source, target):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from counter.cli.homes import home_of
+from counter.cli.ids import Ids
 from counter.cli.increments import session_of, unstamped_token
 from counter.messages import Counted, Increment
 from counter.stamps import stamp_of
@@ -164,6 +165,125 @@ def test_a_token_without_a_time_is_as_new_as_one_with_it():
 
     assert first != second
     assert stamp_of(session_of(first)) == 0
+
+
+# -- nodes that began anew ----------------------------------------------------------------------
+
+STORES = b"A" * 16, b"B" * 16
+
+
+def test_the_safe_retry_names_the_store_that_was_sent_to(counter, serve, close):
+    node = serve(lambda message: [close], store=STORES[0])
+
+    ran = counter("inc", "k", "5", "--node", node.address)
+
+    assert ran.code == 3
+    assert f"--node {node.address} --store 41414141 " in ran.err
+
+
+@pytest.mark.parametrize("store", ["41414141", "41" * 16, "4141414141"])
+def test_a_retry_is_not_sent_to_another_store_than_the_one_it_names(counter, serve, store):
+    first, second = [serve(counting, store=store) for store in STORES]
+    command = ("inc", "k", "5", "--id", "T", "--store", store, "--node")
+
+    assert counter(*command, first.address).code == 0
+    ran = counter(*command, second.address)
+
+    assert (ran.code, ran.out, sent(second)) == (3, "", [])
+    assert "began anew, with another store than the one that this id was sent to" in ran.err
+    assert "the increment MAY have been counted" in ran.err
+
+
+@pytest.mark.parametrize("store", ["4141414", "41" * 17, "4141414g", "", "-"])
+def test_what_is_no_store_is_refused_before_connecting(counter, store):
+    ran = counter("inc", "k", "--id", "T", "--store", store, "--node", "127.0.0.1:1")
+
+    assert (ran.code, "--store wants 8 to 32 hexadecimal digits" in ran.err) == (2, True)
+
+
+@pytest.mark.parametrize("lines", ["", "k 5\n"], ids=["one", "lines"])
+def test_a_repeated_command_line_is_not_sent_to_a_node_that_began_anew(
+    counter, serve, lines, monkeypatch
+):
+    def given(*arguments):
+        if lines:
+            monkeypatch.setattr("counter.cli.increments._chunks", lambda: iter([lines.encode()]))
+        return counter("inc", "-" if lines else "k", "--id", "T", *arguments)
+
+    first, second = [serve(counting, store=store) for store in STORES]
+
+    assert [given("--node", first.address).code for _ in range(2)] == [0, 0]
+    ran = given("--node", second.address)
+
+    assert (len(sent(first)), ran.code, sent(second)) == (2, 3, [])
+    assert "began anew" in ran.err
+
+
+def test_an_id_may_be_sent_to_a_second_node_by_whoever_names_it(counter, serve):
+    nodes = [serve(counting, store=s, name=f"n{s[0]}") for s in STORES]
+
+    codes = [counter("inc", "k", "--id", "T", "--node", node.address).code for node in nodes * 2]
+
+    assert codes == [0, 0, 0, 0]
+
+
+def test_an_id_belongs_where_it_was_sent_first_whoever_comes_later(counter, serve):
+    members = [make_member(name) for name in ("n1", "n2", "n3")]
+    later = home_of("T", members).name
+    first = next(m.name for m in members if m.name != later)
+    nodes = {m.name: serve(counting, name=m.name, store=m.store) for m in members}
+    everybody = [make_member(name, node.endpoint) for name, node in nodes.items()]
+    alone = serve(knowing([m for m in everybody if m.name == first]), role="tracker")
+    tracker = serve(knowing(everybody), role="tracker")
+
+    for told in (alone, tracker):
+        assert counter("inc", "k", "--id", "T", "--tracker", told.address).code == 0
+
+    assert (len(sent(nodes[first])), len(sent(nodes[later]))) == (2, 0)
+
+
+def test_only_ids_that_somebody_gave_are_written_down(counter, serve, tmp_path):
+    node = serve(counting, store=STORES[0])
+
+    assert counter("inc", "k", "--node", node.address).code == 0
+    assert not (tmp_path / "state").exists()
+    assert counter("inc", "k", "--node", node.address, "--id", "secret").code == 0
+    (file,) = (tmp_path / "state").rglob("ids")
+    assert file.read_text().endswith(f" n1 {'41' * 16}\n")
+    assert "secret" not in file.read_text()
+
+
+def test_the_ids_that_are_remembered_are_bounded_and_the_latest_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr("counter.cli.ids.FILE_BYTES_MAX", 4_000)
+    ids = Ids("default")
+
+    for number in range(200):
+        ids.note(f"id{number}", "n1", STORES[0])
+
+    (file,) = (tmp_path / "state").rglob("ids")
+    assert file.stat().st_size < 4_100
+    assert ids.sent_to("id199") == [("n1", "41" * 16)]
+    assert ids.sent_to("id0") == Ids("other").sent_to("id199") == []
+    assert all(len(line.split()) == 3 for line in file.read_text().splitlines())
+
+
+def test_an_id_is_counted_also_where_nothing_can_be_written_down(counter, serve, tmp_path):
+    (tmp_path / "state").write_text("a file where a directory should be")
+
+    assert (
+        counter("inc", "k", "--node", serve(counting, store=STORES[0]).address, "--id", "T").code
+        == 0
+    )
+
+
+def test_nothing_is_sent_to_a_node_that_does_not_say_who_it_is(counter, serve, close):
+    silent = serve(counting)
+    silent._welcome = close
+
+    ran = counter("inc", "k", "--node", silent.address)
+
+    assert (ran.code, sent(silent)) == (1, [])
+    assert "nothing was sent" in ran.err
 
 
 # -- what was promised ------------------------------------------------------------------------

@@ -14,8 +14,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from counter.client.dialogue import BATCHES_MAX, LANES_MAX, PIPELINED_MAX, Dialogue
+from counter.client.dialogue import BATCHES_MAX, PIPELINED_MAX, Dialogue
 from counter.client.lane import SESSION_SPREAD_MAX, Open, Settled, Shut, Write
+from counter.client.lanes import LANES_MAX
 from counter.client.operations import (
     BATCH_BYTES_MAX,
     KNOWN_KEYS_MAX,
@@ -51,10 +52,16 @@ class Node:
         self.totals: Counter[str] = Counter()
         self.sequences: dict[bytes, list[int]] = {}
         self.role = "node"
+        self.store = b""
+
+    def begin_anew(self, store):
+        """Come back with another store, which knows nothing."""
+        self.store = store
+        self.operations, self.sequences, self.totals = {}, {}, Counter()
 
     def answer(self, message):
         if isinstance(message, Hello):
-            return [Welcome(wire.PROTOCOL, self.role, self.name)]
+            return [Welcome(wire.PROTOCOL, self.role, self.name, self.store)]
         assert isinstance(message, Increment)
         identity = message.session, message.sequence
         known = self.operations.get(identity)
@@ -287,6 +294,77 @@ def failure_of(batch, key="views"):
     with pytest.raises(ClusterError) as caught:
         batch.result(key)
     return caught.value
+
+
+# -- nodes that begin anew --------------------------------------------------------------------
+
+
+def begun_anew(**options):
+    """Return a world in which an increment is in doubt at a node that has a new store by now."""
+    world = World(count=1, node="n1", **options)
+    (node,) = world.nodes
+    node.store = b"A" * 16
+    world.count("first")
+    world.settle()
+    batch = world.count("second")
+    (link,) = [link for link, stream in world.wires.items() if stream.server is node]
+    world.serve(world.wires[link])
+    assert node.totals["second"] == 1
+    node.begin_anew(b"B" * 16)
+    world.cut(link)
+    return world, node, batch
+
+
+def test_what_is_in_doubt_is_not_sent_to_another_store_under_the_same_name():
+    world, node, batch = begun_anew()
+
+    world.settle()
+
+    error = failure_of(batch, "second")
+    assert isinstance(error, UnknownOutcomeError)
+    assert "node n1 at 127.0.0.1:7401 began anew, with another store; the increment MAY" in str(
+        error
+    )
+    assert (error.operation.home, node.totals) == (b"A" * 16, {})
+
+
+def test_new_increments_count_at_the_new_store():
+    world, node, _ = begun_anew()
+    later = world.count("third")
+
+    world.settle()
+
+    assert later.result("third").counted
+    assert node.totals == {"third": 1}
+
+
+def test_a_retry_of_what_another_store_was_sent_stays_unknown_though_its_node_is_in_use():
+    world, node, batch = begun_anew()
+    world.count("third")
+    world.settle()
+    operation = failure_of(batch, "second").operation
+
+    again = world.dialogue.retry(operation, world.now)
+    world.step()
+    world.settle()
+
+    assert "began anew" in str(failure_of(again, "second"))
+    assert node.totals == {"third": 1}
+
+
+def test_the_first_store_is_asked_again_when_it_comes_back():
+    world, node, batch = begun_anew()
+    world.settle()
+    operation = failure_of(batch, "second").operation
+    for link in [link for link, stream in world.wires.items() if stream.server is node]:
+        world.cut(link)
+    node.store = b"A" * 16
+
+    again = world.dialogue.retry(operation, world.now)
+    world.step()
+    world.settle()
+
+    assert again.result("second").counted
 
 
 # -- the common way -------------------------------------------------------------------------

@@ -1,0 +1,66 @@
+"""Nodes that come back under their name with a new store: nobody's retry counts there again."""
+
+import os
+
+import pytest
+
+from counter import Client
+from counter.client.blocking import Connection, now
+from counter.client.operations import Operation, UnknownOutcomeError
+from counter.messages import ACK_DEFAULT, DOOR, Counted, Increment
+
+pytestmark = pytest.mark.slow
+
+DEADLINE_S = 5.0
+
+
+def counted_in_doubt(node, name):
+    """Count 5 at a node whose reply is lost; returns the operation."""
+    session = os.urandom(16)
+    pairs = ("views", 5)
+    with Connection([node.endpoint], now() + 15, codec=DOOR) as connection:
+        message = Increment(session, 1, pairs, ACK_DEFAULT)
+        assert isinstance(connection.request(message), Counted)
+        home = connection.store
+    return Operation(name, node.endpoint, session, 1, pairs, ACK_DEFAULT, home)
+
+
+@pytest.mark.parametrize("is_handed_over", [True, False], ids=["handed over", "crashed"])
+def test_a_retry_at_a_node_that_came_back_with_a_new_store_is_unknown(machines, is_handed_over):
+    machines.tracker()
+    first, _ = [machines.node(name, data=None) for name in ("n1", "n2")]
+    for node in machines.nodes.values():
+        machines.until(lambda node=node: machines.ask(node)["members"] == 2)
+    operation = counted_in_doubt(first, "n1")
+    if is_handed_over:
+        assert first.stop() == 0
+    else:
+        first.kill()
+    second = machines.node("n1", data=None, listen=first.address)
+    second.said("joined tracker")
+
+    with Client(machines.trackers[0].address, deadline_s=DEADLINE_S) as client:
+        with pytest.raises(UnknownOutcomeError, match="began anew") as caught:
+            client.retry(operation)
+        assert caught.value.operation == operation
+        assert client.incr("views", 1).counted
+
+    total = 6 if is_handed_over else 1
+    machines.until(lambda: (a := machines.ask(second))["complete"] and a["value"] == total)
+
+
+def test_a_command_line_that_is_repeated_does_not_count_at_the_new_store(machines):
+    machines.tracker()
+    first, heir = [machines.node(name, data=None) for name in ("n1", "n2")]
+    for node in machines.nodes.values():
+        machines.until(lambda node=node: machines.ask(node)["members"] == 2)
+    command = ("inc", "views", "5", "--id", "nightly", "--node", "n1")
+
+    assert machines.run(*command).code == 0
+    assert first.stop() == 0
+    machines.node("n1", data=None, listen=first.address).said("joined tracker")
+    again = machines.run(*command)
+
+    assert (again.code, again.out) == (3, "")
+    assert "began anew" in again.err
+    assert machines.until(lambda: (a := machines.ask(heir))["complete"] and a)["value"] == 5
