@@ -16,6 +16,7 @@ from benchmarks.machine import Row, described
 ALL = (
     "gossip",
     "seed",
+    "ways",
     "held",
     "door",
     "increments",
