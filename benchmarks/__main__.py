@@ -17,6 +17,7 @@ ALL = (
     "gossip",
     "fleet",
     "seed",
+    "ways",
     "held",
     "door",
     "increments",
