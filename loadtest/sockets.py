@@ -90,7 +90,9 @@ async def _carried_out(run: Run, mode: str) -> None:
         async with booted(fleet, run):
             run.booted(monotonic() - began)
             await whole(fleet, Stage(run, fleet).play)
-            run.usage = await fleet.usage()
+            used = await fleet.usage()
+            # What the load generator itself uses is measured when all is over.
+            run.usage = None if used.has_caller else used
     except StoppedAtBoot:
         return
 
