@@ -15,6 +15,7 @@ from benchmarks.machine import Row, described
 
 ALL = (
     "gossip",
+    "fleet",
     "seed",
     "held",
     "door",
