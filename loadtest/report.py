@@ -287,6 +287,7 @@ def table(
         f"messages      {queries['messages_per_node']:.1f} per node and query"
         f"      duplicates {_percent(queries['duplicates_share'])}{_coverage(queries)}",
     ]
+    lines += _generator(result.get("generator"))
     if limits:
         lines = [line for line in lines if not line.startswith(("writes", "inc"))]
     for n, check in enumerate(result["checks"]):
@@ -301,6 +302,18 @@ def table(
     last += [f"repeat: {repeat}"] if repeat is not None else []
     together = "      ".join(last)
     return lines + ([together] if last and len(together) <= LINE_COLUMNS_MAX else last)
+
+
+def _generator(told: dict[str, Any] | None) -> list[str]:
+    """Return what the load generator says of itself, for whoever must believe the rest."""
+    if told is None or told["cpu_share"] is None:
+        return []
+    late = told["late_ms"]["p99"]
+    words = [f"{100 * told['cpu_share']:.0f} % of a core"]
+    words += [] if late is None else [f"99 % begun within {late:.1f} ms"]
+    words += [f"{grouped(told['skipped'])} skipped"] if told["skipped"] else []
+    words += ["it may be what was measured"] if told["is_bottleneck"] else []
+    return [f"generator     {', '.join(words)}"]
 
 
 def bar(share: float, cells: int = BAR_CELLS) -> str:

@@ -11,7 +11,6 @@ from loadtest.cluster import Cluster
 from loadtest.plan import Plan
 from loadtest.runs import Quiet, Run
 from loadtest.stage import Stage
-from loadtest.writers import Writer
 from tracker.errors import ConfigError
 from tracker.transport.tcp import CLOSE_S
 
@@ -89,41 +88,67 @@ def test_a_wish_to_stop_while_nodes_come_up_leaves_nothing_to_report():
     assert monotonic() - began < CLOSE_S
 
 
-async def test_an_increment_whose_acknowledgement_was_lost_is_sent_again_and_counts_once():
-    run = make_run(nodes=2, writers=1)
-    async with Cluster(2) as cluster:
-        stage = Stage(run, cluster)
-        writer = await Writer.open(run, cluster, 0, "n1")
-        stage.writers.append(writer)
-        counting = asyncio.create_task(writer.count("key-0", 1))
-        await asyncio.sleep(0)
-        writer.door.close()
-        await counting
-        in_doubt = len(stage.unknown)
-        await stage.resolve()
-        await stage.finish()
-        writer.door.close()
+async def more_acked(run):
+    """Wait until ten more increments are acknowledged."""
+    books, wanted, event = run.books, run.writes.acked + 10, asyncio.Event()
 
-    assert in_doubt == 1
+    def counted(*arguments):
+        type(books).counted(books, *arguments)
+        if run.writes.acked >= wanted:
+            event.set()
+
+    books.counted = counted
+    await event.wait()
+
+
+async def counting_on(cluster, run):
+    """Begin the load on a cluster, and return its stage once increments are on their way."""
+    stage = Stage(run, cluster)
+    await stage.open_writers()
+    for driven in stage.writers:
+        driven.begin(monotonic())
+    await more_acked(run)
+    return stage
+
+
+async def ended(stage):
+    for driven in stage.writers:
+        driven.stop()
+    await stage.settled()
+    await stage.bring_back()
+    await stage.resolve()
+    await stage.finish()
+    await stage.close()
+
+
+async def test_an_increment_whose_acknowledgement_was_lost_is_sent_again_and_counts_once():
+    run = make_run(nodes=2, writers=1, rate=0.0)
+    async with Cluster(2) as cluster:
+        stage = await counting_on(cluster, run)
+        for link in list(stage.writers[0].links.values()):
+            link.end()
+        await more_acked(run)
+        await ended(stage)
+
     assert names_of_failed(run) == []
-    assert (run.writes.acked, run.writes.unknown) == (1, 0)
+    assert run.writes.unknown == 0
 
 
 async def test_what_cannot_be_resolved_stays_unknown_and_fails_nothing(monkeypatch):
-    monkeypatch.setattr(stages, "RETRY_S", 0.0)
-    run = make_run(nodes=2, writers=1)
+    monkeypatch.setattr(stages, "CLIENT_DEADLINE_S", 0.3)
+    run = make_run(nodes=1, writers=1, rate=0.0)
     async with Cluster(2) as cluster:
-        stage = Stage(run, cluster)
-        writer = await Writer.open(run, cluster, 0, "n1")
-        stage.writers.append(writer)
-        run.crashed(["n1"])
-        await cluster.crash(["n1"])
-        await writer.count("key-0", 1)
+        stage = await counting_on(cluster, run)
+        await cluster.pause(cluster.names, 3_600.0)
+        for driven in stage.writers:
+            driven.stop()
+        await stage.settled()
         await stage.resolve()
-        await stage.finish()
+        doubts = [driven.writer.doubts for driven in stage.writers]
+        await stage.close()
 
-    assert names_of_failed(run) == []
-    assert (run.writes.acked, run.writes.unknown) == (0, 1)
+    assert doubts == [0]
+    assert run.writes.unknown == 1
 
 
 def test_more_nodes_than_the_machine_has_ports_for_are_refused_with_a_number_that_fits():
