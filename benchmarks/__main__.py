@@ -13,7 +13,17 @@ from pathlib import Path
 
 from benchmarks.machine import Row, described
 
-ALL = ("gossip", "held", "door", "increments", "keeping", "clients", "membership", "startup")
+ALL = (
+    "gossip",
+    "seed",
+    "held",
+    "door",
+    "increments",
+    "keeping",
+    "clients",
+    "membership",
+    "startup",
+)
 SHORTER = ("increments", "keeping")
 ALONE = ("limits", "stops", "leftovers")
 FLAGS = ("--readme", "--brief")

@@ -19,6 +19,7 @@ from typing import Any
 
 from counter.anew import Anew
 from counter.config import GossipConfig
+from counter.doubtful import Doubted
 from counter.heard import Held
 from counter.lastknown import LastValue, LastValues
 from counter.many import ManyQuery
@@ -26,7 +27,6 @@ from counter.messages import (
     DECREASED,
     UNTIL_ALL,
     Ack,
-    Amounts,
     Answer,
     Ask,
     Back,
@@ -85,7 +85,7 @@ class Asker:
         self.strange: list[tuple[int, Endpoint]] = []
         self.youngest = float("-inf")
         # What is in doubt of a key at this node itself; the owner knows.
-        self.uncertain: Callable[[str], Amounts] = lambda key: (0, 0, 0)
+        self.doubted: Callable[[str], Doubted | None] = lambda text: None
         self._position = position(member.name)
         self._rng = rng
         self._rounds = Rounds(config)
@@ -211,7 +211,9 @@ class Asker:
             self._first_asked = now
         member = self.member
         mine = Heard(member.name, member.store[:8], member.epoch, own[0], 0, 0.0, own[1])
-        query.uncertain[self._position] = self.uncertain(request.key)
+        doubted = self.doubted(request.key)
+        if doubted is not None:
+            query.doubt(self._position, doubted)
         asks = query.start(mine)
         if not is_many:
             query.hold(held, 0, now)
@@ -309,11 +311,11 @@ class Asker:
         self.strangers += reply is None
         return reply
 
-    def doubt(self, query: bytes, position: int, amounts: Amounts) -> None:
-        """Take in what a member holds in doubt for a query of this node."""
+    def doubt(self, query: bytes, position: int, told: Doubted) -> None:
+        """Take in what a member holds in doubt for a query of this node, before its answer."""
         asked = self._by_id.get(query)
-        if asked is not None and len(asked.query.uncertain) <= len(asked.query.view):
-            asked.query.uncertain[position] = amounts
+        if asked is not None:
+            asked.query.doubt(position, told)
 
     def hears_many(self, reply: ReplyMany) -> bool:
         """Whether this is an answer to a query of this node for many keys; others are dropped."""

@@ -22,12 +22,14 @@ from typing import Final
 
 from counter.arcs import least_age
 from counter.config import AGE_MAX
+from counter.doubtful import NOTHING
 from counter.heard import Held
 from counter.messages import (
     BATCH_ROOM_BYTES,
     COLLECTS,
     DECREASED,
     DONE,
+    DOUBT,
     HELD,
     POSITION_BYTES,
     ROLLS_MAX,
@@ -101,9 +103,8 @@ class Cell(OwnQuery):
         flags = DECREASED if own.has_decreased else 0
         self.told_view = self.view if self.view.roll_bits == self.ask.roll else None
         self.room_bytes = self._room_bytes()
-        self._add(
-            (self.own_position, own.store, own.epoch, own.value, self.ask.age, flags), self.started
-        )
+        row = (self.own_position, own.store, own.epoch, own.value, self.ask.age, flags)
+        self._add(self.started, row, *self._doubts_beside(row))
         # Its own share alone is not worth a batch.
         self.tell_at = inf
 
@@ -139,7 +140,7 @@ class Cell(OwnQuery):
         if OwnQuery.hear(self, reply, sender, now):
             age = min(AGE_MAX, self.ask.age + reply.age)
             row = (reply.position, reply.store, reply.epoch, reply.value, age, reply.flags)
-            sends = self._add(row, now)
+            sends = self._add(now, row, *self._doubts_beside(row))
             sends += self.take_held(reply.position, reply.others, reply.age, now)
             if reply.roll not in (0, self.view.roll) and len(self.strange) < ROLLS_MAX - 1:
                 self.strange.setdefault(reply.roll, reply.position)
@@ -150,7 +151,7 @@ class Cell(OwnQuery):
         sends: list[Send] = []
         age = min(AGE_MAX, self.ask.age + age)
         for store, epoch, value in self.hold(held, age, now):
-            sends += self._add((pos, store, epoch, value, age, HELD), now)
+            sends += self._add(now, (pos, store, epoch, value, age, HELD))
         return sends
 
     def _rolls(self) -> tuple[tuple[int, int], ...]:
@@ -183,16 +184,25 @@ class Cell(OwnQuery):
         begin, end = self.told_view.span(self.ask.low, self.ask.high)
         return BATCH_ROOM_BYTES - min(BATCH_ROOM_BYTES // 2, steps_bytes(end - begin))
 
-    def _add(self, row: Row, now: float) -> list[Send]:
+    def _doubts_beside(self, row: Row) -> list[Row]:
+        """Return the rows that say what is in doubt at the member that answers with this one."""
+        pos, store, *_ = row
+        minus, plus, count = self.uncertain.get(pos, NOTHING)
+        rows = [(pos, store, count, -minus, 0, DOUBT)] if minus else []
+        return [*rows, (pos, store, count, plus, 0, DOUBT)] if plus else rows
+
+    def _add(self, now: float, *rows: Row) -> list[Send]:
+        """Add rows to the next batch, all of them to the same one."""
         view = self.told_view
-        size = row_bytes(row, is_placed=view is not None and place_of(row, view) is not None)
-        is_full = size > self.room_bytes or len(self.rows) >= ROWS_MAX
+        is_placed = view is not None and place_of(rows[0], view) is not None
+        size = sum([row_bytes(row, is_placed=is_placed) for row in rows])
+        is_full = size > self.room_bytes or len(self.rows) + len(rows) > ROWS_MAX
         sends = self._tell(now) if is_full else []
         if self.tell_at == inf:
             settle_s = max(self.config.settle_floor_s, self.hops.mean_s / 2)
             doublings = max(0, self.tellings - BATCHES_SOON_MAX)
             self.tell_at = now + min(settle_s * 2**doublings, self.repair_s())
-        self.rows.append(row)
+        self.rows += rows
         self.room_bytes -= size
         return sends
 

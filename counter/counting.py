@@ -21,12 +21,23 @@ from zlib import crc32
 import msgpack
 
 from counter.ledger import Ledger
-from counter.messages import ACK_DEFAULT, ACK_DISK, ACK_MEMORY, PAIRS_MAX, Counted, Increment
+from counter.messages import (
+    ACK_DEFAULT,
+    ACK_DISK,
+    ACK_MEMORY,
+    NUL,
+    PAIRS_MAX,
+    Counted,
+    Increment,
+)
 from tracker.machine import Link, Persist, Persisted
-from tracker.wire import AMOUNT_MAX, KEY_BYTES_MAX, SHARE_MAX, framed, packed
+from tracker.wire import AMOUNT_MAX, FRAME_BYTES_MAX, KEY_BYTES_MAX, framed, packed
 
 Way = Callable[[Link, bytes], bytes | None]
 """What was read, to what is written; None: not taken."""
+
+_Batch = Callable[[Link, bytes, int, bytes], bytes | None]
+"""The same for many pairs: with session and sequence, and what stands behind them."""
 
 ENDINGS_MAX: Final = 4_096
 """How many endings of a frame are remembered; at the limit all of them are forgotten."""
@@ -37,7 +48,6 @@ _BYTE, _SHORT, _LONG = 0xCC, 0xCD, 0xCE
 # An ending has at least 4 bytes (one pair of a key of one letter, the ack), and at most these.
 _SHORTEST: Final = _SEQUENCE_AT + 1 + 4
 _LONGEST: Final = _SEQUENCE_AT + 5 + 1 + 3 + KEY_BYTES_MAX + 9 + 1
-_SEQUENCE_BYTES: Final = {_BYTE: 2, _SHORT: 3, _LONG: 5, 0xCF: 9}
 _HEADS: Final = {
     size: (size - 4).to_bytes(4, "big") + _BEGINS for size in range(_SHORTEST, _LONGEST + 1)
 }
@@ -52,9 +62,12 @@ _SHORT_REPLY: Final = bytes([0, 0, 0, 7, 0x94, Counted.TAG, _SHORT])
 _LONG_REPLY: Final = bytes([0, 0, 0, 9, 0x94, Counted.TAG, _LONG])
 _RECORD_BEGINS, _ID_BEGINS = b"\x93", b"\xc4\x10"
 _ONE_PAIR: Final = b"\x92"
-_FALSE, _TRUE = packed(False), packed(True)
+_ONE, _FALSE, _TRUE = packed(1), packed(False), packed(True)
 _IN_MEMORY, _ON_DISK = _FALSE + _FALSE, _TRUE + _FALSE
 """How a `Counted` ends that was not there before."""
+_FOR_MEMORY: Final = (packed(ACK_DEFAULT), packed(ACK_MEMORY))
+_FOR_DISK: Final = (packed(ACK_DEFAULT), packed(ACK_DISK))
+"""How a batch ends that each way takes."""
 
 _unpack = msgpack.unpackb
 
@@ -71,14 +84,14 @@ def counted(sequence: int, *, on_disk: bool) -> bytes:
     return framed(packed((Counted.TAG, sequence, on_disk, False)))
 
 
-def _sequence_in(frame: bytes, width: int) -> tuple[int, bytes]:
-    """Return the sequence that is not of two bytes, and the ending; 0 for what is none."""
+def _sequence_in(frame: bytes, width: int) -> tuple[int, int]:
+    """Return the sequence that is not of two bytes, and where it ends; 0 for what is none."""
     if width == _LONG:
-        begin = _SEQUENCE_AT + 5
-        return int.from_bytes(frame[_SEQUENCE_AT + 1 : begin], "big"), frame[begin:]
+        end = _SEQUENCE_AT + 5
+        return int.from_bytes(frame[_SEQUENCE_AT + 1 : end], "big"), end
     if width == _BYTE:
-        return frame[_SEQUENCE_AT + 1], frame[_SEQUENCE_AT + 2 :]
-    return (width, frame[_SEQUENCE_AT + 1 :]) if width < 0x80 else (0, b"")
+        return frame[_SEQUENCE_AT + 1], _SEQUENCE_AT + 2
+    return (width, _SEQUENCE_AT + 1) if width < 0x80 else (0, len(frame))
 
 
 class Endings:
@@ -91,16 +104,18 @@ class Endings:
         self.acks = acks
         self.known: dict[bytes, Pair] = {}
 
-    def learn(self, frame: bytes, ending: bytes) -> Pair | None:
-        """Return the pair of a frame, if it is plain and packed as we would pack it."""
-        fields = _decoded(frame) if ending.startswith(_ONE_PAIR) else None
-        if fields is None or fields[3] not in self.acks:
+    def learn(self, ending: bytes) -> Pair | None:
+        """Return the pair of an ending, if it is plain and packed as we would pack it."""
+        if not ending.startswith(_ONE_PAIR) or ending[-1] not in self.acks:
             return None
-        pairs = fields[2]
-        key, amount = pairs
+        try:
+            key, amount = _unpack(ending[:-1], max_map_len=0, max_ext_len=0)
+        except (ValueError, TypeError, msgpack.UnpackException):
+            return None
         if type(key) is not str or type(amount) is not int or not 0 <= amount <= AMOUNT_MAX:
             return None
-        if ending != packed(pairs) + packed(fields[3]):
+        if NUL in key or ending[:-1] != packed((key, amount)):
+            # A key with NUL may be a name of an epoch, which the node holds and nobody sends.
             return None
         if len(self.known) >= ENDINGS_MAX:
             self.known.clear()
@@ -108,73 +123,59 @@ class Endings:
         return pair
 
 
-def _decoded(frame: bytes) -> tuple[bytes, int, list[Any], int] | None:
-    """Return session, sequence, pairs and ack of an increment, their items not looked at."""
-    if frame[4:8] != _BEGINS or int.from_bytes(frame[:4], "big") != len(frame) - 4:
-        return None
+_Pairs = tuple[list[str], list[int] | None, bytes, list[Any]]
+"""The keys of a batch, its amounts (None: each is 1), both as they were packed, and in turns."""
+
+
+def _pairs_in(ending: bytes) -> _Pairs | None:
+    """Return the pairs that stand behind a sequence; None for what is no batch, or not plain.
+
+    Nothing is left to look at but whether the node holds each key. That a key has no letter
+    that none may have is known where it does, but for the names of epochs, which nobody may
+    send (`counter.epochs`).
+    """
+    body = ending[:-1]
     try:
-        _, session, sequence, pairs, ack = _unpack(frame[4:], max_map_len=0, max_ext_len=0)
+        pairs = _unpack(body, max_map_len=0, max_ext_len=0)
+        keys = pairs[::2]
+        letters = "".join(keys)
     except (ValueError, TypeError, msgpack.UnpackException):
         return None
-    if (
-        type(sequence) is not int
-        or type(pairs) is not list
-        or type(ack) is not int
-        or not 0 <= ack <= ACK_DISK
-    ):
-        return None
-    return session, sequence, pairs, ack
-
-
-def _raise_all(totals: dict[str, int], keys: list[Any], amounts: list[int]) -> bool:
-    """Raise every key by its amount, or none where a key is new or a total would be too large."""
-    pairs = zip(keys, amounts, strict=True)
-    try:
-        for key, amount in pairs:
-            total = totals[key] + amount
-            if total > SHARE_MAX:
-                break
-            totals[key] = total
-        else:
-            return True
-    except (KeyError, TypeError):
-        pass
-    # What failed is neither done nor left in `pairs`.
-    _lower(totals, keys, amounts, len(keys) - sum(1 for _ in pairs) - 1)
-    return False
-
-
-def _lower(totals: dict[str, int], keys: list[Any], amounts: list[int], count: int) -> None:
-    """Take back the first `count` amounts."""
-    for key, amount in zip(keys[:count], amounts, strict=False):
-        totals[key] -= amount
-
-
-def _packed_pairs(
-    frame: bytes, pairs: list[Any], keys: list[Any], amounts: list[Any]
-) -> bytes | None:
-    """Return the pairs of a batch as we pack them; None where an amount is none, or below 0."""
-    try:
-        letters = len("".join(keys))
-    except TypeError:
-        return None
     fields = len(pairs)
-    begin = _SEQUENCE_AT + _SEQUENCE_BYTES.get(frame[_SEQUENCE_AT], 1)
-    if begin + (1 if fields < 16 else 3) + fields + letters + 1 == len(frame):
-        # One byte for each key, one for each amount, and the letters: nothing is shorter, so
-        # that is how we would pack them, and it need not be done again. An amount of one byte
-        # is one from 0 to 127 unless `bytes` refuses it, or it is a bool, whose byte occurs in
-        # nothing else of all this.
-        try:
-            bytes(amounts)
-        except (TypeError, ValueError):
-            return None
-        if frame.find(_FALSE, begin + 3) >= 0 or frame.find(_TRUE, begin + 3) >= 0:
-            return None
-        return frame[begin:-1]
+    if not 4 <= fields <= 2 * PAIRS_MAX or fields % 2 or NUL in letters:
+        return None
+    first = 1 if fields < 16 else 3
+    if first + fields + len(letters) != len(body):
+        amounts = _amounts_of(pairs, body)
+    elif body.count(_ONE, first) == len(keys):
+        return keys, None, body, pairs
+    else:
+        amounts = _short_amounts_of(pairs, body, first)
+    return None if amounts is None else (keys, amounts, body, pairs)
+
+
+def _short_amounts_of(pairs: list[Any], body: bytes, first: int) -> list[int] | None:
+    """Return the amounts where each key has one byte and its letters, each amount one byte.
+
+    Nothing is shorter, so that is how we would pack them. An amount of one byte is one from 0
+    to 127 unless `bytes` refuses it, or it is a bool, whose byte occurs in nothing else here.
+    """
+    amounts = pairs[1::2]
+    try:
+        bytes(amounts)
+    except (TypeError, ValueError):
+        return None
+    if body.find(_FALSE, first) >= 0 or body.find(_TRUE, first) >= 0:
+        return None
+    return amounts
+
+
+def _amounts_of(pairs: list[Any], body: bytes) -> list[int] | None:
+    """Return the amounts if each is one, none is below 0, and all is packed as we pack it."""
+    amounts = pairs[1::2]
     if {*map(type, amounts)} != {int} or min(amounts) < 0 or max(amounts) > AMOUNT_MAX:
         return None
-    return packed(pairs)
+    return amounts if packed(pairs) == body else None
 
 
 def increments(ledger: Ledger, keep: Callable[[Persist], None]) -> Way:
@@ -186,9 +187,9 @@ def increments(ledger: Ledger, keep: Callable[[Persist], None]) -> Way:
 
 
 def _in_memory(ledger: Ledger) -> Way:
-    totals, names = ledger.counters.own.positive, ledger.counters.names
-    follows = ledger.sessions.follows
-    batches = _batches_in_memory(ledger)
+    own, names = ledger.counters.own, ledger.counters.names
+    totals, follows = own.positive, ledger.sessions.follows
+    batch = _batch_in_memory(ledger)
     endings = Endings((ACK_DEFAULT, ACK_MEMORY))
     known, begins_with = endings.known, _HEADS.get
     quick = _SHORT
@@ -196,23 +197,24 @@ def _in_memory(ledger: Ledger) -> Way:
     def count(link: Link, frame: bytes) -> bytes | None:
         begins = begins_with(len(frame))
         if begins is None:
-            return batches(link, frame)
+            return _longer(link, frame, batch)
         head, session, width, sequence = _fields(frame)
         if head != begins:
             return None
         if width == quick:
             ending = frame[_SEQUENCE_AT + 3 :]
         else:
-            sequence, ending = _sequence_in(frame, width)
-        pair = known.get(ending) or endings.learn(frame, ending)
+            sequence, begin = _sequence_in(frame, width)
+            ending = frame[begin:]
+        pair = known.get(ending) or endings.learn(ending)
         if pair is None:
-            return batches(link, frame)
+            return batch(link, session, sequence, ending)
         if ledger.is_leaving or ledger.is_held:
             return None
         key, amount = pair
         name = names.get(key, key) if names else key
         total = totals.get(name)
-        if total is None or total + amount > SHARE_MAX or not follows(session, sequence, pair):
+        if total is None or total + amount > own.ceiling or not follows(session, sequence, pair):
             return None
         totals[name] = total + amount
         ledger.operations += 1
@@ -223,23 +225,34 @@ def _in_memory(ledger: Ledger) -> Way:
     return count
 
 
-def _batches_in_memory(ledger: Ledger) -> Way:
-    totals, names = ledger.counters.own.positive, ledger.counters.names
+def _longer(link: Link, frame: bytes, batch: _Batch) -> bytes | None:
+    """Take a frame that is too long, or too short, for one pair."""
+    if not _LONGEST < len(frame) <= 4 + FRAME_BYTES_MAX:
+        return None
+    head, session, width, sequence = _fields(frame)
+    if head != (len(frame) - 4).to_bytes(4, "big") + _BEGINS:
+        return None
+    begin = _SEQUENCE_AT + 3
+    if width != _SHORT:
+        sequence, begin = _sequence_in(frame, width)
+    return batch(link, session, sequence, frame[begin:])
+
+
+def _batch_in_memory(ledger: Ledger) -> _Batch:
+    own, names = ledger.counters.own, ledger.counters.names
     follows = ledger.sessions.follows
 
-    def count(link: Link, frame: bytes) -> bytes | None:
-        fields = _decoded(frame)
-        if fields is None or names or ledger.is_leaving or ledger.is_held:
+    def count(link: Link, session: bytes, sequence: int, ending: bytes) -> bytes | None:
+        if names or ledger.is_leaving or ledger.is_held or ending[-1:] not in _FOR_MEMORY:
             return None
-        session, sequence, pairs, ack = fields
-        if ack > ACK_MEMORY or not 4 <= len(pairs) <= 2 * PAIRS_MAX or len(pairs) % 2:
+        pairs = _pairs_in(ending)
+        if pairs is None:
             return None
-        keys, amounts = pairs[::2], pairs[1::2]
-        body = _packed_pairs(frame, pairs, keys, amounts)
-        if body is None or not _raise_all(totals, keys, amounts):
+        keys, amounts, body, _ = pairs
+        if not own.raise_known(keys, amounts):
             return None
         if not follows(session, sequence, crc32(body)):
-            _lower(totals, keys, amounts, len(keys))
+            own.lower(keys, amounts)
             return None
         ledger.operations += 1
         return counted(sequence, on_disk=False)
@@ -249,30 +262,30 @@ def _batches_in_memory(ledger: Ledger) -> Way:
 
 def _on_disk(ledger: Ledger, keep: Callable[[Persist], None]) -> Way:
     totals, names = ledger.counters.own.positive, ledger.counters.names
-    batches = _batches_on_disk(ledger, keep)
+    batch = _batch_on_disk(ledger, keep)
     endings = Endings((ACK_DEFAULT, ACK_DISK))
     known, begins_with = endings.known, _HEADS.get
 
     def count(link: Link, frame: bytes) -> bytes | None:
         begins = begins_with(len(frame))
         if begins is None:
-            return batches(link, frame)
+            return _longer(link, frame, batch)
         head, session, width, sequence = _fields(frame)
         if head != begins:
             return None
         if width == _SHORT:
             ending = frame[_SEQUENCE_AT + 3 :]
         else:
-            sequence, ending = _sequence_in(frame, width)
-        pair = known.get(ending) or endings.learn(frame, ending)
+            sequence, begin = _sequence_in(frame, width)
+            ending = frame[begin:]
+        pair = known.get(ending) or endings.learn(ending)
         if pair is None:
-            return batches(link, frame)
+            return batch(link, session, sequence, ending)
         if pair[0] not in totals or (names and pair[0] in names):
             return None
         # What stands before the ack is, but for its first bytes, what `record_of` would pack.
         record = _RECORD_BEGINS + frame[6:-1]
-        message = Increment(session, sequence, pair, ACK_DISK)
-        persist = ledger.followed(link, message, pair, record)
+        persist = ledger.followed(link, (session, sequence), pair, pair[1], pair, record)
         if persist is None:
             return None
         keep(persist)
@@ -281,23 +294,20 @@ def _on_disk(ledger: Ledger, keep: Callable[[Persist], None]) -> Way:
     return count
 
 
-def _batches_on_disk(ledger: Ledger, keep: Callable[[Persist], None]) -> Way:
+def _batch_on_disk(ledger: Ledger, keep: Callable[[Persist], None]) -> _Batch:
     totals, names = ledger.counters.own.positive, ledger.counters.names
 
-    def count(link: Link, frame: bytes) -> bytes | None:
-        fields = _decoded(frame)
-        if fields is None or names:
+    def count(link: Link, session: bytes, sequence: int, ending: bytes) -> bytes | None:
+        if names or ending[-1:] not in _FOR_DISK:
             return None
-        session, sequence, pairs, ack = fields
-        if ack == ACK_MEMORY or not 4 <= len(pairs) <= 2 * PAIRS_MAX or len(pairs) % 2:
+        pairs = _pairs_in(ending)
+        if pairs is None or not totals.keys() >= set(pairs[0]):
             return None
-        keys = pairs[::2]
-        body = _packed_pairs(frame, pairs, keys, pairs[1::2])
-        if body is None or not totals.keys() >= set(keys):
-            return None
+        keys, amounts, body, flat = pairs
         record = b"".join((_RECORD_BEGINS, _ID_BEGINS, session, packed(sequence), body))
-        message = Increment(session, sequence, tuple(pairs), ack)
-        persist = ledger.followed(link, message, crc32(body), record)
+        more = len(keys) if amounts is None else sum(amounts)
+        operation = session, sequence
+        persist = ledger.followed(link, operation, tuple(flat), more, crc32(body), record)
         if persist is None:
             return None
         keep(persist)

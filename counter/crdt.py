@@ -9,22 +9,41 @@ later epoch replaces one of an earlier epoch; within one epoch the larger totals
 The rule: increments only ever raise a total, so merging is a maximum and may be repeated.
 """
 
-from collections.abc import Iterable, Iterator
+import collections
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
 
 from tracker.wire import SHARE_MAX
 
 Row = tuple[str, int, int]
+
+CEILING_STEP: Final = 2**40
+"""How far above a total that reached it the ceiling of a share is put, so that it is put seldom."""
+
+
+_raise_each: Callable[[dict[str, int], Iterable[str]], None] = vars(collections).get(
+    "_count_elements", collections.Counter.update
+)
+"""Raise each key by 1: what a `Counter` counts with, one call for all, for any dict.
+
+With few keys, half of what `Counter.update` takes it spends on finding out what it was given.
+"""
 
 
 class Share:
     """What one origin counted: for each key the sum of increments and of decrements.
 
     Decrements are rare, so their side holds only the keys that ever had one.
+
+    Whether a total stays in its range is asked for every increment, and the answer is always
+    yes: so the share knows a `ceiling` that none of its totals of increments is above, unless
+    it is at SHARE_MAX already. Whoever raises a total past it puts it higher.
     """
 
-    __slots__ = ("epoch", "negative", "positive")
+    __slots__ = ("ceiling", "epoch", "negative", "positive")
 
     def __init__(self, epoch: int) -> None:
+        self.ceiling = CEILING_STEP
         self.epoch = epoch
         self.positive: dict[str, int] = {}
         self.negative: dict[str, int] = {}
@@ -36,10 +55,69 @@ class Share:
         """Count `amount` (of either sign) for `key`."""
         positive = self.positive
         if amount >= 0:
-            positive[key] = positive.get(key, 0) + amount
+            positive[key] = total = positive.get(key, 0) + amount
+            if total > self.ceiling:
+                self._put_ceiling_above(total)
         else:
             positive.setdefault(key, 0)
             self.negative[key] = self.negative.get(key, 0) - amount
+
+    def add_all(self, pairs: tuple[Any, ...]) -> None:
+        """Count every pair of `key, amount, key, amount, ...`."""
+        if len(pairs) == 2:
+            self.add(*pairs)
+            return
+        keys, amounts = pairs[::2], pairs[1::2]
+        if amounts.count(1) == len(amounts):
+            _raise_each(self.positive, keys)
+            self.ceiling = min(self.ceiling + len(keys), SHARE_MAX)
+            return
+        for key, amount in zip(keys, amounts, strict=True):
+            self.add(key, amount)
+
+    def raise_known(self, keys: list[Any], amounts: list[int] | None) -> bool:
+        """Raise every key by its amount, from 0 up, or by 1 (None).
+
+        Says whether it did; if not, because a key is new or near its limit, nothing has changed.
+        A key may come more than once.
+        """
+        totals, more = self.positive, len(keys) if amounts is None else sum(amounts)
+        if self.ceiling + more > SHARE_MAX and not self._has_room(keys, more):
+            return False
+        if amounts is None:
+            before = len(totals)
+            _raise_each(totals, keys)
+            if len(totals) != before:
+                self._forget_latest(len(totals) - before)
+                self.lower([key for key in keys if key in totals], None)
+                return False
+        else:
+            pairs = zip(keys, amounts, strict=True)
+            try:
+                for key, amount in pairs:
+                    totals[key] += amount
+            except KeyError:
+                # What failed is neither done nor left in `pairs`.
+                self.lower(keys[: len(keys) - sum(1 for _ in pairs) - 1], amounts)
+                return False
+        self.ceiling = min(self.ceiling + more, SHARE_MAX)
+        return True
+
+    def lower(self, keys: list[str], amounts: list[int] | None) -> None:
+        """Take back what `raise_known` did to these keys."""
+        totals = self.positive
+        for key, amount in zip(keys, amounts or [1] * len(keys), strict=False):
+            totals[key] -= amount
+
+    def _has_room(self, keys: list[Any], more: int) -> bool:
+        return max([self.positive.get(key, SHARE_MAX) for key in keys]) + more <= SHARE_MAX
+
+    def _forget_latest(self, count: int) -> None:
+        for _ in range(count):
+            self.positive.popitem()
+
+    def _put_ceiling_above(self, total: int) -> None:
+        self.ceiling = min(total + CEILING_STEP, SHARE_MAX)
 
     def takes(self, key: str, amount: int, reserved: int = 0) -> bool:
         """Say whether both totals of `key` stay within 2^62, `reserved` still to come."""
@@ -73,6 +151,8 @@ class Share:
         for key, positive, negative in rows:
             if positive > totals.get(key, -1):
                 totals[key] = positive
+                if positive > self.ceiling:
+                    self._put_ceiling_above(positive)
             if negative:
                 self.negative[key] = max(self.negative.get(key, 0), negative)
 

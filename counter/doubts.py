@@ -1,47 +1,50 @@
 """What queries are told of increments in doubt: how much a key may still lose or gain.
 
-Only a node that holds parked increments of the asked key says so, with `Uncertain` around its
-reply, so that the plain reply costs nothing. The rule: what is uncertain is told as it was when
-the value was read, at first sight of the query; both are one truth, and never added up.
+Only a node that holds parked increments of what is asked for says so, with `Uncertain` or
+`UncertainMany` around its reply, so that the plain reply costs nothing. Who comes to be the head
+of a cell tells it in the batches, beside the answers.
+
+The rule: what is uncertain is told as it was at first sight of the query, when the value is read
+or before, and as often as the value is told; both are one truth, and never added up.
 """
 
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
+from counter.doubtful import Doubted
 from counter.messages import (
     GOSSIP,
-    Amounts,
+    WORKING,
     Ask,
+    Delegate,
     Reply,
+    ReplyMany,
     ShortReply,
     Traced,
     Uncertain,
+    UncertainMany,
+    is_question,
     key_in,
 )
 from counter.parking import Parking
 from counter.relay import Relay
+from counter.tables import Tables
 from tracker.errors import FrameError
 from tracker.machine import Effect, Endpoint, Send
 
 Handler = Callable[[Any, Any, float], list[Effect]]
 
-DOUBTS_MAX: Final = 1_024
-"""Queries of others whose doubts are remembered for repeated asks."""
-
 
 class Origin(Protocol):
-    """The origin's side of the same node."""
+    """The origin's side of the same node, or that of the head of a cell."""
 
-    uncertain: Callable[[str], Amounts]
-
-    def is_own(self, query: bytes) -> bool:
-        """Whether this node asks it."""
+    doubted: Callable[[Any], Doubted | None]
 
     def whole(self, short: ShortReply) -> Reply | None:
         """Return the reply that a short one stands for; None for a query that is not its."""
 
-    def doubt(self, query: bytes, position: int, amounts: Amounts) -> None:
-        """Take in what a member holds in doubt for a query of this node."""
+    def doubt(self, query: bytes, position: int, told: Doubted) -> None:
+        """Take in what a member holds in doubt, if the query is its."""
 
 
 class Doubts:
@@ -50,52 +53,87 @@ class Doubts:
     def __init__(
         self,
         parking: Parking,
-        origin: Origin,
         relay: Relay,
+        origin: Origin,
+        heads: Origin,
+        tables: Tables,
         receive: Handler,
     ) -> None:
-        origin.uncertain = lambda key: parking.uncertain(key_in(key))
-        relay.doubtful = parking.amounts
-        self._parking = parking
+        self._known = parking.in_doubt
         self._seen = relay.seen
+        # Each is known of a query that was seen, or was until lately.
+        self.doubts_max = 2 * relay.config.queries_max
         self._origin = origin
+        self._heads = heads
         self._receive = receive
-        self._by_query: dict[bytes, Amounts] = {}
+        self._by_query: dict[bytes, Doubted] = {}
+        origin.doubted = self._about
+        heads.doubted = self._by_query.get
+        relay.doubtful = self._known.by_key
+        tables.reserved_bytes = self._reserved_bytes
 
     def __len__(self) -> int:
         return len(self._by_query)
 
     def handlers(self) -> dict[type, Handler]:
         """Return what it takes from other nodes."""
-        return {Uncertain: self._heard}
+        return {Uncertain: self._heard, UncertainMany: self._heard_many}
+
+    # -- telling ------------------------------------------------------------------------------
 
     def telling(self, handler: Handler) -> Handler:
         """Return a handler of asks whose reply says what is in doubt here, if anything is."""
+        seen, known = self._seen, self._by_query
 
-        def take(sender: Any, ask: Any, now: float) -> list[Effect]:
-            is_first = ask.query not in self._seen
+        def take(sender: Any, ask: Ask | Delegate, now: float) -> list[Effect]:
+            query = ask.query
+            is_first = query not in seen
+            if is_first and self._known.by_key:
+                self._note(query, ask.key)
             effects = handler(sender, ask, now)
-            is_sighted = is_first and ask.query in self._seen
-            return self._told(ask, effects, is_sighted=is_sighted)
+            doubted = known.get(query)
+            if doubted is None:
+                return effects
+            if query not in seen:
+                del known[query]
+                return effects
+            return [_wrapped(effect, doubted) for effect in effects]
 
         return take
 
-    def _told(self, ask: Ask, effects: list[Effect], *, is_sighted: bool) -> list[Effect]:
-        known = self._by_query
-        key = key_in(ask.key)
-        if is_sighted and key in self._parking.amounts:
-            if len(known) >= DOUBTS_MAX:
-                del known[next(iter(known))]
-            known[ask.query] = self._parking.uncertain(key)
-        amounts = known.get(ask.query)
-        if amounts is None:
-            return effects
-        told: list[Effect] = []
+    def told(self, effects: list[Effect]) -> list[Effect]:
+        """Return effects whose answers to questions say what is in doubt here, if anything is."""
+        told = []
         for effect in effects:
-            if isinstance(effect, Send) and isinstance(effect.message, Reply | ShortReply | Traced):
-                effect = Send(effect.to, Uncertain(GOSSIP.encode(effect.message), *amounts))
+            if isinstance(effect, Send) and isinstance(effect.message, ReplyMany):
+                doubted = self._by_query.get(effect.message.query)
+                effect = effect if doubted is None else _wrapped(effect, doubted)
             told.append(effect)
         return told
+
+    def _note(self, query: bytes, text: str) -> None:
+        """Remember what is in doubt as a query is first seen."""
+        doubted = self._about(text)
+        if doubted is None:
+            return
+        known = self._by_query
+        if len(known) >= self.doubts_max:
+            for over in [other for other in known if other not in self._seen]:
+                del known[over]
+        known[query] = doubted.fitted()
+
+    def _about(self, text: str) -> Doubted | None:
+        """Return what is in doubt of what is asked for, a key or many."""
+        if is_question(text):
+            return self._known.asked(text)
+        key = key_in(text)
+        return Doubted(*self._known.of(key), ()) if key in self._known.by_key else None
+
+    def _reserved_bytes(self, query: bytes) -> int:
+        doubted = self._by_query.get(query)
+        return 0 if doubted is None else doubted.room_bytes
+
+    # -- hearing ------------------------------------------------------------------------------
 
     def _heard(self, sender: Endpoint, message: Uncertain, now: float) -> list[Effect]:
         try:
@@ -105,9 +143,33 @@ class Doubts:
             return []
         if not isinstance(reply, Reply | ShortReply):
             return []
-        origin, amounts = self._origin, (message.minus, message.plus, message.count)
-        if origin.is_own(reply.query):
-            whole = origin.whole(reply) if isinstance(reply, ShortReply) else reply
+        told = Doubted(message.minus, message.plus, message.count, ())
+        for side in (self._heads, self._origin):
+            whole = side.whole(reply) if isinstance(reply, ShortReply) else reply
             if whole is not None:
-                origin.doubt(whole.query, whole.position, amounts)
+                side.doubt(whole.query, whole.position, told)
         return self._receive(sender, outer, now)
+
+    def _heard_many(self, sender: Endpoint, message: UncertainMany, now: float) -> list[Effect]:
+        try:
+            reply = GOSSIP.decode(message.reply)
+        except FrameError:
+            return []
+        if not isinstance(reply, ReplyMany):
+            return []
+        amounts = message.minus, message.plus, message.count
+        rests = message.left_out, message.rest_minus, message.rest_plus
+        self._origin.doubt(reply.query, reply.position, Doubted(*amounts, message.rows, *rests))
+        return self._receive(sender, reply, now)
+
+
+def _wrapped(effect: Effect, doubted: Doubted) -> Effect:
+    """Return a reply with what is in doubt around it; any other effect as it is."""
+    if not isinstance(effect, Send):
+        return effect
+    match effect.message:
+        case Reply() | ShortReply() | Traced() as plain:
+            return Send(effect.to, Uncertain(GOSSIP.encode(plain), *doubted.amounts))
+        case ReplyMany(flags=flags) as plain if not flags & WORKING:
+            return Send(effect.to, UncertainMany(GOSSIP.encode(plain), *doubted))
+    return effect

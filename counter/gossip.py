@@ -110,9 +110,9 @@ class Gossip:
         self.handover = Handover(self.ledger, self.membership, rng)
         self.hearsay = Hearsay(self.membership.view)
         self.failover = Failover(self.ledger, self.membership.view, rng)
-        self.doubts = Doubts(self.failover.parking, self.asker, self.relay, self.receive)
         self.heads = Heads(gossip, member, self.relay, rng)
         parts = (self.ledger, self.asker, self.heads, self.tables)
+        self.doubts = Doubts(self.failover.parking, self.relay, *parts[1:], self.receive)
         self.origin = Origin(
             self.ledger,
             self.membership,
@@ -141,14 +141,15 @@ class Gossip:
 
     def _table(self) -> dict[type, Callable[[Any, Any, float], list[Effect]]]:
         """Return who takes which message."""
-        ask = self.renewal.moves.before(self.doubts.telling(self._ask))
+        before, telling = self.renewal.moves.before, self.doubts.telling
+        ask = before(telling(self._ask))
         told, names = self.asker.last_values.recalled, self.ledger.counters.names
         return {
             Ask: ask,
             AskAgain: ask,
-            AskMany: self.renewal.moves.before(self._ask_many),
+            AskMany: before(telling(self._ask_many)),
             Stop: lambda sender, stop, now: [*self.relay.stop(stop), *self.heads.stop(stop)],
-            Delegate: self.renewal.moves.before(self._delegate),
+            Delegate: before(telling(self._delegate)),
             Back: lambda sender, back, now: self.heads.back(back),
             Increment: lambda link, message, now: self.embargo.increment(link, message),
             Recall: lambda link, recall, now: told(link, recall, self.membership.view, names, now),
@@ -271,7 +272,7 @@ class Gossip:
         effects += self.heads.tick(self.membership.view, now, self.lag_s)
         effects += self.handover.tick(now)
         self.tables.is_mute = self.handover.leaving.holds_nothing
-        effects += self.tables.tick(now)
+        effects += self.doubts.told(self.tables.tick(now))
         if self.asker.is_busy:
             effects += self.origin.release(now) + self.origin.look(now) + self.origin.tick(now)
         effects += self.origin.wonder(now) + self.failover.parking.look(now)
@@ -333,7 +334,14 @@ class Gossip:
 
     def _refused(self, link: Link, refused: Refused, now: float) -> list[Effect]:
         effects = self.handover.refused(link, refused, now)
-        return self._membership(link, refused, now) if effects is None else effects
+        if effects is not None:
+            return effects
+        if self.membership.owns(link):
+            return self._membership(link, refused, now)
+        # Nobody here asked for it, or whoever did gives up in time. To answer a no with a no is to
+        # say it to and fro for ever, where the other side is a node as well.
+        self.unexpected += 1
+        return []
 
     def _after_membership(self, effects: list[Effect], now: float) -> list[Effect]:
         view = self.membership.view

@@ -12,6 +12,7 @@ The rule: whatever this node has acknowledged it either does or outlives. What i
 bounded in number, each cell in members, and all of it in time.
 """
 
+from collections.abc import Callable
 from heapq import heappop, heappush
 from random import Random
 from typing import Final
@@ -19,6 +20,7 @@ from typing import Final
 from counter.cells import Cell
 from counter.config import AGE_MAX, GossipConfig
 from counter.delegation import DIRECT_PART, Arc, Brief, Delegation
+from counter.doubtful import Doubted
 from counter.messages import (
     DECREASED,
     GOSSIP,
@@ -55,6 +57,8 @@ class Heads:
         self.member = member
         self.collected: dict[bytes, list[Cell]] = {}
         self.refused = 0
+        self.doubted: Callable[[bytes], Doubted | None] = lambda query: None
+        """What is in doubt here as of first sight of a query; the owner may set it."""
         self._hops = Hops(config.hop_s, config.hop_s / 4)
         self._position = position(member.name)
         self._relay = relay
@@ -115,6 +119,9 @@ class Heads:
             origin=ask.home,
             cell=self._rng.getrandbits(32),
         )
+        doubted = self.doubted(ask.query)
+        if doubted is not None:
+            cell.doubt(self._position, doubted)
         for other in self.collected.get(ask.query, ()):
             # A short reply to one of them does not tell to which.
             cell.first_view = other.first_view
@@ -183,6 +190,12 @@ class Heads:
             if cell.ask.low <= reply.position < cell.ask.high:
                 return list[Effect](cell.take(reply, sender, now))
         return []
+
+    def doubt(self, query: bytes, position: int, told: Doubted) -> None:
+        """Take in what a member of a cell holds in doubt, before its answer is taken."""
+        for cell in self.collected.get(query, ()):
+            if cell.ask.low <= position < cell.ask.high:
+                cell.doubt(position, told)
 
     def traced(self, traced: Traced, reply: Reply) -> list[Effect]:
         """Tell the origin how a query came to a member of a cell of this node."""

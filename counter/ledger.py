@@ -21,7 +21,6 @@ from counter.crdt import Counters, Row, Share
 from counter.messages import (
     ACK_DISK,
     ACK_MEMORY,
-    NUL,
     Counted,
     EndSession,
     Get,
@@ -29,15 +28,13 @@ from counter.messages import (
     Park,
     SessionEnded,
     Value,
-    key_in,
 )
+from counter.records import as_sent, pages_of, record_of
 from counter.sessions import Known, Sessions
 from tracker import wire
 from tracker.classes import dataclass
 from tracker.machine import Effect, Link, Persist, Persisted, PersistFailed, Send
 from tracker.messages import Refused
-
-ROWS_PER_RECORD = 256
 
 
 @dataclass(slots=True)
@@ -46,7 +43,8 @@ class _Waiting:
 
     token: int
     link: Link
-    message: Increment
+    operation: tuple[bytes, int]
+    pairs: tuple[Any, ...]
     counts_later: bool
     magnitude: int
 
@@ -133,12 +131,15 @@ class Ledger:
         self.sessions.remember(message.session, message.sequence, pairs)
         self.operations += 1
         if not self.durable:
-            _add(self.counters.own, message.pairs)
+            self.counters.own.add_all(message.pairs)
             return [Send(link, Counted(message.sequence, False, False))]
-        persist = self._queued(link, message, record_of(message))
-        if message.ack != ACK_MEMORY:
+        record, is_early = record_of(message), message.ack == ACK_MEMORY
+        magnitude = 0 if is_early else _magnitude(message.pairs)
+        operation = message.session, message.sequence
+        persist = self._queued(link, operation, message.pairs, not is_early, magnitude, record)
+        if not is_early:
             return [persist]
-        _add(self.counters.own, message.pairs)
+        self.counters.own.add_all(message.pairs)
         return [persist, Send(link, Counted(message.sequence, False, False))]
 
     def _renamed(self, message: Increment) -> Increment:
@@ -157,26 +158,38 @@ class Ledger:
         counted[::2] = [names.get(key, key) for key in pairs[::2]]
         return tuple(counted)
 
-    def _queued(self, link: Link, message: Increment, record: bytes) -> Persist:
+    def _queued(
+        self,
+        link: Link,
+        operation: tuple[bytes, int],
+        pairs: tuple[Any, ...],
+        counts_later: bool,
+        magnitude: int,
+        record: bytes,
+    ) -> Persist:
         """Note that an increment waits for the disk."""
         self.token = token = self.token + 1
-        counts_later = message.ack != ACK_MEMORY
-        magnitude = _magnitude(message.pairs) if counts_later else 0
-        waiting = _Waiting(token, link, message, counts_later, magnitude)
+        waiting = _Waiting(token, link, operation, pairs, counts_later, magnitude)
         self._reserved += magnitude
         self._waiting.append(waiting)
-        self._underway[message.session, message.sequence] = waiting
+        self._underway[operation] = waiting
         if counts_later:
             self._turns[link] = token
         return Persist(token, "counts", record)
 
     def followed(
-        self, link: Link, message: Increment, content: Any, record: bytes
+        self,
+        link: Link,
+        operation: tuple[bytes, int],
+        pairs: tuple[Any, ...],
+        magnitude: int,
+        content: Any,
+        record: bytes,
     ) -> Persist | None:
         """Take the next increment of a known client by a way that has checked its pairs.
 
-        It asks for the disk, its amounts are from 0 up, and its keys are known. None, and
-        nothing has changed, where the common way has to look at it.
+        It asks for the disk, its keys are known, and its amounts are from 0 up, `magnitude` in
+        all. None, and nothing has changed, where the common way has to look at it.
         """
         if (
             self.is_leaving
@@ -185,14 +198,13 @@ class Ledger:
             or len(self._waiting) >= self.config.inflight_max
         ):
             return None
-        pairs, positive = message.pairs, self.counters.own.positive
-        room = wire.SHARE_MAX - self._reserved - sum(pairs[1::2])
-        if max([positive[key] for key in pairs[::2]]) > room:
+        own, room = self.counters.own, wire.SHARE_MAX - self._reserved - magnitude
+        if own.ceiling > room and max([own.positive[key] for key in pairs[::2]]) > room:
             return None
-        if not self.sessions.follows(message.session, message.sequence, content):
+        if not self.sessions.follows(*operation, content):
             return None
         self.operations += 1
-        return self._queued(link, message, record)
+        return self._queued(link, operation, pairs, True, magnitude, record)
 
     def _known(self, link: Link, message: Increment, known: Known) -> list[Effect]:
         sequence = message.sequence
@@ -245,7 +257,7 @@ class Ledger:
         if all(takes(pairs[i], pairs[i + 1], extra) for i in range(0, len(pairs), 2)):
             return False
         due = self._due()
-        _add(due, pairs)
+        due.add_all(pairs)
         own = self.counters.own
         return any(
             own.positive.get(key, 0) + due.positive.get(key, 0) > wire.SHARE_MAX
@@ -258,9 +270,9 @@ class Ledger:
         due = Share(0)
         for entry in self._waiting:
             if entry.counts_later:
-                _add(due, entry.message.pairs)
+                due.add_all(entry.pairs)
         for _, pairs in self._adopting:
-            _add(due, pairs)
+            due.add_all(pairs)
         return due
 
     # -- what other nodes were asked first -----------------------------------------------------
@@ -269,7 +281,7 @@ class Ledger:
         """Count what was parked here, as soon as the record that says so is on disk."""
         self.operations += 1
         if not self.durable:
-            _add(self.counters.own, pairs)
+            self.counters.own.add_all(pairs)
             return []
         self.token += 1
         self._adopting.append((self.token, pairs))
@@ -278,7 +290,7 @@ class Ledger:
 
     def restore_adopted(self, pairs: tuple[Any, ...]) -> None:
         """Count what the log says was adopted."""
-        _add(self.counters.own, pairs)
+        self.counters.own.add_all(pairs)
 
     def is_unsure_of(self, session: bytes, sequence: int) -> bool:
         """Whether the disk has yet to say, or cannot say before a restart, if this counts."""
@@ -312,36 +324,38 @@ class Ledger:
         """
         if self._followers or self._behind or self.is_held:
             return None
-        waiting, turns, own = self._waiting, self._turns, self.counters.own
+        waiting, turns, underway = self._waiting, self._turns, self._underway
         news = token - self.written
         if not 0 < news <= len(waiting) or waiting[news - 1].token != token:
             # Not each of these records is an increment: others wait for the disk's word, too.
             return None
         self.written = token
-        told = []
-        while waiting and waiting[0].token <= token:
-            entry = waiting.popleft()
-            self._settle(entry)
+        told, add_all = [], self.counters.own.add_all
+        for entry in [waiting.popleft() for _ in range(news)]:
+            self._reserved -= entry.magnitude
+            operation = entry.operation
+            underway.pop(operation, None)
             if entry.counts_later:
-                _add(own, entry.message.pairs)
-                told.append((entry.link, entry.message.sequence))
-                if turns[entry.link] == entry.token:
-                    del turns[entry.link]
+                link = entry.link
+                add_all(entry.pairs)
+                told.append((link, operation[1]))
+                if turns[link] == entry.token:
+                    del turns[link]
         return told
 
     def persisted(self, event: Persisted) -> list[Effect]:
         """Count and acknowledge everything up to the event's token."""
         self.written = event.token
         for pairs in self._adopted(event.token):
-            _add(self.counters.own, pairs)
+            self.counters.own.add_all(pairs)
         effects: list[Effect] = []
         waiting = self._waiting
         while waiting and waiting[0].token <= event.token:
             entry = waiting.popleft()
             self._settle(entry)
             if entry.counts_later:
-                _add(self.counters.own, entry.message.pairs)
-                effects.append(Send(entry.link, Counted(entry.message.sequence, True, False)))
+                self.counters.own.add_all(entry.pairs)
+                effects.append(Send(entry.link, Counted(entry.operation[1], True, False)))
             for link, sequence in self._followers.pop(entry.token, ()):
                 effects.append(Send(link, Counted(sequence, True, True)))
             effects += self._whose_turn_came(entry)
@@ -355,7 +369,7 @@ class Ledger:
         while waiting and waiting[0].token <= event.token:
             entry = waiting.popleft()
             self._settle(entry)
-            session, sequence = entry.message.session, entry.message.sequence
+            session, sequence = entry.operation
             replies = self._followers.pop(entry.token, [])
             code = "in-doubt"
             if entry.counts_later:
@@ -389,7 +403,7 @@ class Ledger:
 
     def _settle(self, entry: _Waiting) -> None:
         self._reserved -= entry.magnitude
-        self._underway.pop((entry.message.session, entry.message.sequence), None)
+        self._underway.pop(entry.operation, None)
 
     # -- after a restart ----------------------------------------------------------------------
 
@@ -399,14 +413,14 @@ class Ledger:
         if kind == "counts":
             session, sequence, pairs = values
             counted = tuple(pairs)
-            pairs = _as_sent(counted)
+            pairs = as_sent(counted)
             if not pairs:
                 self.sessions.end(session)
             elif self.sessions.look_up(session, sequence, pairs) not in (Known.SAME, Known.OTHER):
                 # It counted, or it would not be in the log; even if it is too old to tell here,
                 # where other sessions may have been dropped than in the life that wrote it.
                 self.sessions.remember(session, sequence, pairs)
-                _add(self.counters.own, counted)
+                self.counters.own.add_all(counted)
         elif values[0] == "owner":
             self.founder = values[1]
         elif values[0] == "share":
@@ -437,13 +451,13 @@ class Ledger:
             *self.counters.others.items(),
         ]:
             rows = share.rows() if share is not self.counters.own else self._rows_with_waiting()
-            for page in _pages(rows):
+            for page in pages_of(rows):
                 yield wire.packed(["share", store, share.epoch, page])
         yield from self.dump_sessions()
 
     def dump_sessions(self) -> Iterator[bytes]:
         """Yield the records of a snapshot that say which operations were counted."""
-        for page in _pages(self.sessions.rows()):
+        for page in pages_of(self.sessions.rows()):
             yield wire.packed(["sessions", page])
         # Behind the sessions: none of them is one of the forgotten.
         for forgotten in self.sessions.forgotten.rows():
@@ -460,39 +474,5 @@ class Ledger:
             yield key, positive, negative
 
 
-def record_of(message: Increment) -> bytes:
-    """Return the log record of an increment: its identity, and what it adds."""
-    return wire.packed((message.session, message.sequence, message.pairs))
-
-
-def _as_sent(pairs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return what a client sent of which this was counted: the content of its operation."""
-    if not any(NUL in key for key in pairs[::2]):
-        return pairs
-    sent = list(pairs)
-    sent[::2] = [key_in(name) for name in pairs[::2]]
-    return tuple(sent)
-
-
-def _add(share: Share, pairs: tuple[Any, ...]) -> None:
-    positive = share.positive
-    for key, amount in zip(pairs[::2], pairs[1::2], strict=True):
-        if amount >= 0:
-            positive[key] = positive.get(key, 0) + amount
-        else:
-            share.add(key, amount)
-
-
 def _magnitude(pairs: tuple[Any, ...]) -> int:
     return sum(map(abs, pairs[1::2]))
-
-
-def _pages(rows: Iterator[Any]) -> Iterator[list[Any]]:
-    page: list[Any] = []
-    for row in rows:
-        page.append(row)
-        if len(page) == ROWS_PER_RECORD:
-            yield page
-            page = []
-    if page:
-        yield page

@@ -8,14 +8,19 @@ that a member did not list has at most that much there: the threshold of Fagin, 
     high    value, and the rest of each member that left keys out and did not list this one
     low     value, less the same for members on which a key was ever decreased
 
+What is parked somewhere may still be added to a key, or taken from it: members say so key by key,
+and of those keys that they did not list how much it is at most, which bounds them like a rest.
+
 The rule: the truth lies from low to high whatever was left out or dropped here, and where
 members are silent no upper bound is told. Who is asked, repaired and counted is the affair of
 `OwnQuery`, each member once; only the way there differs: there are no cells, the origin hears
 every member itself at any size of the cluster.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from counter.doubtful import Doubted
 from counter.messages import (
     DECREASED,
     KEYS_KEPT_MAX,
@@ -24,6 +29,7 @@ from counter.messages import (
     WORKING,
     Ask,
     AskMany,
+    DoubtRow,
     Keyed,
     KeyedRow,
     KeyRow,
@@ -32,7 +38,7 @@ from counter.messages import (
     keys_in,
     prefix_in,
 )
-from counter.query import AGAIN, COMPLETE, DEADLINE, SATISFIED, Heard, Hops, OwnQuery
+from counter.query import AGAIN, COMPLETE, DEADLINE, SATISFIED, UNLISTED_MAX, Heard, Hops, OwnQuery
 from counter.tables import Table, by_size
 from tracker.machine import Endpoint
 from tracker.members import View, position
@@ -42,12 +48,15 @@ from tracker.members import View, position
 class Sum:
     """What is known of one key.
 
-    `value` is the sum of what came. The other fields are parts of what the bounds of all keys
-    count as unknown, and which is known of this one: the rests of members that listed it, and
-    what was dropped before it was first heard of.
+    `value` is the sum of what came, `minus` and `plus` what may be taken from it and added. The
+    other fields are parts of what the bounds of all keys count as unknown, and which is known of
+    this one: the rests of members that listed it, and what was dropped before it was first heard
+    of.
     """
 
     value: int = 0
+    minus: int = 0
+    plus: int = 0
     rest_above: int = 0
     rest_below: int = 0
     dropped_above: int = 0
@@ -71,18 +80,34 @@ class Sums:
         self.rest_above += rest
         self.rest_below += below
         self.left_out += left_out
-        known = self.by_key
         for key, value in rows:
-            found = known.get(key)
-            if found is None:
-                found = known[key] = Sum(
-                    dropped_above=self.dropped_above, dropped_below=self.dropped_below
-                )
+            found = self._sum_of(key)
             found.value += value
             found.rest_above += rest
             found.rest_below += below
-        if len(known) >= 2 * KEYS_KEPT_MAX:
+        if len(self.by_key) >= 2 * KEYS_KEPT_MAX:
             self.largest()
+
+    def doubt(self, told: Doubted, rows: Iterable[DoubtRow]) -> None:
+        """Take in what one member holds in doubt, of which these rows were asked for."""
+        self.rest_above += told.rest_plus
+        self.rest_below += told.rest_minus
+        self.left_out += told.left_out
+        for key, minus, plus in rows:
+            found = self._sum_of(key)
+            found.minus += minus
+            found.plus += plus
+            found.rest_above += told.rest_plus
+            found.rest_below += told.rest_minus
+        if len(self.by_key) >= 2 * KEYS_KEPT_MAX:
+            self.largest()
+
+    def _sum_of(self, key: str) -> Sum:
+        found = self.by_key.get(key)
+        if found is None:
+            above, below = self.dropped_above, self.dropped_below
+            found = self.by_key[key] = Sum(dropped_above=above, dropped_below=below)
+        return found
 
     def largest(self) -> list[KeyRow]:
         """Return the keys by size, KEYS_KEPT_MAX of them, and drop the others.
@@ -94,9 +119,10 @@ class Sums:
         kept, dropped = rows[:KEYS_KEPT_MAX], rows[KEYS_KEPT_MAX:]
         if dropped:
             self.left_out += len(dropped)
-            self.dropped_above += max(0, max([value for _, value in dropped]))
-            self.dropped_below -= min(0, min([value for _, value in dropped]))
-            self.by_key = {key: self.by_key[key] for key, _ in kept}
+            known = self.by_key
+            self.dropped_above += max(0, max([value + known[key].plus for key, value in dropped]))
+            self.dropped_below -= min(0, min([value - known[key].minus for key, value in dropped]))
+            self.by_key = {key: known[key] for key, _ in kept}
         return kept
 
     @property
@@ -112,7 +138,7 @@ class Sums:
         found = self.by_key[key]
         above = self.rest_above - found.rest_above + found.dropped_above
         below = self.rest_below - found.rest_below + found.dropped_below
-        return found.value - below, found.value + above
+        return found.value - found.minus - below, found.value + found.plus + above
 
 
 @dataclass(slots=True, kw_only=True)
@@ -129,6 +155,8 @@ class ManyQuery(OwnQuery):
     # Stores counted as part of what another member answered, and whether some came twice.
     covered: dict[bytes, None] = field(default_factory=dict)
     is_torn: bool = False
+    # What members hold in doubt, by position, until their answers are counted.
+    told: dict[int, Doubted] = field(default_factory=dict)
 
     # -- asking -------------------------------------------------------------------------------
 
@@ -186,7 +214,19 @@ class ManyQuery(OwnQuery):
             rows = tuple([row for row in reply.rows if self._is_asked_for(row[0])])
             decreased = bool(reply.flags & DECREASED)
             self.sums.add(rows, reply.left_out, reply.rest, decreased=decreased)
+            self._count_doubts(reply.position)
         return is_first
+
+    def doubt(self, pos: int, told: Doubted) -> None:
+        """Keep what a member holds in doubt until its answer is counted, once."""
+        if len(self.told) < len(self.view) + UNLISTED_MAX:
+            self.told[pos] = told
+
+    def _count_doubts(self, pos: int) -> None:
+        told = self.told.pop(pos, None)
+        if told is not None:
+            self.uncertain[pos] = told.amounts
+            self.sums.doubt(told, [row for row in told.rows if self._is_asked_for(row[0])])
 
     def _cover(self, store: bytes, held: list[bytes]) -> bool:
         """Note whose shares are in an answer; False if one was counted already, and with it it.
@@ -232,6 +272,7 @@ class ManyQuery(OwnQuery):
         if own.value:
             self.changed_at = now
         self.sums.add(table.rows, table.left_out, table.rest, decreased=table.has_decreased)
+        self._count_doubts(self.own_position)
 
     # -- stopping -----------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, Final
 
+from counter.doubtful import InDoubt
 from counter.ledger import Ledger
 from counter.messages import (
     COUNTED_THERE,
@@ -120,7 +121,7 @@ class Parking:
         self._tickets: dict[int, Entry] = {}
         self._homes: dict[bytes, _Home] = {}
         self._settled: OrderedDict[Identity, Any] = OrderedDict()
-        self.amounts: dict[str, tuple[int, int, int]] = {}
+        self.in_doubt = InDoubt()
         self._written: deque[tuple[int, Entry]] = deque()
         self._ticket = 0
         self._pairs = 0
@@ -135,7 +136,7 @@ class Parking:
 
     def uncertain(self, key: str) -> tuple[int, int, int]:
         """Return what a key may lose, what it may gain (both ≥ 0), and in how many increments."""
-        return self.amounts.get(key, (0, 0, 0))
+        return self.in_doubt.of(key)
 
     # -- clients ------------------------------------------------------------------------------
 
@@ -160,7 +161,8 @@ class Parking:
         if refusal is not None:
             return [_refused(link, message, *refusal)]
         effects = self._make_room(len(message.pairs) // 2)
-        if self._pairs + len(message.pairs) // 2 > self._parked_max:
+        has_room = self._pairs + len(message.pairs) // 2 <= self._parked_max
+        if not has_room or not self.in_doubt.has_room(message.pairs):
             text = "too many increments are parked here; come back when their nodes are"
             return [*effects, _refused(link, message, "busy", text)]
         return effects + self._begin(link, message, identity, now)
@@ -208,27 +210,13 @@ class Parking:
     def _add(self, entry: Entry) -> None:
         self._entries[entry.identity] = self._tickets[entry.ticket] = entry
         self._pairs += len(entry.pairs) // 2
-        self._reckon(entry, 1)
+        self.in_doubt.add(entry.pairs, 1)
 
     def _remove(self, entry: Entry) -> None:
         del self._entries[entry.identity], self._tickets[entry.ticket]
         self._pairs -= len(entry.pairs) // 2
-        self._reckon(entry, -1)
+        self.in_doubt.add(entry.pairs, -1)
         self._rest(entry)
-
-    def _reckon(self, entry: Entry, sign: int) -> None:
-        """Keep up what each key may lose or gain."""
-        pairs = entry.pairs
-        for index in range(0, len(pairs), 2):
-            key, amount = pairs[index], sign * pairs[index + 1]
-            minus, plus, count = self.uncertain(key)
-            if pairs[index + 1] < 0:
-                minus -= amount
-            else:
-                plus += amount
-            self.amounts[key] = minus, plus, count + sign
-            if not count + sign:
-                del self.amounts[key]
 
     def _end(self, entry: Entry) -> None:
         """Forget an increment that counts, here or elsewhere; but know it when it comes again."""

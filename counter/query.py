@@ -18,6 +18,7 @@ from random import Random
 
 from counter.arcs import least_age
 from counter.config import AGE_MAX, GossipConfig
+from counter.doubtful import Doubted
 from counter.heard import Heard as Heard
 from counter.heard import Held, who_is_silent
 from counter.hops import PRIOR_WEIGHT as PRIOR_WEIGHT
@@ -251,6 +252,11 @@ class OwnQuery:
     def hold(self, held: Held, age: int, now: float) -> list[tuple[bytes, int, int]]:
         """Count what somebody who answered holds of others; returns what was not counted before."""
         return hold(self, held, age, now)
+
+    def doubt(self, pos: int, told: Doubted) -> None:
+        """Take in what the member at a position holds in doubt, before its answer is counted."""
+        if len(self.uncertain) < len(self.view) + UNLISTED_MAX:
+            self.uncertain[pos] = told.amounts
 
     def _name_of(self, reply: Reply | ReplyMany, sender: Endpoint) -> str | None:
         """Return who answers; None for one who is not whom he says, or not expected to answer."""

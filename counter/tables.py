@@ -14,6 +14,7 @@ whatever was acknowledged before that is in the table.
 """
 
 from collections import deque
+from collections.abc import Callable
 from heapq import nsmallest
 from typing import Final, Protocol
 
@@ -71,8 +72,11 @@ class Table:
 class Search:
     """One question on its way through the keys of one node."""
 
-    def __init__(self, question: str, counters: Counters, indexes: list[KeyIndex]) -> None:
+    def __init__(
+        self, question: str, counters: Counters, indexes: list[KeyIndex], reserved_bytes: int = 0
+    ) -> None:
         self.home: Send | None = None
+        self._room_bytes = ROWS_ROOM_BYTES - reserved_bytes
         self._question = question
         # What is handed over to this node while it looks is not in what it finds.
         self._shares = counters.shares()
@@ -141,7 +145,7 @@ class Search:
     def _table(self) -> Table:
         """Return as many rows as an answer has room for, the largest first."""
         rows: list[KeyRow] = []
-        room, rest = ROWS_ROOM_BYTES - STORE_BYTES * len(self._holds), 0
+        room, rest = self._room_bytes - STORE_BYTES * len(self._holds), 0
         for row in sorted(largest(self._largest, _KEPT), key=by_size):
             room -= len(wire.packed(row))
             if room < 0 or len(rows) == ROWS_PER_ANSWER_MAX:
@@ -207,6 +211,8 @@ class Tables:
         self._searches: dict[bytes, Search] = {}
         self._turns: deque[bytes] = deque()
         self._due = 0.0
+        self.reserved_bytes: Callable[[bytes], int] = lambda query: 0
+        """What else the answer to a query is to hold; the owner may set it."""
         self.is_mute = False
         """Whether another member answers for what is here: a question for many keys is passed on,
         and no more."""
@@ -239,7 +245,7 @@ class Tables:
         table = self._tables.get(query)
         search = self._searches.get(query)
         if table is None and search is None:
-            search = self._search(ask.key)
+            search = self._search(ask.key, self.reserved_bytes(query))
             table = search.step()
             if table is not None:
                 self._keep(query, table)
@@ -289,8 +295,9 @@ class Tables:
         self._turns.append(query)
         self._due = now
 
-    def _search(self, question: str) -> Search:
-        return Search(question, self._counters, [self._index(s) for s in self._stores()])
+    def _search(self, question: str, reserved_bytes: int = 0) -> Search:
+        indexes = [self._index(s) for s in self._stores()]
+        return Search(question, self._counters, indexes, reserved_bytes)
 
     def _stores(self) -> list[bytes]:
         return [self._counters.store, *self._counters.others]

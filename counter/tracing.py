@@ -17,6 +17,7 @@ from counter.messages import (
     SILENT,
     TRACE,
     Ask,
+    AskMany,
     Reply,
     Traced,
     TrailRow,
@@ -42,6 +43,9 @@ class FirstAsks:
 
     def traced(self, ask: Ask, sender: Endpoint, effects: list[Effect]) -> list[Effect]:
         """Return the effects of an ask with TRACE: the reply says who asked, asks hand it on."""
+        if isinstance(ask, AskMany):
+            # Of a question for many keys the way is not told.
+            return effects
         known = self._by_query
         if ask.query not in known and len(known) >= FIRST_ASKS_MAX:
             del known[next(iter(known))]

@@ -25,10 +25,12 @@ from typing import Final
 from counter.arcs import least_age
 from counter.config import GossipConfig
 from counter.delegation import DIRECT_PART, GENERATIONS_MAX, Arc, Brief, Charge, Delegation
+from counter.doubtful import NOTHING, Doubted
 from counter.messages import (
     COLLECTS,
     DECREASED,
     DONE,
+    DOUBT,
     HELD,
     REFUSED,
     RING,
@@ -222,6 +224,11 @@ class WideQuery(OwnQuery):
     def _count(self, row: Row, now: float) -> bool:
         """Take one answer out of a batch; returns whether it was a first one."""
         pos, store, epoch, value, age, flags = row
+        if flags & DOUBT:
+            minus, plus, _ = self.uncertain.get(pos, NOTHING)
+            amounts = (-value, plus) if value < 0 else (minus, value)
+            self.doubt(pos, Doubted(*amounts, epoch, ()))
+            return False
         if flags & HELD:
             return bool(self.hold(((store, epoch, value),), age, now))
         if store in self.answers or store in self.held:

@@ -23,7 +23,7 @@ from counter.cli import screens
 from counter.cli.app import COMMANDS
 from counter.cli.full import build
 from counter.cli.settings import KNOWN, shown_value
-from counter.client import operations, totals
+from counter.client import operations, resetting, totals
 from counter.client.answers import Outcome, as_object, nothing_heard
 from counter.client.wishes import Wishes
 from counter.config import PRESETS
@@ -401,6 +401,10 @@ def test_the_page_of_errors_is_made_from_the_error_tree(recorded: Recorded) -> N
     recorded("docs/reference/errors.md", page("Errors", intro, table(heads, rows)))
 
 
+METHODS = ("incr", "retry", "add", "flush", "close", "query", "watch", "get", "members", "keys")
+METHODS += ("reset", "delete")
+
+
 def signature_of(function: Any) -> str:
     """Return the parameters of a function or class as they are written in a call."""
     shown = []
@@ -434,7 +438,7 @@ def test_the_page_of_clients_is_made_from_their_words(recorded: Recorded) -> Non
     for cls in (Client, AsyncClient):
         parts.append(f"## {cls.__name__}\n\n```\n{cls.__name__}({signature_of(cls)})\n```\n")
         parts.append(f"{inspect.cleandoc(cls.__doc__ or '')}\n")
-        for name in ("incr", "retry", "add", "flush", "close", "query", "watch", "get", "members"):
+        for name in METHODS:
             method = getattr(cls, name, None)
             if method is not None:
                 parts.append(f"### {cls.__name__}.{name}({signature_of(method)})\n")
@@ -442,7 +446,8 @@ def test_the_page_of_clients_is_made_from_their_words(recorded: Recorded) -> Non
     shown = (Wishes, operations.Acknowledgement, operations.Operation)
     shown += (operations.UnknownOutcomeError, operations.UncountedError)
     shown += (totals.Total, totals.Silent, totals.NodeShare, totals.KeyTotal)
-    parts += [class_part(cls) for cls in (*shown, totals.Held, totals.MemberState)]
+    shown += (totals.Held, totals.MemberState, resetting.Renewed, resetting.UnknownResetError)
+    parts += [class_part(cls) for cls in shown]
 
     recorded("docs/reference/clients.md", page("Clients", *parts))
 

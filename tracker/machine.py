@@ -53,10 +53,11 @@ class Close:
     link: Link
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Persist:
     """Write a record that must survive a crash; comes back as `Persisted`, or `PersistFailed`.
 
+    Not frozen, for the same reason as `Send`.
     Tokens grow by one with each record, and come back in the same order. `kind` tells the
     storage where the record belongs; it writes `record` as it is.
     """

@@ -27,7 +27,7 @@ TOMBSTONES_MAX = 4_096
 _MIXER: Final = 0x9E3779B97F4A7C15
 """2^64 / phi, odd (Knuth, TAOCP 6.4): a product of it is no mere XOR of its parts."""
 HANDED_OVER: Final = "handed over to "
-"""How the note of a member begins that is gone because others hold its counts now."""
+"""How the note of a member begins, for people, that is gone because others hold its counts now."""
 MERGES_MAX = 4
 PATCHED_MAX = 64
 
@@ -44,7 +44,8 @@ class Member:
 
     `store` is the 16 random bytes of its data directory, `epoch` counts its starts,
     `incarnation` its denials of being suspect, `reign` how often the name changed hands.
-    `boot` are 8 random bytes of this start, which tell two starts of one number apart.
+    `boot` are 8 random bytes of this start, which tell two starts of one number apart. `heir` is
+    who holds its counts, once it has handed them over; `note` is for people alone.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Member:
     durable: bool = True
     note: str = ""
     boot: bytes = b""
+    heir: str = ""
 
     @property
     def endpoint(self) -> Endpoint:
@@ -103,11 +105,15 @@ class Member:
     @property
     def is_handed_over(self) -> bool:
         """Whether it is gone, and all it had counted is held by others."""
-        return self.status == GONE and self.note.startswith(HANDED_OVER)
+        return self.status == GONE and bool(self.heir)
 
     def became(self, status: int, note: str | None = None) -> "Member":
         """Return the same member with another status."""
-        return replace(self, status=status, note=self.note if note is None else note)
+        return replace(self, status=status, note=self.note if note is None else note, heir="")
+
+    def handed_over(self, heir: str) -> "Member":
+        """Return the same member, gone, with its counts at another one."""
+        return replace(self, status=GONE, note=f"{HANDED_OVER}{heir}", heir=heir)
 
 
 class View:

@@ -9,10 +9,10 @@ from functools import lru_cache
 from typing import Any, ClassVar, Final
 
 from tracker import wire
-from tracker.classes import dataclass
+from tracker.classes import dataclass, replace
 from tracker.config import NAME_PATTERN
 from tracker.errors import FrameError
-from tracker.members import GONE, Member
+from tracker.members import GONE, HANDED_OVER, Member
 from tracker.wire import Schema
 
 NEWS_PER_PAGE: Final = 256
@@ -57,19 +57,29 @@ BOOT_BYTES: Final = 8
 LINEAGE_MAX: Final = 16
 """Earlier starts of a store that a node can name."""
 _boot = wire.blob(0, BOOT_BYTES)
+HEIR_MAX: Final = 64
+_heir = wire.text(HEIR_MAX)
 
 
 def member_from_wire(value: Any) -> Member:
-    """Return the member in a decoded record; raises FrameError. Older peers tell no boot."""
+    """Return the member in a decoded record; raises FrameError.
+
+    Older peers tell no boot, and of an heir only in the note.
+    """
     fields = [*_member_fields(value)]
-    if len(value) > len(fields):
-        fields.append(_boot(value[len(fields)]))
-    return Member(*fields)
+    for check in (_boot, _heir):
+        if len(value) > len(fields):
+            fields.append(check(value[len(fields)]))
+    member = Member(*fields)
+    heir = member.note.removeprefix(HANDED_OVER)
+    if member.status == GONE and not member.heir and heir != member.note:
+        return replace(member, heir=heir[:HEIR_MAX])
+    return member
 
 
 def member_to_wire(member: Member) -> tuple[Any, ...]:
     """Return a member record as it travels."""
-    return (
+    told = (
         member.name,
         member.store,
         member.reign,
@@ -82,6 +92,7 @@ def member_to_wire(member: Member) -> tuple[Any, ...]:
         member.note,
         member.boot,
     )
+    return (*told, member.heir) if member.heir else told
 
 
 def news_to_wire(members: Iterable[Member]) -> bytes:
@@ -255,7 +266,7 @@ class Departing:
     heir: str = ""
     TAG: ClassVar[int] = 104
     FIELDS_MIN: ClassVar[int] = 1
-    WIRE: ClassVar[Schema] = (wire.flag, wire.text(64))
+    WIRE: ClassVar[Schema] = (wire.flag, _heir)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,12 @@ PAGE_MEMBERS_MIN: Final = 32
 """Every page that another one follows holds more members than this."""
 EMPTY_PAGE: Final = news_to_wire(())
 RECORD_FORMAT: Final = 1
+MARKS_PER_PAGE: Final = 300
+MARK_FIELDS: Final = 3
+Mark = tuple[str, bytes, int]
+"""A name, the store under it, and the last record that was safe there."""
 
-_FIXED_BYTES = 82
+_FIXED_BYTES = 84
 
 
 def cut(members: Iterable[Member]) -> Iterator[list[Member]]:
@@ -29,7 +33,8 @@ def cut(members: Iterable[Member]) -> Iterator[list[Member]]:
     size = 0
     for member in members:
         # Four bytes is the most that one character of a note takes.
-        bytes_max = _FIXED_BYTES + len(member.name) + len(member.host) + 4 * len(member.note)
+        texts = len(member.name) + len(member.host) + len(member.heir) + 4 * len(member.note)
+        bytes_max = _FIXED_BYTES + texts
         if page and (len(page) == NEWS_PER_PAGE or size + bytes_max > PAGE_BYTES_MAX):
             yield page
             page, size = [], 0
@@ -67,10 +72,34 @@ def members_to_record(members: Iterable[Member]) -> bytes:
     return wire.packed([RECORD_FORMAT, [news_to_wire(page) for page in cut(members)]])
 
 
+def kept_to_record(members: Iterable[Member], marks: Iterable[Mark]) -> bytes:
+    """Return the record of kind `members` that a tracker keeps: with how much was safe where."""
+    fields = [field for mark in marks for field in mark]
+    size = MARK_FIELDS * MARKS_PER_PAGE
+    marked = [wire.packed(fields[first : first + size]) for first in range(0, len(fields), size)]
+    return wire.packed([RECORD_FORMAT, [news_to_wire(page) for page in cut(members)], marked])
+
+
+def marks_from_record(record: bytes) -> list[Mark]:
+    """Return the marks in a record, none if it is older than they; raises FrameError."""
+    values = wire.unpacked(record)
+    if type(values) is not list or len(values) < 3:
+        return []
+    check_name, check_written = wire.text(64), wire.integer(-1, 2**63 - 1)
+    marks: list[Mark] = []
+    for page in wire.listing(wire.blob(1, wire.FRAME_BYTES_MAX), wire.ARRAY_MAX)(values[2]):
+        fields = wire.unpacked(page)
+        if type(fields) is not list or len(fields) % MARK_FIELDS:
+            raise FrameError("not a list of marks")
+        rows = zip(fields[::3], fields[1::3], fields[2::3], strict=True)
+        marks += [(check_name(n), wire.id16(s), check_written(w)) for n, s, w in rows]
+    return marks
+
+
 def members_from_record(record: bytes) -> Sequence[Member]:
     """Return the members in a record; raises FrameError when it is none of ours."""
     values = wire.unpacked(record)
-    if type(values) is not list or len(values) != 2 or type(values[1]) is not list:
+    if type(values) is not list or len(values) < 2 or type(values[1]) is not list:
         raise FrameError("not a list of members")
     if values[0] != RECORD_FORMAT:
         raise FrameError(f"a list of members in format {wire.shown(values[0])}, wanted 1")

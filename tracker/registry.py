@@ -24,6 +24,8 @@ from tracker.classes import dataclass, replace
 from tracker.config import TrackerConfig, shown_endpoint
 from tracker.errors import FrameError
 from tracker.failure import FailureDetector
+from tracker.keeping import MEMBERS_KIND as MEMBERS_KIND
+from tracker.keeping import Keeping
 from tracker.machine import (
     Address,
     Close,
@@ -33,14 +35,14 @@ from tracker.machine import (
     Event,
     Leave,
     Link,
-    Persist,
     Persisted,
     PersistFailed,
     Send,
 )
-from tracker.members import ALIVE, AWAY, GONE, HANDED_OVER, STATUS_NAMES, SUSPECT, Member
+from tracker.members import ALIVE, AWAY, GONE, STATUS_NAMES, SUSPECT, Member
 from tracker.messages import (
     CANDIDATES_MAX,
+    HEIR_MAX,
     NO_REQUEST,
     TEXT_MAX,
     Announced,
@@ -59,7 +61,7 @@ from tracker.messages import (
     Wrote,
     news_from_wire,
 )
-from tracker.pages import members_from_record, members_to_record, roster_of
+from tracker.pages import marks_from_record, members_from_record, roster_of
 from tracker.publication import Publication
 from tracker.pulse import activity_in
 from tracker.replies import not_registered, shown, unexpected, unknown
@@ -67,9 +69,6 @@ from tracker.table import COUNT_MAX, Table, is_sane
 from tracker.text import printable
 from tracker.written import Written
 
-MEMBERS_KIND: Final = "members"
-PERSIST_GAP_S: Final = 0.5
-PERSIST_RETRY_S: Final = 5.0
 TAUGHT_MAX: Final = 8
 """Pages remembered as taken in: after a restart, everybody teaches the same ones."""
 
@@ -105,9 +104,11 @@ class Registry:
         self._epoch = tracker_epoch
         self._saved = members_from_record(saved) if saved is not None else ()
         self._rng = rng
-        self._token = token
         self._links: dict[Link, _Registration] = {}
+        self._keeping = Keeping(token)
         self._written = Written(config.members_max)
+        if saved is not None:
+            self._written.restore(marks_from_record(saved))
         self._link_of: dict[str, Link] = {}
         self._detector = FailureDetector(
             config.suspect_after_s, config.dead_after_s, config.forget_after_s
@@ -117,9 +118,6 @@ class Registry:
         self._heartbeat_at = 0.0
         # What was due before the start, or the last tick, was not missed by sleeping.
         self._listened_at = 0.0
-        self._save_wanted = False
-        self._save_in_flight = False
-        self._save_at = float("-inf")
 
     def __len__(self) -> int:
         """Return how many members are not gone, before the start those of the saved list."""
@@ -134,7 +132,7 @@ class Registry:
         for member in self._saved:
             self._take(member, now)
         self._saved = ()
-        self._save_wanted = False
+        self._keeping.is_wanted = False
         return [Emit("tracker-started", {"members": len(self.table)})]
 
     def receive(self, sender: Address, message: Any, now: float) -> list[Effect]:
@@ -153,7 +151,8 @@ class Registry:
         due any sooner by it. A beat is not answered.
         """
         registration = self._links.get(link)
-        if registration is None or self._save_wanted or not self._publication.is_settled(link):
+        is_saving = self._keeping.is_wanted
+        if registration is None or is_saving or not self._publication.is_settled(link):
             return None
         name = registration.name
         activity = activity_in(body, self.table.version, self.table.members[name].incarnation)
@@ -170,13 +169,12 @@ class Registry:
         if isinstance(event, Closed):
             effects = self._closed(event.link, now)
         elif isinstance(event, Persisted):
-            self._save_in_flight = False
+            self._keeping.written()
         elif isinstance(event, PersistFailed):
-            self._save_in_flight, self._save_wanted = False, True
-            self._save_at = now + PERSIST_RETRY_S
+            self._keeping.failed(now)
             effects = [Emit("members-not-saved", {"reason": printable(event.reason)})]
         elif isinstance(event, Leave):
-            self._save_at = now
+            self._keeping.hurry(now)
         return self._with_due(effects, now)
 
     def tick(self, now: float) -> list[Effect]:
@@ -200,9 +198,8 @@ class Registry:
     def deadline(self) -> float:
         """Say when something is due next; there is always a heartbeat to come."""
         at = self._heartbeat_at
-        if self._save_wanted and not self._save_in_flight:
-            at = min(at, self._save_at)
-        for other in (self._publication.deadline(), self._detector.deadline()):
+        due = (self._publication.deadline(), self._detector.deadline(), self._keeping.deadline())
+        for other in due:
             at = at if other is None else min(at, other)
         return at
 
@@ -224,7 +221,7 @@ class Registry:
         if self.table.get(member.name) != member:
             self._put(member, now)
         self._links[link] = _Registration(member.name, now)
-        self._written.note(member, message.written)
+        self._note_written(member, message.written, now)
         self._link_of[member.name] = link
         self._publication.add(link)
         self._detector.heard(member.name, now)
@@ -278,27 +275,32 @@ class Registry:
         registration = self._links.get(link)
         if registration is None:
             return not_registered(link)
-        self._written.note(self.table.members[registration.name], message.written)
+        self._note_written(self.table.members[registration.name], message.written, now)
         return []
+
+    def _note_written(self, member: Member, written: int, now: float) -> None:
+        if self._written.of(member) != written:
+            self._keeping.marked(now)
+        self._written.note(member, written)
 
     def _departing(self, link: Link, message: Departing, now: float) -> list[Effect]:
         registration = self._links.get(link)
         if registration is None:
             return not_registered(link)
         member = self.table.members[registration.name]
-        status, note, effects = GONE, "", list[Effect]()
+        left, effects = member.became(GONE, ""), list[Effect]()
         if message.holds_counts and member.durable:
-            status = AWAY
+            left = member.became(AWAY, "")
         elif message.holds_counts:
-            note = "stopped with counts in memory only: they are lost"
-            effects.append(Emit("counts-lost", {**shown(member), "note": note}))
+            left = member.became(GONE, "stopped with counts in memory only: they are lost")
+            effects.append(Emit("counts-lost", {**shown(member), "note": left.note}))
         elif message.heir:
-            note = f"{HANDED_OVER}{printable(message.heir, 64)}"
+            left = member.handed_over(printable(message.heir, HEIR_MAX))
         self._unlink(link)
-        self._put(member.became(status, note), now)
-        self._watch(self.table.members[member.name], now)
-        left = {**shown(member), "status": STATUS_NAMES[status], "note": note}
-        return [*effects, Send(link, Departed(status)), Emit("left", left)]
+        self._put(left, now)
+        self._watch(left, now)
+        told = {**shown(member), "status": STATUS_NAMES[left.status], "note": left.note}
+        return [*effects, Send(link, Departed(left.status)), Emit("left", told)]
 
     def _closed(self, link: Link, now: float) -> list[Effect]:
         registration = self._links.get(link)
@@ -383,7 +385,7 @@ class Registry:
     def _put(self, member: Member, now: float) -> None:
         self.table.put(member, now)
         self._publication.changed()
-        self._save_wanted = True
+        self._keeping.is_wanted = True
 
     def _watch(self, member: Member, now: float) -> None:
         if member.status == ALIVE:
@@ -402,12 +404,9 @@ class Registry:
         effects += self._publication.due(now)
         for link, version in self._publication.announced(self._lives):
             effects.append(Send(link, Announced(version)))
-        if self._save_wanted and not self._save_in_flight and now >= self._save_at:
-            self._save_wanted, self._save_in_flight = False, True
-            self._save_at = now + PERSIST_GAP_S
-            self._token += 1
-            record = members_to_record(self.table.members.values())
-            effects.append(Persist(self._token, MEMBERS_KIND, record))
+        if self._keeping.is_due(now):
+            members, marks = self.table.members.values(), self._written.marks()
+            effects.append(self._keeping.record(members, marks, now))
         return effects
 
     def _lives(self, link: Link) -> bool:

@@ -5,6 +5,8 @@ back with less has lost something: an old backup of the very life that ended was
 its disk has not kept its word.
 """
 
+from collections.abc import Iterable, Iterator
+
 from tracker.members import Member
 
 
@@ -21,6 +23,16 @@ class Written:
         self._by_name[member.name] = member.store, written
         if len(self._by_name) > self._members_max:
             del self._by_name[next(iter(self._by_name))]
+
+    def marks(self) -> Iterator[tuple[str, bytes, int]]:
+        """Yield (name, store, written) of each, the one unheard for longest first."""
+        for name, (store, written) in self._by_name.items():
+            yield name, store, written
+
+    def restore(self, marks: Iterable[tuple[str, bytes, int]]) -> None:
+        """Take in what an earlier life was told."""
+        for name, store, written in marks:
+            self._by_name[name] = store, written
 
     def of(self, member: Member) -> int:
         """Return what was last told of a member's store; -1 if nothing was."""

@@ -130,7 +130,7 @@ def _followed(finder: Finder, member: Member, show: Show) -> DrainState:
         finder.restart()
         found = _member(finder, member.name)
         if found.is_handed_over:
-            return DrainState(0, DRAINED, found.note.split()[-1], 0, 0, "")
+            return DrainState(0, DRAINED, found.heir, 0, 0, "")
         hint = f"if it still runs, the hand-over goes on:  counter drain {member.name}"
         raise CommandError(str(error), hint) from error
 
@@ -154,7 +154,7 @@ class _Lines:
 
 def _end(member: Member, keys: int, heir: str = "") -> dict[str, Any]:
     """Return what became of it, as JSON tells it."""
-    to = heir or (member.note.split()[-1] if member.is_handed_over else "")
+    to = heir or (member.heir if member.is_handed_over else "")
     return {"name": member.name, "to": printable(to, 64) or None, "keys": keys}
 
 

@@ -124,14 +124,14 @@ def sentence(outcome: Outcome) -> str:
     answer = outcome.answer
     value = grouped(answer.value)
     nodes = f"{answer.answered}/{answer.members} nodes"
+    doubts = f" · {grouped(answer.uncertain)} uncertain" if answer.uncertain else ""
     if not answer.complete:
         verdict = shortfall(outcome)
         if answer.reason == "satisfied":
-            return f"{value} seen on {nodes}   {verdict}"
-        return f"{value} seen on {nodes}   incomplete: {verdict}"
+            return f"{value} seen on {nodes}   {verdict}{doubts}"
+        return f"{value} seen on {nodes}   incomplete: {verdict}{doubts}"
     hops = f"{answer.hops} hop" + ("" if answer.hops == 1 else "s")
     messages = f"{grouped(answer.messages)} message" + ("" if answer.messages == 1 else "s")
-    doubts = f" · {grouped(answer.uncertain)} uncertain" if answer.uncertain else ""
     return f"{value}   {nodes} · {shown_ms(answer.elapsed_ms)} · {hops} · {messages}{doubts}"
 
 

@@ -5,7 +5,6 @@ turn share a message and one event that wakes them all; whoever read the acknowl
 them run once, and sends what they want next in the same breath.
 """
 
-import os
 from collections.abc import Awaitable, Callable, Iterable
 from math import inf
 from time import monotonic
@@ -16,12 +15,13 @@ import anyio
 from anyio.abc import SocketStream, TaskGroup
 from anyio.lowlevel import checkpoint
 
-from counter.client.adding import FLUSH_S, Adding, pieces
+from counter.client.adding import FLUSH_S, pieces
 from counter.client.blocking import SystemDice, cause_of, new_session, reason_of
+from counter.client.common import Common
 from counter.client.dialogue import Dialogue
 from counter.client.lane import Effect, Open, Settled, Shut, Write
 from counter.client.operations import Acknowledgement, Batch, Operation
-from counter.client.options import DEADLINE_S, Trackers, made
+from counter.client.parting import PARTING_S
 from counter.client.sockets import READ_BYTES
 from tracker.address import Endpoint
 from tracker.errors import ConfigError, RefusedError
@@ -32,40 +32,27 @@ if TYPE_CHECKING:
 
     from counter.client.chatting import Asking, Chat
     from counter.client.inquiry import Conversation
+    from counter.client.resetting import Renewed
     from counter.client.totals import Held, MemberState, Total
     from counter.client.wishes import Wishes
 
 GRACE_S: Final = 1.0
 
 
-class AsyncClient(Adding):
+class AsyncClient(Common):
     """A client of a cluster, for the tasks of one event loop; an asynchronous context manager.
 
     What it is made with: see `Client`.
     """
 
-    def __init__(
-        self,
-        trackers: Trackers = None,
-        *,
-        node: str | None = None,
-        pick: str = "least-active",
-        deadline_s: float = DEADLINE_S,
-        ack: str | None = None,
-        cluster: str = "default",
-        park: bool = True,
-    ) -> None:
-        super().__init__()
-        self.options = made(
-            os.environ, trackers=trackers, node=node, pick=pick, deadline_s=deadline_s, ack=ack,
-            cluster=cluster, park=park,
-        )  # fmt: skip
+    def _begin(self) -> None:
         self._dialogue = Dialogue(self.options, SystemDice(), new_session)
         self._links: dict[int, _Link] = {}
         self._group: TaskGroup | None = None
         # Whether somebody will do a step in this turn of the loop.
         self._is_stepping = False
         self._wakes_at = inf
+        self._parted: anyio.Event | None = None
         self._scopes: list[anyio.CancelScope] = []
 
     async def __aenter__(self) -> "Self":
@@ -90,6 +77,7 @@ class AsyncClient(Adding):
             # Whoever is cancelled has counted all the same. Each increment ends by its deadline.
             with anyio.move_on_after(self.options.deadline_s + GRACE_S, shield=True):
                 await self._send_added()
+                await self._part()
         finally:
             self._carry_out(self._dialogue.close())
             for scope in self._scopes:
@@ -97,6 +85,13 @@ class AsyncClient(Adding):
             await self._group.__aexit__(None, None, None)
             self._group = None
         self._raise_uncounted()
+
+    async def _part(self) -> None:
+        """Say goodbye, and wait a moment for the node's word."""
+        self._parted = anyio.Event()
+        self._hear(self._dialogue.part())
+        with anyio.move_on_after(PARTING_S):
+            await self._parted.wait()
 
     # -- counting -----------------------------------------------------------------------------
 
@@ -167,6 +162,38 @@ class AsyncClient(Adding):
         members: list[MemberState] = await self._chat(inquiry.listing(self.options)).last()
         return members
 
+    async def keys(self, prefix: str = "", *, deadline_s: float = 2.0) -> "Total":
+        """Return the keys that begin so, in `Total.keys`. See `Client.keys`."""
+        from counter.client import inquiry
+
+        message = inquiry.keys_for(prefix, deadline_s)
+        conversation = inquiry.querying(self.options, SystemDice(), message)
+        total: Total = await self._chat(conversation).last()
+        return total
+
+    # -- beginning anew -----------------------------------------------------------------------
+
+    async def reset(self, key: str, *, id: str | None = None, deadline_s: float = 5.0) -> "Renewed":
+        """Begin a key anew at 0 on all nodes; returns what it came to. See `Client.reset`."""
+        return await self._renewed(key, id, deadline_s, is_delete=False)
+
+    async def delete(
+        self, key: str, *, id: str | None = None, deadline_s: float = 5.0
+    ) -> "Renewed":
+        """Reset a key for good. See `Client.delete`."""
+        return await self._renewed(key, id, deadline_s, is_delete=True)
+
+    async def _renewed(
+        self, key: str, id: str | None, deadline_s: float, *, is_delete: bool
+    ) -> "Renewed":
+        from counter.client.resetting import resetting
+
+        wish = resetting(
+            self.options, SystemDice(), key, id=id, deadline_s=deadline_s, is_delete=is_delete
+        )
+        renewed: Renewed = await self._chat(wish).last()
+        return renewed
+
     def _chat(self, conversation: "Conversation") -> "Chat":
         from counter.client.chatting import Chat
 
@@ -207,6 +234,8 @@ class AsyncClient(Adding):
     def _hear(self, effects: Iterable[Effect]) -> None:
         """Carry out what follows from an event, and what is due sooner because of it."""
         self._carry_out(effects)
+        if self._parted is not None and not self._dialogue.is_parting:
+            self._parted.set()
         due = self._dialogue.deadline()
         if due is not None and due < self._wakes_at:
             self._wakes_at = due

@@ -38,6 +38,7 @@ from counter.client.operations import (
 )
 from counter.client.options import Options
 from counter.client.parking import GIVEN_AWAY, Parkings, given_away
+from counter.client.parting import Parting
 from counter.client.search import BY_KEY, ELSEWHERE, PAUSE_S_MAX, TRIES_MAX, Search
 from tracker.errors import ConfigError, FrameError, RefusedError, UnreachableError
 from tracker.text import printable
@@ -74,6 +75,7 @@ class Dialogue:
         self._wanted: Lane | None = None
         self._search = Search(options, dice)
         self._parkings = Parkings(options, self._settle)
+        self._parting = Parting()
         # Before this time nothing is due, unless something else happens than a reply.
         self._quiet_until = 0.0
 
@@ -158,6 +160,15 @@ class Dialogue:
                 self._quiet_until = min(due, self._quiet_until)
         return self._pumped(now)
 
+    @property
+    def is_parting(self) -> bool:
+        """Whether a goodbye was said and has no answer yet."""
+        return bool(self._parting)
+
+    def part(self) -> list[Effect]:
+        """Say goodbye before `close`, unless anything waits, is on its way or in doubt."""
+        return self._parting.begin(self._lanes) if self.is_idle and not self.is_closed else []
+
     def close(self) -> list[Effect]:
         """End every stream; what waits is refused, what was sent is unknown."""
         self.is_closed = True
@@ -217,6 +228,8 @@ class Dialogue:
         for reply in replies:
             if self._parkings and self._parkings.answered(lane, reply):
                 continue
+            if self._parting and self._parting.answered(lane, reply):
+                continue
             entry = lane.replied(reply, now)
             if reply.TAG == light.Refused.TAG:
                 self._refused(lane, entry, reply, now)
@@ -253,6 +266,8 @@ class Dialogue:
         code, text = printable(refusal.code), printable(refusal.text, 400)
         batch = entry.batch
         if code == GIVEN_AWAY:
+            if entry.operation.session == lane.session:
+                lane.renew(self._new_session())
             self._settle(batch, given_away(lane, entry))
         elif code == TOO_OLD and entry.sends == 1 and batch.tries + 1 < TRIES_MAX:
             # The node has forgotten this client, or one that was made in the same second. Never
@@ -290,6 +305,7 @@ class Dialogue:
         self._quiet_until = 0.0
         was_ready = lane.state == READY
         self._parkings.lost(lane, reason)
+        self._parting.lost(lane)
         lane.lose()
         lane.failures += not was_ready
         lane.retry_at = now + self._search.pause_s(max(1, lane.failures))

@@ -161,6 +161,17 @@ def query_for(
     )
 
 
+def keys_for(prefix: str, deadline_s: float) -> Query:
+    """Return the request for all keys that begin so; raises ConfigError."""
+    if type(prefix) is not str:
+        raise ConfigError("a prefix is text")
+    try:
+        question = prefixed(prefix)
+    except FrameError as error:
+        raise ConfigError(str(error)) from None
+    return replace(query_for(["any"], deadline_s=deadline_s), key=question, rows=False)
+
+
 def check_every(every_s: float) -> None:
     """Refuse a pace that makes no sense; raises ConfigError."""
     if not WATCH_S_MIN <= every_s <= WATCH_S_MAX:

@@ -115,4 +115,23 @@ class Parked(_Light):
     WIRE: ClassVar[Schema] = (wire.u64, wire.flag, wire.flag)
 
 
-LIGHT = wire.Codec(Hello, Welcome, Refused, Find, Found, Increment, Counted, Park, Parked)
+class EndSession(_Light):
+    """The client is done."""
+
+    __slots__ = __match_args__ = ("request", "session")
+    TAG: ClassVar[int] = 80
+    WIRE: ClassVar[Schema] = (wire.u64, wire.id16)
+
+
+class SessionEnded(_Light):
+    """What the session held is forgotten."""
+
+    __slots__ = __match_args__ = ("request", "was_known")
+    TAG: ClassVar[int] = 81
+    WIRE: ClassVar[Schema] = (wire.u64, wire.flag)
+
+
+LIGHT = wire.Codec(
+    *(Hello, Welcome, Refused, Find, Found, Increment, Counted, Park, Parked),
+    *(EndSession, SessionEnded),
+)

@@ -39,6 +39,9 @@ class Sockets:
         self._streams: dict[int, _Stream] = {}
         self._links: dict[int, int] = {}
         self._events: deque[Event] = deque()
+        # Whoever puts sockets of his own in the place of Python's (gevent) waits in his own loop:
+        # no call to the system may block there, nor would its time limit be heeded.
+        self._may_block = socket.socket.__module__ == "socket"
         self._woken, self._waker = os.pipe()
         os.set_blocking(self._woken, False)
         os.set_blocking(self._waker, False)
@@ -89,7 +92,8 @@ class Sockets:
     def is_plain(self, link: int) -> bool:
         """Say whether nothing but a reply is to be expected, on this stream alone."""
         stream = self._streams.get(link)
-        return stream is not None and not stream.unsent and not self._events
+        is_quiet = stream is not None and not stream.unsent and not self._events
+        return is_quiet and self._may_block
 
     def receive(self, link: int) -> Event | None:
         """Return what happens on one stream while nothing else matters; None: nothing did.
@@ -159,9 +163,10 @@ class Sockets:
                 if code:
                     raise OSError(code, os.strerror(code))
                 stream.is_open = True
-                # Blocking from here on, for `receive`; whatever must not block says so.
-                stream.socket.setblocking(True)
-                stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, self._patience)
+                if self._may_block:
+                    # From here on, for `receive`; whatever must not block says so.
+                    stream.socket.setblocking(True)
+                    stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, self._patience)
                 self._poll.modify(stream.socket, select.POLLIN)
                 self._events.append((OPENED, link, ""))
                 return

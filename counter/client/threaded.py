@@ -8,7 +8,6 @@ waiting for the network.
 """
 
 import atexit
-import os
 import sys
 import threading
 import weakref
@@ -17,12 +16,13 @@ from time import monotonic, sleep
 from types import TracebackType
 from typing import TYPE_CHECKING, overload
 
-from counter.client.adding import FLUSH_S, Adding, pieces
+from counter.client.adding import FLUSH_S, pieces
 from counter.client.blocking import SystemDice, new_session
+from counter.client.common import Common
 from counter.client.dialogue import Dialogue
 from counter.client.lane import Effect, Settled
 from counter.client.operations import Acknowledgement, Batch, Operation, UncountedError
-from counter.client.options import DEADLINE_S, Trackers, made
+from counter.client.parting import PARTING_S
 from counter.client.sockets import OPENED, RECEIVED, Sockets
 from tracker.errors import ConfigError, RefusedError
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from typing import Literal, Self, Unpack
 
     from counter.client.inquiry import Conversation
+    from counter.client.resetting import Renewed
     from counter.client.talking import Talk
     from counter.client.totals import Held, MemberState, Total
     from counter.client.wishes import Wishes
@@ -39,7 +40,7 @@ STALE_S = 0.02
 """After so long without anybody waiting, a stream may have ended unseen: it is looked at first."""
 
 
-class Client(Adding):
+class Client(Common):
     """A client of a cluster, for any number of threads.
 
     `trackers` is `HOST:PORT`, several of them with commas or in a list; without it
@@ -51,25 +52,6 @@ class Client(Adding):
 
     Use it in a `with`, or close it: what was added is sent then, and at exit.
     """
-
-    def __init__(
-        self,
-        trackers: Trackers = None,
-        *,
-        node: str | None = None,
-        pick: str = "least-active",
-        deadline_s: float = DEADLINE_S,
-        ack: str | None = None,
-        cluster: str = "default",
-        park: bool = True,
-    ) -> None:
-        super().__init__()
-        self.options = made(
-            os.environ, trackers=trackers, node=node, pick=pick, deadline_s=deadline_s, ack=ack,
-            cluster=cluster, park=park,
-        )  # fmt: skip
-        self._begin()
-        _OPEN.add(self)
 
     def _begin(self) -> None:
         """Make everything that a process has to itself."""
@@ -84,6 +66,7 @@ class Client(Adding):
         self._flush_wish = threading.Event()
         self._is_ending = threading.Event()
         self._flusher: threading.Thread | None = None
+        _OPEN.add(self)
 
     def __enter__(self) -> "Self":
         return self
@@ -135,6 +118,7 @@ class Client(Adding):
             if self._flusher is not None and self._flusher is not threading.current_thread():
                 self._flusher.join()
             with self._lock:
+                self._part()
                 self._carry_out(self._dialogue.close())
                 self._sockets.wake()
                 while self._is_driven:
@@ -203,6 +187,42 @@ class Client(Adding):
         members: list[MemberState] = self._talk(inquiry.listing(self.options)).last()
         return members
 
+    def keys(self, prefix: str = "", *, deadline_s: float = 2.0) -> "Total":
+        """Return the keys that begin so, in `Total.keys`, the largest first.
+
+        As `query`; a key that stands at 0 on every node is not named. Raises as `query`.
+        """
+        from counter.client import inquiry
+
+        message = inquiry.keys_for(prefix, deadline_s)
+        total: Total = self._talk(inquiry.querying(self.options, SystemDice(), message)).last()
+        return total
+
+    # -- beginning anew -----------------------------------------------------------------------
+
+    def reset(self, key: str, *, id: str | None = None, deadline_s: float = 5.0) -> "Renewed":
+        """Begin a key anew at 0 on all nodes; returns what it came to, `.was`, with its coverage.
+
+        What is counted at the same time is on one side or the other. The same `id` resets once.
+        Raises UnknownResetError (the same again with its `id` is safe), and as `query`.
+        """
+        return self._renewed(key, id, deadline_s, is_delete=False)
+
+    def delete(self, key: str, *, id: str | None = None, deadline_s: float = 5.0) -> "Renewed":
+        """Reset a key for good: what it came to is returned, and not kept for long. See `reset`."""
+        return self._renewed(key, id, deadline_s, is_delete=True)
+
+    def _renewed(
+        self, key: str, id: str | None, deadline_s: float, *, is_delete: bool
+    ) -> "Renewed":
+        from counter.client.resetting import resetting
+
+        wish = resetting(
+            self.options, SystemDice(), key, id=id, deadline_s=deadline_s, is_delete=is_delete
+        )
+        renewed: Renewed = self._talk(wish).last()
+        return renewed
+
     def _talk(self, conversation: "Conversation") -> "Talk":
         from counter.client.talking import Talk
 
@@ -246,6 +266,19 @@ class Client(Adding):
             for sleeper in self._sleepers.values():
                 sleeper.notify()
                 break
+
+    def _part(self) -> None:
+        """Say goodbye, and wait a moment for the node's word. The lock is held."""
+        if self._is_driven:
+            return
+        self._is_driven = True
+        try:
+            self._carry_out(self._dialogue.part())
+            until = monotonic() + PARTING_S
+            while self._dialogue.is_parting and (left_s := until - monotonic()) > 0:
+                self._take_in(left_s)
+        finally:
+            self._is_driven = False
 
     def _take_reply(self, link: int) -> None:
         """Wait for the one stream there is: the common way, and the shortest."""

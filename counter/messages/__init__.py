@@ -9,6 +9,7 @@ from typing import Final
 from counter.messages.cells import BATCH_ROOM_BYTES as BATCH_ROOM_BYTES
 from counter.messages.cells import COLLECTS as COLLECTS
 from counter.messages.cells import DONE as DONE
+from counter.messages.cells import DOUBT as DOUBT
 from counter.messages.cells import HELD as HELD
 from counter.messages.cells import NAMED_MAX as NAMED_MAX
 from counter.messages.cells import POSITION_BYTES as POSITION_BYTES
@@ -69,6 +70,11 @@ from counter.messages.door import Recalled as Recalled
 from counter.messages.door import SessionEnded as SessionEnded
 from counter.messages.door import Value as Value
 from counter.messages.door import amount as amount
+from counter.messages.doubts import DOUBT_ROOM_BYTES as DOUBT_ROOM_BYTES
+from counter.messages.doubts import DOUBT_ROWS_MAX as DOUBT_ROWS_MAX
+from counter.messages.doubts import DOUBT_ROWS_ROOM_BYTES as DOUBT_ROWS_ROOM_BYTES
+from counter.messages.doubts import DoubtRow as DoubtRow
+from counter.messages.doubts import UncertainMany as UncertainMany
 from counter.messages.following import ANSWERED as ANSWERED
 from counter.messages.following import CUT as CUT
 from counter.messages.following import ENDED as ENDED
@@ -168,7 +174,7 @@ from tracker.messages import Introduce, Introduced
 GOSSIP: Final = wire.Codec(
     *(Ask, Reply, Stop, Traced, Delegate, Ack, Batch, Back, ReplyMany, AskMany),
     *(AskAgain, ShortReply, Introduce, Introduced),
-    *(Epochs, Uncertain),
+    *(Epochs, Uncertain, UncertainMany),
 )
 """What travels in datagrams."""
 

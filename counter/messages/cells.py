@@ -33,6 +33,12 @@ ROWS_MAX: Final = 256
 
 HELD: Final = 4
 """Flags of a row: a share that was handed over, told by whoever holds it; the position is his."""
+
+DOUBT: Final = 8
+"""Flags of a row that is no answer: what increments parked at the member of this position may add
+to its value (0 or more) or take from it (below 0), in as many increments as the epoch says. It
+stands in the same batch as the answer."""
+
 NAMED_MAX: Final = 150
 SEQUENCE_MAX: Final = 4_095
 

@@ -32,6 +32,8 @@ QUEUE_RECORDS_MAX: Final = 200_000
 QUEUE_BYTES_MAX: Final = 256 * 2**20
 COMMIT_BYTES_MAX: Final = 8 * 2**20
 
+_KINDS: Final = (COUNTS, MEMBERS)
+
 
 @dataclass(slots=True)
 class _Refused:
@@ -131,18 +133,24 @@ class DurableStorage:
 
     def write(self, record: Persist) -> None:
         """Queue one record, or its refusal: `busy`, too large, lost, closed."""
-        if record.kind not in (COUNTS, MEMBERS):
+        if record.kind not in _KINDS:
             raise ValueError(f"no such kind of record: {record.kind}")
         size = len(record.record)
-        reason = self._refusal or self._no_room_for(size)
+        queued = self._queued_bytes + size
         self._token = record.token
-        if reason:
-            self._refuse(record.token, reason)
+        if (
+            self._refusal
+            or size > RECORD_BYTES_MAX
+            or self._queued_records >= self._records_max
+            or queued > QUEUE_BYTES_MAX
+        ):
+            self._refuse(record.token, self._refusal or _no_room_for(size))
         else:
             self._queue.append(record)
             self._queued_records += 1
-            self._queued_bytes += size
-        self._wake()
+            self._queued_bytes = queued
+        if not self._is_woken and not self._is_working:
+            self._wake()
 
     @property
     def wants_snapshot(self) -> bool:
@@ -182,14 +190,6 @@ class DurableStorage:
             self._directory.close()
 
     # -- the queue --------------------------------------------------------------------------
-
-    def _no_room_for(self, size: int) -> str:
-        if size > RECORD_BYTES_MAX:
-            return f"a record of {size} bytes is too large ({RECORD_BYTES_MAX} at most)"
-        is_full = self._queued_records >= self._records_max
-        if is_full or self._queued_bytes + size > QUEUE_BYTES_MAX:
-            return "busy: the disk is behind; try again later"
-        return ""
 
     def _refuse(self, token: int, reason: str) -> None:
         last = self._queue[-1] if self._queue else None
@@ -348,6 +348,12 @@ class DurableStorage:
         if STATE in outcome:
             self._steps = None
             self.snapshot_error = str(outcome[STATE] or "")
+
+
+def _no_room_for(size: int) -> str:
+    if size > RECORD_BYTES_MAX:
+        return f"a record of {size} bytes is too large ({RECORD_BYTES_MAX} at most)"
+    return "busy: the disk is behind; try again later"
 
 
 def _all_failed(error: StorageError) -> _Outcome:

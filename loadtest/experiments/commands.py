@@ -14,6 +14,7 @@ from counter.cli.screens import USAGE, CommandError
 from counter.cli.settings import whole
 from loadtest.experiments import library
 from loadtest.workload import SEED_MAX
+from tracker.errors import ConfigError
 from tracker.text import printable
 
 if TYPE_CHECKING:
@@ -56,18 +57,24 @@ def experiment(
     first = SEED if seed is None else whole(seed, "seed")
     if first is None or not 0 <= first <= SEED_MAX - SEEDS_MAX:
         raise CommandError(f"--seed is {first}, needs 0 to {SEED_MAX - SEEDS_MAX}", code=USAGE)
+    from loadtest import plots
     from loadtest.experiments import pages, running
 
+    if svg is not None:
+        plots.require()
     if page is not None:
         pages.parted(Path(page), chosen.name, mode)
     words = ["loadtest", "experiment", chosen.name, *(["--quick"] if quick else [])]
     words += ["--sockets"] if mode == library.SOCKETS and len(chosen.modes) > 1 else []
     repeat = " ".join([*words, "--seed", str(first)])
     result = running.run(chosen, mode, seed=first, is_quick=quick, repeat=repeat)
-    image = _drawn(chosen, result, svg)
+    if svg is None and page is not None:
+        place = Path(page).parent / f"{chosen.name}-{mode}.svg"
+        svg = str(place)
+    plot = _drawn(chosen, result, svg)
     if page is not None:
-        pages.keep(Path(page), chosen, result, image)
-    return _shown(chosen, result, as_json=json)
+        pages.keep(Path(page), chosen, result, plot)
+    return _shown(chosen, result, plot, as_json=json)
 
 
 def experiments(
@@ -99,13 +106,35 @@ def _mode(chosen: library.Experiment, *, on_sockets: bool) -> str:
     return library.SOCKETS
 
 
-def _drawn(chosen: library.Experiment, result: "Result", svg: str | None) -> str:
-    """Draw the plot if there is something to draw with; returns where it is, from its page."""
-    del chosen, result, svg
-    return ""
+def _drawn(chosen: library.Experiment, result: "Result", svg: str | None) -> Path | None:
+    """Draw the plot; returns where it is. Raises ConfigError if that was asked for and cannot be.
+
+    When nobody asked, it stands beside the log, or is left out where there is no matplotlib.
+    """
+    from loadtest import plots
+    from loadtest.experiments.drawing import charts
+
+    found = charts(chosen.panels, result["rows"])
+    if not found:
+        return None
+    path = Path(result["log"]).with_suffix(".svg") if svg is None else Path(svg)
+    try:
+        text = plots.svg(*found)
+        path.write_text(text, encoding="utf-8")
+    except ConfigError as error:
+        if svg is not None:
+            raise
+        screens.note(f"no plot: {error}")
+        return None
+    except OSError as error:
+        reason = printable((error.strerror or "unknown reason").lower())
+        raise CommandError(f"cannot write {printable(str(path))}: {reason}") from error
+    return path
 
 
-def _shown(chosen: library.Experiment, result: "Result", *, as_json: bool) -> int:
+def _shown(
+    chosen: library.Experiment, result: "Result", plot: Path | None, *, as_json: bool
+) -> int:
     """Print the result; returns the exit code."""
     from loadtest.experiments.tables import table
 
@@ -116,7 +145,8 @@ def _shown(chosen: library.Experiment, result: "Result", *, as_json: bool) -> in
             screens.out(line)
         for line in chosen.legend:
             screens.note(line)
-        screens.note(f"log {printable(result['log'])}")
+        drawn = f"   plot {printable(str(plot))}" if plot is not None else ""
+        screens.note(f"log {printable(result['log'])}{drawn}")
         screens.note(f"repeat: {result['repeat']}")
     if "failed" in result:
         screens.note(f"failed: {result['failed']}")

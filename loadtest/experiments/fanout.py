@@ -31,16 +31,15 @@ LEGEND: Final = (
     "the law of reach allows; hops, t50, t99, t100 (ms until that share of the nodes answered):",
     "medians of the queries; complete: queries that heard everybody",
 )
-PANELS: Final = (
+PANELS: Final = tuple([
     Panel(
-        "Time until everybody has answered", "chatter", "t100_ms", "chatter", "ms", "visits",
-        where=(("nodes", 1_000),), log_x=True, log_y=True,
-    ),
-    Panel(
-        "Messages of one query", "chatter", "messages_per_node", "chatter", "messages a node",
-        "visits", where=(("nodes", 1_000),), log_x=True,
-    ),
-)  # fmt: skip
+        title, "chatter", field, "chatter", label, "kind", log_x=True, log_y=field == "t100_ms"
+    )
+    for title, field, label in (
+        ("Time until all have answered", "t100_ms", "time (ms)"),
+        ("Messages of one query", "messages_per_node", "messages a node"),
+    )
+])  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +85,7 @@ def row_of(mode: str, nodes: int, chatter: int, visits: int, found: Row) -> Row:
         "nodes": nodes,
         "chatter": chatter,
         "visits": visits,
+        "kind": f"{visits} visit{'' if visits == 1 else 's'}, {nodes} nodes",
         "least_hops": least_age(nodes, chatter, visits),
         **found,
     }

@@ -31,14 +31,16 @@ LEGEND: Final = (
     "until that share of the nodes that are up had answered; stop: ms until the query ended;",
     "false: queries that ended by themselves with one of them missing; cover: the least coverage",
 )
-PANELS: Final = (
-    Panel(
-        "Messages of one query", "loss", "messages_per_live", "loss in %", "messages a live node",
-        "silent",
-    ),
-    Panel("Time until 99 % have answered", "loss", "t99_ms", "loss in %", "ms", "silent"),
-    Panel("Time until the query stops", "loss", "stop_ms", "loss in %", "ms", "silent"),
-)  # fmt: skip
+PANELS: Final = tuple(
+    [
+        Panel(title, "loss", field, "loss (%)", label, "silent", "silent members (%)")
+        for title, field, label in (
+            ("Messages of one query", "messages_per_live", "messages a live node"),
+            ("Time until 99 % have answered", "t99_ms", "time (ms)"),
+            ("Time until the query stops", "stop_ms", "time (ms)"),
+        )
+    ]
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

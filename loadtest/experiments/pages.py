@@ -4,6 +4,7 @@ The rule: what stands between the marks of an experiment is written by a run and
 everything around them is left as it is.
 """
 
+import os
 from pathlib import Path
 
 from counter.cli.screens import USAGE, CommandError
@@ -19,7 +20,7 @@ def marks(name: str, mode: str) -> tuple[str, str]:
 
 
 def block(experiment: Experiment, result: Result, image: str) -> str:
-    """Return what stands between the marks; `image` is the plot's place, empty for none."""
+    """Return what stands between the marks; `image` is the plot as seen from the page, or empty."""
     picture = [f"![{experiment.name}, {result['mode']}]({image})", ""] if image else []
     return "\n".join(
         [
@@ -50,8 +51,9 @@ def parted(path: Path, name: str, mode: str) -> tuple[str, str]:
     return before, after
 
 
-def keep(path: Path, experiment: Experiment, result: Result, image: str) -> None:
+def keep(path: Path, experiment: Experiment, result: Result, plot: Path | None) -> None:
     """Write a result between its marks. Raises CommandError for a page that has none."""
+    image = "" if plot is None else os.path.relpath(plot, path.parent)
     before, after = parted(path, experiment.name, result["mode"])
     begin, end = marks(experiment.name, result["mode"])
     whole = f"{before}{begin}\n{block(experiment, result, image)}\n{end}{after}"

@@ -8,7 +8,7 @@ in a cluster. `per_pick` increments follow each pick, as of a program whose clie
 The rule: what counts is what the nodes hold at the end, not what the clients believe they did.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -49,8 +49,8 @@ LEGEND: Final = (
 )
 PANELS: Final = tuple([
     Panel(
-        title, "nodes", "variation", "nodes", "standard deviation over mean", "pick",
-        where=(("per_pick", per_pick),), log_x=True, log_y=True,
+        title, "nodes", "variation", "nodes", "standard deviation over mean (%)", "pick",
+        where=(("per_pick", per_pick),), log_x=True,
     )
     for title, per_pick in (("A pick for each increment", 1), ("A pick for every 100", 100))
 ])  # fmt: skip
@@ -68,23 +68,30 @@ class Size:
     """Increments a second of all clients together."""
 
 
-FULL: Final = Size(increments=10_000, nodes=(2, 3, 4, 5, 6, 100), per_pick=(1, 100), runs=5)
-QUICK: Final = Size(increments=400, nodes=(2, 5), per_pick=(1, 20), runs=2, rate=400.0)
+ALL_NODES: Final = (2, 3, 4, 5, 6, 100)
+FULL: Final = (Size(increments=10_000, nodes=ALL_NODES, per_pick=(1, 100), runs=5),)
+QUICK: Final = (Size(increments=400, nodes=(2, 5), per_pick=(1, 20), runs=2, rate=400.0),)
+
+
+def cells(sizes: Sequence[Size]) -> Iterator[tuple[Size, int, int, str]]:
+    """Yield (size, increments a pick, nodes, way to pick) of every row."""
+    for size in sizes:
+        for per_pick in size.per_pick:
+            for nodes in size.nodes:
+                for pick in PICKS:
+                    yield size, per_pick, nodes, pick
 
 
 def simulate(asked: Asked) -> None:
     """Count under every way to pick a node, in the simulator."""
-    size = QUICK if asked.is_quick else FULL
-    for per_pick in size.per_pick:
-        for nodes in size.nodes:
-            for pick in PICKS:
-                asked.say(f"{nodes} nodes: {pick}, {per_pick} increments a pick")
-                shares = []
-                for number in range(size.runs):
-                    if asked.is_over():
-                        return
-                    shares.append(counted(size, nodes, pick, per_pick, asked.seed + number))
-                asked.found(row_of(VIRTUAL, pick, per_pick, shares))
+    for size, per_pick, nodes, pick in cells(QUICK if asked.is_quick else FULL):
+        shares = []
+        for number in range(size.runs):
+            if asked.is_over():
+                return
+            asked.say(f"{nodes} nodes: {pick}, {per_pick} increments a pick, run {number + 1}")
+            shares.append(counted(size, nodes, pick, per_pick, asked.seed + number))
+        asked.found(row_of(VIRTUAL, pick, per_pick, shares))
 
 
 def row_of(mode: str, pick: str, per_pick: int, shares: Sequence[Sequence[int]]) -> Row:

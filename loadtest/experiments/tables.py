@@ -42,7 +42,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One plot: `y` over `x`, a line for each value of `by`; fields of the rows."""
+    """One plot: `y` over `x`, a line for each value of `by`; fields of the rows.
+
+    Where a label says `%`, its field is a share, and is drawn in hundredths.
+    """
 
     title: str
     x: str
@@ -50,26 +53,28 @@ class Panel:
     x_label: str
     y_label: str
     by: str = ""
+    by_label: str = ""
     where: tuple[tuple[str, Any], ...] = ()
     """Only rows that have these values."""
     log_x: bool = False
     log_y: bool = False
 
     def lines(self, rows: Sequence[Row]) -> dict[str, list[tuple[float, float]]]:
-        """Return the points of each line, in the order of the rows; unmeasured ones are left out.
-
-        Shares are drawn in percent where the label says `%`.
-        """
+        """Return the points of each line, in the order of the rows, but for unmeasured ones."""
         found: dict[str, list[tuple[float, float]]] = {}
         for row in rows:
             if any(row.get(name) != value for name, value in self.where):
                 continue
             if row.get(self.x) is None or row.get(self.y) is None:
                 continue
-            name = str(row[self.by]) if self.by else ""
+            name = _named(row[self.by], self.by_label) if self.by else ""
             x = row[self.x] * _scale(self.x_label)
             found.setdefault(name, []).append((x, row[self.y] * _scale(self.y_label)))
         return found
+
+
+def _named(value: Any, label: str) -> str:
+    return f"{100 * value:g} %" if isinstance(value, float) and SHARE in label else str(value)
 
 
 def _scale(label: str) -> float:

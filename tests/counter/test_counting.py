@@ -108,7 +108,7 @@ def test_what_is_remembered_of_endings_is_bounded(monkeypatch):
     endings = counting.Endings((0, ACK_MEMORY))
     frames = [frame_of(pairs=("hits", number)) for number in (1, 2, 3)]
 
-    pairs = [endings.learn(frame, frame[25:]) for frame in frames]
+    pairs = [endings.learn(frame[25:]) for frame in frames]
 
     assert pairs == [("hits", 1), ("hits", 2), ("hits", 3)]
     assert list(endings.known) == [frames[2][25:]]
@@ -154,6 +154,7 @@ def test_what_is_remembered_of_endings_is_bounded(monkeypatch):
         pytest.param(framed(frame_of()[4:24] + b"\xcf" + b"\0" * 14), id="eight bytes of it"),
         pytest.param(framed(frame_of()[4:] + b"\0"), id="a sixth field"),
         pytest.param(frame_of(pairs=("h" * 300, 1)), id="too long a key"),
+        pytest.param(frame_of(pairs=("hits", 1) * 100)[:-1], id="a long batch cut short"),
     ],
 )
 def test_everything_else_is_left_to_the_common_way_and_changes_nothing(frame):
@@ -167,10 +168,10 @@ def test_everything_else_is_left_to_the_common_way_and_changes_nothing(frame):
 
 def test_a_share_at_its_limit_and_a_node_that_leaves_are_left_to_the_common_way():
     full, leaving = make_ledger(), make_ledger()
-    full.counters.own.positive["hits"] = SHARE_MAX
+    full.counters.own.add("hits", SHARE_MAX - 5)
     leaving.is_leaving = True
 
-    full.counters.own.positive["misses"] = 0
+    full.counters.own.add("misses", 0)
     before = state(full)
 
     assert way(full)(LINK, frame_of()) is None
@@ -290,6 +291,28 @@ def test_on_disk_a_sequence_of_any_width_is_kept_and_answered_alike(sequence, pa
     assert quick.state() == common.state()
 
 
+@pytest.mark.parametrize("durable", [False, True], ids=["in memory", "on disk"])
+@pytest.mark.parametrize("amount", [1, 2, 200])
+@pytest.mark.parametrize("others", [(), ("hits", 1)], ids=["alone", "in a batch"])
+def test_the_name_of_an_epoch_that_the_node_holds_cannot_be_sent(durable, amount, others):
+    ledger = make_durable() if durable else make_ledger()
+    ledger.counters.own.add("hits\0001", 7)
+    before = state(ledger)[0].copy()
+
+    assert way(ledger)(LINK, frame_of(pairs=("hits\0001", amount, *others))) is None
+
+    assert state(ledger)[0] == before
+
+
+def test_a_batch_that_is_larger_than_a_frame_may_be_is_left_to_be_refused():
+    ledger = make_ledger()
+    ledger.increment(LINK, Increment(SESSION, 2, ("k" * 200, 1), 0))
+
+    assert way(ledger)(LINK, frame_of(sequence=3, pairs=("k" * 200, 1) * 300)) is not None
+    body = DOOR.encode(Increment(SESSION, 4, ("k" * 200, 1) * 400, 0))
+    assert way(ledger)(LINK, len(body).to_bytes(4, "big") + body) is None
+
+
 def test_a_number_in_more_bytes_than_it_needs_is_left_to_the_common_way():
     frame = framed(frame_of()[4:-2] + b"\xcc\x03\x00")
 
@@ -300,7 +323,7 @@ def test_a_number_in_more_bytes_than_it_needs_is_left_to_the_common_way():
 @pytest.mark.parametrize("pairs", [("hits", 1), ("hits", 1, "misses", 1)])
 def test_a_durable_node_that_is_full_leaves_doubts_or_is_busy_looks_twice(pairs):
     full, leaving, doubtful, busy = (make_durable() for _ in range(4))
-    full.counters.own.positive["hits"] = SHARE_MAX
+    full.counters.own.add("hits", SHARE_MAX - 5)
     leaving.is_leaving = True
     doubtful.increment(LINK, Increment(b"d" * 16, 1, ("hits", 1), 0))
     doubtful.persist_failed(PersistFailed(2, "no sync", definite=False))
@@ -372,14 +395,17 @@ def test_a_node_with_the_short_way_says_and_holds_what_one_without_does(operatio
         assert state(quick) == state(common)
 
 
+@pytest.mark.parametrize("sequence", [3, 200, 300, 70_000])
 @pytest.mark.parametrize("number", [1, 127, 128, 70_000])
 @pytest.mark.parametrize("count", [2, 7, 8, 15, 512])
-def test_a_batch_of_known_keys_is_counted_at_once(count, number):
+def test_a_batch_of_known_keys_is_counted_at_once(count, number, sequence):
     quick, common = make_ledger(), make_ledger()
     keys = [f"key:{index}" for index in range(count)]
     for ledger in (quick, common):
         ledger.increment(LINK, Increment(SESSION, 2, tuple([f for k in keys for f in (k, 1)]), 0))
-    frame = frame_of(sequence=3, pairs=tuple([field for key in keys for field in (key, number)]))
+        ledger.sessions.restore(SESSION, sequence - 1, None)
+    pairs = tuple([field for key in keys for field in (key, number)])
+    frame = frame_of(sequence=sequence, pairs=pairs)
 
     reply = way(quick)(LINK, frame)
 

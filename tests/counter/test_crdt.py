@@ -50,6 +50,87 @@ def test_each_side_of_a_key_ends_at_the_range_exactly(sign):
     assert share.takes("k", -sign * 11)
 
 
+def make_share(**totals):
+    share = Share(1)
+    for key, total in totals.items():
+        share.add(key, total)
+    return share
+
+
+@pytest.mark.parametrize("amounts", [None, [1, 1, 1], [3, 0, 200]])
+def test_known_keys_are_raised_together_and_a_key_may_come_twice(amounts):
+    share, one_by_one = make_share(a=5, b=7), make_share(a=5, b=7)
+    keys = ["a", "b", "a"]
+
+    assert share.raise_known(keys, amounts)
+
+    for key, amount in zip(keys, amounts or [1] * 3, strict=True):
+        one_by_one.add(key, amount)
+    assert share.positive == one_by_one.positive
+
+
+@pytest.mark.parametrize("amounts", [None, [1, 2, 3, 4, 5, 6]])
+def test_where_one_key_is_new_none_is_raised_and_none_is_made(amounts):
+    share = make_share(a=5, b=7)
+
+    assert not share.raise_known(["a", "new", "b", "a", "newer", "new"], amounts)
+
+    assert list(share.rows()) == [("a", 5, 0), ("b", 7, 0)]
+
+
+@pytest.mark.parametrize("amounts", [None, [1, 1]])
+def test_where_a_total_might_leave_its_range_none_is_raised(amounts):
+    share = make_share(a=SHARE_MAX - 1, b=7, c=3)
+
+    assert not share.raise_known(["b", "a"], amounts)
+    assert share.raise_known(["b", "c"], amounts)
+
+    assert list(share.rows()) == [("a", SHARE_MAX - 1, 0), ("b", 8, 0), ("c", 4, 0)]
+
+
+def test_what_was_raised_is_taken_back():
+    share = make_share(a=5, b=7)
+    share.raise_known(["a", "b", "a"], None)
+    share.raise_known(["b", "a"], [4, 9])
+
+    share.lower(["a", "b", "a"], None)
+    share.lower(["b", "a"], [4, 9])
+
+    assert list(share.rows()) == [("a", 5, 0), ("b", 7, 0)]
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        lambda share, total: share.add("a", total),
+        lambda share, total: share.add_all(("a", total)),
+        lambda share, total: share.add_all(("b", 1, "a", total, "c", -2)),
+        lambda share, total: share.merge_rows(1, [("a", total, 0)]),
+        lambda share, total: share.merge_rows(2, [("a", total, 0)]),
+        lambda share, total: share.raise_known(["a", "b"], [total, 1]),
+    ],
+    ids=["add", "add one", "add many", "merge", "merge a later epoch", "raise"],
+)
+@pytest.mark.parametrize("total", [1, 2**40, 2**40 + 1, 2**61, SHARE_MAX - 5])
+def test_no_total_is_above_the_ceiling_however_it_was_raised(raised, total):
+    share = make_share(a=0, b=0)
+
+    raised(share, total)
+
+    assert total <= share.ceiling <= SHARE_MAX
+
+
+def test_raising_by_one_puts_the_ceiling_higher_too():
+    share = make_share(a=0, b=0)
+    share.add("a", share.ceiling)
+    before = share.ceiling
+
+    share.add_all(("a", 1) * 3)
+    share.raise_known(["a"] * 3, None)
+
+    assert share.value("a") == before + 6 <= share.ceiling
+
+
 def test_rows_of_a_later_epoch_replace_those_of_an_earlier():
     share = Share(1)
     share.add("old", 5)

@@ -9,20 +9,26 @@ from counter.gossip import Gossip
 from counter.messages import (
     GOSSIP,
     UNTIL_ALL,
+    WORKING,
     Answer,
     Ask,
+    AskMany,
     Park,
     Query,
     Reply,
+    ReplyMany,
     ShortReply,
     Stop,
     Traced,
     Uncertain,
+    UncertainMany,
+    prefixed,
 )
 from tracker.machine import Opened, Send
 from tracker.members import Member
 from tracker.messages import Announced, Heartbeat, Listed, Registered
 from tracker.pages import news_to_wire
+from tracker.wire import DATAGRAM_BYTES_MAX
 
 TRACKER, TRACKER_LINK, LIST_LINK, CLIENT = ("127.0.0.1", 7400), 1, 2, 50
 EPOCH = b"t" * 8
@@ -110,18 +116,72 @@ def test_a_node_says_what_was_in_doubt_when_it_first_saw_the_query():
     assert [told.plus for told in sent(node.receive(home, later, 0.1), Uncertain)] == [5]
 
 
-def test_doubts_of_many_queries_are_remembered_up_to_a_limit(monkeypatch):
-    monkeypatch.setattr("counter.doubts.DOUBTS_MAX", 2)
+def test_doubts_are_remembered_as_long_as_their_queries_and_not_much_longer():
     node = make_node(1)
+    node.doubts.doubts_max = 3
     park(node, 1, 2)
 
-    for number in range(3):
-        ask = Ask(
-            bytes([number]) * 16, "k", ("127.0.0.1", 9), 3, 1, 1, 9, 5_000, 0, 5, 6, (), (), 0
-        )
-        assert sent(node.receive(ask.home, ask, 0.1), Uncertain)
+    def told(number):
+        home = ("127.0.0.1", 9)
+        ask = Ask(bytes([number]) * 16, "k", home, 3, 1, 1, 9, 5_000, 0, 5, 6, (), (), 0)
+        return sent(node.receive(home, ask, 0.1), Uncertain)
 
-    assert len(node.doubts) == 2
+    assert [len(told(number)) for number in range(4)] == [1, 1, 1, 1]
+    assert [len(told(number)) for number in range(4)] == [1, 1, 1, 1]
+    for number in (0, 1):
+        del node.relay.seen[bytes([number]) * 16]
+    assert told(9)
+    assert len(node.doubts) == 3
+
+
+def test_what_is_in_doubt_is_not_kept_for_an_ask_that_is_not_answered():
+    node = make_node(1)
+    park(node, 1, 2)
+    node.membership.is_doubted = True
+    home = ("127.0.0.1", 9)
+
+    assert not node.receive(home, Ask(b"q" * 16, "k", home, 3, 1, 1, 9, 9, 0, 5, 6, (), (), 0), 0.1)
+
+    assert len(node.doubts) == 0
+
+
+@pytest.mark.parametrize("length", [1, 30, 200])
+@pytest.mark.parametrize("doubts", [1, 30, 300])
+def test_the_longest_answer_for_many_keys_and_its_doubts_fit_a_datagram(doubts, length):
+    node = make_node(1)
+    for number in range(300):
+        key = f"{number:03}" + "x" * length
+        node.ledger.counters.own.add(key, 2**60 + number)
+    for number in range(doubts):
+        for amount in (2**52, -(2**52)):
+            park(node, 2 * number + (amount > 0), amount, f"{number:03}" + "y" * length)
+    home = ("127.0.0.1", 9)
+    ask = AskMany(b"q" * 16, prefixed(""), home, 3, 1, 1, 9, 5_000, 0, 5, 6)
+
+    (told,) = sent(node.receive(home, ask, 0.1), UncertainMany)
+
+    assert len(GOSSIP.encode(told)) < DATAGRAM_BYTES_MAX
+    assert (told.plus, told.minus, told.count) == (doubts * 2**52, doubts * 2**52, 2 * doubts)
+    assert len(told.rows) + told.left_out == doubts
+
+
+def test_a_long_look_for_keys_ends_with_what_was_in_doubt_when_it_began(monkeypatch):
+    monkeypatch.setattr("counter.tables.STEP_KEYS_MAX", 4)
+    monkeypatch.setattr("counter.keyindex.RUN_KEYS_MAX", 4)
+    node = make_node(1)
+    for number in range(40):
+        node.ledger.counters.own.add(f"k{number}", 1)
+    park(node, 1, 2)
+    home = ("127.0.0.1", 9)
+    ask = AskMany(b"q" * 16, prefixed("k"), home, 3, 1, 1, 9, 5_000, 0, 5, 6)
+    (working,) = sent(node.receive(home, ask, 0.1), ReplyMany)
+    park(node, 2, 3)
+
+    found = sent([effect for _ in range(40) for effect in node.tick(0.2)], UncertainMany)
+
+    assert working.flags == WORKING
+    assert [(told.plus, told.count, told.rows) for told in found] == [(2, 1, (("k", 0, 2),))]
+    assert sent(node.receive(home, ask, 0.3), UncertainMany) == found
 
 
 REPLY = Reply(b"q" * 16, 5, b"x" * 8, 1, 3, 1, 0, (), ())
@@ -142,6 +202,16 @@ def test_doubts_about_no_query_of_this_node_are_dropped(inner):
     node = make_node(0)
 
     assert node.receive(MEMBERS[1].endpoint, Uncertain(inner, 1, 2, 3), 0.1) == []
+
+
+@pytest.mark.parametrize(
+    "inner", [b"\x00", GOSSIP.encode(REPLY), GOSSIP.encode(Stop(b"q" * 16))],
+    ids=["nothing", "of one key", "no reply"],
+)  # fmt: skip
+def test_doubts_around_no_answer_for_many_keys_are_dropped(inner):
+    told = UncertainMany(inner, 1, 2, 3, (("k", 1, 2),), 0, 0, 0)
+
+    assert make_node(0).receive(MEMBERS[1].endpoint, told, 0.1) == []
 
 
 def test_a_short_reply_about_a_place_that_is_not_in_the_view_says_nothing():

@@ -462,7 +462,7 @@ def test_a_roster_of_nobody_is_one_empty_page():
 
 @pytest.mark.parametrize(
     "message",
-    [Find(1, ""), make_heartbeat(), Registered(EPOCH, 0, 0, 0), Departed(0), Refused(0, "x", "y")],
+    [Find(1, ""), make_heartbeat(), Registered(EPOCH, 0, 0, 0), Departed(0)],
     ids=lambda message: type(message).__name__,
 )
 def test_a_message_out_of_place_is_refused_and_counted(message):
@@ -474,6 +474,14 @@ def test_a_message_out_of_place_is_refused_and_counted(message):
     assert refused.code == "unexpected"
     assert type(message).__name__ in refused.text
     assert (gossip.unexpected, gossip.membership.view) == (1, view)
+
+
+@pytest.mark.parametrize("code", ["unexpected", "busy", "x"])
+def test_a_refusal_out_of_place_is_counted_and_never_answered_with_a_refusal(code):
+    gossip = started(2)
+
+    assert gossip.receive(CLIENT, Refused(0, code, "y"), 1.0) == []
+    assert gossip.unexpected == 1
 
 
 def test_a_datagram_out_of_place_is_counted_and_not_answered():

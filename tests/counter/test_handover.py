@@ -27,7 +27,7 @@ from counter.messages import (
     prefixed,
 )
 from tracker.machine import Close, Closed, Emit, Leave, Open, Opened, Send, Unreachable
-from tracker.members import GONE, HANDED_OVER, Member, position
+from tracker.members import GONE, Member, position
 from tracker.messages import (
     Announced,
     Departed,
@@ -227,5 +227,5 @@ def test_a_leaver_that_is_idle_is_closed_by_the_tick():
 
 
 def test_a_tombstone_says_who_the_heir_is():
-    assert make_member(1).became(GONE, f"{HANDED_OVER}n2").is_handed_over
+    assert make_member(1).handed_over("n2").is_handed_over
     assert not make_member(1).became(GONE, "given up").is_handed_over

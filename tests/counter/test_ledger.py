@@ -6,7 +6,7 @@ import pytest
 
 from counter.config import NodeConfig
 from counter.crdt import Counters
-from counter.ledger import ROWS_PER_RECORD, Ledger, record_of
+from counter.ledger import Ledger
 from counter.messages import (
     ACK_DEFAULT,
     ACK_DISK,
@@ -18,6 +18,7 @@ from counter.messages import (
     SessionEnded,
     Value,
 )
+from counter.records import ROWS_PER_RECORD, record_of
 from counter.sessions import WINDOW_MAX
 from tracker.machine import Persist, Persisted, PersistFailed, Send
 from tracker.messages import Refused

@@ -27,7 +27,7 @@ from counter.query import AGAIN, COMPLETE, CONVERGED, Heard, Hops, OwnQuery
 from counter.rounds import AGAINS_MAX
 from counter.tables import Table
 from counter.wide import WideQuery
-from tracker.members import AWAY, GONE, HANDED_OVER, Member, View, position
+from tracker.members import AWAY, GONE, Member, View, position
 
 ID = b"q" * 16
 LINK = 5
@@ -43,7 +43,7 @@ def make_view(count=4):
 
 
 def left(index, heir="n2"):
-    return make_member(index).became(GONE, f"{HANDED_OVER}{heir}")
+    return make_member(index).handed_over(heir)
 
 
 def make_reply(index, value=1, *held, query=ID):

@@ -14,8 +14,19 @@ import pytest
 from counter.cli.app import run
 from loadtest import cli
 from loadtest.bare import BareConfig
-from loadtest.experiments import asking, evenness, fanout, library, loss, spread, tables
+from loadtest.experiments import (
+    asking,
+    evenness,
+    fanout,
+    library,
+    loss,
+    recovery,
+    scaling,
+    spread,
+    tables,
+)
 from loadtest.experiments.tables import Asked, CheckFailedError, Column, Panel
+from tracker.classes import replace
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,6 +46,12 @@ def loadtest(capsys):
         return code, captured.out, captured.err
 
     return call
+
+
+@pytest.fixture
+def no_plots(monkeypatch):
+    """Take matplotlib away: a picture takes longer than everything else here."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
 
 
 def asked(rows, *, rows_max=1_000, seed=1):
@@ -229,7 +246,7 @@ def test_a_round_robin_is_even_and_the_others_are_not():
 
 
 def test_the_spread_is_that_of_the_seed():
-    size = spread.QUICK
+    (size,) = spread.QUICK
 
     first = spread.counted(size, 3, "random", 20, 7)
 
@@ -242,7 +259,7 @@ def test_an_increment_that_nobody_holds_fails_the_experiment(monkeypatch):
     monkeypatch.setattr(spread._Client, "held", lambda client, where: 1)
 
     with pytest.raises(CheckFailedError, match="2 of 400 increments are held"):
-        spread.counted(spread.QUICK, 2, "random", 20, 1)
+        spread.counted(spread.QUICK[0], 2, "random", 20, 1)
 
 
 @pytest.mark.parametrize("experiment", [fanout, loss, spread], ids=["fanout", "loss", "spread"])
@@ -254,6 +271,7 @@ def test_an_experiment_that_is_over_begins_no_other_row(experiment):
     assert len(rows) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", library.ABOUT)
 def test_what_is_shown_and_drawn_of_an_experiment_stands_in_its_rows(name):
     experiment = library.load(name)
@@ -265,6 +283,96 @@ def test_what_is_shown_and_drawn_of_an_experiment_stands_in_its_rows(name):
     for panel in experiment.panels:
         fields |= {panel.x, panel.y, panel.by or panel.x} | {field for field, _ in panel.where}
     assert fields - set(rows[0]) == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", library.ABOUT)
+def test_an_experiment_runs_on_sockets_and_finds_rows_of_the_same_fields(name):
+    experiment = library.load(name)
+    rows = {mode: [] for mode in experiment.modes}
+
+    for mode, of_mode in rows.items():
+        experiment.modes[mode](asked(of_mode, rows_max=1))
+
+    fields = [sorted(of_mode[0]) for of_mode in rows.values()]
+    assert fields == [fields[0]] * len(fields)
+    assert [of_mode[0]["mode"] for of_mode in rows.values()] == list(rows)
+
+
+@pytest.mark.slow
+def test_sockets_lose_what_the_experiment_says_and_hear_everybody_all_the_same():
+    rows = []
+
+    library.load("loss").modes["sockets"](asked(rows))
+
+    assert [row["loss"] for row in rows] == [0.0, 0.2]
+    assert [row["coverage_min"] for row in rows] == [1.0, 1.0]
+    assert rows[0]["messages_per_live"] == pytest.approx(1.9)
+    assert rows[1]["messages_per_live"] > 1.9
+
+
+@pytest.mark.slow
+def test_clients_of_a_node_that_crashes_or_stalls_are_counted_again_and_nothing_is_lost():
+    rows = []
+
+    library.load("recovery").modes["sockets"](asked(rows))
+
+    crashed, stalled = rows
+    assert (crashed["kind"], stalled["kind"]) == ("crashes", "stalls")
+    # Nobody tells of a stall: the clients find out after a second of silence.
+    assert crashed["again_ms"] > 0
+    assert stalled["again_ms"] > 500
+    assert stalled["in_doubt"] > 0
+    assert min(row["complete_ms"] for row in rows) > 0
+
+
+@pytest.mark.slow
+def test_a_total_that_is_not_what_was_counted_fails_the_recovery(monkeypatch):
+    async def one_more(client):
+        return 1
+
+    monkeypatch.setattr(recovery._Steady, "settled", one_more)
+
+    with pytest.raises(CheckFailedError, match=r"held, \d+ counted"):
+        library.load("recovery").modes["sockets"](asked([]))
+
+
+@pytest.mark.slow
+def test_an_answer_that_is_complete_without_the_node_that_crashed_fails_the_recovery(monkeypatch):
+    real = recovery._asked
+
+    async def blind(fleet, name):
+        return replace(await real(fleet, name), complete=True)
+
+    monkeypatch.setattr(recovery, "_asked", blind)
+
+    with pytest.raises(CheckFailedError, match="complete without n"):
+        library.load("recovery").modes["sockets"](asked([]))
+
+
+@pytest.mark.slow
+def test_throughput_and_queries_are_measured_over_every_size_of_cluster():
+    rows = []
+
+    library.load("scaling").modes["sockets"](asked(rows))
+
+    assert [row["nodes"] for row in rows] == list(scaling.QUICK.nodes)
+    assert min(row["acked"] for row in rows) >= scaling.QUICK.clients
+    assert min(row["increment_us"] for row in rows) > 0
+    assert [row["message_us"] for row in rows[:1]] == [None]
+    assert rows[1]["messages_per_node"] == pytest.approx(1.6)
+
+
+@pytest.mark.slow
+def test_a_read_that_is_not_what_was_acknowledged_fails_the_scaling(monkeypatch):
+    async def generous(door, until):
+        await door.count(scaling.KEY, 2)
+        return [1.0]
+
+    monkeypatch.setattr(scaling, "_count", generous)
+
+    with pytest.raises(CheckFailedError, match="8 of 4 read"):
+        library.load("scaling").modes["sockets"](asked([]))
 
 
 # -- the commands ---------------------------------------------------------------------------
@@ -279,7 +387,7 @@ def test_the_experiments_are_listed_with_a_line_each(loadtest):
     assert [row["name"] for row in listed] == list(library.ABOUT)
 
 
-def test_a_table_goes_to_stdout_and_the_rows_into_the_log(loadtest, tmp_path):
+def test_a_table_goes_to_stdout_and_the_rows_into_the_log(loadtest, tmp_path, no_plots):
     code, out, err = loadtest("experiment", "loss", "--quick", "--seed", "7")
 
     (log,) = (tmp_path / "logs").glob("*.jsonl")
@@ -293,16 +401,17 @@ def test_a_table_goes_to_stdout_and_the_rows_into_the_log(loadtest, tmp_path):
     assert "\x1b" not in out + err
 
 
-def test_the_same_seed_finds_the_same_rows(loadtest):
+def test_the_same_seed_finds_the_same_rows(loadtest, no_plots):
     first, second, other = (
-        json.loads(loadtest("experiment", "fanout", "--quick", "--json", "--seed", seed)[1])
+        json.loads(loadtest("experiment", "loss", "--quick", "--json", "--seed", seed)[1])
         for seed in ("3", "3", "4")
     )
 
     assert first["rows"] == second["rows"] != other["rows"]
-    assert (first["experiment"], first["mode"], first["quick"]) == ("fanout", "virtual", True)
+    assert (first["experiment"], first["mode"], first["quick"]) == ("loss", "virtual", True)
 
 
+@pytest.mark.slow
 def test_a_page_gets_the_result_between_its_marks_and_nowhere_else(loadtest, tmp_path):
     page = tmp_path / "loss.md"
     begin, end = "<!-- experiment: loss virtual -->", "<!-- /experiment: loss virtual -->"
@@ -316,6 +425,30 @@ def test_a_page_gets_the_result_between_its_marks_and_nowhere_else(loadtest, tmp
     assert "old" not in inside
     assert "`loadtest experiment loss --quick --seed 1`" in inside
     assert inside.count("\n| ") == 8
+    assert "![loss, virtual](loss-virtual.svg)" in inside
+    assert (tmp_path / "loss-virtual.svg").exists()
+
+
+@pytest.mark.slow
+def test_the_plot_stands_beside_the_log(loadtest, tmp_path):
+    _, _, err = loadtest("experiment", "fanout", "--quick", "--seed", "3")
+
+    drawn = (tmp_path / "logs" / "experiment-fanout-virtual-quick-3.svg").read_text()
+    assert "plot logs/experiment-fanout-virtual-quick-3.svg" in err
+    assert "Messages of one query" in drawn
+
+
+def test_without_matplotlib_a_plot_is_left_out_unless_it_was_asked_for(
+    loadtest, tmp_path, no_plots
+):
+    code, out, err = loadtest("experiment", "loss", "--quick")
+    refused, nothing, why = loadtest("experiment", "loss", "--quick", "--svg", "here.svg")
+
+    assert (code, len(out.splitlines())) == (0, 7)
+    assert "no plot: a plot needs matplotlib" in err
+    assert (refused, nothing) == (2, "")
+    assert "a plot needs matplotlib" in why
+    assert len(list((tmp_path / "logs").iterdir())) == 1
 
 
 @pytest.mark.parametrize(
@@ -345,7 +478,9 @@ def test_a_page_without_marks_is_refused_before_anything_runs(loadtest, tmp_path
     assert not (tmp_path / "logs").exists()
 
 
-def test_what_must_not_be_ends_with_99_and_keeps_its_rows(loadtest, tmp_path, monkeypatch):
+def test_what_must_not_be_ends_with_99_and_keeps_its_rows(
+    loadtest, tmp_path, monkeypatch, no_plots
+):
     real = spread.counted
 
     def lossy(size, nodes, *rest):

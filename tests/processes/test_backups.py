@@ -4,6 +4,8 @@ import shutil
 
 import pytest
 
+from tracker.messages import Roster
+
 pytestmark = pytest.mark.slow
 
 
@@ -54,3 +56,29 @@ def test_a_copy_of_a_store_that_runs_is_not_let_in_and_both_addresses_are_named(
     assert n1.address in line
     assert copy.address in line
     assert machines.ask(n1)["value"] == 10
+
+
+def operations_told(machines, tracker):
+    """Return how many operations n1 has told; what is safe on its disk is told just before."""
+    with machines.connection(tracker, "tracker") as connection:
+        pages = connection.stream(Roster(connection.number()))
+        return max([activity for page in pages for _, _, activity in page.rows])
+
+
+def test_a_backup_of_the_very_life_that_ended_is_noticed_after_the_tracker_was_restarted(machines):
+    tracker = machines.tracker()
+    n1 = machines.node("n1")
+    n1.said("joined tracker")
+    machines.count(n1, 10)
+    shutil.copytree(machines.home / "n1", machines.home / "backup")
+    for _ in range(5):
+        machines.count(n1, 5)
+    machines.until(lambda: operations_told(machines, tracker) >= 6)
+    n1.kill()
+    assert tracker.stop() == 0
+    machines.trackers.clear()
+    machines.tracker(listen=tracker.address, data="tracker-0")
+
+    again = machines.node("n1", data="backup")
+
+    again.said("older than the cluster knows it")

@@ -8,7 +8,9 @@ import pytest
 
 from counter import AsyncClient, Client
 from counter.client.operations import UnknownOutcomeError
+from counter.messages import ACK_DEFAULT, Increment
 from tracker.errors import ClusterError
+from tracker.messages import Refused
 
 pytestmark = pytest.mark.slow
 
@@ -121,3 +123,16 @@ def test_tasks_count_ask_and_watch_on_both_backends(machines, backend):
 
     assert (total.value, total.complete) == (100, True)
     assert [member.name for member in members] == ["n1", "n2"]
+
+
+def test_a_closed_client_leaves_nothing_behind_that_could_count_again(machines):
+    one = machines.up(1)
+    with Client(trackers(one), deadline_s=DEADLINE_S) as client:
+        session, _, sequence = client.incr("views").id.partition("-")
+
+    with one.connection(one.nodes["n1"]) as connection:
+        again = Increment(bytes.fromhex(session), int(sequence), ("views", 1), ACK_DEFAULT)
+        connection.send(again)
+        reply = connection.reply()
+
+    assert (type(reply), reply.code) == (Refused, "too-old")

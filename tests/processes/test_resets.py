@@ -4,8 +4,10 @@ import os
 import signal
 import threading
 
+import anyio
 import pytest
 
+from counter import AsyncClient, Client
 from counter.messages import ACK_DEFAULT, Counted, Increment
 
 
@@ -140,3 +142,28 @@ def test_what_is_no_key_or_no_id_is_refused_before_anything_is_asked(machines, n
         assert (ran.code, ran.out) == (2, "")
     assert machines.run("keys", "\x1b", "--node", nobody).code == 2
     assert machines.run("reset", "k", "--node", nobody).code == 1
+
+
+async def in_tasks(tracker, key):
+    """Name the keys, delete one, and name them again."""
+    async with AsyncClient(tracker) as client:
+        before = [(row.key, row.value) for row in (await client.keys(key)).keys]
+        deleted = await client.delete(key)
+        return before, deleted, (await client.keys(key)).keys
+
+
+def test_programs_reset_delete_and_name_keys(three):
+    tracker = three.trackers[0].address
+    for node in three.nodes.values():
+        three.count(node, 5, "from:a program")
+
+    with Client(tracker) as client:
+        first = client.reset("from:a program", id="T")
+        again = client.reset("from:a program", id="T")
+        client.incr("from:a program", 2)
+        before, deleted, after = anyio.run(in_tasks, tracker, "from:a program")
+
+    assert (first.value, first.was.complete, first.epoch, first.repeated) == (15, True, 1, False)
+    assert (again.value, again.epoch, again.repeated) == (15, 1, True)
+    assert before == [("from:a program", 2)]
+    assert (deleted.value, deleted.epoch, after) == (2, 2, ())

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from counter import many, tables
 from counter.crdt import Counters
+from counter.doubtful import InDoubt
 from counter.many import Sums
 from counter.messages import ROWS_ROOM_BYTES, prefixed
 from counter.tables import Search, Tables
@@ -77,6 +78,41 @@ def test_the_truth_lies_within_the_bounds_whatever_is_left_out(members, room):
             assert low <= value <= high
         else:
             assert abs(value) <= sums.unseen
+
+
+doubts = st.lists(st.lists(st.tuples(st.sampled_from(KEYS), st.integers(-50, 10**6)), max_size=12))
+
+
+@settings(max_examples=200)
+@given(shares, doubts, st.integers(0, 60), st.integers(2, 4096))
+def test_whatever_is_parked_may_settle_and_each_key_stays_within_its_bounds(
+    members, parked, room, kept
+):
+    before, many.KEYS_KEPT_MAX = many.KEYS_KEPT_MAX, kept
+    try:
+        sums, _, truth = asked(members, room)
+        least, most = dict(truth), dict(truth)
+        for pairs in parked:
+            known = InDoubt()
+            for pair in pairs:
+                known.add(pair, 1)
+            told = known.asked(prefixed("k"))
+            if told is None:
+                continue
+            sums.doubt(told.cut(room % 5), told.cut(room % 5).rows)
+            for key, minus, plus in told.rows:
+                least[key] = least.get(key, 0) - minus
+                most[key] = most.get(key, 0) + plus
+        sums.largest()
+    finally:
+        many.KEYS_KEPT_MAX = before
+
+    for key in most:
+        if key in sums.by_key:
+            low, high = sums.bounds(key)
+            assert low <= least[key] <= most[key] <= high
+        else:
+            assert max(-least[key], most[key]) <= sums.unseen
 
 
 @given(growing, st.integers(0, 60))

@@ -7,7 +7,7 @@ world does is drawn (`run_state_machine_as_test`), or all that can happen once i
 
 from collections import deque
 from dataclasses import replace
-from itertools import product
+from itertools import accumulate, product
 from random import Random
 
 import pytest
@@ -278,44 +278,74 @@ SAID = {"i": (HOME, increment), "b": (B, park), "c": (C, park)}
 STORIES = ("bi", "ib", "ibi", "ibc", "bci", "ibci", "bcib", "bbi")
 
 
-def tell(story, gap, crash_at, victim, survivors, rest):
-    """Run one story with one crash; returns the world at rest."""
+def tell(story, gap, *crashes):
+    """Run one story with its crashes (when, who, what survives, for how long); returns the world.
+
+    A second crash counts its steps from the first one.
+    """
     world = World()
     said = deque(story)
+    due = [(at, *crash) for at, (_, *crash) in zip(_steps_of(crashes), crashes, strict=True)]
+    last = max([at + rest for at, _, _, rest in due])
     for number in range(STEPS_MAX):
         if said and number % (gap + 1) == 0:
             name, make = SAID[said.popleft()]
             world.client(name, make())
-        if number == crash_at:
-            world.crash(victim, survivors)
-        if number == crash_at + rest and victim not in world.machines:
-            world.start(victim)
+        for at, victim, survivors, rest in due:
+            if number == at:
+                world.crash(victim, survivors)
+            if number == at + rest and victim not in world.machines:
+                world.start(victim)
         if not world.step():
             world.tick()
-        assert counts_once(world), (story, gap, crash_at, victim, survivors, rest)
-        if not said and number > crash_at + rest and not world.mail:
+        assert counts_once(world), (story, gap, crashes)
+        if not said and number > last and not world.mail:
             break
     world.settle()
     return world
 
 
-def all_single_crashes():
-    """Return (gap, step, victim, records that survive, steps until the restart)."""
-    return product((0, 2, 9), range(14), NAMES, (0, 1), (0, 6))
+def _steps_of(crashes):
+    return accumulate([after for after, *_ in crashes])
+
+
+GAPS = (0, 2, 9)
+CRASHES = [*product(range(14), NAMES, (0, 1), (0, 6))]
+"""(step, victim, records that survive, steps until the restart)."""
+
+
+def check(story, gap, *crashes):
+    world = tell(story, gap, *crashes)
+    assert not any(m.failover.parking for m in world.machines.values()), (story, gap, crashes)
+    assert world.total("k") <= 1, (story, gap, crashes)
+    assert world.total("k") == 1 or not is_promised(world), (story, gap, crashes)
 
 
 def tell_all(stories=STORIES):
-    for story, crash in product(stories, all_single_crashes()):
-        world = tell(story, *crash)
-        assert not any(m.failover.parking for m in world.machines.values()), (story, crash)
-        assert world.total("k") <= 1, (story, crash)
-        assert world.total("k") == 1 or not is_promised(world), (story, crash)
+    for story, gap, crash in product(stories, GAPS, CRASHES):
+        check(story, gap, crash)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("story", STORIES)
 def test_whoever_crashes_at_whichever_step_an_increment_that_was_promised_counts_once(story):
     tell_all([story])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(8))
+def test_after_two_crashes_too_an_increment_that_was_promised_counts_once(seed):
+    rng = Random(seed)
+    for _ in range(400):
+        check(rng.choice(STORIES), rng.choice(GAPS), *rng.choices(CRASHES, k=2))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3_600)
+@pytest.mark.parametrize("story", STORIES)
+def test_after_any_two_crashes_an_increment_that_was_promised_counts_once(story):
+    for gap, *crashes in product(GAPS, CRASHES, CRASHES):
+        check(story, gap, *crashes)
 
 
 def test_without_a_crash_a_parked_increment_that_never_arrived_counts_where_it_is_parked():

@@ -6,8 +6,11 @@ import pytest
 
 from tracker import wire
 from tracker.admission import is_overtaken
+from tracker.classes import replace
 from tracker.config import TrackerConfig
-from tracker.machine import Closed, Emit, Opened, Send
+from tracker.errors import FrameError
+from tracker.keeping import MARKS_GAP_S
+from tracker.machine import Closed, Emit, Leave, Opened, Persist, Persisted, Send
 from tracker.members import ALIVE, AWAY, DEAD, GONE, NOBODY, SUSPECT, Member, View
 from tracker.membership import Membership
 from tracker.messages import (
@@ -22,6 +25,7 @@ from tracker.messages import (
     news_from_wire,
     news_to_wire,
 )
+from tracker.pages import kept_to_record, marks_from_record, members_to_record
 from tracker.registry import Registry
 
 EPOCH = b"tracker1"
@@ -39,10 +43,86 @@ def make_member(name="n1", store="s", *, epoch=1, boot_of="", port=7401, **field
     )
 
 
-def make_registry():
-    registry = Registry(TrackerConfig(), EPOCH, None, random.Random(1))
+def make_registry(saved=None, **config):
+    registry = Registry(TrackerConfig(**config), EPOCH, saved, random.Random(1))
     registry.start(0.0)
     return registry
+
+
+def saved_by(registry, until=60.0):
+    """Return what a registry writes down until then, each record safe at once."""
+    records = []
+    while (at := registry.deadline()) <= until:
+        effects = registry.tick(at)
+        for effect in [e for e in effects if isinstance(e, Persist)]:
+            records.append((at, effect.record))
+            registry.submit(Persisted(effect.token), at)
+    return records
+
+
+def told_of(written, *, since=MARKS_GAP_S + 1):
+    """Return a registry that was told at `since` how much of n1 is safe, its list saved before."""
+    registry = make_registry(suspect_after_s=300.0)
+    register(registry, 1, make_member(epoch=6, boot_of="six"), written=40)
+    registry.submit(Persisted(1), 1.0)
+    saved_by(registry, since)
+    registry.receive(1, Wrote(written), since)
+    return registry
+
+
+# -- what survives a restart of the tracker ---------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["in time", "as it leaves"])
+def test_a_tracker_that_was_started_again_still_knows_an_old_backup_by_what_it_lacks(how):
+    registry = told_of(100)
+    if how == "in time":
+        ((at, record),) = saved_by(registry, MARKS_GAP_S * 2 + 1)
+        assert at == MARKS_GAP_S * 2 + 1
+    else:
+        effects = registry.submit(Leave(), MARKS_GAP_S + 2)
+        (record,) = [e.record for e in effects if isinstance(e, Persist)]
+
+    again = make_registry(record)
+    again.table.put(again.table.get("n1").became(DEAD), 1.0)
+    copy = make_member(epoch=7, boot_of="seven")
+    whole, _ = register(make_registry(record), 2, copy, lineage=("six",), written=100)
+    lacking, _ = register(again, 2, copy, lineage=("six",), written=99)
+
+    assert isinstance(whole, Registered)
+    assert (type(lacking), lacking.code) == (Refused, "old-backup")
+
+
+def test_marks_alone_are_written_down_now_and_then_and_not_with_every_word():
+    registry = told_of(100)
+    for step in range(200):
+        registry.receive(1, Wrote(101 + step), MARKS_GAP_S + 1 + step * 0.01)
+
+    assert [at for at, _ in saved_by(registry, 59.0)] == [MARKS_GAP_S * 2 + 1]
+    registry.receive(1, Wrote(300), 59.5)
+    assert saved_by(registry, MARKS_GAP_S + 60.0) == []
+
+
+def test_a_list_that_an_older_tracker_saved_holds_no_marks():
+    assert marks_from_record(members_to_record([make_member()])) == []
+    registry = make_registry(members_to_record([make_member()]))
+    assert registry._written.of(make_member()) == -1
+
+
+def test_marks_of_a_thousand_members_come_back_as_they_were():
+    marks = [(f"n{number}", bytes([number % 256]) * 16, number - 1) for number in range(1_000)]
+
+    assert marks_from_record(kept_to_record([], marks)) == marks
+
+
+@pytest.mark.parametrize(
+    "page", [["n1"], ["n1", b"s" * 16, -2], ["n1", b"s", 1], [1, b"s" * 16, 1], "no list"]
+)
+def test_damaged_marks_are_not_taken_for_none(page):
+    record = wire.packed([1, [], [wire.packed(page)]])
+
+    with pytest.raises(FrameError):
+        Registry(TrackerConfig(), EPOCH, record, random.Random(1))
 
 
 def register(registry, link, member, *, lineage=(), parent="", written=-1, now=1.0):
@@ -149,12 +229,34 @@ def test_a_backup_of_a_store_that_only_is_said_to_run_may_try_again():
 
 
 def test_a_backup_of_what_was_handed_over_is_refused_for_good():
-    registry = known(status=GONE, note="handed over to n2")
+    registry = known(status=DEAD)
+    registry.table.put(registry.table.get("n1").handed_over("n2"), 1.0)
 
     answer, _ = register(registry, 2, make_member(epoch=6, boot_of="other"))
 
     assert answer.code == "handed-over"
     assert "was handed over to n2, and counts there" in answer.text
+
+
+def test_a_note_that_only_sounds_like_a_hand_over_is_none():
+    registry = known(status=GONE, note="handed over to n2")
+
+    answer, _ = register(registry, 2, make_member(epoch=6, boot_of="other"))
+
+    assert answer.code == "old-backup"
+
+
+def test_an_heir_travels_with_the_record_and_older_peers_tell_it_in_the_note():
+    gone = make_member(boot_of="six").handed_over("n2")
+    plain = make_member(boot_of="six").became(GONE, "given up by an operator")
+    old = wire.packed([member_to_wire(gone)[:-1]])
+    longest = replace(gone, note="handed over to " + "n" * 90, heir="")
+
+    assert news_from_wire(news_to_wire([gone])) == news_from_wire(old) == (gone,)
+    assert news_from_wire(news_to_wire([plain])) == (plain,)
+    (long,) = news_from_wire(wire.packed([member_to_wire(longest)]))
+    assert news_from_wire(news_to_wire([long])) == (long,)
+    assert not gone.became(ALIVE).heir
 
 
 def test_a_backup_under_another_name_is_an_old_backup_as_well():

@@ -101,7 +101,7 @@ def run(registry, until):
         effects += registry.tick(at)
         for effect in effects:
             if isinstance(effect, Persist):
-                registry._save_in_flight = False
+                registry._keeping.written()
     return effects
 
 
@@ -120,7 +120,7 @@ def rested(count=2):
     run(registry, 1.0)
     for link in range(1, count + 1):
         beat(registry, link, now=1.0)
-    registry.submit(Persisted(registry._token), 1.0)
+    registry.submit(Persisted(registry._keeping.token), 1.0)
     run(registry, 2.0)
     return registry
 
@@ -162,7 +162,7 @@ def test_while_news_or_a_record_wait_no_beat_is_a_reflex():
     assert registry.reflex(1, beat_of(registry), 2.5) is None
 
     unsaved = rested()
-    unsaved._save_wanted = True
+    unsaved._keeping.is_wanted = True
     assert unsaved.reflex(1, beat_of(unsaved), 2.5) is None
 
 

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from counter.messages import COPYING, DRAINED, SEEKING, Drain, DrainState
-from tracker.members import ALIVE, AWAY, GONE, HANDED_OVER, Member
+from tracker.members import ALIVE, AWAY, GONE, Member
 from tracker.messages import Listed, Refused, Roster
 
 
@@ -88,7 +88,7 @@ def test_a_node_that_held_nothing_went_nowhere(counter, tracking, draining):
 
 
 def test_one_that_has_handed_over_is_not_asked(counter, tracking):
-    gone = make_member(status=GONE, note=f"{HANDED_OVER}n5")
+    gone = make_member().handed_over("n5")
 
     ran = counter("drain", "n3", "--tracker", tracking([gone]).address)
 
@@ -121,7 +121,7 @@ def test_a_refusal_is_told_as_it_came(counter, tracking, draining):
 
 def test_a_node_that_ended_between_two_looks_is_looked_up(counter, tracking, draining, close):
     node = draining(state(COPYING), close)
-    gone = make_member(node, GONE, f"{HANDED_OVER}n5")
+    gone = make_member(node).handed_over("n5")
 
     ran = counter("drain", "n3", "--tracker", tracking([make_member(node)], [gone]).address)
 

@@ -5,7 +5,15 @@ from collections import Counter
 import pytest
 
 from counter.client.answers import nothing_heard
-from counter.messages import Counted, Get, Increment, Query, Value
+from counter.messages import (
+    Counted,
+    EndSession,
+    Get,
+    Increment,
+    Query,
+    SessionEnded,
+    Value,
+)
 from tracker.classes import replace
 from tracker.members import ALIVE, Member
 from tracker.messages import Find, Found, Listed, Roster
@@ -17,11 +25,15 @@ class Counting:
     def __init__(self):
         self.operations = {}
         self.totals = Counter()
+        self.ended = []
 
     def __call__(self, message):
         match message:
             case Increment():
                 return [self.count(message)]
+            case EndSession():
+                self.ended.append(message.session)
+                return [SessionEnded(message.request, True)]
             case Get():
                 return [Value(message.request, self.totals[message.key], True)]
             case Query():

@@ -18,6 +18,8 @@ SAMPLES = [
     messages.Counted(3, True, False),
     messages.Park(2**48 + 1, bytes(16), 3, ("views", 5), 2, b"h" * 16, "n1"),
     messages.Parked(2**48 + 1, True, False),
+    messages.EndSession(2**48 + 1, b"s" * 16),
+    messages.SessionEnded(2**48 + 1, True),
 ]
 
 

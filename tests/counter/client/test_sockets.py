@@ -52,6 +52,26 @@ def test_one_stream_may_be_waited_for_alone_but_not_for_ever(sockets, listener):
     assert not sockets.is_plain(1)
 
 
+class ReplacedSocket(socket.socket):
+    """Stands where gevent puts its own: a class of another module than Python's."""
+
+
+def test_sockets_that_somebody_replaced_are_never_waited_for_in_the_system(listener, monkeypatch):
+    monkeypatch.setattr(socket, "socket", ReplacedSocket)
+    sockets = Sockets(0.01)
+    try:
+        with opened(sockets, listener) as peer:
+            assert not sockets.is_plain(1)
+            assert {s.socket.getblocking() for s in sockets._streams.values()} == {False}
+            sockets.carry_out(Write(1, b"ask"))
+            assert peer.recv(16) == b"ask"
+            peer.sendall(b"answer")
+            assert sockets.wait(WAIT_S) == [(RECEIVED, 1, b"answer")]
+            assert sockets.wait(0.01) == []
+    finally:
+        sockets.close()
+
+
 def test_a_reset_is_told_with_its_reason(sockets, listener):
     peer = opened(sockets, listener)
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
