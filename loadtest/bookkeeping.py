@@ -179,7 +179,7 @@ class Bookkeeping:
             stream = zip(self._plan.increments(writer), self._plan.arrivals(writer), strict=False)
             for number, ((drawn, amount), at_s) in enumerate(islice(stream, count), 1):
                 if drawn == key and amount == abs(gap.by):
-                    yield Entry(key, amount, node, b"", number, writer, number, at_s)
+                    yield Entry(key, amount, node, b"", number, writer, number, round(at_s, 6))
 
     def rows(self, found: dict[str, int]) -> list[Row]:
         """Return the checks of a run whose final totals are `found`, and sum up what is wrong."""

@@ -56,7 +56,7 @@ class Finding:
 def _told(entry: Entry) -> dict[str, Any]:
     return {
         "amount": entry.amount,
-        "id": entry.id,
+        "id": entry.id if entry.session else None,
         "writer": entry.writer,
         "number": entry.number,
         "at_s": entry.at_s,
@@ -89,10 +89,10 @@ def sentence(finding: Finding) -> str:
 
 
 def _named(entry: Entry) -> str:
-    return (
-        f"increment {entry.number} of writer {entry.writer} ({entry.amount}), id {entry.id},"
-        f" acknowledged {entry.at_s:.3f} s into the load"
-    )
+    told = f"increment {entry.number} of writer {entry.writer} ({entry.amount})"
+    if not entry.session:
+        return f"{told}, meant to begin {entry.at_s:.3f} s into the load"
+    return f"{told}, id {entry.id}, acknowledged {entry.at_s:.3f} s into the load"
 
 
 _Message = tuple[int, tuple[Entry, ...]]

@@ -1,18 +1,23 @@
 """The plan on real sockets: counted by the nodes' own counters, exact at its end."""
 
 import asyncio
+import json
 from time import monotonic
+from typing import ClassVar
 
 import pytest
 
-from loadtest import sockets
+from counter import asker, crdt
+from counter.cli.app import run as run_command
+from counter.messages import Answer
+from loadtest import cli, sockets, timeline
 from loadtest import stage as stages
 from loadtest.cluster import Cluster
+from loadtest.faults import Faults
 from loadtest.plan import Plan
-from loadtest.runs import Quiet, Run
+from loadtest.runs import MISSES_NOBODY, Quiet, Run
 from loadtest.stage import Stage
 from tracker.errors import ConfigError
-from tracker.transport.tcp import CLOSE_S
 
 pytestmark = pytest.mark.slow
 
@@ -79,13 +84,128 @@ def test_a_wish_to_stop_while_nodes_come_up_leaves_nothing_to_report():
                 run.stop.wish()
 
     run = make_run(Impatient(), nodes=60)
-    began = monotonic()
 
     sockets.run(run)
 
     assert not run.is_booted
-    # Less than what a stream that nobody ended would be waited for.
-    assert monotonic() - began < CLOSE_S
+
+
+class Forgetful(dict):
+    """The sums of a node, one of all of which drops what was just added to it, once."""
+
+    wrong: ClassVar[list] = []
+
+    def __setitem__(self, key, total):
+        amount = total - self.get(key, 0)
+        self.sets = getattr(self, "sets", 0) + 1
+        if self.sets == 10 and not self.wrong:
+            self.wrong.append((key, amount))
+            total = self.mistaken(total, amount)
+        super().__setitem__(key, total)
+
+    @staticmethod
+    def mistaken(total, amount):
+        return total - amount
+
+
+class Stuttering(Forgetful):
+    """The same, and adds it twice."""
+
+    wrong: ClassVar[list] = []
+
+    @staticmethod
+    def mistaken(total, amount):
+        return total + amount
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Let the nodes of a load test run in this process, where a mistake can be planted in them."""
+
+    def fleet_of(run, mode):
+        plan = run.plan
+        faults = Faults(latency_s=plan.latency_s, loss=plan.loss)
+        return Cluster(plan.nodes, seed=plan.seed, faults=faults, gossip=plan.gossip)
+
+    monkeypatch.setattr(sockets, "fleet_of", fleet_of)
+
+
+@pytest.mark.usefixtures("in_this_process")
+@pytest.mark.parametrize(("sums", "what"), [(Forgetful, "lost"), (Stuttering, "doubled")])
+def test_an_increment_that_a_real_node_gets_wrong_is_named_and_ends_with_99(
+    monkeypatch, capsys, tmp_path, sums, what
+):
+    began = crdt.Share.__init__
+
+    def begin_wrong(share, *arguments):
+        began(share, *arguments)
+        share.positive = sums()
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sums, "wrong", [])
+    monkeypatch.setattr(crdt.Share, "__init__", begin_wrong)
+    options = "--nodes 4 --writers 2 --rate 500 --duration 500ms --queries 2 --latency 0 --json"
+
+    code = run_command(options.split(), cli._dispatch)
+
+    out, err = capsys.readouterr()
+    result = json.loads(out)
+    ((key, amount),) = sums.wrong
+    (finding,) = result["checks"][0]["named"]
+    assert code == 99
+    assert (finding["what"], finding["key"], finding["amount"]) == (what, key, amount)
+    # Increments of one key that are sent together are counted as one.
+    (culprits,) = finding["candidates"]
+    assert sum([each["amount"] for each in culprits]) == amount
+    assert result["writes"][what] == len(culprits)
+    assert f"{what}: {amount} of {key} at {finding['node']}: " in err
+    assert all(each["id"] in err for each in culprits)
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_answers_of_real_nodes_that_call_themselves_complete_too_early_are_named(monkeypatch):
+    told = asker.answer_of
+
+    def hasty(*arguments, **named):
+        answer = told(*arguments, **named)
+        if not answer.end:
+            return answer
+        fields = {name: getattr(answer, name) for name in Answer.__match_args__}
+        return Answer(**{**fields, "complete": True, "reason": "complete"})
+
+    monkeypatch.setattr(asker, "answer_of", hasty)
+    cut = timeline.parse("partition", "25%:2s@200ms")
+    run = make_run(nodes=4, duration_s=2.5, queries_per_s=10.0, queries=25, happenings=(cut,))
+
+    sockets.run(run)
+
+    (struck,) = run.plan.acts()
+    assert MISSES_NOBODY in names_of_failed(run)
+    named = [each for each in run.sentences() if "called itself complete without" in each]
+    assert any(struck.names[0] in each for each in named)
+
+
+FAULTS = {
+    "crash, back before the end": "--crash 25%:300ms@200ms",
+    "crash, back at the end": "--crash 25%@300ms",
+    "pause": "--pause 25%:300ms@200ms",
+    "partition": "--partition 50%:300ms@200ms",
+    "loss": "--loss 30%:300ms@200ms",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_whatever_happens_to_nodes_meanwhile_the_total_is_exact_at_the_end(fault):
+    option, written = fault.split()
+    kind = option.removeprefix("--")
+    run = make_run(nodes=4, duration_s=1.0, happenings=(timeline.parse(kind, written),))
+
+    sockets.run(run)
+
+    assert names_of_failed(run) == []
+    assert run.writes.unknown == 0
+    assert [act.kind for act in run.acts_done] == [act.kind for act in run.plan.acts()]
+    assert run.up == run.plan.names
 
 
 async def more_acked(run):
