@@ -14,6 +14,9 @@ from typing import Any, Final
 ENTRIES_MAX: Final = 1_000_000
 """Increments that are remembered with node and identity: 36 bytes each."""
 
+WORDS_MAX: Final = 200_000
+"""Keys, nodes and sessions that are remembered; who has lost a node begins a session."""
+
 _ROW: Final = Struct("<IqIIIIIf")
 
 Place = tuple[str, str]
@@ -65,7 +68,7 @@ class Journal:
     def __init__(self, entries_max: int = ENTRIES_MAX) -> None:
         self._entries_max = entries_max
         self._count = 0
-        # A client begins a session when it has lost a node: far less often than it counts.
+        self._left_out = 0
         self._words = _Words()
         self._rows = bytearray()
 
@@ -74,12 +77,15 @@ class Journal:
 
     @property
     def forgotten(self) -> int:
-        """How many of the oldest were overwritten."""
-        return self._count - len(self)
+        """How many were overwritten, or not written for want of words."""
+        return self._count - len(self) + self._left_out
 
     def note(self, entry: Entry) -> None:
         """Remember an increment."""
         number = self._words.number
+        if len(self._words.words) >= WORDS_MAX:
+            self._left_out += 1
+            return
         row = _ROW.pack(
             number(entry.key),
             entry.amount,
@@ -101,7 +107,7 @@ class Journal:
         """Yield what was acknowledged at one of these places, the earliest first."""
         words: list[Any] = self._words.words
         wanted = set(places)
-        first = self._count % self._entries_max * _ROW.size if self.forgotten else 0
+        first = self._count % self._entries_max * _ROW.size if self._count > len(self) else 0
         rows = memoryview(self._rows)
         for part in (rows[first:], rows[:first]):
             for key, amount, node, session, sequence, writer, number, at_s in _ROW.iter_unpack(

@@ -36,6 +36,9 @@ GRAIN_S: Final = 0.002
 PAUSE_S: Final = 0.1
 """After a refusal a writer in a closed loop waits this long: the same would be refused again."""
 
+DOUBTS_MAX: Final = 1_000
+"""Messages of one writer that are sent again at the end; those in doubt beyond stay unknown."""
+
 RETRIES_MAX: Final = 5
 """Times an increment with an unknown outcome is sent again under its own identity."""
 
@@ -141,8 +144,7 @@ class Writer:
         """End all streams; what is in doubt until now stays unknown."""
         effects = self._ended(self._dialogue.close(), now)
         for doubt in self._doubts:
-            for work in doubt.works:
-                self._books.lost_track(work)
+            self._give_up(doubt)
         self._doubts.clear()
         return effects
 
@@ -159,8 +161,7 @@ class Writer:
         waiting, self._doubts = self._doubts, []
         for doubt in waiting:
             if doubt.tries == RETRIES_MAX:
-                for work in doubt.works:
-                    self._books.lost_track(work)
+                self._give_up(doubt)
                 continue
             doubt.tries += 1
             try:
@@ -226,13 +227,25 @@ class Writer:
             else:
                 self._books.turned_down(work)
                 pause_s = PAUSE_S
-        self._doubts += unknown.values()
+        for doubt in unknown.values():
+            self._keep(doubt)
         self._go_on(now + pause_s)
 
     def _go_on(self, time: float) -> None:
         """In a closed loop, begin the next increment then: the one before has ended."""
         if not self._is_open and not self.is_stopped and not self.in_flight:
             self._next = time
+
+    def _keep(self, doubt: _Doubt) -> None:
+        """Keep what is in doubt for the end of the load."""
+        if len(self._doubts) < DOUBTS_MAX:
+            self._doubts.append(doubt)
+        else:
+            self._give_up(doubt)
+
+    def _give_up(self, doubt: _Doubt) -> None:
+        for work in doubt.works:
+            self._books.lost_track(work)
 
     def _settled_again(self, doubt: _Doubt, batch: Batch, now: float) -> None:
         """Take in what became of a message that was sent again."""

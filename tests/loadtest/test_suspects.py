@@ -46,6 +46,17 @@ def test_a_full_journal_forgets_the_oldest_and_says_how_many():
     assert (len(journal), journal.forgotten) == (3, 2)
 
 
+def test_what_there_are_no_words_for_is_forgotten_and_counted(monkeypatch):
+    monkeypatch.setattr("loadtest.journal.WORDS_MAX", 4)
+    journal = Journal()
+    journal.note(make_entry(1))
+    journal.note(make_entry(2, node="n2"))
+    journal.note(make_entry(3))
+
+    assert [entry.amount for entry in journal.at([("hits", "n1"), ("hits", "n2")])] == [1, 2]
+    assert (len(journal), journal.forgotten) == (2, 1)
+
+
 def test_an_increment_is_named_by_the_identity_of_its_message():
     assert make_entry(1, 41).id == "000102030405060708090a0b0c0d0e0f-41"
 
