@@ -1,4 +1,4 @@
-"""One frame of the screen of a run, as lines of text, made from what its watcher was told. Pure.
+"""One frame of the screen of a run, as lines of text, made from what its watcher was told.
 
 The rule: a frame is never wider or higher than it was told, and what has no room is left out
 from the bottom: how far the run is comes first, then the numbers, then the pictures.
@@ -17,6 +17,7 @@ from loadtest.report import (
     QueryRecord,
     bar,
     grouped,
+    increments_row,
     percentile_head,
     percentile_row,
     reasons,
@@ -52,7 +53,8 @@ class Seen:
     def ended(self, record: QueryRecord) -> None:
         """Add a query that has ended."""
         self.reasons[record.reason] = self.reasons.get(record.reason, 0) + 1
-        self.queries_ms.record(record.stop_ms)
+        if record.is_answered:
+            self.queries_ms.record(record.stop_ms)
         self.curves.add(record.heard_ms or ())
 
     def lines(self, columns: int, rows: int) -> list[str]:
@@ -100,7 +102,7 @@ class Seen:
         if self.rates and self.rates[-1].p50_us is not None:
             last = self.rates[-1]
             times = {"p50": last.p50_us, "p99": last.p99_us, "max": last.slowest_us}
-            row = percentile_row("inc   (µs)", times, 0, is_narrow=is_narrow)
+            row = increments_row(times, is_narrow=is_narrow)
             lines.append(f"{row}      in the last second")
         return lines + [f"done     {printable(what, 100)}" for what in self.happenings]
 

@@ -333,8 +333,7 @@ class Run:
             stop_ms=0.0,
             at_s=round(question.at_s, 3),
         )
-        self.queries.reasons[why] = self.queries.reasons.get(why, 0) + 1
-        self.queries.coverage_min = 0.0
+        self.queries.add(record)
         self.log(record.as_dict())
         self.watcher.ended(record)
 

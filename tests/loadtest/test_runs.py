@@ -9,6 +9,7 @@ from loadtest.checker import all_ok
 from loadtest.plan import Plan
 from loadtest.runs import FINAL_READS, MISSES_NOBODY, Bill, Cost, Run, Stop, shares_heard
 from loadtest.timeline import Act
+from loadtest.watching import Quiet
 
 FREE = Cost(messages=0, bytes=0, duplicates=0, busiest=0, drain_ms=0.0)
 
@@ -195,3 +196,20 @@ def test_the_end_is_wished_for_once_and_taken_the_second_time():
     assert (stop.is_wished, told) == (True, ["early", "late"])
     with pytest.raises(KeyboardInterrupt):
         stop.wish()
+
+
+def test_what_is_done_to_nodes_is_told_to_the_log_and_to_whoever_watches():
+    heard = []
+
+    class Listening(Quiet):
+        def happened(self, what):
+            heard.append(what)
+
+    run = Run(Plan(nodes=4, seed=1), watcher=Listening())
+    run.acted(Act(at_s=1.5, kind="pause", names=("n1", "n2"), for_s=2.0))
+    run.acted(Act(at_s=2.0, kind="loss", loss=0.2))
+
+    assert heard == [
+        "pause of 2 nodes for 2 s, 1.5 s after the load began",
+        "loss of 20 %, 2 s after the load began",
+    ]
