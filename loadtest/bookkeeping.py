@@ -11,7 +11,7 @@ from typing import Final
 
 from loadtest.checker import Ledger, Row, row
 from loadtest.finals import Group
-from loadtest.journal import Entry, Journal, Place
+from loadtest.journal import Entry, Journal
 from loadtest.plan import Plan
 from loadtest.report import Writes
 from loadtest.shares import Gap, Shares
@@ -134,6 +134,10 @@ class Bookkeeping:
         low, high = (account.low, account.high) if account is not None else (0, 0)
         return not low <= total <= high
 
+    def is_right(self, group: Group, held: Mapping[str, int]) -> bool:
+        """Say whether each node holds what it must of a group of keys."""
+        return all(self.shares.are_right(group, held))
+
     def compare(self, shares: Mapping[Group, Mapping[str, int]], totals: Mapping[str, int]) -> None:
         """Compare what nodes hold of groups of keys, and all of each, with what they must hold."""
         right = [
@@ -155,11 +159,15 @@ class Bookkeeping:
         """Find out which increments it is that a share lacks, or holds twice."""
         chosen = list(islice(gaps, GAPS_NAMED_MAX))
         self.findings = []
-        entries: dict[Place, list[Entry]] = {gap.place: [] for gap in chosen}
-        for entry in self.journal.at(entries):
-            entries[entry.key, entry.node].append(entry)
+        entries: dict[str, list[Entry]] = {gap.place[0]: [] for gap in chosen}
+        for entry in self.journal.of(entries):
+            entries[entry.key].append(entry)
         for gap in chosen:
-            found = find(gap, entries[gap.place])
+            key, node = gap.place
+            found = find(gap, [entry for entry in entries[key] if entry.node == node])
+            if not found.candidates:
+                # Counted by somebody else as well, whom a client went on with.
+                found = find(gap, entries[key])
             if not found.candidates and self.journal.forgotten:
                 found = find(gap, self._drawn_again(gap))
             self.findings.append(found)

@@ -91,6 +91,11 @@ def _verdict(run: Run, rows: list[dict[str, Any]]) -> int:
             f"note: {done} of {asked} queries fitted into {run.plan.last_query_s:g} s"
             " (a longer --duration takes more)"
         )
+    if run.restarted:
+        screens.note(
+            f"note: {len(run.restarted)} nodes were still down when the load was over, and were"
+            " started again for the last reads"
+        )
     for warning in run.generator.warnings():
         screens.note(f"warning: {warning}")
     failed = [row for row in rows if not row["ok"]]

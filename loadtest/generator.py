@@ -73,7 +73,7 @@ class Generator:
         if count and self.late > LATE_SHARE_WARNED * count:
             told.append(
                 f"{100 * self.late / count:.1f} % of the increments began more than"
-                f" {1000 * LATE_S:.0f} ms late: the generator could not keep up"
+                f" {1000 * LATE_S:.0f} ms late: the load generator did not get its turn in time"
             )
         if self.skipped:
             told.append(

@@ -103,17 +103,17 @@ class Journal:
             self._rows[place : place + _ROW.size] = row
         self._count += 1
 
-    def at(self, places: Collection[Place]) -> Iterator[Entry]:
-        """Yield what was acknowledged at one of these places, the earliest first."""
+    def of(self, keys: Collection[str]) -> Iterator[Entry]:
+        """Yield what was acknowledged of these keys, the earliest first."""
         words: list[Any] = self._words.words
-        wanted = set(places)
+        wanted = set(keys)
         first = self._count % self._entries_max * _ROW.size if self._count > len(self) else 0
         rows = memoryview(self._rows)
         for part in (rows[first:], rows[:first]):
             for key, amount, node, session, sequence, writer, number, at_s in _ROW.iter_unpack(
                 part
             ):
-                if (words[key], words[node]) in wanted:
+                if words[key] in wanted:
                     yield Entry(
                         key=words[key],
                         amount=amount,

@@ -29,8 +29,8 @@ SEAL_BYTES = 1
 FINAL_S_MAX = 30.0
 """How long the final reads go on while an answer misses somebody who is up."""
 FINAL_PAUSE_S = 0.25
-KEYS_LOOKED_AT_MAX = 20
-"""Keys whose totals are off of which each node's share is looked at."""
+KEYS_LOOKED_AT_MAX = 40
+"""Keys that are off, or may be, of which each node's share is looked at."""
 SHARED_MAX = 10_000
 """Queries that are remembered as paid for."""
 SHOWN_MAX = 5
@@ -359,9 +359,14 @@ class Run:
             self.books.parked_have_counted()
 
     def keys_to_look_at(self) -> list[str]:
-        """Return the keys whose totals are off: each is to be read by itself, with its shares."""
-        off = [k for k, total in self.finals.totals.items() if self.books.has_gaps(k, total)]
-        return [k for k in off if not self.finals.has_shares(k)][:KEYS_LOOKED_AT_MAX]
+        """Return the keys that are off, or may be: each is to be read by itself."""
+        finals, books = self.finals, self.books
+        off = [key for key, total in finals.totals.items() if books.has_gaps(key, total)]
+        for group, held in finals.shares.items():
+            # The sums are right, but not where they are.
+            if not books.is_right(group, held) and not set(off) & set(group):
+                off += group
+        return [key for key in off if not finals.has_shares(key)][:KEYS_LOOKED_AT_MAX]
 
     def checks(self) -> list[Row]:
         """Return what was checked, and name what is wrong: call it once everything is in."""

@@ -56,6 +56,7 @@ class Finding:
 def _told(entry: Entry) -> dict[str, Any]:
     return {
         "amount": entry.amount,
+        "node": entry.node,
         "id": entry.id if entry.session else None,
         "writer": entry.writer,
         "number": entry.number,
@@ -82,14 +83,15 @@ def sentence(finding: Finding) -> str:
     start = f"{finding.what}: {finding.amount} of {key} at {node}"
     if not finding.candidates:
         return f"{start}, no one, two or three messages of this run make up that amount"
-    told = [" and ".join(_named(entry) for entry in each) for each in finding.candidates]
+    told = [" and ".join(_named(entry, node) for entry in each) for each in finding.candidates]
     if len(told) == 1:
         return f"{start}: {told[0]}"
     return f"{start}, one of {len(told)}: " + "; or ".join(told)
 
 
-def _named(entry: Entry) -> str:
-    told = f"increment {entry.number} of writer {entry.writer} ({entry.amount})"
+def _named(entry: Entry, node: str) -> str:
+    where = "" if entry.node == node else f" at {entry.node}"
+    told = f"increment {entry.number} of writer {entry.writer} ({entry.amount}){where}"
     if not entry.session:
         return f"{told}, meant to begin {entry.at_s:.3f} s into the load"
     return f"{told}, id {entry.id}, acknowledged {entry.at_s:.3f} s into the load"

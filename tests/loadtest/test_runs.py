@@ -125,6 +125,16 @@ def test_what_is_at_another_node_than_the_one_that_acknowledged_it_fails_the_run
     assert [each.split(":")[0] for each in run.sentences()] == ["lost", "doubled"]
 
 
+def test_of_a_group_of_keys_whose_shares_are_wrong_each_is_looked_at_by_itself():
+    run = Run(Plan(nodes=2, seed=1, key_count=40))
+    count(run, 5, "n1")
+    (first, second) = run.finals.groups
+    run.total(first, {"key-00": 0}, [("n1", 0, 1, 1.0), ("n2", 0, 1, 1.0)])
+    run.total(second, {}, [("n1", 1, 1, 1.0), ("n2", 0, 1, 1.0)])
+
+    assert run.keys_to_look_at() == list(second)
+
+
 def test_who_crashed_with_counts_is_missed_by_nobody_who_does_not_call_that_complete():
     run = make_run()
     count(run, 5, "n4")

@@ -268,7 +268,7 @@ async def test_what_cannot_be_resolved_stays_unknown_and_fails_nothing(monkeypat
         await stage.close()
 
     assert doubts == [0]
-    assert run.writes.unknown == 1
+    assert run.writes.unknown >= 1
 
 
 def test_more_nodes_than_the_machine_has_ports_for_are_refused_with_a_number_that_fits():

@@ -26,14 +26,14 @@ def amounts_of(finding):
 # -- the journal ----------------------------------------------------------------------------
 
 
-def test_the_journal_gives_back_what_was_acknowledged_at_a_place_in_its_order():
+def test_the_journal_gives_back_what_was_acknowledged_of_a_key_in_its_order():
     journal = Journal()
     entries = [make_entry(amount, amount, key=f"key-{amount % 2}") for amount in range(1, 6)]
     for entry in entries:
         journal.note(entry)
 
-    assert list(journal.at([("key-1", "n1")])) == entries[::2]
-    assert list(journal.at([("key-1", "n2")])) == []
+    assert list(journal.of(["key-1"])) == entries[::2]
+    assert list(journal.of(["key-2"])) == []
     assert (len(journal), journal.forgotten) == (5, 0)
 
 
@@ -42,7 +42,7 @@ def test_a_full_journal_forgets_the_oldest_and_says_how_many():
     for sequence in range(1, 6):
         journal.note(make_entry(sequence, sequence))
 
-    assert [entry.amount for entry in journal.at([("hits", "n1")])] == [3, 4, 5]
+    assert [entry.amount for entry in journal.of(["hits"])] == [3, 4, 5]
     assert (len(journal), journal.forgotten) == (3, 2)
 
 
@@ -53,7 +53,7 @@ def test_what_there_are_no_words_for_is_forgotten_and_counted(monkeypatch):
     journal.note(make_entry(2, node="n2"))
     journal.note(make_entry(3))
 
-    assert [entry.amount for entry in journal.at([("hits", "n1"), ("hits", "n2")])] == [1, 2]
+    assert [entry.amount for entry in journal.of(["hits"])] == [1, 2]
     assert (len(journal), journal.forgotten) == (2, 1)
 
 
@@ -120,7 +120,7 @@ def test_the_one_increment_of_that_amount_is_named(by, what):
         " acknowledged 0.500 s into the load"
     )
     assert finding.as_dict()["candidates"][0][0] == {
-        "amount": 7, "id": entries[1].id, "writer": 3, "number": 81, "at_s": 0.5
+        "amount": 7, "node": "n1", "id": entries[1].id, "writer": 3, "number": 81, "at_s": 0.5
     }  # fmt: skip
 
 
@@ -209,6 +209,20 @@ def test_one_lost_increment_of_many_is_named_with_its_identity():
     assert [row["ok"] for row in rows] == [False, False]
     assert (books.writes.lost, books.writes.doubled) == (1, 0)
     assert rows[0]["named"][0]["candidates"][0][0]["id"] == f"{SESSION.hex()}-123"
+
+
+def test_an_increment_that_another_node_has_counted_as_well_is_named():
+    books, held = make_books(50)
+    (entry,) = [entry for entry in books.journal.of(held) if entry.number == 17]
+    shares = {(key,): {"n1": value, "n2": 0} for key, value in held.items()}
+    shares[entry.key,]["n2"] = entry.amount
+
+    books.compare(shares, held)
+
+    assert books.sentences() == [
+        f"doubled: {entry.amount} of {entry.key} at n2: increment 17 of writer 0 ({entry.amount})"
+        f" at n1, id {entry.id}, acknowledged 1.700 s into the load"
+    ]
 
 
 def test_an_increment_that_the_journal_forgot_is_found_in_the_stream_of_its_writer():
