@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
+from counter import live
 from loadtest import graphs
 from loadtest.curves import Curves
 from loadtest.latency import Histogram
@@ -30,7 +31,6 @@ HAPPENINGS_SHOWN_MAX: Final = 3
 REASONS_SHOWN_MAX: Final = 3
 BAR_CELLS: Final = 20
 BAR_CELLS_NARROW: Final = 8
-_SPARKS: Final = "▁▂▃▄▅▆▇█"
 
 
 class Seen:
@@ -120,11 +120,5 @@ class Seen:
 
 
 def sparks(rates: Sequence[float], cells_max: int) -> str:
-    """Return the last rates as a row of small bars; the greatest of them is as high as a line."""
-    if cells_max < 1:
-        return ""
-    shown = [max(0.0, rate) for rate in rates][-cells_max:]
-    greatest = max(shown, default=0.0)
-    if greatest <= 0.0:
-        return ""
-    return "".join([_SPARKS[round((len(_SPARKS) - 1) * rate / greatest)] for rate in shown])
+    """Return the last rates as a row of small bars; nothing where there is no room."""
+    return live.bars(rates, cells_max) if cells_max > 0 else ""

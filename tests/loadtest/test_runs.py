@@ -223,3 +223,22 @@ def test_what_is_done_to_nodes_is_told_to_the_log_and_to_whoever_watches():
         "pause of 2 nodes for 2 s, 1.5 s after the load began",
         "loss of 20 %, 2 s after the load began",
     ]
+
+
+def test_what_was_sent_is_in_flight_until_it_is_known_what_became_of_it():
+    books = make_run().books
+    works = [Work(0, number, "key-0", 5, 0.0) for number in range(1, 6)]
+    word = Word("n1", b"s" * 16, 1, 0.1)
+    for work in works:
+        books.attempted(work)
+    seen = [books.in_flight]
+    books.counted(works[0], word, 0.001)
+    books.turned_down(works[1])
+    seen.append(books.in_flight)
+    books.parked(works[2], word)
+    books.lost_track(works[3])
+    seen.append(books.in_flight)
+    books.parked_have_counted()
+    seen.append(books.in_flight)
+
+    assert seen == [5, 3, 1, 1]
