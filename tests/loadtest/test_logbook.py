@@ -84,7 +84,7 @@ def test_the_sums_over_the_queries_of_a_cut_log_are_those_of_its_summary(written
 
 
 def test_a_log_cut_at_any_byte_is_read_and_called_cut(written, book):
-    first = len(written.splitlines(keepends=True)[0])
+    first = len("".join(written.splitlines(keepends=True)[:3]))
     # Without its line break the summary is whole.
     for length in range(first, len(written) - 1, 97):
         found = book(written[:length])
@@ -139,6 +139,13 @@ def test_what_json_printed_is_a_summary_alone_however_it_is_laid_out(written, bo
 def test_what_is_no_log_is_refused(book, text):
     with pytest.raises(ConfigError, match="holds no run report"):
         book(text).result()
+
+
+def test_of_a_run_that_ended_before_all_nodes_were_up_nothing_is_told(written, book):
+    two = "".join(written.splitlines(keepends=True)[:2])
+
+    with pytest.raises(ConfigError, match="ended before all nodes were up"):
+        book(two).result()
 
 
 def test_a_header_that_lacks_what_a_run_is_is_refused(book):
