@@ -102,6 +102,11 @@ class Asker:
         """Whether any query is under way or waits."""
         return bool(self._by_id or self._rounds.waiting)
 
+    @property
+    def running(self) -> dict[bytes, Round]:
+        """The rounds that were asked and have not ended, by the id of their query."""
+        return self._rounds.running
+
     def under_way(self) -> list[OwnQuery]:
         """Return the queries that were asked and have not ended."""
         return [asked.query for asked in self._by_id.values()]
@@ -486,8 +491,7 @@ class Asker:
         trail = [] if asked.trace is None else [*asked.trace.rows(query, self.member.name)]
         silent = silent_rows(query.request.key, missing, self.last_values, now)
         answer = self._answer(query, why, now, viewers[0].request.request, text)
-        wishes = [(viewer.link, viewer.request) for viewer in viewers]
-        return ending(wishes, query, answer, trail, silent)
+        return ending([(v.link, v.request) for v in viewers], query, answer, trail, silent)
 
     def _answer(
         self, query: OwnQuery, reason: str, now: float, number: int, text: str = ""

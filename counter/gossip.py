@@ -133,6 +133,9 @@ class Gossip:
         # A name that was counted under proves its epoch.
         self.handover.adoption.adopted = self.renewal.moves.resume
         self.unexpected, self.lag_s = 0, 0.0
+        # At rest nobody is told anything, and nobody's time is asked for again.
+        self._is_aim_stale = True
+        self._others_due: float | None = None
         self._followed, self._saved = self.membership.view, SavedView(self.membership.view)
         self._activity = Activity()
         self.embargo = Embargo(config, self.ledger, self.membership)
@@ -198,11 +201,13 @@ class Gossip:
 
     def start(self, now: float) -> list[Effect]:
         """Begin: look for the trackers."""
+        self._is_aim_stale = True
         self._activity.start(self.ledger.operations)
         return self.membership.start(now) + self.embargo.look(now)
 
     def receive(self, sender: Address, message: Any, now: float) -> list[Effect]:
         """Take a datagram of a peer, a request of a client or the word of a tracker."""
+        self._is_aim_stale = True
         handler = self._handlers.get(message.__class__)
         if handler is None:
             return self._out_of_place(sender, message)
@@ -220,6 +225,7 @@ class Gossip:
 
     def submit(self, event: Event, now: float) -> list[Effect]:
         """Take the life of a stream, the word of the disk, or the wish to leave."""
+        self._is_aim_stale = True
         return self.renewal.heard(self._submitted(event, now), now)
 
     def _submitted(self, event: Event, now: float) -> list[Effect]:
@@ -265,6 +271,7 @@ class Gossip:
     def tick(self, now: float) -> list[Effect]:
         """Do what is due."""
         due = self.deadline()
+        self._is_aim_stale = True
         self.lag_s = self.origin.lag_s = max(0.0, now - due) if due is not None else 0.0
         self._count_activity(now)
         effects = self._after_membership(self.membership.tick(now), now)
@@ -282,16 +289,30 @@ class Gossip:
 
     def deadline(self) -> float | None:
         """Say when `tick` is wanted next."""
-        times = (
+        if self._is_aim_stale:
+            self._is_aim_stale = False
+            self._others_due = self._others_deadline()
+        due = self._others_due
+        # The three whose time also moves without a word to this machine: by a reflex, and by the
+        # shortest ways of asks and answers (`counter.express`).
+        for other in (
             self.membership.deadline(),
+            self.relay.deadline(),
             self.asker.deadline() if self.asker.is_busy else None,
+        ):
+            if other is not None and (due is None or other < due):
+                due = other
+        return due
+
+    def _others_deadline(self) -> float | None:
+        """Say when anybody is due whose time moves only with what this machine is told."""
+        times = (
             self.embargo.deadline(),
             self.hearsay.deadline(),
             self.handover.deadline(),
             self.failover.parking.deadline(),
             self.heads.deadline(),
             self.tables.deadline(),
-            self.relay.deadline(),
             self._saved.due,
         )
         return min([time for time in times if time is not None], default=None)

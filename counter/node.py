@@ -16,7 +16,7 @@ import anyio
 from counter import __version__
 from counter.config import LAN, GossipConfig, NodeConfig
 from counter.counting import acknowledgements, increments
-from counter.express import asks
+from counter.express import ways
 from counter.gossip import UNTIMED, Gossip
 from counter.lives import introduce, is_old_backup, member_of
 from counter.messages import DOOR, GOSSIP
@@ -105,7 +105,13 @@ class Node:
             GOSSIP,
             self._emitted,
             UNTIMED,
-            asks(machine.relay, machine.ledger.counters, machine.asker.is_own, machine.membership),
+            ways(
+                machine.relay,
+                machine.ledger.counters,
+                machine.asker,
+                machine.heads,
+                machine.membership,
+            ),
             reflex=machine.reflex,
         )
         self._streams = TcpStreams(

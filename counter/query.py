@@ -212,42 +212,47 @@ class OwnQuery:
         if name is None:
             tally.strangers += 1
             return False
-        elapsed = now - self.started
         heard = Heard(
             name,
             reply.store,
             reply.epoch,
             reply.value,
             reply.age,
-            elapsed,
+            now - self.started,
             bool(reply.flags & DECREASED),
         )
-        self.answers[reply.store] = heard
-        self.value += reply.value
-        self.heard_at = now
-        if reply.age > self.hops_seen:
-            self.hops_seen = reply.age
-        if reply.value:
-            self.changed_at = now
-        asks = pending.asks if pending is not None else 0
-        if asks:
-            self.firsts[asks] += 1
-            self.spread.found += 1
-        else:
-            tally.unrepaired += 1
-            self.spread.answers += 1
-            self.spread.ages += reply.age
-        if not asks and (self.visits == 1 or reply.age == 1):
-            # The later rounds of several visits leave at once, though their age is higher.
-            self.hops.measure(elapsed / (reply.age + 1))
-        self.is_plan_due = self.waves == 0
-        if pending is not None:
-            del self.pending[reply.position]
-        elif self.moved.pop(reply.store, None) is None:
-            self.cut.pop(reply.position, None)
+        self.count(heard, reply.position, pending, now)
         if reply.cut:
             self._cut_arc(reply.cut)
         return True
+
+    def count(self, heard: Heard, place: int, pending: Pending | None, now: float) -> None:
+        """Count a first answer of one who is whom he says; `pending` if he is waited for."""
+        self.answers[heard.store] = heard
+        self.value += heard.value
+        self.heard_at = now
+        age = heard.hops
+        if age > self.hops_seen:
+            self.hops_seen = age
+        if heard.value:
+            self.changed_at = now
+        asks = pending.asks if pending is not None else 0
+        spread = self.spread
+        if asks:
+            self.firsts[asks] += 1
+            spread.found += 1
+        else:
+            self.tally.unrepaired += 1
+            spread.answers += 1
+            spread.ages += age
+            if self.visits == 1 or age == 1:
+                # The later rounds of several visits leave at once, though their age is higher.
+                self.hops.measure(heard.at_s / (age + 1))
+        self.is_plan_due = self.waves == 0
+        if pending is not None:
+            del self.pending[place]
+        elif self.moved.pop(heard.store, None) is None:
+            self.cut.pop(place, None)
 
     def hold(self, held: Held, age: int, now: float) -> list[tuple[bytes, int, int]]:
         """Count what somebody who answered holds of others; returns what was not counted before."""

@@ -16,6 +16,7 @@ once. What is remembered is bounded in number and in time.
 from collections.abc import Callable, Container
 from heapq import heappop, heappush
 from random import Random
+from typing import Final
 
 from counter.config import GossipConfig
 from counter.heard import Held
@@ -24,11 +25,16 @@ from counter.selection import Part, asked_anew, head_of, split
 from tracker.classes import dataclass
 from tracker.machine import Effect, Endpoint, Send
 from tracker.members import View
+from tracker.wire import packed
 
 NO_POSITIONS: tuple[int, ...] = ()
 NO_ARCS: tuple[tuple[int, int], ...] = ()
 NOTHING_HELD: Held = ()
 CHILDREN_MAX = 1_024
+FORGET_S: Final = 1.0
+"""Longest that a query is remembered past its time while nothing else comes."""
+FORGOTTEN_AT_ONCE_MAX: Final = 2
+"""Queries past their time that are forgotten whenever another one is remembered."""
 
 
 @dataclass(slots=True)
@@ -44,6 +50,20 @@ class Seen:
     others: Held = NOTHING_HELD
 
 
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """Where a node stands in one view: between whom, and what its answers say of that."""
+
+    position: int
+    before: int
+    after: int
+    roll: int
+    place: int | None
+    """Its place in the ring, if it is there with its own store."""
+    told: bytes
+    """What a `ShortReply` says between query and value, packed."""
+
+
 class Relay:
     """The queries a node has been asked, and its part in each."""
 
@@ -57,6 +77,7 @@ class Relay:
         rng: Random,
     ) -> None:
         self.config = config
+        self.dice = rng
         self.position = position
         self.store = store[:8]
         self.epoch = epoch
@@ -64,12 +85,9 @@ class Relay:
         self.held_of: Callable[[str], Held] = lambda key: NOTHING_HELD
         """What is held of other stores, for a key; the owner may set it."""
         self._value_of = value_of
-        self._rng = rng
         self._expiry: list[tuple[float, bytes]] = []
         self._view: View | None = None
-        self._neighbours = (0, 0)
-        self._roll = 0
-        self._place: int | None = None
+        self._stand = Stand(position, 0, 0, 0, None, b"")
         # Keys of which something is in doubt here: their replies say so.
         self.doubtful: Container[str] = ()
 
@@ -106,7 +124,7 @@ class Relay:
         place = None if cut or others else self.place_in(view, roll)
         if place is not None:
             return ShortReply(ask.query, place, self.epoch, value, ask.age, flags)
-        where, store, epoch, own = self.position, self.store, self.epoch, self.roll_of(view)
+        where, store, epoch, own = self.position, self.store, self.epoch, self.stand_in(view).roll
         return Reply(ask.query, where, store, epoch, value, ask.age, flags, cut, others, own)
 
     def _sighted(self, ask: Ask | Delegate, now: float) -> Seen:
@@ -140,55 +158,62 @@ class Relay:
         seen = self.seen.get(ask.query)
         if seen is None or seen.is_stopped:
             return []
-        again = asked_anew(ask, head_of(ask, to, view), view, self._rng)
+        again = asked_anew(ask, head_of(ask, to, view), view, self.dice)
         room = CHILDREN_MAX - len(seen.children)
         seen.children += tuple([to for to, _ in again[:room]])
         return [Send(to, other) for to, other in again]
 
     def tick(self, now: float) -> None:
         """Forget what is past its life."""
+        self._forget(now, len(self._expiry))
+
+    def _forget(self, now: float, at_most: int) -> None:
         expiry = self._expiry
-        while expiry and expiry[0][0] <= now:
+        while at_most and expiry and expiry[0][0] <= now:
             self.seen.pop(heappop(expiry)[1], None)
+            at_most -= 1
 
     def deadline(self) -> float | None:
-        """Say when something is to be forgotten."""
-        return self._expiry[0][0] if self._expiry else None
+        """Say when something is to be forgotten, if nothing comes that drops it by the way.
+
+        A timer for each of them would cost more than the asks that brought them.
+        """
+        return self._expiry[0][0] + FORGET_S if self._expiry else None
 
     def remember(self, query: bytes, value: int, flags: int, budget_ms: int, now: float) -> Seen:
         """Begin to know a query; for a while after its life, and the oldest goes first."""
-        while len(self.seen) >= self.config.queries_max:
-            self.seen.pop(heappop(self._expiry)[1], None)
-        seen = self.seen[query] = Seen(value, flags)
-        heappush(self._expiry, (now + budget_ms / 1000 + self.config.memory_s, query))
+        expiry = self._expiry
+        if expiry and expiry[0][0] <= now:
+            self._forget(now, FORGOTTEN_AT_ONCE_MAX)
+        known, config = self.seen, self.config
+        while len(known) >= config.queries_max:
+            known.pop(heappop(expiry)[1], None)
+        seen = known[query] = Seen(value, flags)
+        heappush(expiry, (now + budget_ms / 1000 + config.memory_s, query))
         return seen
 
     def is_alone(self, view: View, low: int, high: int) -> bool:
         """Say whether [low, high) holds this node and nobody else, as most arcs do."""
-        if view is not self._view:
-            self._look_at(view)
-        before, after = self._neighbours
-        return before < low <= self.position < high <= after
+        stand = self.stand_in(view)
+        return stand.before < low <= self.position < high <= stand.after
 
     def place_in(self, view: View, roll: int) -> int | None:
         """Return where this node stands in the ring of its view, if that has this roll."""
-        if view is not self._view:
-            self._look_at(view)
-        return self._place if roll == self._roll else None
+        stand = self.stand_in(view)
+        return stand.place if roll == stand.roll else None
 
-    def roll_of(self, view: View) -> int:
-        """Return the roll of a view, most often the one that was looked at last."""
-        if view is not self._view:
-            self._look_at(view)
-        return self._roll
-
-    def _look_at(self, view: View) -> None:
-        self._view = view
-        self._neighbours = view.neighbours(self.position)
-        self._roll = view.roll
+    def stand_in(self, view: View) -> Stand:
+        """Return where this node stands in a view, most often the one that was looked at last."""
+        if view is self._view:
+            return self._stand
         index = view.span(self.position, self.position)[0]
         own = view.at(self.position)
-        self._place = index if own is not None and own.store[:8] == self.store else None
+        place = index if own is not None and own.store[:8] == self.store else None
+        told = b"" if place is None else packed(place) + packed(self.epoch)
+        around = view.neighbours(self.position)
+        self._view = view
+        self._stand = Stand(self.position, *around, view.roll, place, told)
+        return self._stand
 
     def share_out(
         self,
@@ -203,7 +228,7 @@ class Relay:
         low, high, skip, late = arc
         if low <= self.position < high and self.position not in skip:
             skip = (*skip, self.position)
-        parts, cut_off = split(view, low, high, skip, late, chatter, visits, hops_left, self._rng)
+        parts, cut_off = split(view, low, high, skip, late, chatter, visits, hops_left, self.dice)
         if cut_off:
             seen.cut = (low, high - 1, *skip[-SKIP_MAX:])
         room = CHILDREN_MAX - len(seen.children)

@@ -6,7 +6,7 @@ is decided by time, so a timer first drains the datagrams, and `tick` sees the l
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from time import monotonic
 from typing import Any, Protocol
@@ -48,8 +48,11 @@ class Records(Protocol):
         """Queue one record; what becomes of it comes back to the driver's `settle`."""
 
 
-Express = Callable[[bytes, float], list[tuple[Endpoint, bytes]] | None]
-"""A datagram's body and the time, to the datagrams that follow from it; None: not taken."""
+Express = Callable[[bytes, Endpoint, float], list[tuple[Endpoint, bytes]] | None]
+"""A datagram's body, its sender and the time, to the datagrams that follow from it; an empty list:
+somebody may be due sooner by it; None: not taken."""
+
+NO_WAYS: Mapping[bytes, Express] = {}
 
 
 @dataclass(slots=True)
@@ -74,12 +77,13 @@ class Driver:
         datagrams: Codec | None,
         on_emit: Callable[[Emit], None],
         untimed: frozenset[type] = frozenset(),
-        express: Express = lambda body, now: None,
+        express: Mapping[bytes, Express] = NO_WAYS,
         reflex: Reflex = lambda link, body, now: None,
     ) -> None:
         """Make a driver; `untimed` are messages that never bring a deadline nearer than 1 s.
 
-        `express` is a shorter way past messages and machine, for datagrams that need neither.
+        `express` are shorter ways past messages and machine, for datagrams that need neither, by
+        the first two bytes of a body.
         `reflex` is one for frames: it returns the body of the reply, empty for none. Nothing
         may be due sooner by what it takes.
         """
@@ -92,7 +96,7 @@ class Driver:
         self._gossip = datagrams
         self._on_emit = on_emit
         self._untimed = untimed
-        self._express = express
+        self._way_of = express.get
         self._reflex = reflex
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -169,13 +173,17 @@ class Driver:
         traffic.datagrams_in += 1
         traffic.datagram_bytes_in += len(body)
         now = monotonic()
-        answers = self._express(body, now)
-        if answers is not None:
+        way = self._way_of(body[:2])
+        answers = way(body, sender, now) if way is not None else None
+        if answers:
             send = self.datagrams.send  # type: ignore[union-attr]
             for to, answer in answers:
                 if send(to, answer):
                     traffic.datagrams_out += 1
                     traffic.datagram_bytes_out += len(answer)
+            return
+        if answers is not None:
+            self._is_aim_due = True
             return
         try:
             message = self._gossip.decode(body)  # type: ignore[union-attr]

@@ -56,6 +56,8 @@ SILENT_INTERVALS: Final = 3
 """Missed heartbeats after which an open stream is given up."""
 BEAT_AFTER_INTERVALS: Final = 2
 """Intervals since the last beat after which a node beats unasked, and from then on in each."""
+BEAT_LATER_INTERVALS: Final = 0.125
+"""Intervals by which it may be late, or a timer would go off just before every other heartbeat."""
 LOOK_GAP_S: Final = 0.05
 """Least pause between two tries at a tracker, however many queries want to know of it."""
 
@@ -242,7 +244,7 @@ class Membership:
     def tick(self, now: float) -> list[Effect]:
         """Beat, try again, give up on the silent: whatever is due."""
         due = self.deadline()
-        if due is not None and now - due >= self._interval_s:
+        if due is not None and now - due >= (1 - BEAT_LATER_INTERVALS) * self._interval_s:
             # This node itself was stopped: what the trackers said may lie in its sockets.
             for tracker in self._trackers:
                 tracker.quiet_since = now
@@ -258,17 +260,19 @@ class Membership:
 
     def deadline(self) -> float | None:
         """Say when `tick` is wanted next; None when only a tracker can change anything."""
-        due = float("inf")
+        due: float | None = None
         for tracker in self._trackers:
-            time = due
             if tracker.link is not None:
                 time = tracker.quiet_since + tracker.silent_s
-                if tracker.state == JOINED and tracker.beat_at < time and not self._is_departing:
-                    time = tracker.beat_at
+                if tracker.state == JOINED and not self._is_departing:
+                    time = min(time, tracker.beat_at + BEAT_LATER_INTERVALS * self._interval_s)
             elif tracker.state == WAITING and not self._is_departing:
                 time = tracker.retry_at
-            due = min(due, time)
-        return due if due < float("inf") else None
+            else:
+                continue
+            if due is None or time < due:
+                due = time
+        return due
 
     def roster(self, link: Link, roster: Roster) -> list[Effect]:
         """Tell a client, or another node, everybody who is known."""

@@ -7,7 +7,7 @@ import pytest
 
 from counter.config import LAN
 from counter.messages import DECREASED, GOSSIP, LEAF, RING, SKIP_MAX, Ask, Reply, Stop
-from counter.relay import CHILDREN_MAX, Relay
+from counter.relay import CHILDREN_MAX, FORGET_S, Relay
 from tracker.machine import Send
 from tracker.members import SUSPECT, Member, View, position
 
@@ -180,10 +180,21 @@ def test_a_query_is_forgotten_when_its_life_is_over():
     over = 1.0 + 3.0 + LAN.memory_s
 
     relay.tick(over - 0.001)
-    assert (len(relay), relay.deadline()) == (1, over)
+    assert (len(relay), relay.deadline()) == (1, over + FORGET_S)
 
     relay.tick(over)
     assert (len(relay), relay.deadline()) == (0, None)
+
+
+def test_queries_one_after_another_are_forgotten_by_the_way_and_want_no_timer_for_it():
+    relay = make_relay()
+    life_s = 1.0 + LAN.memory_s
+
+    for number in range(200):
+        now = number / 10
+        relay.ask(make_ask(query=number.to_bytes(16, "big"), budget_ms=1_000), make_view(), now)
+        assert relay.deadline() > now
+        assert len(relay) <= 10 * life_s + 1
 
 
 @pytest.mark.parametrize("queries_max", [1, 3])

@@ -178,8 +178,8 @@ async def test_nonsense_that_comes_back_is_no_event(here):
 
 async def test_the_shorter_way_is_taken_first_and_its_answers_are_sent_and_counted(network, there):
     body, answer = MEMBERSHIP.encode(Beat(1, 0, 0)), MEMBERSHIP.encode(Beat(2, 0, 0))
-    express = lambda taken, now: [(HERE, answer)] if taken == body else None  # noqa: E731
-    quick = Place(network, ("10.0.0.3", 1), express=express)
+    express = lambda taken, sender, now: [(HERE, answer)] if taken == body else None  # noqa: E731
+    quick = Place(network, ("10.0.0.3", 1), express={body[:2]: express})
     quick.start()
     here = Place(network, HERE)
     here.start()
