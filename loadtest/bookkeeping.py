@@ -65,8 +65,9 @@ class Bookkeeping:
         self.shares = Shares()
         self.journal = Journal()
         self.writes = Writes()
-        self.sent = 0
         self.refused = 0
+        self.in_flight = 0
+        """Increments that were sent, and of which nothing is known yet."""
         self.findings: list[Finding] = []
         self.shares_checked = 0
         self.shares_right = 0
@@ -80,11 +81,12 @@ class Bookkeeping:
     def attempted(self, work: Work) -> None:
         """Note an increment that is about to be sent."""
         self.ledger.attempted(work.key, work.amount)
-        self.sent += 1
         self._drawn[work.writer] = work.number
+        self.in_flight += 1
 
     def counted(self, work: Work, word: Word, after_s: float | None) -> None:
         """Note its acknowledgement; `after_s` is None if it was sent again at the end."""
+        self.in_flight -= 1
         self.ledger.acked(work.key, work.amount)
         self.shares.acked(work.key, word.node, work.amount)
         self.journal.note(_entry(work, word))
@@ -94,11 +96,13 @@ class Bookkeeping:
 
     def turned_down(self, work: Work) -> None:
         """Note that it was certainly not counted."""
+        self.in_flight -= 1
         self.ledger.refused(work.key, work.amount)
         self.refused += 1
 
     def parked(self, work: Work, word: Word) -> None:
         """Note that it counts once, at one of two nodes, when these have talked."""
+        self.in_flight -= 1
         self.shares.doubted(work.key, work.amount)
         if len(self._parked) < PARKED_MAX:
             self._parked.append(_entry(work, word))
@@ -108,6 +112,7 @@ class Bookkeeping:
 
     def lost_track(self, work: Work) -> None:
         """Note that its outcome stays unknown."""
+        self.in_flight -= 1
         self.shares.doubted(work.key, work.amount)
         self.writes.unknown += 1
 
@@ -118,13 +123,6 @@ class Bookkeeping:
             for entry in self._parked:
                 self.ledger.acked(entry.key, entry.amount)
                 self.writes.acked += 1
-
-    @property
-    def in_flight(self) -> int:
-        """How many were sent and are on their way, or in doubt."""
-        known = self.writes.acked + self.writes.unknown + self.refused
-        parked = 0 if self._are_parked_due else len(self._parked)
-        return max(0, self.sent - known - parked)
 
     # -- the end ------------------------------------------------------------------------------
 

@@ -186,16 +186,8 @@ def marks(book: Logbook) -> list[Mark]:
     for happening in book.happenings[:MARKS_MAX]:
         at_s: Any = happening.get("at_s")
         if isinstance(at_s, int | float):
-            found.append(Mark(at=float(at_s), label=_said(happening)))
+            found.append(Mark(at=float(at_s), label=happening["what"]))
     return found
-
-
-def _said(happening: dict[str, Any]) -> str:
-    """Return what was done, and to how many."""
-    what, nodes, loss = (happening.get(name) for name in ("what", "nodes", "loss"))
-    if isinstance(loss, int | float):
-        return f"{what} {100 * loss:g} %"
-    return f"{what}, {nodes} nodes" if isinstance(nodes, int) else str(what)
 
 
 def _in_ms(times_us: Histogram) -> Histogram:

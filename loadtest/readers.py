@@ -12,8 +12,9 @@ from time import monotonic
 
 from counter.client.door import Asked, Door
 from counter.messages import Answer, Query
+from loadtest.costs import Bill
 from loadtest.fleet import Fleet
-from loadtest.runs import Bill, Run
+from loadtest.runs import Run
 from loadtest.toll import Toll
 from tracker.errors import ClusterError, RefusedError
 
@@ -32,7 +33,6 @@ class Readers:
         self._toll = Toll(fleet, run.plan.latency_s)
         self._doors: dict[str, Door] = {}
         self._under_way: set[asyncio.Task[None]] = set()
-        self._began = 0.0
 
     def close(self) -> None:
         """End all connections."""
@@ -41,7 +41,6 @@ class Readers:
 
     async def ask_all(self, began: float, until: Callable[[float], Awaitable[object]]) -> None:
         """Ask all queries of the plan; `until` waits for a time."""
-        self._began = began
         plan, run = self._run.plan, self._run
         questions = islice(self.questions(), plan.queries)
         # Queries that begin at their times need no more than these.
@@ -94,7 +93,7 @@ class Readers:
         """Ask while nobody else does, and count what that costs."""
         run = self._run
         await self._toll.open()
-        question = run.asked(key, monotonic() - self._began)
+        question = run.asked(key)
         try:
             answer, asked = await self.ask(name, key)
         except (OSError, ClusterError, TimeoutError) as error:
@@ -113,8 +112,8 @@ class Readers:
 
     async def _asked_among_others(self, name: str, key: str, intended: float) -> None:
         """Ask, whoever else does; its times are counted from when it was to begin."""
-        run, began = self._run, monotonic()
-        question = run.asked(key, began - self._began)
+        run = self._run
+        question = run.asked(key)
         try:
             answer, asked = await self.ask(name, key)
         except (OSError, ClusterError, TimeoutError) as error:

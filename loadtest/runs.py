@@ -14,12 +14,14 @@ from typing import Any
 from counter.messages import Answer
 from loadtest.bookkeeping import Bookkeeping
 from loadtest.checker import FAULTS_MAX, Ledger, Reading, Row, row
+from loadtest.costs import Cost
 from loadtest.curves import curve
 from loadtest.finals import Finals
 from loadtest.fleet import Usage
 from loadtest.generator import CLOSED, OPEN, Generator
 from loadtest.plan import Plan
 from loadtest.report import Queries, QueryRecord, RunLog, Writes
+from loadtest.stopping import Stop as Stop
 from loadtest.timeline import CRASH, RESTART, Act
 from loadtest.watching import Pulse, Quiet, Rate, Watcher
 
@@ -31,54 +33,17 @@ FINAL_S_MAX = 30.0
 FINAL_PAUSE_S = 0.25
 KEYS_LOOKED_AT_MAX = 40
 """Keys that are off, or may be, of which each node's share is looked at."""
-SHARED_MAX = 10_000
-"""Queries that are remembered as paid for."""
 SHOWN_MAX = 5
 """Names in a sentence."""
 DRAIN_S_MAX = 5.0
 """How long the last messages of a query are waited for."""
+NAMES_LOGGED_MAX = 100
+"""Names of those to whom something happened, in one line of the log."""
 
 MISSES_NOBODY = "complete reads miss nobody"
 FINAL_READS = "final reads reach every node that is up"
 
 NodeRow = tuple[str, int, int, float]
-
-
-class Stop:
-    """A person's wish that the run end; what was seen so far is reported all the same."""
-
-    def __init__(self) -> None:
-        self.is_wished = False
-        self._on_wish: list[Callable[[], object]] = []
-
-    def wish(self) -> None:
-        """Ask for the end; who asks twice gets it at once."""
-        if self.is_wished:
-            raise KeyboardInterrupt
-        self.is_wished = True
-        for call in self._on_wish:
-            call()
-
-    def on_wish(self, call: Callable[[], object]) -> None:
-        """Have `call` called when the end is wished for, at once if it is already."""
-        self._on_wish.append(call)
-        if self.is_wished:
-            call()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """What one query cost all nodes together: messages, their bytes, and the busiest of them.
-
-    `busiest` is the most messages, in and out, of any node but the one that was asked: that
-    one hears everybody. `duplicates` are answers that told the origin nothing new.
-    """
-
-    messages: int
-    bytes: int
-    duplicates: int
-    busiest: int
-    drain_ms: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,32 +56,7 @@ class Question:
     up: frozenset[str]
     down: frozenset[str]
     shares: Mapping[str, int]
-    at_s: float
-
-
-class Bill:
-    """What queries cost that overlap: what their own answers say, each query once.
-
-    Clients that ask the same at the same time share a query.
-    """
-
-    def __init__(self) -> None:
-        self._paid: dict[bytes, None] = {}
-
-    def cost_of(self, answer: Answer) -> Cost:
-        """Return what is to be paid for an answer: what its origin has seen of the query."""
-        if answer.query in self._paid:
-            return Cost(messages=0, bytes=0, duplicates=0, busiest=0, drain_ms=None)
-        self._paid[answer.query] = None
-        if len(self._paid) > SHARED_MAX:
-            del self._paid[next(iter(self._paid))]
-        return Cost(
-            messages=answer.messages,
-            bytes=answer.bytes,
-            duplicates=answer.duplicates,
-            busiest=0,
-            drain_ms=None,
-        )
+    at_s: float | None
 
 
 class Run:
@@ -137,12 +77,12 @@ class Run:
         self.generator = Generator(loop=OPEN if plan.is_open_loop else CLOSED)
         self.finals = Finals(plan.keys)
         self.queries = Queries(nodes=plan.nodes)
+        self.pulse = Pulse(self.writes, self.queries, self._rated)
         self.up: list[str] = plan.names
         self.acts_done: list[Act] = []
         self.restarted: list[str] = []
         self.boot_s = 0.0
         self.is_booted = False
-        self.pulse = Pulse(self.writes, self.queries, self._rated)
         self.usage: Usage | None = None
         """What the processes of the nodes have used, where they have some of their own."""
         self._log = log
@@ -186,6 +126,13 @@ class Run:
         late = generator.late + generator.skipped
         self.pulse.look(self.books.in_flight, late, is_last=is_last)
 
+    def happened(self, what: str, names: Sequence[str] = ()) -> None:
+        """Tell what was done to the cluster, and to whom."""
+        shown = list(names[:NAMES_LOGGED_MAX])
+        record = {"what": what, "count": len(names), "names": shown}
+        self.log({"happening": {"at_s": _ms(self.pulse.now_s()), **record}})
+        self.watcher.happened(what)
+
     def _rated(self, rate: Rate) -> None:
         self.log(rate.as_dict())
         self.watcher.rated(rate)
@@ -206,13 +153,13 @@ class Run:
             self._holders_down |= set(act.names)
         elif act.kind == RESTART:
             self._came_back(act.names)
-        self.log({"happening": act.as_dict()})
-        self.watcher.happened(f"{act.said}, {act.at_s:g} s after the load began")
+        self.happened(act.sentence, act.names)
 
     def came_back_at_end(self, names: Sequence[str]) -> None:
         """Note who was started again after the load, so that the total can be checked."""
         self.restarted = list(names)
         self._came_back(names)
+        self.happened(f"{len(names)} started again for the last reads", names)
 
     @property
     def down(self) -> list[str]:
@@ -227,14 +174,14 @@ class Run:
 
     # -- queries ------------------------------------------------------------------------------
 
-    def asked(self, key: str, at_s: float = 0.0) -> Question:
-        """Note that a query is about to be asked, in s since the load began."""
+    def asked(self, key: str) -> Question:
+        """Note that a query is about to be asked."""
         return Question(
             self.ledger.begin_read(key),
             self._members_up,
             self._holders_down,
             self.books.shares.of(key),
-            at_s,
+            self.pulse.now_s(),
         )
 
     def answered(
@@ -252,8 +199,7 @@ class Run:
         """
         # Who was ended meanwhile, or came back, cannot be expected in it.
         expected = question.up & self._members_up
-        heard = [round(waited_ms + after, 3) for name, _, _, after in rows if name in expected]
-        times = sorted(heard)
+        times = [round(waited_ms + after, 3) for name, _, _, after in rows if name in expected]
         covers_all = len(times) == len(expected)
         # Whoever heard all that hold anything has the whole sum, whatever it calls itself.
         is_whole = covers_all and not question.down and not self._holders_down
@@ -280,8 +226,8 @@ class Run:
             hops=answer.hops,
             node_messages_max=cost.busiest,
             fault=fault,
-            at_s=round(question.at_s, 3),
-            heard_ms=curve(times, len(expected)),
+            at_s=_ms(question.at_s),
+            heard_ms=curve(sorted(times), len(expected)),
         )
         self.queries.add(record)
         self.log(record.as_dict())
@@ -331,7 +277,7 @@ class Run:
             value=0,
             coverage=0.0,
             stop_ms=0.0,
-            at_s=round(question.at_s, 3),
+            at_s=_ms(question.at_s),
         )
         self.queries.add(record)
         self.log(record.as_dict())
@@ -417,6 +363,11 @@ class Run:
             self._log.write(record)
 
 
+def _told(question: Question, answer: Answer) -> str:
+    at_s = question.at_s or 0.0
+    return f"query of {question.reading.key} at {answer.origin}, begun {at_s:.3f} s into the load"
+
+
 class _Looking:
     """The watcher of a run, and a look at its pulse whenever it is told how far the load is."""
 
@@ -436,11 +387,9 @@ class _Looking:
         self._watcher.loading(acked, queries)
 
 
-def _told(question: Question, answer: Answer) -> str:
-    return (
-        f"query of {question.reading.key} at {answer.origin},"
-        f" begun {question.at_s:.3f} s into the load"
-    )
+def _ms(seconds: float | None) -> float | None:
+    """Return a time as a log has it: to the millisecond."""
+    return None if seconds is None else round(seconds, 3)
 
 
 def shares_heard(times_ms: Sequence[float], expected: int) -> dict[str, float | None]:

@@ -79,6 +79,14 @@ class Act:
     for_s: float = 0.0
     loss: float = 0.0
 
+    @property
+    def sentence(self) -> str:
+        """What is done, in a few words."""
+        if self.kind == LOSS:
+            return f"{shown_share(self.loss)} of the gossip vanishes"
+        lasting = f" for {shown_s(self.for_s)}" if self.for_s else ""
+        return f"{self.kind} of {len(self.names)}{lasting}"
+
     def as_dict(self) -> dict[str, object]:
         """Return the entry of a report."""
         told: dict[str, object] = {"at_s": round(self.at_s, 6), "what": self.kind}
@@ -87,14 +95,6 @@ class Act:
         if self.for_s:
             told["for_s"] = round(self.for_s, 6)
         return {**told, "nodes": len(self.names), "names": list(self.names[:NAMES_SHOWN_MAX])}
-
-    @property
-    def said(self) -> str:
-        """What is done, in a few words."""
-        if self.kind == LOSS:
-            return f"loss of {100 * self.loss:g} %"
-        lasting = f" for {self.for_s:g} s" if self.for_s else ""
-        return f"{self.kind} of {len(self.names)} nodes{lasting}"
 
 
 NAMES_SHOWN_MAX: Final = 20

@@ -15,14 +15,13 @@ from typing import Any, Final
 
 from counter.client.options import Options
 from counter.messages import GOSSIP, Answer, Answered, Keyed, KeyedRow, Query
+from loadtest.costs import Bill, Cost
 from loadtest.finals import Group, question
 from loadtest.runs import (
     DRAIN_S_MAX,
     FINAL_PAUSE_S,
     FINAL_S_MAX,
     SEAL_BYTES,
-    Bill,
-    Cost,
     NodeRow,
     Question,
     Run,
@@ -81,7 +80,6 @@ class Stage:
         self.clients: list[Client] = []
         self._bill = Bill()
         self._under_way = 0
-        self._began = 0.0
 
     def boot(self) -> bool:
         """Start everybody, and wait until all know all; False when a person wants no more."""
@@ -112,7 +110,7 @@ class Stage:
         self.fleet.crash(names)
         run.crashed(names)
         self._open_writers()
-        began = self._began = world.now
+        began = world.now
         run.begun(began, lambda: world.now)
         for client in self.clients:
             client.begin()
@@ -195,7 +193,7 @@ class Stage:
         run, origin = self.run, self.nodes[name]
         counted_before = {name: node.datagrams for name, node in self.nodes.items()}
         before, strangers = self._sent(), origin.asker.strangers
-        asked = run.asked(key, self.world.now - self._began)
+        asked = run.asked(key)
         heard = self._ask(name, key)
         answer = heard.answer
         if answer is None:
@@ -220,7 +218,7 @@ class Stage:
             self.run.generator.queries_skipped += 1
             return
         self._under_way += 1
-        asked = self.run.asked(key, self.world.now - self._began)
+        asked = self.run.asked(key)
         heard = self._send(name, key, lambda heard: self._over(asked, name, heard))
         self.world.at(self.world.now + ANSWER_S_MAX, self._give_up, heard)
 

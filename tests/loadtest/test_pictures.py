@@ -74,15 +74,3 @@ def test_a_query_that_nobody_answered_is_in_no_chart_of_times():
 
     assert pictures.queries_over_time(book).lines[0].points == [(1.0, 20.0)]
     assert pictures.share_over_time(book).lines[0].points == [(1.0, 100.0), (2.0, 0.0)]
-
-
-def test_a_mark_tells_what_was_done_and_to_how_many():
-    done = [
-        {"at_s": 1.0, "what": "crash", "nodes": 12, "names": ["n1"]},
-        {"at_s": 2.0, "what": "loss", "loss": 0.2},
-        {"at_s": 3.0, "what": "rain"},
-    ]
-
-    marks = pictures.marks(Logbook(path="x", happenings=done))
-
-    assert [mark.label for mark in marks] == ["crash, 12 nodes", "loss 20 %", "rain"]

@@ -6,8 +6,9 @@ from counter.client.answers import nothing_heard
 from counter.messages import Answer
 from loadtest.bookkeeping import SHARES_RIGHT, Word, Work
 from loadtest.checker import all_ok
+from loadtest.costs import Bill, Cost
 from loadtest.plan import Plan
-from loadtest.runs import FINAL_READS, MISSES_NOBODY, Bill, Cost, Run, Stop, shares_heard
+from loadtest.runs import FINAL_READS, MISSES_NOBODY, Run, Stop, shares_heard
 from loadtest.timeline import Act
 from loadtest.watching import Quiet
 
@@ -219,10 +220,7 @@ def test_what_is_done_to_nodes_is_told_to_the_log_and_to_whoever_watches():
     run.acted(Act(at_s=1.5, kind="pause", names=("n1", "n2"), for_s=2.0))
     run.acted(Act(at_s=2.0, kind="loss", loss=0.2))
 
-    assert heard == [
-        "pause of 2 nodes for 2 s, 1.5 s after the load began",
-        "loss of 20 %, 2 s after the load began",
-    ]
+    assert heard == ["pause of 2 for 2s", "20% of the gossip vanishes"]
 
 
 def test_what_was_sent_is_in_flight_until_it_is_known_what_became_of_it():

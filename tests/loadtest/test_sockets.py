@@ -97,8 +97,9 @@ class Forgetful(dict):
 
     def __setitem__(self, key, total):
         amount = total - self.get(key, 0)
-        self.sets = getattr(self, "sets", 0) + 1
-        if self.sets == 10 and not self.wrong:
+        # A batch that is not counted in one call takes back what it has added.
+        self.sets = getattr(self, "sets", 0) + (amount > 0)
+        if self.sets == 10 and amount > 0 and not self.wrong:
             self.wrong.append((key, amount))
             total = self.mistaken(total, amount)
         super().__setitem__(key, total)
