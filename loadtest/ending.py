@@ -85,8 +85,7 @@ def _verdict(run: Run, rows: list[dict[str, Any]]) -> int:
     asked, done = run.plan.queries, run.queries.count
     if run.stop.is_wished:
         screens.note(f"interrupted: {done} of {asked} queries were asked")
-        return INTERRUPTED
-    if done < asked:
+    elif done < asked:
         screens.note(
             f"note: {done} of {asked} queries fitted into {run.plan.last_query_s:g} s"
             " (a longer --duration takes more)"
@@ -107,4 +106,6 @@ def _verdict(run: Run, rows: list[dict[str, Any]]) -> int:
         screens.note(f"  {printable(sentence, SENTENCE_MAX)}")
     if len(told) > SENTENCES_MAX:
         screens.note(f"  and {len(told) - SENTENCES_MAX} more, in the log")
+    if run.stop.is_wished:
+        return INTERRUPTED
     return FAILED if failed else screens.DONE
