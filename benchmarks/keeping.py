@@ -11,11 +11,12 @@ import tempfile
 
 from benchmarks.load import Node, Redis, Server, cpu_ns, drive, fill, judged, running
 from benchmarks.machine import Row, process, rss_mb
+from benchmarks.rounds import in_turns, spread
 
 COMMAND = "python -m benchmarks keeping"
 KEYS = 1_000_000
 STARTS = 3
-TWO_CONNECTIONS, TWO_INCREMENTS, TWO_SIZE = 8, 1_000_000, 500
+TWO_CONNECTIONS, TWO_INCREMENTS, TWO_SIZE, TWO_ROUNDS = 8, 500_000, 500, 9
 
 
 def measure(brief: bool = False) -> list[Row]:
@@ -66,16 +67,17 @@ def _bytes_per_key(server: Server, keys: int) -> float:
 def _two(increments: int) -> Row:
     load = (TWO_CONNECTIONS, increments, TWO_SIZE)
     first, second = Node(None), Node(None)
-    alone, both = [], []
     with (
         process(first.command, first.port, 0) as first.pid,
         process(second.command, second.port, 1) as second.pid,
     ):
         for node in (first, second):
             fill(node, 1_000)
-        for _ in range(STARTS):
-            alone.append(drive([first], *load).wall_s)
-            both.append(drive([first, second], *load).wall_s)
+        walls = in_turns(
+            lambda: drive([first], *load).wall_s,
+            lambda: drive([first, second], *load).wall_s,
+            TWO_ROUNDS,
+        )
     what = f"two processes on two cores against one, {TWO_SIZE} in a message, by time"
-    value = statistics.median(alone) / statistics.median(both)
+    value = spread([alone / both for alone, both in walls])
     return judged(what, value, 1.6, 1.9, COMMAND)

@@ -23,6 +23,7 @@ from loadtest.bare import BareConfig, BareWorld
 from loadtest.cluster import Cluster
 from loadtest.faults import Faults
 from loadtest.toll import Toll
+from loadtest.workers import Workers
 from tracker.daemon import rare_collections
 
 WITH = "python -m benchmarks seed"
@@ -54,10 +55,10 @@ GIVEN_DELAYED = Cost(complete_ms=89, messages=12_461)
 GIVEN_MANY = Cost(complete_ms=5_600, messages=111_798, drained_ms=38_000)
 
 
-async def on_sockets(delay_s: float) -> Cost:
-    """Ask 1000 real nodes in this process; every answer must be complete and exact."""
+async def on_sockets(kind: type[Cluster] | type[Workers], delay_s: float) -> Cost:
+    """Ask 1000 real nodes; every answer must be complete and exact."""
     gossip = LAN if delay_s else LOCAL
-    async with Cluster(NODES, faults=Faults(latency_s=delay_s), gossip=gossip) as fleet:
+    async with kind(NODES, faults=Faults(latency_s=delay_s), gossip=gossip) as fleet:
         endpoints = fleet.endpoints
         doors = [await Door.open(endpoints[name]) for name in fleet.names[:HOLDERS]]
         for door in doors:
@@ -66,10 +67,10 @@ async def on_sockets(delay_s: float) -> Cost:
         costs = []
         for number in range(WARM + QUERIES):
             await toll.open()
-            began = time.process_time()
+            before = await _cpu_s(fleet)
             answer, _ = await doors[number % HOLDERS].ask(ASK)
             cost = await toll.paid(fleet.names[number % HOLDERS], answer)
-            used_s = time.process_time() - began
+            used_s = await _cpu_s(fleet) - before
             if not answer.complete or answer.value != HOLDERS * SHARE:
                 raise SystemExit(f"a wrong answer: {answer}")
             if cost.drain_ms is None:
@@ -86,6 +87,12 @@ async def on_sockets(delay_s: float) -> Cost:
         for door in doors:
             door.close()
     return _middle(costs[WARM:])
+
+
+async def _cpu_s(fleet: Cluster | Workers) -> float:
+    """Return the CPU of everything that takes part so far, in seconds."""
+    usage = await fleet.usage()
+    return usage.cpu_s + (0.0 if usage.has_caller else time.process_time())
 
 
 def simulated() -> Cost:
@@ -158,10 +165,12 @@ def _share(value: float) -> str:
 
 def measure() -> list[Row]:
     """Ask as that program did: without delay, with 10 ms, and 10 000 nodes."""
-    with rare_collections():
-        plain, delayed = uvloop.run(on_sockets(0.0)), uvloop.run(on_sockets(DELAY_S))
-    return [
-        *_rows(f"{NODES} nodes, sockets, no delay", plain, GIVEN),
-        *_rows(f"{NODES} nodes, sockets, 10 ms a hop", delayed, GIVEN_DELAYED),
-        *_rows(f"{MANY_NODES} nodes, simulator, 10 ms a hop", simulated(), GIVEN_MANY),
-    ]
+    rows = []
+    for how, kind in (("one process", Cluster), ("a process for each core", Workers)):
+        for delay_s, given in ((0.0, GIVEN), (DELAY_S, GIVEN_DELAYED)):
+            with rare_collections():
+                found = uvloop.run(on_sockets(kind, delay_s))
+            hop = f"{1000 * delay_s:g} ms a hop" if delay_s else "no delay"
+            rows += _rows(f"{NODES} nodes, {how}, {hop}", found, given)
+    where = f"{MANY_NODES} nodes, simulator, 10 ms a hop"
+    return rows + _rows(where, simulated(), GIVEN_MANY)

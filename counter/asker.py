@@ -486,8 +486,7 @@ class Asker:
         trail = [] if asked.trace is None else [*asked.trace.rows(query, self.member.name)]
         silent = silent_rows(query.request.key, missing, self.last_values, now)
         answer = self._answer(query, why, now, viewers[0].request.request, text)
-        wishes = [(viewer.link, viewer.request) for viewer in viewers]
-        return ending(wishes, query, answer, trail, silent)
+        return ending([(v.link, v.request) for v in viewers], query, answer, trail, silent)
 
     def _answer(
         self, query: OwnQuery, reason: str, now: float, number: int, text: str = ""

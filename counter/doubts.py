@@ -95,21 +95,16 @@ class Doubts:
             if doubted is None:
                 return effects
             if query not in seen:
+                # It was not answered.
                 del known[query]
-                return effects
             return [_wrapped(effect, doubted) for effect in effects]
 
         return take
 
     def told(self, effects: list[Effect]) -> list[Effect]:
         """Return effects whose answers to questions say what is in doubt here, if anything is."""
-        told = []
-        for effect in effects:
-            if isinstance(effect, Send) and isinstance(effect.message, ReplyMany):
-                doubted = self._by_query.get(effect.message.query)
-                effect = effect if doubted is None else _wrapped(effect, doubted)
-            told.append(effect)
-        return told
+        known = self._by_query
+        return [_wrapped(effect, known.get(_query_in(effect))) for effect in effects]
 
     def _note(self, query: bytes, text: str) -> None:
         """Remember what is in doubt as a query is first seen."""
@@ -163,13 +158,17 @@ class Doubts:
         return self._receive(sender, reply, now)
 
 
-def _wrapped(effect: Effect, doubted: Doubted) -> Effect:
+def _query_in(effect: Effect) -> bytes:
+    """Return the query that an effect answers with what is found of many keys, if it does."""
+    message = effect.message if isinstance(effect, Send) else None
+    return message.query if isinstance(message, ReplyMany) else b""
+
+
+def _wrapped(effect: Effect, doubted: Doubted | None) -> Effect:
     """Return a reply with what is in doubt around it; any other effect as it is."""
-    if not isinstance(effect, Send):
-        return effect
-    match effect.message:
-        case Reply() | ShortReply() | Traced() as plain:
-            return Send(effect.to, Uncertain(GOSSIP.encode(plain), *doubted.amounts))
-        case ReplyMany(flags=flags) as plain if not flags & WORKING:
-            return Send(effect.to, UncertainMany(GOSSIP.encode(plain), *doubted))
+    match effect:
+        case Send(to, Reply() | ShortReply() | Traced() as plain) if doubted is not None:
+            return Send(to, Uncertain(GOSSIP.encode(plain), *doubted.amounts))
+        case Send(to, ReplyMany(flags=flags) as plain) if doubted and not flags & WORKING:
+            return Send(to, UncertainMany(GOSSIP.encode(plain), *doubted))
     return effect

@@ -10,6 +10,7 @@ from typing import Any
 
 from counter.fences import FENCES_TAG, Fences
 from counter.ledger import Ledger
+from counter.leftovers import Leftovers
 from counter.messages import Disown, Disowned, Park
 from counter.parking import Parking
 from tracker.machine import (
@@ -34,6 +35,7 @@ class Failover:
     def __init__(self, ledger: Ledger, view: View, rng: Random) -> None:
         self.fences = Fences(ledger)
         self.parking = Parking(ledger, view, rng)
+        self.leftovers = Leftovers(ledger, self.parking)
 
     def handlers(self) -> dict[type, Callable[[Any, Any, float], list[Effect]]]:
         """Return what it takes, from clients and from other nodes."""
@@ -41,6 +43,7 @@ class Failover:
             Park: self.parking.park,
             Disown: lambda link, message, now: self.fences.disown(link, message),
             Disowned: self._disowned,
+            **self.leftovers.handlers(),
         }
 
     def _disowned(self, link: Link, message: Disowned, now: float) -> list[Effect]:
@@ -61,9 +64,10 @@ class Failover:
 
     def settled(self, event: Persisted | PersistFailed) -> list[Effect]:
         """Take the word of the disk, after the ledger."""
+        dropped = self.leftovers.settled(event)
         if isinstance(event, Persisted):
-            return self.parking.persisted(event) + self.fences.persisted(event)
-        return self.parking.persist_failed(event) + self.fences.persist_failed(event)
+            return self.parking.persisted(event) + self.fences.persisted(event) + dropped
+        return self.parking.persist_failed(event) + self.fences.persist_failed(event) + dropped
 
     def restore(self, kind: str, record: bytes) -> bool:
         """Take in a record that was kept; says whether it was one of these."""

@@ -22,15 +22,33 @@ from typing import Any, Final
 from counter.doubtful import InDoubt
 from counter.ledger import Ledger
 from counter.messages import (
+    AT_WORK,
     COUNTED_THERE,
     ELSEWHERE,
     GRANTED,
+    HOME_MAY_SAY,
+    NO_HOME,
+    NO_WORD,
     ROWS_PER_DISOWN_MAX,
     TOO_OLD,
+    UNKNOWN_HOME,
     Disown,
     Disowned,
     Park,
     Parked,
+)
+from counter.parked import (
+    PARKED_TAG,
+    SETTLED_TAG,
+    SETTLING,
+    STUCK,
+    WAITING,
+    WRITING,
+    Entry,
+    Home,
+    Identity,
+    Question,
+    record_of,
 )
 from counter.sessions import content_of
 from tracker.machine import (
@@ -45,7 +63,7 @@ from tracker.machine import (
     PersistFailed,
     Send,
 )
-from tracker.members import ALIVE, GONE, Member, View
+from tracker.members import ALIVE, GONE, View
 from tracker.messages import Refused
 from tracker.wire import packed
 
@@ -58,55 +76,8 @@ SETTLED_MAX: Final = 10_000
 """Increments no longer parked that are still known when they are parked once more."""
 ROWS_PER_RECORD: Final = 256
 
-PARKED_TAG, SETTLED_TAG, TICKET_TAG, KNOWN_TAG = 2, 3, 4, 5
-"""What records begin with, beside FENCES_TAG."""
-
-WRITING, WAITING, SETTLING, STUCK = range(4)
-
-Identity = tuple[bytes, bytes, int]
-"""Home, session, sequence."""
-
-
-class Entry:
-    """One parked increment."""
-
-    __slots__ = ("askers", "identity", "name", "pairs", "since", "state", "ticket")
-
-    def __init__(self, ticket: int, identity: Identity, pairs: tuple[Any, ...], name: str) -> None:
-        self.ticket = ticket
-        self.identity = identity
-        self.pairs = pairs
-        self.name = name
-        self.state = WAITING
-        self.since = 0.0
-        self.askers: list[tuple[Link, int, bool]] = []
-
-
-class _Home:
-    """A store that is to be asked, and the tickets it is to be asked about."""
-
-    __slots__ = ("due", "failures", "member", "name", "waiting")
-
-    def __init__(self, name: str, member: Member | None) -> None:
-        self.name = name
-        self.member = member
-        self.waiting: OrderedDict[int, Entry] = OrderedDict()
-        self.due = 0.0
-        self.failures = 0
-
-
-class _Question:
-    """What one home is asked at this moment."""
-
-    __slots__ = ("entries", "home", "link", "request", "to", "until")
-
-    def __init__(self, request: int, home: bytes, to: Endpoint, until: float) -> None:
-        self.request = request
-        self.home = home
-        self.to = to
-        self.until = until
-        self.link: Link | None = None
-        self.entries: list[Entry] = []
+TICKET_TAG, KNOWN_TAG = 4, 5
+"""What records begin with, beside FENCES_TAG, PARKED_TAG and SETTLED_TAG."""
 
 
 class Parking:
@@ -119,14 +90,14 @@ class Parking:
         self._rng = rng
         self._entries: OrderedDict[Identity, Entry] = OrderedDict()
         self._tickets: dict[int, Entry] = {}
-        self._homes: dict[bytes, _Home] = {}
+        self._homes: dict[bytes, Home] = {}
         self._settled: OrderedDict[Identity, Any] = OrderedDict()
         self.in_doubt = InDoubt()
         self._written: deque[tuple[int, Entry]] = deque()
         self._ticket = 0
         self._pairs = 0
         self._request = 0
-        self._question: _Question | None = None
+        self._question: Question | None = None
         self._due: float | None = None
         # When something happened last that has a time.
         self._now = 0.0
@@ -177,7 +148,7 @@ class Parking:
             return [Send(link, Parked(message.request, False, False))]
         entry.state = WRITING
         entry.askers.append((link, message.request, False))
-        return self._write(entry, _record_of(entry))
+        return self._write(entry, record_of(entry))
 
     def _write(self, entry: Entry, record: bytes) -> list[Effect]:
         self._ledger.token += 1
@@ -192,18 +163,42 @@ class Parking:
         for entry in [e for e in self._entries.values() if self._is_orphan(e)]:
             if self._pairs + pairs <= self._parked_max:
                 break
-            details = {"node": entry.name, "pairs": list(entry.pairs)}
-            effects += [*self._drop(entry), Emit("parked-given-up", details)]
+            effects += self.give_up(entry)
         return effects
 
     def _is_orphan(self, entry: Entry) -> bool:
+        return self.hope_of(entry) in (NO_HOME, NO_WORD)
+
+    def hope_of(self, entry: Entry) -> int:
+        """Say what is to be expected of the home of a parked increment."""
         if entry.state == STUCK:
-            return True
+            return NO_WORD
+        if entry.state != WAITING:
+            return AT_WORK
         member = self._view.get(entry.name)
-        is_its = member is not None and member.store == entry.identity[0]
-        return entry.state == WAITING and (
-            member is not None and (not is_its or member.status == GONE)
-        )
+        if member is None:
+            return UNKNOWN_HOME
+        is_its = member.store == entry.identity[0] and member.status != GONE
+        return HOME_MAY_SAY if is_its else NO_HOME
+
+    def ticketed(self, ticket: int) -> Entry | None:
+        """Return what is parked under a ticket."""
+        return self._tickets.get(ticket)
+
+    def entries(self) -> list[Entry]:
+        """Return everything that is parked here, the oldest first."""
+        return list(self._entries.values())
+
+    def give_up(self, entry: Entry) -> list[Effect]:
+        """Let go of an increment that is counted nowhere, and never hold that it was held."""
+        self._remove(entry)
+        effects: list[Effect] = []
+        if self._ledger.durable:
+            self._ledger.token += 1
+            record = packed((SETTLED_TAG, entry.ticket, None))
+            effects.append(Persist(self._ledger.token, "counts", record))
+        details = {"node": entry.name, "pairs": list(entry.pairs)}
+        return [*effects, Emit("parked-given-up", details)]
 
     # -- the table ----------------------------------------------------------------------------
 
@@ -243,7 +238,7 @@ class Parking:
         store = entry.identity[0]
         home = self._homes.get(store)
         if home is None:
-            home = self._homes[store] = _Home(entry.name, self._view.get(entry.name))
+            home = self._homes[store] = Home(entry.name, self._view.get(entry.name))
             home.due = entry.since
         home.waiting[entry.ticket] = entry
         self._plan()
@@ -268,7 +263,7 @@ class Parking:
                 home.member, home.failures, home.due = member, 0, 0.0
         self._plan()
 
-    def _is_there(self, store: bytes, home: _Home) -> bool:
+    def _is_there(self, store: bytes, home: Home) -> bool:
         member = home.member
         return member is not None and member.store == store and member.status == ALIVE
 
@@ -310,7 +305,7 @@ class Parking:
             home = self._homes[store]
             assert home.member is not None
             self._request += 1
-            self._question = _Question(self._request, store, home.member.endpoint, now + ASK_S)
+            self._question = Question(self._request, store, home.member.endpoint, now + ASK_S)
             effects.append(Open(home.member.endpoint))
             break
         self._plan()
@@ -334,7 +329,7 @@ class Parking:
         self._fail(self._question, now)
         return self.look(now)
 
-    def _fail(self, question: _Question, now: float) -> None:
+    def _fail(self, question: Question, now: float) -> None:
         self._question = None
         self._pause(question.home, now)
 
@@ -448,7 +443,10 @@ class Parking:
         elif tag == SETTLED_TAG:
             ticket, counted = fields
             entry = self._tickets[ticket]
-            self._end(entry)
+            if counted is None:
+                self._remove(entry)
+            else:
+                self._end(entry)
             if counted:
                 self._ledger.restore_adopted(tuple(counted))
         elif tag == TICKET_TAG:
@@ -466,17 +464,13 @@ class Parking:
             if entry.state == SETTLING:
                 known.append((*entry.identity, content_of(entry.pairs)))
             else:
-                found.append(_record_of(entry))
+                found.append(record_of(entry))
         if self._ticket:
             found.append(packed((TICKET_TAG, self._ticket)))
         size = ROWS_PER_RECORD
         return found + [
             packed((KNOWN_TAG, known[first : first + size])) for first in range(0, len(known), size)
         ]
-
-
-def _record_of(entry: Entry) -> bytes:
-    return packed((PARKED_TAG, entry.ticket, *entry.identity, entry.pairs, entry.name))
 
 
 def _refused(link: Link, message: Park, code: str, text: str) -> Send:

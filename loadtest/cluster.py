@@ -30,6 +30,7 @@ from tracker.server import Tracker, TrackerSettings
 from tracker.transport.base import DatagramHandler
 from tracker.transport.udp import UdpDatagrams
 
+CLIENTS = 250
 JOINING_MAX = 300
 LOOK_S = 0.02
 VIEWS_RETAINED_MAX = 64
@@ -53,13 +54,14 @@ class Cluster:
         members: int | None = None,
         ports: Sequence[int] = (),
         look_s: float = LOOK_S,
+        joining_max: int = JOINING_MAX,
     ) -> None:
         """Make a cluster; with `tracker` its nodes join one that runs elsewhere.
 
         With `data` each node keeps its counts in a directory of its own below that one. The
         first node is n`first`; it is up when it knows `members`, by default as many as there
         are here, which is looked at every `look_s`. `ports` are where they listen, each anywhere
-        if there are none.
+        if there are none. So many as `joining_max` are on their way to the tracker at a time.
         """
         if not 1 <= count <= NODES_MAX:
             raise ConfigError(f"{count} nodes: one process runs 1 to {NODES_MAX}")
@@ -68,6 +70,7 @@ class Cluster:
         self.nodes: list[Node] = []
         self._members = count if members is None else members
         self._look_s = look_s
+        self._joining_max = joining_max
         self._ports = ports or [0] * count
         self.crashed: set[str] = set()
         self._way = Way(faults or Faults(), random.Random(f"{seed}/datagrams"))
@@ -95,7 +98,8 @@ class Cluster:
 
     async def start(self) -> None:
         """Start all, and wait until everybody knows everybody. Raises ClusterError."""
-        room.allowed_files(Shape(nodes=self.count, processes=1).files)
+        # The tracker is here as well, and the clients may be.
+        room.allowed_files(Shape(nodes=self.count, processes=1, clients=CLIENTS).files + self.count)
         retain(VIEWS_RETAINED_MAX)
         try:
             await self._start()
@@ -280,11 +284,11 @@ class Cluster:
             if number % 10 == 0:
                 await asyncio.sleep(0)
             # All at once would keep each other from connecting in time.
-            while number - self._joined > JOINING_MAX:
+            while number - self._joined > self._joining_max:
                 self._has_joined.clear()
                 await self._has_joined.wait()
         # No event says that the slowest node has heard of the newest; its view does.
-        while (up := self._up()) < self.count:
+        while (up := self.up()) < self.count:
             self._on_up(up)
             await asyncio.sleep(self._look_s)
         self._on_up(self.count)
@@ -302,9 +306,13 @@ class Cluster:
             self._joined += 1
             self._has_joined.set()
 
-    def _up(self) -> int:
-        views = [node.machine.membership.view for node in self.nodes]
-        return sum([len(view.members) >= self._members for view in views])
+    def known(self) -> list[int]:
+        """Return how many members each node knows that was started so far."""
+        return [len(node.machine.membership.view.members) for node in self.nodes]
+
+    def up(self) -> int:
+        """Return how many nodes know everybody."""
+        return sum([known >= self._members for known in self.known()])
 
     def _make_datagrams(self, sock: socket.socket, handler: DatagramHandler) -> UdpDatagrams:
         return FaultyDatagrams(sock, handler, self._way)

@@ -39,6 +39,8 @@ class Holder(asyncio.Protocol):
     count: int = 0
     pid: int = 0
     up: int = 0
+    known: int = 0
+    """Members that its nodes know, added up."""
     ports: list[int] = field(default_factory=list)
     is_given_up: bool = False
     """Whether its end is our own wish."""
@@ -86,7 +88,7 @@ class Holder(asyncio.Protocol):
 
     def _take(self, answer: Any) -> None:
         if isinstance(answer, Up):
-            self.up = answer.count
+            self.up, self.known = answer.count, answer.known
         elif isinstance(answer, Failed) and not answer.request:
             self.why = answer.text
         elif (done := self._asked.get(answer.request)) is None or done.done():

@@ -10,22 +10,21 @@ from dataclasses import dataclass, replace
 
 NODES_MAX = 20_000
 """Nodes on one machine: each has a port, and the system has less than 65,536."""
-FILES_PER_NODE = 5
-"""A node opens four: two to listen, its loop's share, its stream to the tracker."""
+FILES_PER_NODE = 4
+"""A node opens three: two to listen, and its stream to the tracker."""
 FILES_PER_STORE = 3
 """And two more where it keeps its counts on disk."""
-FILES_BESIDE = 512
-"""In a process of many nodes: clients, the loop, what Python has open."""
-FILES_BESIDE_ONE = 128
-"""In a process of one node."""
+FILES_PER_CLIENT = 2
+FILES_BESIDE = 64
+"""What a process has open beside: its loop, its sockets to the others, what Python reads."""
 NODE_BYTES = 120_000
 STORE_BYTES = 60_000
 PROCESS_BYTES = 13_000_000
 """A process that holds nodes, beside them: what it does not share with the others."""
 BESIDE_BYTES = 80_000_000
 """The load generator, the tracker, and the process that forks the others."""
-VIRTUAL_BYTES = 64_000_000
-"""Addresses that a process takes before it holds a node; memory it may never touch."""
+VIRTUAL_BYTES = 16_000_000
+"""Addresses that a process of nodes takes beyond those of the one that was started."""
 VIRTUAL_BYTES_PER_STORE = 14_000_000
 """Addresses of a store's thread: its stack is 8 MiB, and the allocator sets more aside."""
 TRACKER_BYTES_PER_NODE = 20_000
@@ -49,12 +48,12 @@ class Shape:
 
     @property
     def files(self) -> int:
-        """Open files of the process that needs most."""
+        """Open files of the process that needs most: of nodes, of clients, the tracker's."""
         each = FILES_PER_NODE + (FILES_PER_STORE if self.is_durable else 0)
-        holder = self.most * each + (FILES_BESIDE_ONE if self.is_each else FILES_BESIDE)
-        tracker = self.nodes + FILES_BESIDE
-        generator = self.processes + self.clients + FILES_BESIDE_ONE
-        return max(holder, tracker, generator)
+        clients = FILES_PER_CLIENT * self.clients
+        holder = self.most * each + clients
+        generator = self.processes + clients
+        return FILES_BESIDE + max(holder, generator, self.nodes)
 
     @property
     def memory_bytes(self) -> int:
@@ -111,7 +110,7 @@ def lack(shape: Shape, room: Room) -> Lack | None:
         free = f"{megabytes(room.memory_bytes)} are free{room.memory_where}"
         return f"need about {megabytes(shape.memory_bytes)} of memory", free
     if room.addresses is not None and shape.addresses > room.addresses:
-        most = f"the limit is {megabytes(room.addresses)} (ulimit -v)"
+        most = f"{megabytes(room.addresses)} are left (ulimit -v)"
         return f"need {megabytes(shape.addresses)} of addresses a process", most
     if room.tasks is not None and shape.tasks > room.tasks:
         return (

@@ -40,9 +40,9 @@ class Host:
 class Boot:
     """Run `count` nodes from number `first` on, until `members` of the cluster are known to each.
 
-    They look every `look_s`. `ports` are where they listen, none for any. `settings` are those
-    of the gossip, as JSON; `data` the directory in which each has one of its own, empty for
-    nodes in memory. Told: their ports.
+    They look every `look_s`; `joining_max` ask the tracker at a time. `ports` are where they
+    listen, none for any. `settings` are those of the gossip, as JSON; `data` the directory in
+    which each has one of its own, empty for nodes in memory. Told: their ports.
     """
 
     request: int
@@ -50,6 +50,7 @@ class Boot:
     count: int
     members: int
     look_s: float
+    joining_max: int
     tracker: Endpoint
     ports: bytes
     seed: int
@@ -64,6 +65,7 @@ class Boot:
         wire.integer(1, NUMBERS_MAX),
         wire.u32,
         wire.seconds,
+        wire.u32,
         wire.endpoint,
         _numbers,
         wire.u64,
@@ -81,6 +83,7 @@ class Boot:
             self.count,
             self.members,
             self.look_s,
+            self.joining_max,
             wire.wire_endpoint(self.tracker),
             self.ports,
             self.seed,
@@ -197,11 +200,15 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Up:
-    """So many nodes know everybody now; said while they boot, unasked."""
+    """So many nodes know everybody now; said while they boot, unasked.
+
+    `known` is how many members each knows, added up: it grows as long as anything goes on.
+    """
 
     count: int
+    known: int
     TAG: ClassVar[int] = 35
-    WIRE: ClassVar[Schema] = (wire.u32,)
+    WIRE: ClassVar[Schema] = (wire.u32, wire.u64)
 
 
 Order = Host | Boot | Crash | Restart | Pause | Cut | Lose | Count | Sum | Use

@@ -25,7 +25,7 @@ def found(files_wanted: int, *, proc: Path = Path("/proc"), groups: Path = GROUP
         files=allowed_files(files_wanted),
         memory_bytes=memory,
         memory_where=limit,
-        addresses=None if addresses == resource.RLIM_INFINITY else addresses,
+        addresses=None if addresses == resource.RLIM_INFINITY else _left(addresses, proc),
         tasks=_tasks(proc, groups),
     )
 
@@ -59,6 +59,14 @@ def _memory(proc: Path, groups: Path) -> tuple[int | None, str]:
         if free is None or left < free:
             free, limit = left, " in this cgroup"
     return free, limit
+
+
+def _left(addresses: int, proc: Path) -> int:
+    """Return how many of these addresses this process has not taken."""
+    with suppress(OSError, ValueError):
+        pages = int((proc / "self/statm").read_text(encoding="ascii").split()[0])
+        return max(0, addresses - pages * resource.getpagesize())
+    return addresses
 
 
 def _tasks(proc: Path, groups: Path) -> int | None:

@@ -28,6 +28,8 @@ from tracker.errors import ConfigError
 
 SOCKETS: Final = "sockets"
 PROCESSES: Final = "processes"
+CAUSE_S: Final = 1.0
+"""How long the word that a process has ended may take, after what its clients hear."""
 
 
 def run(run: Run, mode: str = SOCKETS) -> None:
@@ -125,6 +127,9 @@ async def whole(fleet: Fleet, play: Callable[[], Coroutine[Any, Any, None]]) -> 
     broken = asyncio.create_task(fleet.broken())
     try:
         await asyncio.wait([playing, broken], return_when=asyncio.FIRST_COMPLETED)
+        if playing.done() and playing.exception() is not None:
+            # What it stumbled over may be what came of a process that ended.
+            await asyncio.wait([broken], timeout=CAUSE_S)
         if broken.done():
             raise FleetError(broken.result())
         playing.result()

@@ -47,6 +47,7 @@ from tracker.text import printable
 from tracker.wire import FrameReader, framed
 
 LOOPBACK = "127.0.0.1"
+TELL_S = 0.1
 UNSENT_BYTES_MAX = 16 * 2**20
 """Answers that wait for the load test to read them; past it nobody does, and this ends."""
 
@@ -135,18 +136,28 @@ class Worker(asyncio.Protocol):
             first=order.first,
             members=order.members,
             look_s=order.look_s,
+            joining_max=order.joining_max,
             ports=shorts(order.ports),
             tracker=order.tracker,
             seed=order.seed,
             faults=Faults(latency_s=order.latency_s, loss=order.loss),
             gossip=GossipConfig(**json.loads(order.settings)),
             data=Path(order.data) if order.data else None,
-            on_up=lambda up: self._say(Up(up)),
         )
-        await nodes.start()
+        telling = asyncio.ensure_future(self._tell(nodes, max(TELL_S, order.look_s)))
+        try:
+            await nodes.start()
+        finally:
+            telling.cancel()
         gc.collect()
         gc.freeze()
         return [endpoint[1] for endpoint in nodes.endpoints.values()]
+
+    async def _tell(self, nodes: Cluster, gap_s: float) -> None:
+        """Say how far the nodes are, until this is cancelled."""
+        while True:
+            await asyncio.sleep(gap_s)
+            self._say(Up(nodes.up(), sum(nodes.known())))
 
     def _say(self, message: Any) -> None:
         if self._transport.is_closing():

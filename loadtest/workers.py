@@ -45,8 +45,10 @@ LOOPBACK: Final = "127.0.0.1"
 ORDER_S_MAX: Final = 60.0
 """How long a process may take for an order that needs no more than itself."""
 STILL_S_MAX: Final = 120.0
-"""How long nobody new may come up while a fleet boots."""
+"""How long no node may hear of another while a fleet boots."""
 LOOK_S = 0.02
+JOINING_MAX: Final = 300
+"""Nodes that ask the tracker to be taken in, of all processes together."""
 LOOK_EACH_S = 0.001
 """For each process: if each of a thousand looked fifty times a second, they would do no more."""
 TRAFFIC_WORDS = 5
@@ -181,6 +183,7 @@ class Workers:
             holder.count,
             self.count if members is None else members,
             max(LOOK_S, LOOK_EACH_S * len(self.holders)),
+            max(1, JOINING_MAX // len(self.holders)),
             self._tracker_endpoint,
             short(holder.ports),
             self._seed + holder.first,
@@ -195,7 +198,7 @@ class Workers:
             self._endpoints[f"n{number}"] = (LOOPBACK, port)
 
     async def _all_up(self, boots: Sequence[asyncio.Task[None]]) -> None:
-        moved_at, up = monotonic(), -1
+        moved_at, last = monotonic(), (0, 0)
         waiting: Iterable[asyncio.Task[None]] = boots
         while waiting:
             done, waiting = await asyncio.wait(
@@ -203,12 +206,13 @@ class Workers:
             )
             for boot in done:
                 boot.result()
-            now_up = self._show()
-            if now_up != up:
-                moved_at, up = monotonic(), now_up
+            far = self._show(), sum([holder.known for holder in self.holders])
+            if far != last:
+                moved_at, last = monotonic(), far
             elif monotonic() - moved_at > STILL_S_MAX:
                 raise FleetError(
-                    f"{up} of {self.count} nodes are up, and no other came in {STILL_S_MAX:g} s"
+                    f"{far[0]} of {self.count} nodes are up, and none heard of another for"
+                    f" {STILL_S_MAX:g} s"
                 )
 
     def _show(self) -> int:

@@ -22,6 +22,9 @@ from tracker.machine import Endpoint
 from tracker.text import printable
 from tracker.transport.tcp import bind_tcp
 
+SWITCH_S = 0.000_2
+"""How long a thread that waits for the interpreter leaves it to another one."""
+
 
 def resolved(endpoint: Endpoint, deed: str) -> Endpoint:
     """Return an address with the IP of its host. Raises ConfigError."""
@@ -69,6 +72,18 @@ def rare_collections() -> Iterator[None]:
         gc.set_threshold(*old)
 
 
+@contextmanager
+def prompt_threads() -> Iterator[None]:
+    """Let a thread that comes back from the disk wait for the interpreter as briefly as the disk
+    took: by default a busy loop need not let go of it for 5 ms, which is many syncs."""
+    old = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(old)
+
+
 def run_daemon(serve: Callable[[anyio.Event], Awaitable[int]]) -> int:
     """Run a service until SIGTERM or Ctrl-C sets its event; returns its exit code.
 
@@ -82,7 +97,7 @@ def run_daemon(serve: Callable[[anyio.Event], Awaitable[int]]) -> int:
             loop.add_signal_handler(number, stop.set)
         return await serve(stop)
 
-    with rare_collections():
+    with rare_collections(), prompt_threads():
         return anyio.run(main, backend="asyncio", backend_options={"use_uvloop": has_uvloop()})
 
 

@@ -86,13 +86,19 @@ class Publication:
             effects.append(SendAll(tuple(settled), idle))
         return effects
 
-    def announced(self, is_alive: Callable[[Link], bool]) -> list[tuple[Link, int]]:
-        """Return, once, the links that all living readers have heard of, and in which version."""
+    def announced(
+        self, is_alive: Callable[[Link], bool], is_safe: Callable[[Link, int], bool]
+    ) -> list[tuple[Link, int]]:
+        """Return, once, the links that all living readers have heard of, and in which version.
+
+        `is_safe` says whether that will be known after a restart as well.
+        """
         known: list[tuple[Link, int]] = []
         for link, version in self._unannounced.items():
             if not self._has_reached_all(version, is_alive):
                 break  # those behind it were added later
-            known.append((link, version))
+            if is_safe(link, version):
+                known.append((link, version))
         for link, _ in known:
             del self._unannounced[link]
         return known

@@ -132,7 +132,7 @@ class Registry:
         for member in self._saved:
             self._take(member, now)
         self._saved = ()
-        self._keeping.is_wanted = False
+        self._keeping.begin(self.table.version)
         return [Emit("tracker-started", {"members": len(self.table)})]
 
     def receive(self, sender: Address, message: Any, now: float) -> list[Effect]:
@@ -402,15 +402,20 @@ class Registry:
     def _with_due(self, effects: list[Effect], now: float) -> list[Effect]:
         """Return `effects`, and behind them the news and the record that are due by now."""
         effects += self._publication.due(now)
-        for link, version in self._publication.announced(self._lives):
+        for link, version in self._publication.announced(self._lives, self._is_kept):
             effects.append(Send(link, Announced(version)))
         if self._keeping.is_due(now):
             members, marks = self.table.members.values(), self._written.marks()
-            effects.append(self._keeping.record(members, marks, now))
+            effects.append(self._keeping.record(members, self.table.version, marks, now))
         return effects
 
     def _lives(self, link: Link) -> bool:
         return self.table.members[self._links[link].name].status == ALIVE
+
+    def _is_kept(self, link: Link, version: int) -> bool:
+        """Whether a node is known after a power cut of everything, if its counts survive that."""
+        durable = self.table.members[self._links[link].name].durable
+        return self._keeping.is_safe(version) or not durable
 
     # -- clients ----------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ COMMANDS = {
     "members": "membership",
     "forget": "membership",
     "drain": "draining",
+    "parked": "parked",
     "config": "configuration",
     "demo": "demonstration",
     "maelstrom": "jepsen",

@@ -60,7 +60,7 @@ def queries(
         _tell_json(name, story) if json else _tell(name, story)
         return DONE
     rows: list[Named] = []
-    for connection, found in _told(finder, _listed):
+    for connection, found in told_by_nodes(finder, _listed):
         rows.extend([(shown_node(connection), row) for row in found])
     # Those that go on come first, the youngest of each before the older ones.
     rows.sort(key=lambda row: (row[1][2], row[1][4]))
@@ -126,7 +126,7 @@ def checked_id(id: str) -> str:
 # -- asking nodes -----------------------------------------------------------------------------
 
 
-def _told(finder: Finder, ask: Callable[[Connection], T]) -> Iterator[tuple[Connection, T]]:
+def told_by_nodes(finder: Finder, ask: Callable[[Connection], T]) -> Iterator[tuple[Connection, T]]:
     """Yield what the node that was named says, or one living node after the other."""
     if finder.node is not None:
         with finder.open_node(codec=DOOR) as connection:
@@ -166,7 +166,7 @@ def _story(finder: Finder, prefix: str) -> tuple[str, Story]:
         return story
 
     refusals = []
-    for connection, told in _told(finder, ask):
+    for connection, told in told_by_nodes(finder, ask):
         if not isinstance(told, str):
             return shown_node(connection), told
         refusals.append(told)
@@ -184,7 +184,7 @@ def _owner(finder: Finder, prefix: str) -> str:
     """
     found = [
         (row[2] == ENDED, shown_endpoint(connection.endpoint))
-        for connection, rows in _told(finder, _listed)
+        for connection, rows in told_by_nodes(finder, _listed)
         for row in rows
         if row[0].hex().startswith(prefix)
     ]

@@ -24,7 +24,7 @@ from counter.client.operations import (
     checked_amount,
     checked_key,
 )
-from tracker.errors import RefusedError
+from tracker.errors import ConfigError, RefusedError
 from tracker.wire import AMOUNT_MAX
 
 FLUSH_S: Final = 0.005
@@ -108,6 +108,11 @@ class Adding:
         """Keep what was not counted, to be raised."""
         for key, amount, batch in sent:
             self._note(key, amount, batch.end_of(key))
+
+    def _note_refusal(self, key: str, amount: int, error: RefusedError | ConfigError) -> None:
+        """Keep what was not even taken to be sent."""
+        told = (error.code, str(error)) if isinstance(error, RefusedError) else (str(error),)
+        self._note(key, amount, (type(error), told))
 
     def _note(self, key: str, amount: int, end: Acknowledgement | Failure) -> None:
         if isinstance(end, Acknowledgement):

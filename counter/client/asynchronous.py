@@ -89,7 +89,11 @@ class AsyncClient(Common):
     async def _part(self) -> None:
         """Say goodbye, and wait a moment for the node's word."""
         self._parted = anyio.Event()
-        self._hear(self._dialogue.part())
+        try:
+            self._hear(self._dialogue.part())
+        except Exception as error:
+            self._fail(error)
+            return
         with anyio.move_on_after(PARTING_S):
             await self._parted.wait()
 
@@ -221,15 +225,18 @@ class AsyncClient(Common):
 
     async def _keep_time(self) -> None:
         """Take a step whenever one is wanted, or due."""
-        while True:
-            due = self._dialogue.deadline()
-            self._wakes_at = inf if due is None else due
-            left_s = None if due is None else max(0.0, due - monotonic())
-            with anyio.move_on_after(left_s):
-                await self._wish.wait()
-            self._wish = anyio.Event()
-            self._is_stepping = False
-            self._carry_out(self._dialogue.step(monotonic()))
+        try:
+            while True:
+                due = self._dialogue.deadline()
+                self._wakes_at = inf if due is None else due
+                left_s = None if due is None else max(0.0, due - monotonic())
+                with anyio.move_on_after(left_s):
+                    await self._wish.wait()
+                self._wish = anyio.Event()
+                self._is_stepping = False
+                self._carry_out(self._dialogue.step(monotonic()))
+        except Exception as error:
+            self._fail(error)
 
     def _hear(self, effects: Iterable[Effect]) -> None:
         """Carry out what follows from an event, and what is due sooner because of it."""
@@ -261,9 +268,22 @@ class AsyncClient(Common):
                     if link is not None:
                         link.scope.cancel()
 
+    def _fail(self, error: Exception) -> None:
+        """End everything after a mistake in this very code: nobody waits for what never comes."""
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
+        self._carry_out(self._dialogue.fail(error))
+
     # -- streams ------------------------------------------------------------------------------
 
     async def _run(self, number: int, link: "_Link", endpoint: Endpoint) -> None:
+        """Have a stream; whatever goes wrong here in a way that nobody foresaw, fails them all."""
+        try:
+            await self._converse(number, link, endpoint)
+        except Exception as error:
+            self._fail(error)
+
+    async def _converse(self, number: int, link: "_Link", endpoint: Endpoint) -> None:
         """Open a stream and read from it until it ends."""
         reason = "it closed the connection"
         with link.scope:
@@ -318,8 +338,8 @@ class AsyncClient(Common):
         for key, amount in pieces(self._take()):
             try:
                 batch = self._dialogue.count(key, amount, monotonic())
-            except RefusedError as error:
-                self._note(key, amount, (RefusedError, (error.code, str(error))))
+            except (RefusedError, ConfigError) as error:
+                self._note_refusal(key, amount, error)
                 continue
             sent.append((key, amount, batch))
         if sent:

@@ -24,16 +24,15 @@ from typing import Any, Final
 
 from counter.client import light
 from counter.client.choice import Candidate, Dice
-from counter.client.lane import DOWN, GREETING, OPENING, READY, Effect, Entry, Lane, Settled, Shut
+from counter.client.ending import Ending
+from counter.client.lane import DOWN, GREETING, OPENING, READY, Effect, Entry, Lane, Shut
 from counter.client.lanes import Lanes
 from counter.client.lookup import Lookup
 from counter.client.operations import (
     Acknowledgement,
     Batch,
-    Failure,
     Operation,
     Sizes,
-    UnknownOutcomeError,
     checked_amount,
 )
 from counter.client.options import Options
@@ -71,6 +70,8 @@ class Dialogue:
         self._queue: deque[Batch] = deque()
         self._sizes = Sizes()
         self._effects: list[Effect] = []
+        self._ending = Ending(self._effects, self._new_session)
+        self._settle, self._unknown = self._ending.settle, self._ending.unknown
         self._current: Lane | None = None
         self._wanted: Lane | None = None
         self._search = Search(options, dice)
@@ -99,6 +100,7 @@ class Dialogue:
         batch = Batch(now, now + options.deadline_s, now + options.join_s)
         batch.amounts[key], batch.bytes = amount, size
         queue.append(batch)
+        self._ending.begin(batch)
         return batch
 
     def retry(self, operation: Operation, now: float) -> Batch:
@@ -107,9 +109,11 @@ class Dialogue:
         self._quiet_until = 0.0
         batch = Batch(now, now + self.options.deadline_s, float("-inf"))
         batch.amounts = dict.fromkeys(operation.pairs[::2], 0)
+        batch.operation = operation
         lane = self._lanes.of(operation.node, operation.endpoint)
         # It was sent before, whoever it was: a refusal proves nothing any more.
         lane.doubtful.append(Entry(operation, batch, 1))
+        self._ending.begin(batch)
         lane.retry_at = now
         return batch
 
@@ -118,7 +122,7 @@ class Dialogue:
 
     def _check_room(self) -> None:
         if self.is_closed:
-            raise ConfigError("this client is closed")
+            raise ConfigError(self._ending.why_closed)
         if len(self._queue) >= BATCHES_MAX:
             text = f"{BATCHES_MAX} messages wait to be sent; come back in 100 ms"
             raise RefusedError("busy", text)
@@ -178,6 +182,16 @@ class Dialogue:
             for entry in list(lane.entries()):
                 self._unknown(lane, entry, "the client was closed")
         self._parkings.close()
+        return self._hung_up()
+
+    def fail(self, error: Exception) -> list[Effect]:
+        """End everything after a mistake in this very code: nobody waits for what never comes."""
+        self.is_closed = True
+        self._ending.fail(error)
+        self._queue.clear()
+        return self._hung_up()
+
+    def _hung_up(self) -> list[Effect]:
         self._effects += [Shut(link) for link in self._by_link]
         self._by_link.clear()
         return self._taken()
@@ -284,7 +298,7 @@ class Dialogue:
                 lane.retry_at = now + self._search.pause_s(entry.sends)
         elif code in BY_KEY and len(batch.amounts) > 1:
             # One key is too much, or one too many: the others must not suffer for it.
-            self._queue.extendleft(reversed(batch.halves()))
+            self._queue.extendleft(reversed(self._ending.halves(batch)))
         elif code in ELSEWHERE and batch.tries + 1 < TRIES_MAX:
             batch.tries += 1
             self._queue.appendleft(batch)
@@ -415,25 +429,14 @@ class Dialogue:
             flying = lane.in_flight
             while queue and (not flying or (len(queue) > 1 and len(flying) < PIPELINED_MAX)):
                 entry = lane.begin(queue.popleft(), self.options.ack, self._new_session)
+                entry.batch.operation = entry.operation
                 self._effects.append(lane.send(entry, now))
         return self._taken()
 
     def _taken(self) -> list[Effect]:
-        effects, self._effects = self._effects, []
+        effects = self._effects.copy()
+        self._effects.clear()
         return effects
-
-    def _settle(self, batch: Batch, outcome: Acknowledgement | Failure) -> None:
-        whole = batch.settle(outcome)
-        if whole is not None:
-            self._effects.append(Settled(whole))
-
-    def _unknown(self, lane: Lane, entry: Entry, reason: str) -> None:
-        """Give up: whoever waits is told the identity under which a retry is safe."""
-        lane.drop(entry)
-        if entry.operation.session == lane.session:
-            lane.renew(self._new_session())
-        text = f"{reason}; the increment MAY have been counted"
-        self._settle(entry.batch, (UnknownOutcomeError, (text, entry.operation)))
 
     # -- time -----------------------------------------------------------------------------------
 

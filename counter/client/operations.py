@@ -16,7 +16,13 @@ from typing import Any, ClassVar, Final
 from tracker import wire
 from tracker.address import Endpoint
 from tracker.classes import dataclass
-from tracker.errors import ClusterError, ConfigError, FrameError, InDoubtError
+from tracker.errors import (
+    ClusterError,
+    ConfigError,
+    FrameError,
+    InDoubtError,
+    UnreachableError,
+)
 from tracker.text import printable
 
 PAIRS_MAX: Final = 512
@@ -137,6 +143,12 @@ def checked_amount(amount: Any) -> int:
     return amount
 
 
+def mistake(error: Exception) -> str:
+    """Return what is said of an error that nobody foresaw."""
+    told = f"{type(error).__name__}: {printable(str(error), 200)}"
+    return f"this client failed, by a mistake of its own ({told})"
+
+
 class Sizes(dict[str, int]):
     """How many bytes a key takes in a message; asking for it checks it, once."""
 
@@ -157,7 +169,7 @@ class Batch:
     """
 
     __slots__ = (
-        "amounts", "began", "bytes", "deadline", "is_settled", "join_until", "outcome",
+        "amounts", "began", "bytes", "deadline", "is_settled", "join_until", "operation", "outcome",
         "outcomes", "parent", "tries", "unsettled", "waiters",
     )  # fmt: skip
 
@@ -170,6 +182,8 @@ class Batch:
         self.amounts: dict[str, int] = {}
         self.bytes = 0
         self.tries = 0
+        # As it was sent last; None before that.
+        self.operation: Operation | None = None
         self.is_settled = False
         self.outcome: Acknowledgement | Failure | None = None
         self.outcomes: dict[str, Acknowledgement | Failure] | None = None
@@ -231,6 +245,13 @@ class Batch:
             parent.is_settled = True
             part = parent
         return part
+
+    def failure(self, error: Exception) -> Failure:
+        """Return how it ends if the client itself fails, by an error that nobody foresaw."""
+        text = mistake(error)
+        if self.operation is None:
+            return UnreachableError, (f"{text}; nothing was sent",)
+        return UnknownOutcomeError, (f"{text}; the increment MAY have been counted", self.operation)
 
     def end_of(self, key: str) -> Acknowledgement | Failure:
         """Return how it ended for one key."""

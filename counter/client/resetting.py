@@ -18,7 +18,7 @@ from counter.client.inquiry import GRACE_S, HEAR, Conversation, Dial, Say, Step,
 from counter.client.operations import checked_key
 from counter.client.options import DEADLINE_S_MAX, Options
 from counter.client.totals import Total, total_of
-from counter.messages import Answer, Missing, Reset, WasReset
+from counter.messages import Missing, Reset, WasReset
 from counter.stamps import session_of
 from tracker.address import Endpoint
 from tracker.classes import dataclass, replace
@@ -131,7 +131,7 @@ def _sent(message: Reset, token: str) -> Generator[Step, Any, Renewed]:
             was = reply
         elif isinstance(reply, Missing):
             outcome.missing.extend(reply.rows)
-        elif isinstance(reply, Answer):
+        else:  # an Answer: the session lets nothing else through
             outcome.answer = reply if reply.origin else replace(reply, origin=name)
             if reply.end:
                 return Renewed(message.key, total_of(outcome), was.epoch, was.repeated, token)

@@ -19,8 +19,8 @@ from tracker.text import printable
 PENDING_MAX = 4_096
 
 QUERY_TAG, ROSTER_TAG = 36, 108
-LIST_TAG, RESET_TAG = 43, 90
-_PAGED = frozenset({QUERY_TAG, ROSTER_TAG, LIST_TAG, RESET_TAG})
+LIST_TAG, RESET_TAG, PARKED_TAG = 43, 90, 84
+_PAGED = frozenset({QUERY_TAG, ROSTER_TAG, LIST_TAG, RESET_TAG, PARKED_TAG})
 # Which tags may answer which request; a refusal may answer any.
 REPLY_TAGS = {
     34: frozenset({35}),
@@ -30,6 +30,8 @@ REPLY_TAGS = {
     45: frozenset({46}),
     47: frozenset({48}),
     80: frozenset({81}),
+    PARKED_TAG: frozenset({85}),
+    86: frozenset({87}),
     RESET_TAG: frozenset({37, 39, 91}),
     76: frozenset({77}),
     92: frozenset({93}),

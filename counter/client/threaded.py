@@ -108,7 +108,7 @@ class Client(Common):
 
     def close(self) -> None:
         """Send what was added, end every stream. Raises UncountedError."""
-        if self._dialogue.is_closed:
+        if self._is_ending.is_set():
             return
         self._is_ending.set()
         self._flush_wish.set()
@@ -259,6 +259,8 @@ class Client(Common):
                 else:
                     due = dialogue.deadline()
                     self._take_in(None if due is None else max(0.0, due - monotonic()))
+        except Exception as error:
+            self._carry_out(dialogue.fail(error))
         finally:
             self._is_driven = False
             self._driven_at = monotonic()
@@ -277,6 +279,8 @@ class Client(Common):
             until = monotonic() + PARTING_S
             while self._dialogue.is_parting and (left_s := until - monotonic()) > 0:
                 self._take_in(left_s)
+        except Exception as error:
+            self._carry_out(self._dialogue.fail(error))
         finally:
             self._is_driven = False
 
@@ -355,8 +359,8 @@ class Client(Common):
                 for key, amount in pieces(self._take()):
                     try:
                         batch = self._dialogue.count(key, amount, monotonic())
-                    except RefusedError as error:
-                        self._note(key, amount, (RefusedError, (error.code, str(error))))
+                    except (RefusedError, ConfigError) as error:
+                        self._note_refusal(key, amount, error)
                         continue
                     sent.append((key, amount, batch))
                 for _, _, batch in sent:
@@ -368,7 +372,7 @@ class Client(Common):
     def _after_fork(self) -> None:
         """Begin anew in the child: what was added, and what is on its way, is the parent's."""
         super()._after_fork()
-        if not self._dialogue.is_closed:
+        if not self._is_ending.is_set():
             self._sockets.close()
             self._begin()
 

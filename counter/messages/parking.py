@@ -1,7 +1,9 @@
 """Increments in doubt: what a client leaves at another node, and what nodes ask each other of it.
 
-Tags 92-95, on streams. The rule: an operation is named by the store it was first sent to, never
-by a node's name, and a grant names the store that may count it and that store's own ticket.
+Tags 92-95, on streams; with 84-87 an operator looks at what is parked, and gives it up.
+
+The rule: an operation is named by the store it was first sent to, never by a node's name, and a
+grant names the store that may count it and that store's own ticket.
 """
 
 from typing import Any, ClassVar, Final
@@ -17,6 +19,14 @@ PARKED_PAIRS_MAX: Final = 512
 COUNTED_THERE, GRANTED, ELSEWHERE, UNDERWAY, TOO_OLD = range(5)
 """Verdicts of a home. It has the operation; it has not and never will, and whoever asks may count
 it; the same, but another one may count it; it cannot say yet; it can say nothing any more."""
+
+HOME_MAY_SAY, NO_HOME, UNKNOWN_HOME, NO_WORD, AT_WORK = range(5)
+"""What is to be expected of the home of a parked increment. It belongs to the cluster; it is gone,
+or has another store; nobody knows it here; it said that it cannot tell; its word is being done."""
+
+PARKED_ROWS_PER_PAGE: Final = 64
+PARKED_PAIRS_SHOWN: Final = 2
+"""Amounts told of one parked increment; of more, only their number is."""
 
 _u64 = wire.u64
 
@@ -108,4 +118,75 @@ class Disowned:
     )
 
 
-PARKING: Final = (Park, Parked, Disown, Disowned)
+ParkedRow = tuple[int, bytes, str, bytes, int, tuple[Any, ...], int, int, float]
+"""(ticket, home, its name, session, sequence, the first pairs, how many there are, what is to be
+expected, for how many seconds; below 0 for longer than the node runs)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListParked:
+    """Which increments are parked here?"""
+
+    request: int
+    TAG: ClassVar[int] = 84
+    WIRE: ClassVar[Schema] = (_u64,)
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedList:
+    """One page of what is parked at a node, the oldest first; the last page says `end`.
+
+    A row: ticket, home, its name, session, sequence, the first pairs of key and amount, how many
+    pairs there are, what is to be expected of the home, for how long it is parked in s.
+    """
+
+    request: int
+    end: bool
+    rows: tuple[ParkedRow, ...]
+    TAG: ClassVar[int] = 85
+    WIRE: ClassVar[Schema] = (
+        _u64,
+        wire.flag,
+        wire.listing(
+            wire.record(
+                _u64,
+                wire.id16,
+                wire.text(64),
+                wire.id16,
+                _u64,
+                _pairs,
+                wire.u32,
+                wire.integer(HOME_MAY_SAY, AT_WORK),
+                wire.seconds,
+            ),
+            PARKED_ROWS_PER_PAGE,
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DropParked:
+    """Give up this increment, which will be counted by nobody: somebody has decided so.
+
+    It is refused while its home may still say what became of it.
+    """
+
+    request: int
+    ticket: int
+    TAG: ClassVar[int] = 86
+    WIRE: ClassVar[Schema] = (_u64, _u64)
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedDropped:
+    """It is no longer parked here, and that is safe from a crash as far as anything here is."""
+
+    request: int
+    TAG: ClassVar[int] = 87
+    WIRE: ClassVar[Schema] = (_u64,)
+
+
+PARKING: Final = (
+    *(Park, Parked, Disown, Disowned),
+    *(ListParked, ParkedList, DropParked, ParkedDropped),
+)

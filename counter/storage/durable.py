@@ -362,15 +362,11 @@ def _all_failed(error: StorageError) -> _Outcome:
 
 def _parted(batch: list[_Entry]) -> tuple[bytes, int, Persist | None]:
     """Return the log's frame for a batch, empty for none, its last token, its last members."""
-    records: list[Record] = []
-    members: Persist | None = None
-    for entry in batch:
-        if isinstance(entry, _Refused):
-            continue
-        if entry.kind == COUNTS:
-            records.append((entry.token, entry.record))
-        else:
-            members = entry
+    kept = [entry for entry in batch if entry.__class__ is Persist]
+    records: list[Record] = [(e.token, e.record) for e in kept if e.kind == COUNTS]
+    members = None
+    if len(records) < len(kept):
+        members = [entry for entry in kept if entry.kind == MEMBERS][-1]
     if not records:
         return b"", 0, members
     return frame_bytes(records, records[-1][0]), records[-1][0], members

@@ -16,11 +16,11 @@ from typing import Final
 
 from counter.client.door import Door
 from counter.messages import UNTIL_ALL, Query
-from loadtest.cluster import Cluster
 from loadtest.experiments.asking import SOCKETS
 from loadtest.experiments.sockets import started
 from loadtest.experiments.tables import Asked, CheckFailedError, Column, Panel, Row, middle
 from loadtest.fleet import Fleet
+from loadtest.workers import Workers
 
 KEY: Final = "views"
 DEADLINE_MS: Final = 20_000
@@ -79,7 +79,7 @@ async def scale(asked: Asked) -> None:
             return
         asked.say(f"{nodes} nodes come up")
         began = monotonic()
-        async with started(Cluster(nodes, seed=asked.seed)) as fleet:
+        async with started(Workers(nodes, seed=asked.seed), asked) as fleet:
             row: Row = {"mode": SOCKETS, "nodes": nodes, "boot_s": monotonic() - began}
             meter = Meter(fleet)
             await meter.start()

@@ -7,7 +7,7 @@ load test's door, through the tracker and the streams that people use.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from time import monotonic
@@ -19,13 +19,13 @@ from counter import AsyncClient
 from counter.client.door import Door
 from counter.config import CHATTER_MAX, LAN, VISITS_MAX
 from counter.messages import UNTIL_ALL, Query
-from loadtest.cluster import Cluster
 from loadtest.experiments import fanout, loss, spread
 from loadtest.experiments.asking import SOCKETS, Seen, fields, reached
 from loadtest.experiments.tables import Asked, CheckFailedError
 from loadtest.faults import Faults
-from loadtest.fleet import Fleet
+from loadtest.fleet import Fleet, FleetError
 from loadtest.toll import Toll
+from loadtest.workers import Workers
 from tracker.config import shown_endpoint
 from tracker.daemon import has_uvloop, rare_collections
 
@@ -33,6 +33,7 @@ KEY: Final = "views"
 LATENCY_S: Final = 0.010
 DEADLINE_MS: Final = 20_000
 ANSWER_S_MAX: Final = 30.0
+LOOK_S: Final = 0.1
 
 SPREAD_FULL: Final = (
     spread.Size(increments=1_000, nodes=spread.ALL_NODES, per_pick=(1,), runs=1, rate=200.0),
@@ -49,21 +50,51 @@ LOSS_FULL: Final = replace(loss.FULL, silent=(0.0,), queries=20)
 LOSS_QUICK: Final = loss.Size(nodes=20, losses=(0.0, 0.2), silent=(0.0,), queries=2)
 
 
+class OverError(Exception):
+    """A person wished for the end while a fleet was starting."""
+
+
 def run(work: Callable[[Asked], Awaitable[None]], asked: Asked) -> None:
     """Carry an experiment out on the event loop that nodes run on. Raises ClusterError."""
     options = {"use_uvloop": has_uvloop()}
-    with rare_collections():
+    with rare_collections(), suppress(OverError):
         anyio.run(partial(work, asked), backend="asyncio", backend_options=options)
 
 
 @asynccontextmanager
-async def started(fleet: Fleet) -> AsyncIterator[Fleet]:
-    """Start a fleet, and end it whatever happens."""
-    await fleet.start()
+async def started(fleet: Fleet, asked: Asked) -> AsyncIterator[Fleet]:
+    """Start a fleet, and end it whatever happens.
+
+    Raises FleetError if it breaks meanwhile, OverError if nobody wants it any more.
+    """
     try:
-        yield fleet
+        await _start(fleet, asked)
+        whoever = asyncio.current_task()
+        assert whoever is not None
+        broken = asyncio.create_task(fleet.broken())
+        broken.add_done_callback(lambda task: task.cancelled() or whoever.cancel())
+        try:
+            yield fleet
+        except asyncio.CancelledError:
+            if broken.done() and not broken.cancelled():
+                raise FleetError(broken.result()) from None
+            raise
+        finally:
+            broken.cancel()
     finally:
         await fleet.stop()
+
+
+async def _start(fleet: Fleet, asked: Asked) -> None:
+    starting = asyncio.create_task(fleet.start())
+    while not starting.done():
+        await asyncio.wait([starting], timeout=LOOK_S)
+        if asked.is_over():
+            starting.cancel()
+            with suppress(asyncio.CancelledError):
+                await starting
+            raise OverError
+    await starting
 
 
 # -- queries --------------------------------------------------------------------------------
@@ -123,10 +154,10 @@ async def _several(asker: Asker, asked: Asked, count: int, **wishes: int) -> lis
 
 
 async def fan_out(asked: Asked) -> None:
-    """Ask every kind of query over one cluster whose datagrams take 10 ms."""
+    """Ask every kind of query over one fleet whose datagrams take 10 ms."""
     size = FANOUT_QUICK if asked.is_quick else FANOUT_FULL
     asked.say(f"{size.nodes} nodes come up")
-    async with started(_delayed(size.nodes, asked.seed)) as fleet:
+    async with started(_delayed(size.nodes, asked.seed), asked) as fleet:
         asker = await Asker.of(fleet)
         # The first query finds no list sorted yet, and is not counted.
         await asker.ask()
@@ -144,7 +175,7 @@ async def lose(asked: Asked) -> None:
     """Ask while the nodes of one cluster lose more and more of what they send."""
     size = LOSS_QUICK if asked.is_quick else LOSS_FULL
     asked.say(f"{size.nodes} nodes come up")
-    async with started(_delayed(size.nodes, asked.seed)) as fleet:
+    async with started(_delayed(size.nodes, asked.seed), asked) as fleet:
         asker = await Asker.of(fleet)
         await asker.ask()
         for share in size.losses:
@@ -158,7 +189,7 @@ async def lose(asked: Asked) -> None:
 
 
 def _delayed(nodes: int, seed: int) -> Fleet:
-    return Cluster(nodes, seed=seed, faults=Faults(latency_s=LATENCY_S), gossip=LAN)
+    return Workers(nodes, seed=seed, faults=Faults(latency_s=LATENCY_S), gossip=LAN)
 
 
 # -- increments -----------------------------------------------------------------------------
@@ -174,7 +205,7 @@ async def spread_out(asked: Asked) -> None:
             if asked.is_over():
                 return
             asked.say(f"{nodes} nodes: {pick}, {per_pick} increments a pick")
-            async with started(Cluster(nodes, seed=asked.seed + number)) as fleet:
+            async with started(Workers(nodes, seed=asked.seed + number), asked) as fleet:
                 shares.append(await _counted(fleet, size, pick, per_pick))
         asked.found(spread.row_of(SOCKETS, pick, per_pick, shares))
 

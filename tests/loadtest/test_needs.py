@@ -19,8 +19,8 @@ def test_what_is_not_limited_is_not_lacking():
     [
         pytest.param(
             Room(files=2_000),
-            "1 000 nodes need 3 012 open files a process, the limit is 2 000 (ulimit -n): "
-            "594 would fit",
+            "1 000 nodes need 2 204 open files a process, the limit is 2 000 (ulimit -n): "
+            "898 would fit",
             id="files",
         ),
         pytest.param(
@@ -30,9 +30,9 @@ def test_what_is_not_limited_is_not_lacking():
             id="memory",
         ),
         pytest.param(
-            Room(addresses=100_000_000),
-            "1 000 nodes need 124 MB of addresses a process, the limit is 100 MB (ulimit -v): "
-            "600 would fit",
+            Room(addresses=50_000_000),
+            "1 000 nodes need 76 MB of addresses a process, 50 MB are left (ulimit -v): "
+            "566 would fit",
             id="addresses",
         ),
         pytest.param(
@@ -100,12 +100,12 @@ def test_nodes_that_keep_their_counts_on_disk_need_more_of_everything():
             MANY,
             Room(memory_bytes=24_000_000_000),
             "1 000 nodes in 2 processes: about 226 MB of memory of 24 GB free,"
-            " 3 012 open files a process",
+            " 2 204 open files a process",
         ),
         (
             Shape(nodes=1, processes=1),
             Room(),
-            "1 node in 1 process: about 93 MB of memory, 517 open files a process",
+            "1 node in 1 process: about 93 MB of memory, 68 open files a process",
         ),
     ],
 )

@@ -61,10 +61,16 @@ class Ran:
 class Process:
     """One running command; what it says is kept line by line."""
 
-    def __init__(self, arguments: Sequence[str], environment: dict[str, str], **options: Any):
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        environment: dict[str, str],
+        command: Sequence[str] = COMMAND,
+        **options: Any,
+    ):
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         self.popen = subprocess.Popen(
-            [*COMMAND, *arguments], env=environment, text=True, **{**pipes, **options}
+            [*command, *arguments], env=environment, text=True, **{**pipes, **options}
         )
         self.lines: list[str] = []
         self.errors: list[str] = []
@@ -188,11 +194,17 @@ class Machines:
         return process
 
     def node(
-        self, name: str, *options: str, listen: str = "127.0.0.1:0", data: str | None = ""
+        self,
+        name: str,
+        *options: str,
+        listen: str = "127.0.0.1:0",
+        data: str | None = "",
+        **process_options: Any,
     ) -> Process:
         """Start a node; None for data keeps its counts in memory."""
         kept = ("--memory",) if data is None else ("--data", str(self.home / (data or name)))
-        process = self.start("node", "--name", name, "--listen", listen, *kept, *options)
+        place = ("--name", name, "--listen", listen)
+        process = self.start("node", *place, *kept, *options, **process_options)
         self.nodes[name] = process
         return process
 

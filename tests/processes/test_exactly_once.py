@@ -10,9 +10,12 @@ import random
 import socket
 import threading
 
+import anyio
 import pytest
 
+from counter import AsyncClient, Client
 from counter.client.blocking import Connection, now
+from counter.client.operations import UnknownOutcomeError
 from counter.messages import ACK_DEFAULT, DOOR, Counted, EndSession, Increment
 from tracker import wire
 from tracker.errors import ClusterError
@@ -23,6 +26,7 @@ pytestmark = pytest.mark.slow
 KEY = "load"
 ACKED_PER_KILL = 30
 TRY_S = 5.0
+CLIENT_S = 30.0
 
 
 class Writer:
@@ -183,6 +187,61 @@ def test_a_reply_that_never_comes_is_asked_for_again_by_the_command_that_was_pri
     assert (third.code, third.json["repeated"], third.json["ack"]) == (0, True, "disk")
     assert (fourth.code, fourth.json["repeated"]) == (0, True)
     assert machines.ask(machines.nodes["n1"])["value"] == 5
+
+
+def count_in_a_thread(address, backend):
+    with Client(node=address, deadline_s=CLIENT_S) as client:
+        return client.incr("views", 5)
+
+
+def count_in_a_task(address, backend):
+    async def main():
+        async with AsyncClient(node=address, deadline_s=CLIENT_S) as client:
+            return await client.incr("views", 5)
+
+    return anyio.run(main, backend=backend)
+
+
+@pytest.mark.parametrize(
+    ("count", "backend"),
+    [(count_in_a_thread, ""), (count_in_a_task, "asyncio"), (count_in_a_task, "trio")],
+    ids=["threads", "asyncio", "trio"],
+)
+def test_a_client_whose_replies_never_come_counts_once_and_says_it_was_repeated(
+    cut_off, count, backend
+):
+    machines, proxy = cut_off
+
+    told = count(proxy.address, backend)
+
+    assert (told.counted, told.repeated, proxy.counted) == (True, True, 2)
+    assert machines.ask(machines.nodes["n1"])["value"] == 5
+
+
+def test_a_client_whose_tries_are_all_cut_off_says_that_it_does_not_know_and_may_retry(machines):
+    machines.up(1)
+    proxy = Cutter(machines.nodes["n1"].endpoint, 3)
+    try:
+        with Client(node=proxy.address, deadline_s=CLIENT_S) as client:
+            with pytest.raises(UnknownOutcomeError) as unknown:
+                client.incr("views", 5)
+            told = client.retry(unknown.value.operation)
+    finally:
+        proxy.close()
+
+    assert (told.counted, told.repeated, proxy.counted) == (True, True, 3)
+    assert machines.ask(machines.nodes["n1"])["value"] == 5
+
+
+def test_what_was_added_and_whose_reply_never_came_counts_once(cut_off):
+    machines, proxy = cut_off
+
+    with Client(node=proxy.address, deadline_s=CLIENT_S) as client:
+        for _ in range(1_000):
+            client.add("views")
+        client.flush()
+
+    assert machines.ask(machines.nodes["n1"])["value"] == 1_000
 
 
 def test_lines_whose_replies_never_come_are_repeated_without_counting_one_twice(cut_off):

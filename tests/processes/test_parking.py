@@ -40,3 +40,39 @@ def test_an_increment_parked_while_its_node_was_paused_counts_once_in_the_end(ma
         three.until(is_settled)
         total = client.query("views")
         assert (total.value, total.low, total.high, total.uncertain) == (2, 2, 2, 0)
+
+
+def test_what_a_node_that_was_forgotten_can_never_settle_is_listed_and_given_up(machines):
+    three = machines.up(3)
+    trackers = [tracker.address for tracker in three.trackers]
+    with Client(trackers, deadline_s=DEADLINE_S) as client:
+        home = client.incr("views").node
+        three.nodes[home].signal(signal.SIGSTOP)
+        holder = client.incr("views", 5).node
+    three.nodes[home].kill()
+
+    listed = three.until(lambda: three.run("parked", "--json").json["parked"])
+    early = three.run("parked", home, "--drop")
+
+    assert [(row["node"], row["home"], row["amounts"]) for row in listed] == [
+        (holder, home, {"views": 5})
+    ]
+    assert (early.code, listed[0]["home_is"]) == (1, "awaited")
+    assert f"counter forget {home}" in early.err
+    three.until(lambda: three.statuses()[home] == "dead")
+    assert three.run("forget", home, "--yes").code == 0
+    three.until(lambda: three.run("parked", "--json").json["parked"][0]["home_is"] == "gone")
+    asked = three.run("query", "views", "--json").json
+    assert (asked["value"], asked["high"], asked["uncertain"], asked["complete"]) == (0, 5, 1, True)
+
+    given_up = three.run("parked", home, "--drop")
+
+    assert (given_up.code, given_up.out) == (0, f"gave up 1 increment first sent to {home}\n")
+    assert "views +5" in given_up.err
+    assert "they are lost, unless" in given_up.err
+    asked = three.run("query", "views", "--json").json
+    assert (asked["value"], asked["high"], asked["uncertain"]) == (0, 0, 0)
+    address = three.nodes[holder].address
+    three.nodes[holder].kill()
+    three.node(holder, listen=address).said("joined tracker")
+    assert three.run("parked", "--json").json == {"parked": []}

@@ -13,9 +13,10 @@ from loadtest.simulation.world import World
 from tracker.announcement import Announcement
 from tracker.config import TrackerConfig
 from tracker.introduction import TRIES_MAX, Introduction
-from tracker.machine import Send
+from tracker.machine import Persist, Persisted, PersistFailed, Send
 from tracker.members import ALIVE, DEAD, NOBODY, SUSPECT, Member
 from tracker.messages import Announced, Beat, Introduce, Introduced, Register
+from tracker.pages import members_to_record
 from tracker.registry import Registry
 
 TRACKER, SECOND = ("10.0.0.100", 7400), ("10.0.0.101", 7400)
@@ -76,24 +77,34 @@ def make_registry(count=2):
     registry = Registry(TrackerConfig(), b"epoch---", None, Random(1))
     registry.start(0.0)
     for index in range(1, count + 1):
-        registry.receive(index, Register(make_member(index)), 0.0)
+        register(registry, index, now=0.0)
     for index in range(1, count + 1):
-        registry.receive(index, Beat(registry.table.version, 0, 0), 0.0)
+        beat(registry, index, now=0.5)
     return registry
 
 
-def told(effects):
-    return [e.to for e in effects if isinstance(e, Send) and isinstance(e.message, Announced)]
+def told(registry, effects, now):
+    """Return who is announced by these effects, or because what they write is safe at once."""
+    links = [e.to for e in effects if isinstance(e, Send) and isinstance(e.message, Announced)]
+    for effect in [e for e in effects if isinstance(e, Persist)]:
+        links += told(registry, registry.submit(Persisted(effect.token), now), now)
+    return links
 
 
-def beat(registry, link, now=1.0):
-    return told(registry.receive(link, Beat(registry.table.version, 0, 0), now))
+def register(registry, index, now=1.0, **fields):
+    message = Register(replace(make_member(index), **fields))
+    return told(registry, registry.receive(index, message, now), now)
+
+
+def beat(registry, link, now=1.5, version=None):
+    version = registry.table.version if version is None else version
+    return told(registry, registry.receive(link, Beat(version, 0, 0), now), now)
 
 
 def test_a_node_is_announced_with_the_last_acknowledgement_of_its_registration():
     registry = make_registry(2)
 
-    assert told(registry.receive(3, Register(make_member(3)), 1.0)) == []
+    assert register(registry, 3) == []
     assert beat(registry, 1) == []
     assert beat(registry, 3) == []
     assert beat(registry, 2) == [3]
@@ -103,14 +114,61 @@ def test_a_node_is_announced_with_the_last_acknowledgement_of_its_registration()
 def test_the_first_of_all_is_announced_with_its_own_acknowledgement():
     registry = make_registry(0)
 
-    registry.receive(1, Register(make_member(1)), 0.0)
+    register(registry, 1)
 
+    assert beat(registry, 1) == [1]
+
+
+def registered_unsaved(durable):
+    """Return a registry whose only member everybody knows, its list on the way to the disk."""
+    registry = make_registry(0)
+    message = Register(replace(make_member(1), durable=durable))
+    (record,) = [e for e in registry.receive(1, message, 1.0) if isinstance(e, Persist)]
+    return registry, record
+
+
+@pytest.mark.parametrize("is_written", [True, False], ids=["written", "not written"])
+def test_a_node_with_a_disk_is_announced_once_the_tracker_has_it_on_its_own(is_written):
+    registry, record = registered_unsaved(durable=True)
+    assert beat(registry, 1) == []
+
+    # A tracker that cannot write has said so to people; the cluster goes on without its disk.
+    end = Persisted(record.token) if is_written else PersistFailed(record.token, "full", True)
+
+    assert told(registry, registry.submit(end, 2.0), 2.0) == [1]
+
+
+def test_a_node_in_memory_waits_for_no_disk():
+    registry, _ = registered_unsaved(durable=False)
+
+    assert beat(registry, 1) == [1]
+
+
+def test_a_record_that_was_begun_before_a_node_came_announces_it_not():
+    registry, record = registered_unsaved(durable=True)
+    register(registry, 2)
+    assert beat(registry, 1) == beat(registry, 2) == []
+
+    effects = registry.submit(Persisted(record.token), 2.0)
+
+    assert told(registry, [e for e in effects if not isinstance(e, Persist)], 2.0) == [1]
+    assert told(registry, effects, 2.0) == [1, 2]
+
+
+def test_a_tracker_that_starts_again_announces_whom_its_list_holds_without_a_write():
+    saved = members_to_record([make_member(1)])
+    registry = Registry(TrackerConfig(), b"epoch---", saved, Random(1))
+    registry.start(0.0)
+
+    effects = registry.receive(1, Register(make_member(1)), 1.0)
+
+    assert [e for e in effects if isinstance(e, Persist)] == []
     assert beat(registry, 1) == [1]
 
 
 def test_who_is_silent_or_gone_is_not_waited_for():
     registry = make_registry(3)
-    registry.receive(4, Register(make_member(4)), 1.0)
+    register(registry, 4)
     beat(registry, 1)
     beat(registry, 4)
     registry._changed(registry.table.members["n2"].became(SUSPECT), 1.0)
@@ -121,19 +179,19 @@ def test_who_is_silent_or_gone_is_not_waited_for():
 
 def test_several_are_announced_in_the_order_in_which_they_came():
     registry = make_registry(1)
-    registry.receive(2, Register(make_member(2)), 1.0)
+    register(registry, 2)
     version = registry.table.version
-    registry.receive(3, Register(make_member(3)), 1.0)
+    register(registry, 3, now=1.3)
 
     for link in (3, 2):
         assert beat(registry, link) == []
-    assert told(registry.receive(1, Beat(version, 0, 0), 1.0)) == [2]
+    assert beat(registry, 1, version=version) == [2]
     assert beat(registry, 1) == [3]
 
 
 def test_who_leaves_before_that_is_announced_to_nobody():
     registry = make_registry(1)
-    registry.receive(2, Register(make_member(2)), 1.0)
+    register(registry, 2)
     beat(registry, 2)
     registry._unlink(2)
 

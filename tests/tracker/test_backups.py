@@ -238,6 +238,25 @@ def test_a_backup_of_what_was_handed_over_is_refused_for_good():
     assert "was handed over to n2, and counts there" in answer.text
 
 
+def test_what_was_made_of_a_backup_of_that_is_refused_as_well():
+    registry = known(status=DEAD)
+    registry.table.put(registry.table.get("n1").handed_over("n2"), 1.0)
+
+    answer, _ = register(registry, 2, make_member(store="new"), parent="s")
+
+    assert answer.code == "handed-over"
+
+
+def test_who_leaves_after_a_hand_over_is_gone_with_its_heir_named():
+    registry = known(status=ALIVE)
+
+    registry.receive(1, Departing(False, "n2"), 2.0)
+
+    gone = registry.table.get("n1")
+    assert (gone.status, gone.heir, gone.note) == (GONE, "n2", "handed over to n2")
+    assert gone.is_handed_over
+
+
 def test_a_note_that_only_sounds_like_a_hand_over_is_none():
     registry = known(status=GONE, note="handed over to n2")
 

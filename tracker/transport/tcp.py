@@ -91,6 +91,8 @@ class TcpStreams:
         self._server: asyncio.Server | None = None
         self._loop = asyncio.get_running_loop()
         self._unflushed: list[_Stream] = []
+        # The stream that was the only one to be written to, when last some were.
+        self._alone: _Stream | None = None
         self._opening: set[asyncio.Task[None]] = set()
 
     async def listen(self, sock: socket.socket) -> None:
@@ -126,11 +128,16 @@ class TcpStreams:
             stream.send(framed(body))
 
     def send_frames(self, frames: list[tuple[Link, bytes]]) -> None:
-        """Send whole frames, each on its stream."""
+        """Send whole frames, each on its stream, all of them now."""
+        links, streams = self.links, []
         for link, frame in frames:
-            stream = self.links.get(link)
+            stream = links.get(link)
             if stream is not None:
-                stream.send(frame)
+                if not stream.unsent:
+                    streams.append(stream)
+                stream.unsent.append(frame)
+        for stream in streams:
+            stream.flush()
 
     def flush_soon(self, stream: "_Stream") -> None:
         """Write what a stream has queued once this turn of the loop has read everything."""
@@ -138,8 +145,16 @@ class TcpStreams:
             self._loop.call_soon(self._flush)
         self._unflushed.append(stream)
 
+    def is_alone(self, stream: "_Stream") -> bool:
+        """Whether nobody else will be written to in this turn, as far as the last one tells.
+
+        Then waiting for the turn's end saves nothing, and costs a turn.
+        """
+        return stream is self._alone and not self._unflushed
+
     def _flush(self) -> None:
         streams, self._unflushed = self._unflushed, []
+        self._alone = streams[0] if len(streams) == 1 else None
         for stream in streams:
             stream.flush()
 
@@ -185,7 +200,7 @@ class _Stream(asyncio.Protocol):
         self.reason = "closed by the other side"
         self._frames = 0
         self._is_unread = False
-        self._unsent: list[bytes] = []
+        self.unsent: list[bytes] = []
         self._watch: asyncio.TimerHandle | None = None
 
     # -- asyncio calls these --------------------------------------------------------------------
@@ -206,7 +221,10 @@ class _Stream(asyncio.Protocol):
             # Most often one frame has come, whole, and is taken here.
             reply = self._express(self.link, data)
             if reply is not None:
-                if reply:
+                if reply and self.streams.is_alone(self):
+                    self.unsent.append(reply)
+                    self.flush()
+                elif reply:
                     self.send(reply)
                 return
         try:
@@ -243,8 +261,8 @@ class _Stream(asyncio.Protocol):
         reply = self.streams.handler.on_frame(self.link, body)
         if reply is not None:
             # Nothing else is on its way at rest: it need not wait for the turn's end.
-            if self._unsent:
-                self._unsent.append(framed(reply))
+            if self.unsent:
+                self.unsent.append(framed(reply))
                 self.flush()
             else:
                 self._write(framed(reply))
@@ -300,9 +318,9 @@ class _Stream(asyncio.Protocol):
         A write wakes whoever waits for it, on another core, which costs as much as an
         increment. Written together, most of them find the reader awake.
         """
-        if not self._unsent:
+        if not self.unsent:
             self.streams.flush_soon(self)
-        self._unsent.append(frame)
+        self.unsent.append(frame)
 
     def refuse(self, code: str, text: str) -> None:
         """Say why and end the stream; the handler hears of the end."""
@@ -329,7 +347,7 @@ class _Stream(asyncio.Protocol):
 
     def flush(self) -> None:
         """Write what is queued."""
-        unsent = self._unsent
+        unsent = self.unsent
         if not unsent:
             return
         frames = unsent[0] if len(unsent) == 1 else b"".join(unsent)

@@ -93,6 +93,20 @@ class World:
         return name, "n2" if name == "n1" else "n1"
 
 
+def test_what_is_counted_meanwhile_where_something_is_to_be_parked_is_told_at_once():
+    world, batch, _, other = silenced()
+    asked = []
+    world.parks = asked.append
+    world.wait(2.5)
+    assert len(asked) == 1
+
+    fresh = world.count()
+
+    assert fresh.is_settled
+    assert not batch.is_settled
+    assert fresh.result("k").node == other
+
+
 def silenced(**options):
     """Return a world in which an increment is in doubt, and the node where it may be parked."""
     world = World(**options)

@@ -91,7 +91,10 @@ def test_a_late_reply_to_something_else_ends_no_goodbye():
     (goodbye,) = talk.part()
 
     talk.say(SessionEnded(goodbye.request + 1, True))
+    batch, (increment,) = talk.count()
+    talk.say(Counted(increment.sequence, True, False))
 
+    assert batch.result("views").counted
     assert talk.dialogue.is_parting
 
 

@@ -290,3 +290,57 @@ async def test_the_end_of_an_opened_stream_is_told_before_what_was_sent_after_it
 
     assert sorted([row[0] for row in heard[:2]]) == ["accepted", "opened"]
     assert [row[0] for row in heard[2:]] == ["closed", "frame"]
+
+
+def numbered(data: bytes) -> list[int]:
+    """Return the numbers in frames of two bytes."""
+    return [int.from_bytes(body, "big") for body in FrameReader().feed(data)]
+
+
+async def test_replies_come_in_the_order_of_requests_whichever_way_each_one_takes(
+    make_streams, connect
+):
+    # Even numbers are answered by the shorter way, odd ones by the handler, 4 after another word.
+    def express(link: int, frame: bytes) -> bytes | None:
+        if frame[-1] == 4:
+            streams.send(link, b"\0\3")
+        return None if frame[-1] % 2 else frame
+
+    streams, recorder = await make_streams(express=express)
+    recorder.on_frame = lambda link, body: streams.send(link, body)
+    peers = [await connect(streams) for _ in range(3)]
+    for peer in peers:
+        peer.say(Hello(PROTOCOL, "default"))
+        welcome = await peer.reader.readexactly(4)
+        await peer.reader.readexactly(int.from_bytes(welcome, "big"))
+    bunches = [[2], [4], [6], [7], [8, 9, 10], [11, 12], [14], [16, 18]]
+    for talking in (peers[:1], peers, peers[1:2], peers[::2]):
+        for bunch in bunches:
+            for peer in talking:
+                peer.writer.write(b"".join([framed(n.to_bytes(2, "big")) for n in bunch]))
+            for peer in talking:
+                due = [3, 4] if bunch == [4] else bunch
+                async with asyncio.timeout(5):
+                    said = await peer.reader.readexactly(6 * len(due))
+                assert numbered(said) == due
+
+
+async def test_frames_for_many_streams_leave_in_order_and_one_that_is_gone_swallows_its_own(
+    make_streams, connect
+):
+    streams, recorder = await make_streams()
+    peers = [await connect(streams) for _ in range(2)]
+    for count, peer in enumerate(peers, start=1):
+        peer.say(Hello(PROTOCOL, "default"))
+        await recorder.until(count)
+    first, second = [link for _, link in recorder.heard]
+    frames = [framed(MEMBERSHIP.encode(Welcome(n, "node", "n1"))) for n in (1, 2, 3)]
+
+    streams.send(first, frames[0][4:])
+    streams.send_frames(
+        [(second, frames[1]), (first, frames[1]), (99, frames[1]), (first, frames[2])]
+    )
+    streams.close()
+
+    assert [w.protocol for w in (await peers[0].heard())[1:]] == [1, 2, 3]
+    assert [w.protocol for w in (await peers[1].heard())[1:]] == [2]

@@ -1,0 +1,321 @@
+"""A real node on a disk that is slow, fails, fills up, or forgets what was not fsynced.
+
+The rule: what a test wants of the disk is said by files in a directory (`Faults`), which the
+node's own process looks at before each call; and a power cut is a SIGKILL after which every file
+of the log is cut back to what it was when it was last fsynced.
+"""
+
+import contextlib
+import os
+import random
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from counter.client.blocking import Connection, now
+from counter.messages import ACK_DISK, ACK_MEMORY, DOOR, Counted, Increment
+from tracker.errors import ClusterError, InDoubtError, RefusedError
+
+pytestmark = pytest.mark.slow
+
+ANSWER_S = 30.0
+PROGRAM = """
+import errno, os, time
+from pathlib import Path
+from tracker.files import Disk
+
+faults = Path(os.environ["FAULTS"])
+plain_write, plain_sync = Disk.write, Disk.sync
+
+def is_wished(name):
+    return (faults / name).exists()
+
+def write(self, descriptor, data, offset):
+    if is_wished("read-only"):
+        raise OSError(errno.EROFS, "")
+    return plain_write(self, descriptor, data, offset)
+
+def sync(self, descriptor):
+    path = os.readlink(f"/proc/self/fd/{descriptor}")
+    if not path.endswith(".log"):
+        return plain_sync(self, descriptor)
+    (faults / "syncing").touch()
+    while is_wished("hold"):
+        time.sleep(0.005)
+    if is_wished("failing"):
+        raise OSError(errno.EIO, "")
+    plain_sync(self, descriptor)
+    with (faults / "synced").open("a") as synced:
+        synced.write(f"{os.fstat(descriptor).st_size} {path}\\n")
+
+Disk.write, Disk.sync = write, sync
+from counter.cli import main
+main()
+"""
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+class Faults:
+    """One node on such a disk, and what its disk is to do."""
+
+    def __init__(self, machines):
+        self.machines = machines
+        self.home = machines.home / "faults"
+        self.home.mkdir()
+        machines.tracker()
+        self.start()
+
+    def start(self, listen="127.0.0.1:0"):
+        os.environ["FAULTS"] = str(self.home)
+        command = (sys.executable, "-c", PROGRAM)
+        self.node = self.machines.node("n1", listen=listen, command=command)
+        self.node.said("joined tracker")
+
+    def want(self, *names):
+        for name in names:
+            (self.home / name).touch()
+
+    def end(self, *names):
+        for name in names:
+            (self.home / name).unlink()
+
+    def until_syncing(self):
+        """Wait until the disk was asked for one more fsync than before."""
+        (self.home / "syncing").unlink(missing_ok=True)
+        return lambda: self.machines.until((self.home / "syncing").exists)
+
+    def cut_power(self):
+        """Kill the node, and let its disk forget; returns how many bytes that were."""
+        self.node.kill()
+        lengths = {}
+        for line in (self.home / "synced").read_text().splitlines():
+            size, _, path = line.partition(" ")
+            lengths[path] = int(size)
+        forgotten = 0
+        for path, length in lengths.items():
+            with contextlib.suppress(FileNotFoundError):
+                forgotten += max(0, os.path.getsize(path) - length)
+                os.truncate(path, min(length, os.path.getsize(path)))
+        return forgotten
+
+    def restart(self):
+        for name in ("hold", "failing", "read-only"):
+            (self.home / name).unlink(missing_ok=True)
+        self.start(self.node.address)
+
+
+@pytest.fixture
+def faults(machines, monkeypatch):
+    monkeypatch.setenv("FAULTS", "")
+    made = Faults(machines)
+    yield made
+    for name in ("hold", "failing", "read-only"):
+        (made.home / name).unlink(missing_ok=True)
+
+
+class Asker(threading.Thread):
+    """One increment on a thread of its own; `told` is what came back, or the error."""
+
+    def __init__(self, node, message):
+        super().__init__()
+        self.message = message
+        self.endpoint = node.endpoint
+        self.told = None
+        self.start()
+
+    def run(self):
+        try:
+            with Connection([self.endpoint], now() + ANSWER_S, codec=DOOR) as connection:
+                self.told = connection.request(self.message)
+        except ClusterError as error:
+            self.told = error
+
+
+def increment(sequence=1, amount=5, ack=ACK_DISK):
+    return Increment(b"s" * 16, sequence, ("views", amount), ack)
+
+
+def ask(faults, message):
+    asker = Asker(faults.node, message)
+    asker.join()
+    return asker.told
+
+
+@on_linux
+def test_an_acknowledgement_waits_for_a_slow_fsync_and_everything_else_goes_on(faults):
+    machines = faults.machines
+    until_syncing = faults.until_syncing()
+    faults.want("hold")
+    asker = Asker(faults.node, increment())
+    until_syncing()
+
+    in_memory = ask(faults, increment(2, 7, ACK_MEMORY))
+    # Whatever the node has to say of the first one it would have said by now.
+    answer = machines.ask(faults.node)
+
+    assert (in_memory.on_disk, in_memory.repeated) == (False, False)
+    assert asker.told is None
+    assert answer["complete"]
+    faults.end("hold")
+    asker.join()
+    assert (asker.told.on_disk, asker.told.repeated) == (True, False)
+    assert machines.ask(faults.node)["value"] == 12
+
+
+@on_linux
+def test_what_was_acknowledged_survives_a_power_cut_and_the_rest_counts_when_it_is_repeated(faults):
+    for sequence in range(1, 21):
+        assert ask(faults, increment(sequence)).on_disk
+    until_syncing = faults.until_syncing()
+    faults.want("hold")
+    asker = Asker(faults.node, increment(21))
+    until_syncing()
+
+    forgotten = faults.cut_power()
+    asker.join()
+    faults.restart()
+
+    # It was in the file, and is not any more; the client was told nothing.
+    assert forgotten > 0
+    assert isinstance(asker.told, ClusterError)
+    assert faults.machines.share(faults.node) == 100
+    assert not ask(faults, increment(21)).repeated
+    assert ask(faults, increment(21)).repeated
+    assert ask(faults, increment(20)).repeated
+    assert faults.machines.share(faults.node) == 105
+
+
+@on_linux
+def test_under_load_and_after_several_power_cuts_the_total_is_exact(faults):
+    dice, over, totals = random.Random(1), threading.Event(), [0, 0, 0, 0]
+
+    def write(number):
+        sequence = 0
+        while not over.is_set():
+            sequence += 1
+            message = Increment(bytes([number]) * 16, sequence, ("views", 1), ACK_DISK)
+            while not isinstance(ask(faults, message), Counted):
+                pass
+            totals[number] += 1
+
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(len(totals))]
+    for writer in writers:
+        writer.start()
+    try:
+        for _ in range(3):
+            before = sum(totals)
+            faults.machines.until(lambda before=before: sum(totals) > before + 40)
+            until_syncing = faults.until_syncing()
+            faults.want("hold")
+            until_syncing()
+            if dice.random() < 0.5:
+                faults.end("hold")
+            faults.cut_power()
+            faults.restart()
+    finally:
+        over.set()
+        for writer in writers:
+            writer.join()
+
+    assert faults.machines.share(faults.node) == sum(totals)
+
+
+@on_linux
+def test_after_a_failed_fsync_nothing_more_is_written_before_a_restart_and_nothing_is_lost(faults):
+    machines = faults.machines
+    assert ask(faults, increment(1)).on_disk
+    faults.want("failing")
+
+    doubtful = ask(faults, increment(2))
+    faults.end("failing")
+    later = ask(faults, increment(3))
+
+    assert isinstance(doubtful, InDoubtError)
+    assert isinstance(later, RefusedError)
+    assert (later.code, later.definite) == ("disk", True)
+    assert machines.ask(faults.node)["complete"]
+    faults.cut_power()
+    faults.restart()
+    # Whether the doubtful one is on disk or not, repeated it counts once.
+    assert isinstance(ask(faults, increment(2)), Counted)
+    assert isinstance(ask(faults, increment(3)), Counted)
+    assert machines.share(faults.node) == 15
+
+
+@on_linux
+def test_a_disk_that_became_read_only_refuses_increments_and_answers_all_the_same(faults):
+    machines = faults.machines
+    assert ask(faults, increment(1)).on_disk
+    faults.want("read-only")
+
+    refused = ask(faults, increment(2))
+
+    assert isinstance(refused, RefusedError)
+    assert machines.ask(faults.node)["value"] == 5
+    faults.node.kill()
+    faults.restart()
+    assert isinstance(ask(faults, increment(2)), Counted)
+    assert machines.share(faults.node) == 10
+
+
+# -- a file system that is full -------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Return a directory on a file system of one megabyte."""
+    place = tmp_path / "small"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    try:
+        mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        pytest.skip(f"NOT TESTED: no file system of its own can be mounted here: {error}")
+    if mounted.returncode:
+        pytest.skip(f"NOT TESTED: mounting a small file system needs root: {mounted.stderr}")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def fill(disk):
+    """Write until there is no room for another byte."""
+    with (disk / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+        while True:
+            filler.write(bytes(4_096))
+
+
+@on_linux
+def test_on_a_full_disk_increments_are_refused_until_there_is_room_without_a_restart(
+    machines, small_disk
+):
+    machines.tracker()
+    node = machines.node("n1", data=str(small_disk / "n1"))
+    node.said("joined tracker")
+
+    def told(sequence):
+        asker = Asker(node, increment(sequence))
+        asker.join()
+        return asker.told
+
+    counted = 0
+    while isinstance(told(counted + 1), Counted):
+        counted += 1
+        if counted == 3:
+            fill(small_disk)
+    refused = told(counted + 1)
+    answer = machines.ask(node)
+
+    assert isinstance(refused, RefusedError)
+    assert (refused.code, refused.definite) == ("disk", True)
+    assert "the disk is full" in str(refused)
+    assert (answer["value"], answer["complete"]) == (5 * counted, True)
+    (small_disk / "filler").unlink()
+    assert told(counted + 1).on_disk
+    address = node.address
+    node.kill()
+    again = machines.node("n1", listen=address, data=str(small_disk / "n1"))
+    again.said("joined tracker")
+    assert machines.share(again) == 5 * (counted + 1)

@@ -1,0 +1,200 @@
+"""Real nodes that are killed and paused at random under load, and a history that is judged.
+
+The rule: every increment is written down before it is sent, every read when it begins and when it
+ends (`loadtest.checker`). What is in doubt at the end is sent again under its own id; then the
+total is exact, and no read may ever have said more, or less, than what can have been true.
+"""
+
+import random
+import signal
+import sys
+import threading
+
+import pytest
+
+from counter import Client
+from counter.client.blocking import now
+from counter.client.operations import UnknownOutcomeError
+from loadtest.checker import Ledger
+from tracker.errors import ClusterError
+
+pytestmark = pytest.mark.slow
+
+KEYS = ("views", "clicks", "rare")
+DEADLINE_S = 6.0
+RETRY_DEADLINE_S = 30.0
+COMPLETE_READS = 6
+
+
+class History:
+    """What was sent, what came of it, and what reads said; shared by all threads."""
+
+    def __init__(self):
+        self.ledger = Ledger()
+        self.parked = dict.fromkeys(KEYS, 0)
+        self.unknown = []
+        self.told = {"counted": 0, "repeated": 0, "parked": 0, "unknown": 0, "refused": 0}
+        self.reads = {"complete": 0, "incomplete": 0, "uncertain": 0}
+        self.too_high = []
+        self._lock = threading.Lock()
+
+    def attempted(self, key, amount):
+        with self._lock:
+            self.ledger.attempted(key, amount)
+
+    def settled(self, key, amount, outcome, operation=None):
+        with self._lock:
+            self.told[outcome] += 1
+            if outcome in ("counted", "repeated"):
+                self.ledger.acked(key, amount)
+            elif outcome == "refused":
+                self.ledger.refused(key, amount)
+            elif outcome == "parked":
+                self.parked[key] += amount
+            else:
+                self.unknown.append((operation, key, amount))
+
+    def read_begins(self, key):
+        with self._lock:
+            return self.ledger.begin_read(key), self.parked[key]
+
+    def read_ends(self, begun, total):
+        reading, parked = begun
+        with self._lock:
+            self.ledger.end_read(reading, total.value, is_complete=total.complete)
+            self.reads["complete" if total.complete else "incomplete"] += 1
+            self.reads["uncertain"] += total.uncertain > 0
+            if total.complete and total.high < reading.acked + parked:
+                self.too_high.append((reading, parked, total))
+
+
+class Storm:
+    """Threads that count and read while nodes are killed, paused and started again."""
+
+    def __init__(self, machines, writers, seed):
+        self.machines = machines
+        self.where = [tracker.address for tracker in machines.trackers]
+        self.history = History()
+        self.dice = random.Random(seed)
+        self._is_over = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._write, args=(random.Random(f"{seed}/{number}"),))
+            for number in range(writers)
+        ]
+        self._threads.append(threading.Thread(target=self._read))
+        for thread in self._threads:
+            thread.start()
+
+    def _write(self, dice):
+        with Client(self.where, deadline_s=DEADLINE_S) as client:
+            while not self._is_over.is_set():
+                key, amount = dice.choice(KEYS), dice.randint(1, 9)
+                self.history.attempted(key, amount)
+                self.history.settled(key, amount, *outcome_of(lambda: client.incr(key, amount)))  # noqa: B023
+
+    def _read(self):
+        with Client(self.where, deadline_s=DEADLINE_S) as client:
+            while not self._is_over.is_set():
+                for key in KEYS:
+                    begun = self.history.read_begins(key)
+                    try:
+                        total = client.query(key, deadline_s=1.0)
+                    except ClusterError:
+                        continue
+                    self.history.read_ends(begun, total)
+
+    def harm(self):
+        """Kill or pause one node or two, and bring them back."""
+        nodes = self.machines.nodes
+        names = self.dice.sample(sorted(nodes), self.dice.choice((1, 1, 2)))
+        pause_s = self.dice.uniform(0.0, 3.0)
+        is_pause = self.dice.random() < 0.3
+        for name in names:
+            nodes[name].signal(signal.SIGSTOP) if is_pause else nodes[name].kill()
+        self._is_over.wait(5.0 if is_pause else pause_s)
+        for name in names:
+            if is_pause and self.dice.random() < 0.5:
+                nodes[name].signal(signal.SIGCONT)
+                continue
+            address = nodes[name].address
+            nodes[name].kill()
+            self.machines.node(name, listen=address).said("joined tracker")
+
+    def end(self):
+        """Let everybody stop, and send what is in doubt again until it is not."""
+        self._is_over.set()
+        for thread in self._threads:
+            thread.join()
+        history = self.history
+        with Client(self.where, deadline_s=RETRY_DEADLINE_S) as client:
+            while history.unknown:
+                operation, key, amount = history.unknown.pop()
+                history.settled(key, amount, *outcome_of(lambda: client.retry(operation)))  # noqa: B023
+            return {key: self.machines.until(lambda: settled_total(client, key)) for key in KEYS}  # noqa: B023
+
+
+def outcome_of(call):
+    """Return what became of an increment, and the operation if that is not known."""
+    try:
+        told = call()
+    except UnknownOutcomeError as error:
+        return "unknown", error.operation
+    except ClusterError:
+        return ("refused",)
+    return ("parked" if told.parked else "repeated" if told.repeated else "counted",)
+
+
+def settled_total(client, key):
+    total = client.query(key)
+    return total if total.complete and not total.uncertain else None
+
+
+def stormed(machines, *, nodes, writers, seed, is_enough):
+    """Let a storm pass; returns its history and how often it struck."""
+    machines.up(nodes)
+    storm = Storm(machines, writers, seed)
+    strikes = 0
+    try:
+        machines.until(lambda: storm.history.told["counted"] > 20)
+        while not is_enough(strikes):
+            storm.harm()
+            strikes += 1
+            # A read that lacks nobody is the one that can be wrong.
+            seen = storm.history.reads["complete"] + COMPLETE_READS
+            machines.until(lambda seen=seen: storm.history.reads["complete"] >= seen)
+    finally:
+        totals = storm.end()
+    return storm.history, totals, strikes
+
+
+def check(history, totals):
+    ledger = history.ledger
+    found = {key: total.value for key, total in totals.items()}
+    expected = {key: ledger.accounts[key].acked + history.parked[key] for key in KEYS}
+    assert found == expected, history.told
+    assert (ledger.faults, history.too_high) == ([], [])
+    assert all((t.low, t.high, t.uncertain) == (t.value, t.value, 0) for t in totals.values())
+    assert history.reads["complete"]
+
+
+def test_nodes_that_are_killed_and_paused_make_no_total_and_no_read_wrong(machines):
+    history, totals, _ = stormed(
+        machines, nodes=3, writers=4, seed=4, is_enough=lambda strikes: strikes >= 3
+    )
+
+    check(history, totals)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("seed", range(2))
+def test_a_minute_of_kills_and_pauses_makes_no_total_and_no_read_wrong(machines, seed):
+    until = now() + 60.0
+
+    history, totals, strikes = stormed(
+        machines, nodes=4, writers=8, seed=seed, is_enough=lambda strikes: now() > until
+    )
+
+    values = {key: total.value for key, total in totals.items()}
+    sys.stdout.write(f"\n{strikes} strikes, {history.told}, reads {history.reads}, {values}\n")
+    check(history, totals)
