@@ -125,7 +125,7 @@ def load(
     """Start many nodes, count and query, and check that nothing was lost or counted twice.
 
     Beside this: loadtest report LOG, loadtest compare A B, loadtest compare,
-    loadtest scenario NAME, loadtest scenarios.
+    loadtest scenario NAME, loadtest scenarios, loadtest experiment NAME, loadtest experiments.
     """
     mode = _mode({SOCKETS: on_sockets, PROCESSES: in_processes, VIRTUAL: virtually})
     asked = _limits(threshold or [])
