@@ -130,6 +130,7 @@ class Gossip:
         self.renewal = Renewal(*parts, self.receive, self.origin.query, self.origin.begin)
         self.origin.asked = self.renewal.asked
         self.relay.held_of = self.handover.held_of
+        self.tables.answers_for = self.handover.answers_for
         self.handover.parked = self.failover.parking
         # A name that was counted under proves its epoch.
         self.handover.adoption.adopted = self.renewal.moves.resume

@@ -52,6 +52,10 @@ TOLD_S: Final = 1.0
 """Longest wait for the trackers to note it."""
 
 
+HEIRS_MAX: Final = 16
+"""Heirs of heirs that are looked through to find who holds a share by now."""
+
+
 class Handover:
     """What one node gives away and is given. Times in seconds."""
 
@@ -97,6 +101,23 @@ class Handover:
             [(s[:STORE_BYTES], share.epoch, share.value(name)) for s, share in others.items()]
         )
 
+    def answers_for(self, store: bytes) -> bool:
+        """Say whether this node tells the share of a store that it holds.
+
+        A leaver that heard nothing of a seal may have gone to another heir, and both hold it: then
+        the one that it names tells it, or that one's heir, as long as the cluster waits for it. A
+        name that has changed hands proves nothing: it may be another store by now.
+        """
+        view = self.membership.view
+        holder = view.owner_of(store[:STORE_BYTES])
+        for _ in range(HEIRS_MAX):
+            if holder is None or not holder.is_handed_over:
+                break
+            holder = view.get(holder.heir)
+            if holder is not None and holder.expected and holder.reign == 0:
+                return holder.store == self.ledger.counters.store
+        return True
+
     # -- leaving ------------------------------------------------------------------------------
 
     def _drain(self, link: Link, message: Drain, now: float) -> list[Effect]:
@@ -105,13 +126,17 @@ class Handover:
             return [Send(link, Refused(message.request, *effects))]
         return [*effects, Send(link, self.leaving.state(message.request))]
 
-    def begin(self, now: float) -> list[Effect] | tuple[str, str]:
-        """Begin to leave, if it has not begun; returns why not, if it cannot be."""
+    def begin(self, now: float, *, is_end: bool = False) -> list[Effect] | tuple[str, str]:
+        """Begin to leave, if it has not begun; returns why not, if it cannot be.
+
+        What is parked here is handed over to nobody. That is no reason to stay for a process that
+        ends (`is_end`): it would take its counts with it as well.
+        """
         had_begun = self.leaving.phase is not None
         count = len(self.parked)
-        if count and not had_begun:
+        if count and not had_begun and not is_end:
             each = "1 increment is" if count == 1 else f"{count} increments are"
-            return "parked", f"{each} parked here until the node that it was first sent to answers"
+            return "parked", f"{each} parked here for nodes that have not answered (counter parked)"
         if self.adoption.folding.is_pending and not had_begun:
             return "busy", f"{self.membership.member.name} writes down other counts; try again"
         begun = self.leaving.begin(self.membership.view)
@@ -121,7 +146,7 @@ class Handover:
 
     def leave(self, now: float) -> list[Effect]:
         """Take the wish of the person who ends this process; tells at once if it cannot be."""
-        effects = self.begin(now)
+        effects = self.begin(now, is_end=True)
         if isinstance(effects, tuple):
             return [Emit("drain-failed", {"reason": effects[1]})]
         return effects

@@ -194,5 +194,5 @@ GOSSIP: Final = wire.Codec(
 UNTIMED: Final = frozenset({Increment, Get, Ask})
 """Messages after which nothing is due sooner than the next beat to a tracker would be.
 
-Forgetting an ask is due `memory_s` after it came, or later, and may be a second late.
+Forgetting an ask is due `memory_s` after it came, or later, and may be two seconds late.
 """
