@@ -306,6 +306,8 @@ class Tables:
         self._due = now
 
     def _search(self, question: str, reserved_bytes: int = 0) -> Search:
+        for store in [s for s in self._indexes if self._counters.share(s) is None]:
+            del self._indexes[store]  # it was folded into another one
         held = [store for store in self._counters.others if self.answers_for(store)]
         indexes = [self._index(store) for store in (self._counters.store, *held)]
         return Search(question, self._counters, held, indexes, reserved_bytes)

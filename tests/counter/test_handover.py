@@ -6,6 +6,7 @@ from random import Random
 import pytest
 
 from counter.config import LAN, NodeConfig
+from counter.folding import MUTE_AFTER_S
 from counter.gossip import Gossip
 from counter.handover import GRACE_S, TOLD_S
 from counter.messages import (
@@ -15,6 +16,7 @@ from counter.messages import (
     Adopted,
     Ask,
     AskMany,
+    Delegate,
     Drain,
     DrainState,
     Offer,
@@ -27,7 +29,7 @@ from counter.messages import (
     Take,
     prefixed,
 )
-from tracker.machine import Close, Closed, Emit, Leave, Open, Opened, Send, Unreachable
+from tracker.machine import Close, Closed, Emit, Leave, Open, Opened, Persisted, Send, Unreachable
 from tracker.members import GONE, Member, View, position
 from tracker.messages import (
     Announced,
@@ -87,6 +89,10 @@ def ask(kind=Ask, key="k"):
     return kind(b"q" * 16, key, ("127.0.0.1", 9), 3, 1, 1, 9, 5_000, 0, 1, 1, (), (), 1)
 
 
+def delegate():
+    return Delegate(b"d" * 16, 1, "k", ("127.0.0.1", 9), 3, 1, 1, 9, 5_000, 0, 1, 9, (), ())
+
+
 def test_a_node_is_gone_when_the_trackers_say_so_and_answers_for_a_moment_longer():
     node = make_node(make_member(1))
     assert events(handed_over(node)) == ["handed-over"]
@@ -102,6 +108,38 @@ def test_a_node_is_gone_when_the_trackers_say_so_and_answers_for_a_moment_longer
 
     assert drained == [Emit("drained", {"to": "n1", "keys": 1})]
     assert "departed" in events(node.submit(Leave(), 1.3))
+
+
+@pytest.mark.parametrize("kind", [Ask, AskMany])
+def test_whatever_stops_it_a_node_that_has_handed_over_is_mute_in_the_end(kind):
+    key = "k" if kind is Ask else "*\n"
+    node, other = make_node(make_member(1)), make_node(make_member(1))
+    for one in (node, other):
+        handed_over(one, now=1.0)
+    peer = ("127.0.0.1", 9)
+
+    assert node.receive(peer, ask(kind, key), 1.0 + MUTE_AFTER_S) == []
+    assert node.receive(peer, delegate(), 1.0 + MUTE_AFTER_S) == []
+    assert other.receive(peer, ask(Ask, "k"), 0.9 + MUTE_AFTER_S) != []
+
+
+def test_a_node_that_writes_down_what_it_folds_leaves_a_moment_later():
+    node = make_node(make_member(1))
+    node.handover.adoption.folding._pending = (9, b"g" * 16, ())
+
+    effects = node.receive(CLIENT, Drain(1), 0.0)
+
+    (refused,) = [e.message for e in effects if isinstance(e, Send)]
+    assert (refused.code, "try again" in refused.text) == ("busy", True)
+    node.submit(Persisted(9), 0.1)
+    assert states(node.receive(CLIENT, Drain(1), 0.2))
+
+
+def test_a_word_of_adoption_on_another_stream_is_nothing():
+    node = make_node(make_member(1))
+
+    assert node.receive(CLIENT, Adopted(make_member(0).store), 1.0) == []
+    assert node.relay.mute_at == float("inf")
 
 
 def test_a_tracker_that_does_not_answer_is_not_waited_for():
