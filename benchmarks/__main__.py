@@ -15,7 +15,9 @@ from benchmarks.machine import Row, described
 
 ALL = (
     "gossip",
+    "fleet",
     "seed",
+    "ways",
     "held",
     "door",
     "increments",

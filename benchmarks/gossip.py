@@ -1,8 +1,9 @@
 """One gossiped query over many real sockets in one process, no delay added.
 
-Two references in the same run: the least that these messages can cost here, as many sockets on
-the same event loop that pass on bare datagrams of the same size; and an INCR of Redis, by which
-floors that were set in us on a faster machine are to be read.
+Three references in the same run: nodes that do nothing but pass the query on (`benchmarks.least`);
+the least that a datagram can cost here, as many sockets on the same event loop that hand bare ones
+of the same size around; and an INCR of Redis, by which floors that were set in us on a faster
+machine are to be read.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 
 import uvloop
 
+from benchmarks import least
 from benchmarks.door import FLOOR_INCR_US, redis_incr_us
 from benchmarks.machine import Row
 from counter.client.door import Door
@@ -139,10 +141,30 @@ def _in_incrs(what: str, r: Result, floor_ms: int, incr_us: float | None) -> lis
     ]
 
 
+def _least_rows(incr_us: float | None) -> list[Row]:
+    """Return what nodes would cost here that do nothing but read, unpack, pack and send."""
+    found = [
+        (f"{nodes} sockets that only pass a query on, {way}", uvloop.run(measure_least(nodes)))
+        for nodes, _ in SIZES
+        for way, measure_least in (("uvloop", least.on_the_loop), ("epoll", least.bare))
+    ]
+    return [
+        Row(
+            f"{what}: CPU a message",
+            f"{us:.1f} us" + (f", {us / incr_us:.2f} INCR" if incr_us is not None else ""),
+            "",
+            WITH,
+        )
+        for what, us in found
+    ]
+
+
 def measure() -> list[Row]:
     """Measure two sizes of cluster."""
     rows = []
     incr_us = redis_incr_us()
+    with rare_collections():
+        rows += _least_rows(incr_us)
     for nodes, floor_ms in SIZES:
         with rare_collections():
             r = uvloop.run(measured(nodes))

@@ -90,7 +90,7 @@ class Asker:
         self._rng = rng
         self._rounds = Rounds(config)
         self.anew = Anew(self._rounds, self.stories, rng)
-        self._by_id = self._rounds.running
+        self._by_id = self.running = self._rounds.running
         self._peers: dict[Link, str] = {}
         self._first_asked: float | None = None
 
@@ -101,11 +101,6 @@ class Asker:
     def is_busy(self) -> bool:
         """Whether any query is under way or waits."""
         return bool(self._by_id or self._rounds.waiting)
-
-    @property
-    def running(self) -> dict[bytes, Round]:
-        """The rounds that were asked and have not ended, by the id of their query."""
-        return self._rounds.running
 
     def under_way(self) -> list[OwnQuery]:
         """Return the queries that were asked and have not ended."""

@@ -112,6 +112,7 @@ from counter.messages.handover import DrainState as DrainState
 from counter.messages.handover import Offer as Offer
 from counter.messages.handover import Page as Page
 from counter.messages.handover import Seal as Seal
+from counter.messages.handover import Sole as Sole
 from counter.messages.handover import Stored as Stored
 from counter.messages.handover import Take as Take
 from counter.messages.handover import share_rows as share_rows
@@ -193,5 +194,5 @@ GOSSIP: Final = wire.Codec(
 UNTIMED: Final = frozenset({Increment, Get, Ask})
 """Messages after which nothing is due sooner than the next beat to a tracker would be.
 
-Forgetting an ask is due `memory_s` after it came, or later, and may be a second late.
+Forgetting an ask is due `memory_s` after it came, or later, and may be two seconds late.
 """

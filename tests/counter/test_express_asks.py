@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from counter.config import GossipConfig
 from counter.crdt import Counters, Share
-from counter.express import asks
+from counter.express import LEGS_MAX, _plainest, asks
 from counter.messages import DECREASED, GOSSIP, LEAF, RING, SKIP_MAX, Ask, AskAgain, Stop
 from counter.relay import Relay
 from tracker.errors import FrameError
@@ -34,6 +34,7 @@ class Side:
         self.counters.own.add("views", 7)
         config = GossipConfig(queries_max=queries_max)
         self.relay = Relay(config, ME, MEMBERS[1].store, 1, self.share_of, Random(1))
+        self.doubtful = self.relay.doubtful = {}
         self._way = asks(self.relay, self.counters, lambda query: query == OWN_QUERY, self)
 
     def short(self, body, now):
@@ -139,6 +140,15 @@ def test_a_node_that_may_be_an_old_backup_leaves_every_ask_to_the_common_way():
     assert side.short(GOSSIP.encode(make_ask()), 1.0) is None
 
 
+def test_a_node_that_is_to_be_mute_leaves_every_ask_to_the_common_way():
+    side = Side()
+    side.relay.mute_from(5.0)
+    body = GOSSIP.encode(make_ask())
+
+    assert side.short(body, 5.0) is None
+    assert side.short(body, 4.9) is not None
+
+
 def test_an_arc_is_judged_by_the_newest_view():
     fewer = View().merged(MEMBERS[1:2])
     quick, common = Side(), Side()
@@ -211,6 +221,99 @@ def test_an_arc_that_ends_before_it_begins_is_left_to_the_common_way():
     assert Side().commonly(body) == []
 
 
+LAID_OUT = {"roll": VIEW.roll, "budget_ms": 5_000, "low": 1 << 62, "high": 3 << 62, "skip": ()}
+FIRST = GOSSIP.encode(make_ask(query=b"1" * 16, **LAID_OUT))
+
+
+def around(number):
+    """Return the arc of the member at a place, and nobody else's."""
+    low, high = (VIEW.positions[number] & ~0xFFFFFFFF, VIEW.positions[number] + 2**32)
+    return {**LAID_OUT, "low": low, "high": high & ~0xFFFFFFFF}
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        pytest.param(make_ask(**LAID_OUT), id="much to pass on"),
+        pytest.param(make_ask(**{**LAID_OUT, "skip": (VIEW.positions[9],)}), id="one is skipped"),
+        pytest.param(make_ask(**around(VIEW.positions.index(ME))), id="nobody else in the arc"),
+        pytest.param(make_ask(**LAID_OUT, key="other"), id="another key"),
+        pytest.param(make_ask(**LAID_OUT, key="k" * 31), id="a key as long as may be"),
+        pytest.param(make_ask(**LAID_OUT, key="k" * 32), id="a longer key"),
+        pytest.param(make_ask(**{**LAID_OUT, "low": 0}), id="from the beginning of the ring"),
+        pytest.param(make_ask(**{**LAID_OUT, "high": RING}), id="to the end of the ring"),
+        pytest.param(make_ask(**LAID_OUT, age=2), id="another age"),
+    ],
+)
+def test_a_second_ask_that_came_the_same_way_is_answered_like_the_first(ask):
+    quick, common = Side(), Side()
+    for body in (FIRST, GOSSIP.encode(ask)):
+        sent = quick.short(body, 1.0)
+
+        assert sent is not None
+        assert sent == common.commonly(body)
+        assert quick.state == common.state
+
+
+def changed(at, values):
+    """Return the body of an ask on the same leg, with some bytes put in place of others."""
+    body = GOSSIP.encode(make_ask(**LAID_OUT))
+    return body[:at] + values + body[at + len(values) :]
+
+
+SECOND = GOSSIP.encode(make_ask(**LAID_OUT))
+KEY_AT, ARC_AT = 21, len(SECOND) - 10
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(changed(2, b"\xc5"), id="a query of another kind"),
+        pytest.param(changed(KEY_AT, b"\xff"), id="a key that is no text"),
+        pytest.param(changed(KEY_AT, "é".encode()), id="a key beyond ASCII"),
+        pytest.param(changed(KEY_AT, b"\x1b"), id="an escape in a key"),
+        pytest.param(SECOND[:20] + b"\xa0" + SECOND[26:], id="an empty key"),
+        pytest.param(changed(ARC_AT, b"\xca"), id="an arc that begins nowhere"),
+        pytest.param(changed(ARC_AT + 5, b"\xca"), id="an arc that ends nowhere"),
+        pytest.param(changed(ARC_AT + 1, b"\xff\xff"), id="an arc that ends before it begins"),
+        pytest.param(SECOND[:-1], id="cut short"),
+        pytest.param(SECOND[:10], id="cut very short"),
+        pytest.param(SECOND + b"\0", id="more behind it"),
+        pytest.param(SECOND + b"\x91\xcf" + b"p" * 8, id="a position behind the last field"),
+        pytest.param(changed(0, b"\x9d"), id="a field too few"),
+        pytest.param(b"\x9d" + SECOND[1:] + b"\x91\xcf" + b"p" * 7, id="half a position"),
+        pytest.param(b"\x9d" + SECOND[1:] + b"\x91\xd3" + b"\xff" * 8, id="a negative position"),
+    ],
+)
+def test_a_known_leg_makes_nothing_good_that_is_not(body):
+    quick, untouched = Side(), Side()
+    assert quick.short(FIRST, 1.0) == untouched.short(FIRST, 1.0)
+
+    assert quick.short(body, 1.0) is None
+    assert quick.state == untouched.state
+
+
+def test_the_legs_that_are_remembered_are_bounded():
+    legs = {}
+    for number in range(LEGS_MAX + 10):
+        body = GOSSIP.encode(make_ask(**{**LAID_OUT, "roll": 2**31 + number}))
+        assert _plainest(body, legs) is not None
+        assert len(legs) <= LEGS_MAX
+    assert 0 < len(legs) <= 10
+
+
+@pytest.mark.parametrize("kind", ["doubtful", "began anew"])
+def test_a_key_of_which_more_is_to_be_said_is_left_to_the_common_way(kind):
+    side = Side()
+    if kind == "doubtful":
+        side.doubtful["views"] = (1, 0, 1)
+    else:
+        side.counters.names["views"] = "views\0001"
+
+    assert side.short(GOSSIP.encode(make_ask()), 1.0) is None
+    assert side.short(GOSSIP.encode(make_ask(key="other")), 1.0) is not None
+
+
 asked = st.builds(
     make_ask,
     query=st.sampled_from([bytes([n]) * 16 for n in range(5)]),
@@ -219,12 +322,12 @@ asked = st.builds(
     chatter=st.integers(1, 12),
     visits=st.integers(1, 3),
     age=st.integers(0, 7),
-    low=st.sampled_from([0, ME, VIEW.positions[5]]),
-    high=st.sampled_from([ME + 1, VIEW.positions[9], VIEW.positions[30], RING]),
+    low=st.sampled_from([0, ME, VIEW.positions[5], 1 << 62]),
+    high=st.sampled_from([ME + 1, VIEW.positions[9], VIEW.positions[30], RING, 3 << 62]),
     skip=st.sampled_from([(), (ME,), (ME, VIEW.positions[8])]),
     late=st.sampled_from([(), (), (VIEW.positions[7],)]),
     flags=st.sampled_from([0, 0, LEAF]),
-    budget_ms=st.integers(1, 5_000),
+    budget_ms=st.sampled_from([1, 900, 5_000]),
 )
 
 
