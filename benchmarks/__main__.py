@@ -1,6 +1,6 @@
 """Run every benchmark: `python -m benchmarks`, or some of them by name; `--readme` keeps them.
 
-`limits`, `stops` and `leftovers` take longer and run by name alone; `--brief` makes them
+`limits`, `stops`, `leftovers` and `bare` take longer and run by name alone; `--brief` makes them
 shorter, and those of `SHORTER`.
 
 The rule: a number stands beside the floor it has to reach, whether it reaches it or not, with
@@ -15,6 +15,7 @@ from benchmarks.machine import Row, described
 
 ALL = (
     "gossip",
+    "fleet",
     "seed",
     "ways",
     "held",
@@ -26,7 +27,7 @@ ALL = (
     "startup",
 )
 SHORTER = ("increments", "keeping")
-ALONE = ("limits", "stops", "leftovers")
+ALONE = ("limits", "stops", "leftovers", "bare")
 FLAGS = ("--readme", "--brief")
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- numbers -->", "<!-- /numbers -->"

@@ -18,8 +18,8 @@ from benchmarks.rounds import Others, Ratio, Sync, in_turns, spread
 COMMAND = "python -m benchmarks increments"
 CONNECTIONS = 50
 MANY_CONNECTIONS = 500
-ROUNDS = 15
-SYNCS = 40
+ROUNDS = 9
+SYNCS = 20
 """Bare syncs between two rounds."""
 # By increments in a message: floor, goal, and how many increments a round counts.
 IN_MEMORY = {

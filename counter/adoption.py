@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from counter.crdt import Share
+from counter.folding import MEMBERS_MAX, Folding
 from counter.ledger import Ledger
 from counter.messages import (
     NUL,
@@ -22,6 +23,7 @@ from counter.messages import (
     Offer,
     Page,
     Seal,
+    Sole,
     Stored,
     Take,
     share_rows,
@@ -38,6 +40,9 @@ ADOPTED_MAX: Final = OTHERS_MAX
 
 STAGES_MAX: Final = 4
 """Members that one node takes over at once."""
+
+GIVEN_MAX: Final = 64
+"""Streams on which something was adopted and that are still open."""
 
 STAGE_IDLE_S: Final = 30.0
 """Longest silence of a leaver before what it has sent is dropped."""
@@ -88,12 +93,15 @@ class Stage:
 class Adoption:
     """The receiving side of hand-overs at one node."""
 
-    def __init__(self, ledger: Ledger, name: str) -> None:
+    def __init__(self, ledger: Ledger, name: str, members_max: int = MEMBERS_MAX) -> None:
         self.ledger = ledger
         self.name = name
         # Called when shares were adopted, which may hold names of epochs not known here.
         self.adopted: Callable[[], None] = lambda: None
+        self.folding = Folding(ledger, members_max)
         self._stages: dict[Link, Stage] = {}
+        # By stream, whose shares were adopted on it: its giver may have one more word.
+        self._given: dict[Link, Offer] = {}
         # By store: what the log holds of a hand-over that it has not told the end of.
         self._restored: dict[bytes, Stage] = {}
 
@@ -109,7 +117,8 @@ class Adoption:
         if refusal is not None:
             return [Send(link, Refused(0, *refusal))]
         others = self.ledger.counters.others
-        if all(store in others for store, _ in offer.stores):
+        if all(store in others or self.folding.has(store) for store, _ in offer.stores):
+            self._gave(link, offer)
             return [Send(link, Take(True)), Send(link, Adopted(offer.store))]
         # Another try of the same leaver ends the one before.
         for old in [k for k, stage in self._stages.items() if stage.offer.store == offer.store]:
@@ -191,8 +200,23 @@ class Adoption:
         if any(NUL in name for share in stage.shares.values() for name in share.positive):
             self.adopted()
         offer = stage.offer
+        self._gave(link, offer)
         details = {"name": offer.name, "keys": offer.keys, "stores": len(offer.stores)}
         return [Send(link, Adopted(offer.store)), Emit("adopted", details)]
+
+    def _gave(self, link: Link, offer: Offer) -> None:
+        self._given[link] = offer
+        if len(self._given) > GIVEN_MAX:
+            del self._given[next(iter(self._given))]
+
+    def sole(self, link: Link, sole: Sole, now: float) -> list[Effect]:
+        """Take the word that nobody else holds what was adopted on this stream."""
+        offer = self._given.pop(link, None)
+        if offer is None:
+            return []
+        adopted = {store for store, _ in offer.stores}
+        stores = [store for store in sole.stores if store in adopted]
+        return self.folding.note(offer.store, stores, now)
 
     def _add(self, stage: Stage) -> None:
         """Make what is on a stage shares of this node, all at once."""
@@ -241,6 +265,7 @@ class Adoption:
 
     def closed(self, link: Link) -> None:
         """Drop what was sent on a stream that has ended before the seal was on disk."""
+        self._given.pop(link, None)
         stage = self._stages.get(link)
         if stage is not None and stage.seal_token is None:
             del self._stages[link]
@@ -263,16 +288,19 @@ class Adoption:
             self._restored[store] = Stage(Offer(name, store, rows, 0), 0.0)
         elif what == "page":
             self._restored[fields[0]].take(fields[1])
+        elif what in ("final", "folded"):
+            self.folding.restore(what, fields)
         else:
             self._add(self._restored.pop(fields[0]))
 
     def resume(self) -> None:
         """Forget what was not sealed: whoever sent it still has it, and begins anew."""
         self._restored.clear()
+        self.folding.resume()
 
     def dump(self) -> list[bytes]:
-        """Return records that hold every stage, for a snapshot."""
-        records: list[bytes] = []
+        """Return records that hold every stage, and what was folded, for a snapshot."""
+        records = self.folding.dump()
         for stage in self._stages.values():
             offer = stage.offer
             rows = [list(row) for row in offer.stores]

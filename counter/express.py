@@ -93,6 +93,8 @@ def asks(
         query = body[_QUERY_AT:_KEY_SIZE_AT]
         if query in known or counters.others or membership.is_doubted or is_own(query):
             return None
+        if now >= relay.mute_at:
+            return None
         ask = _laid_out(body, legs) or _plainest(body, legs)
         if ask is None:
             return None

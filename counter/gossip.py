@@ -107,7 +107,8 @@ class Gossip:
         self.relay = Relay(gossip, where, member.store, member.epoch, self._share_of, rng)
         self.tables = Tables(self.ledger.counters, self.relay, self.asker)
         self._first_asks = FirstAsks()
-        self.handover = Handover(self.ledger, self.membership, rng)
+        self.handover = Handover(self.ledger, self.membership, rng, gossip.cell_members_max)
+        self.handover.mute_from = self.relay.mute_from
         self.hearsay = Hearsay(self.membership.view)
         self.failover = Failover(self.ledger, self.membership.view, rng)
         self.heads = Heads(gossip, member, self.relay, rng)
@@ -129,6 +130,7 @@ class Gossip:
         self.renewal = Renewal(*parts, self.receive, self.origin.query, self.origin.begin)
         self.origin.asked = self.renewal.asked
         self.relay.held_of = self.handover.held_of
+        self.tables.answers_for = self.handover.answers_for
         self.handover.parked = self.failover.parking
         # A name that was counted under proves its epoch.
         self.handover.adoption.adopted = self.renewal.moves.resume
@@ -320,7 +322,7 @@ class Gossip:
     # -- peers --------------------------------------------------------------------------------
 
     def _ask(self, sender: Any, ask: Ask, now: float) -> list[Effect]:
-        if self.membership.is_doubted or self.asker.is_own(ask.query):
+        if self.membership.is_doubted or now >= self.relay.mute_at or self.asker.is_own(ask.query):
             return []
         effects = self.relay.ask(ask, self.membership.view, now)
         return self._first_asks.traced(ask, sender, effects) if ask.flags & TRACE else effects
@@ -329,7 +331,7 @@ class Gossip:
         return self.tables.answered(ask, self._ask(sender, ask, now), now)
 
     def _delegate(self, sender: Any, ask: Delegate, now: float) -> list[Effect]:
-        if self.membership.is_doubted or self.asker.is_own(ask.query):
+        if self.membership.is_doubted or now >= self.relay.mute_at or self.asker.is_own(ask.query):
             return []
         return self.heads.delegate(sender, ask, self.membership.view, now)
 

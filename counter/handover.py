@@ -13,6 +13,7 @@ from random import Random
 from typing import Any, Final
 
 from counter.adoption import MARK, Adoption
+from counter.folding import MEMBERS_MAX, MUTE_AFTER_S
 from counter.heard import Held
 from counter.leaving import Leaving
 from counter.ledger import Ledger
@@ -24,6 +25,7 @@ from counter.messages import (
     Offer,
     Page,
     Seal,
+    Sole,
     Stored,
     Take,
     stored_name,
@@ -50,14 +52,23 @@ TOLD_S: Final = 1.0
 """Longest wait for the trackers to note it."""
 
 
+HEIRS_MAX: Final = 16
+"""Heirs of heirs that are looked through to find who holds a share by now."""
+
+
 class Handover:
     """What one node gives away and is given. Times in seconds."""
 
-    def __init__(self, ledger: Ledger, membership: Membership, rng: Random) -> None:
+    def __init__(
+        self, ledger: Ledger, membership: Membership, rng: Random, members_max: int = MEMBERS_MAX
+    ) -> None:
         self.ledger = ledger
         self.membership = membership
         self.leaving = Leaving(ledger, membership.member, rng)
-        self.adoption = Adoption(ledger, membership.member.name)
+        self.adoption = Adoption(ledger, membership.member.name, members_max)
+        self.leaving.soles = lambda: self.adoption.folding.finals
+        # Told when this node is to answer no more, even if it was stopped meanwhile and wakes.
+        self.mute_from: Callable[[float], None] = lambda at: None
         # What is parked here, which nobody takes over; the owner may set it.
         self.parked: Sized = ()
         self._told_by: float | None = None
@@ -75,9 +86,8 @@ class Handover:
             Stored: lambda link, stored, now: (
                 leaving.stored(stored.number, now) if leaving.owns(link) else []
             ),
-            Adopted: lambda link, adopted, now: (
-                leaving.adopted(adopted.store) if leaving.owns(link) else []
-            ),
+            Adopted: self._adopted,
+            Sole: adoption.sole,
             Drain: self._drain,
         }
 
@@ -91,6 +101,23 @@ class Handover:
             [(s[:STORE_BYTES], share.epoch, share.value(name)) for s, share in others.items()]
         )
 
+    def answers_for(self, store: bytes) -> bool:
+        """Say whether this node tells the share of a store that it holds.
+
+        A leaver that heard nothing of a seal may have gone to another heir, and both hold it: then
+        the one that it names tells it, or that one's heir, as long as the cluster waits for it. A
+        name that has changed hands proves nothing: it may be another store by now.
+        """
+        view = self.membership.view
+        holder = view.owner_of(store[:STORE_BYTES])
+        for _ in range(HEIRS_MAX):
+            if holder is None or not holder.is_handed_over:
+                break
+            holder = view.get(holder.heir)
+            if holder is not None and holder.expected and holder.reign == 0:
+                return holder.store == self.ledger.counters.store
+        return True
+
     # -- leaving ------------------------------------------------------------------------------
 
     def _drain(self, link: Link, message: Drain, now: float) -> list[Effect]:
@@ -99,13 +126,19 @@ class Handover:
             return [Send(link, Refused(message.request, *effects))]
         return [*effects, Send(link, self.leaving.state(message.request))]
 
-    def begin(self, now: float) -> list[Effect] | tuple[str, str]:
-        """Begin to leave, if it has not begun; returns why not, if it cannot be."""
+    def begin(self, now: float, *, is_end: bool = False) -> list[Effect] | tuple[str, str]:
+        """Begin to leave, if it has not begun; returns why not, if it cannot be.
+
+        What is parked here is handed over to nobody. That is no reason to stay for a process that
+        ends (`is_end`): it would take its counts with it as well.
+        """
         had_begun = self.leaving.phase is not None
         count = len(self.parked)
-        if count and not had_begun:
+        if count and not had_begun and not is_end:
             each = "1 increment is" if count == 1 else f"{count} increments are"
-            return "parked", f"{each} parked here until the node that it was first sent to answers"
+            return "parked", f"{each} parked here for nodes that have not answered (counter parked)"
+        if self.adoption.folding.is_pending and not had_begun:
+            return "busy", f"{self.membership.member.name} writes down other counts; try again"
         begun = self.leaving.begin(self.membership.view)
         if had_begun or isinstance(begun, tuple):
             return begun
@@ -113,7 +146,7 @@ class Handover:
 
     def leave(self, now: float) -> list[Effect]:
         """Take the wish of the person who ends this process; tells at once if it cannot be."""
-        effects = self.begin(now)
+        effects = self.begin(now, is_end=True)
         if isinstance(effects, tuple):
             return [Emit("drain-failed", {"reason": effects[1]})]
         return effects
@@ -134,6 +167,14 @@ class Handover:
             return []
         self._depart_by = None
         return [Emit("departed", {"announced": True})]
+
+    def _adopted(self, link: Link, adopted: Adopted, now: float) -> list[Effect]:
+        if not self.leaving.owns(link):
+            return []
+        effects = self.leaving.adopted(adopted.store)
+        if self.leaving.holds_nothing:
+            self.mute_from(now + MUTE_AFTER_S)
+        return effects
 
     # -- streams ------------------------------------------------------------------------------
 
@@ -159,16 +200,18 @@ class Handover:
 
     def persisted(self, event: Persisted, now: float) -> list[Effect]:
         """Go on with what waited for the disk."""
-        return [*self.adoption.persisted(event), *self.leaving.persisted(event, now)]
+        effects = self.adoption.persisted(event) + self.adoption.folding.persisted(event)
+        return effects + self.leaving.persisted(event, now)
 
     def persist_failed(self, event: PersistFailed, now: float) -> list[Effect]:
         """Give up what is not on disk."""
-        return [*self.adoption.persist_failed(event), *self.leaving.persist_failed(event, now)]
+        effects = self.adoption.persist_failed(event) + self.adoption.folding.persist_failed(event)
+        return effects + self.leaving.persist_failed(event, now)
 
     def tick(self, now: float) -> list[Effect]:
         """Look for a receiver, tell the trackers, and then say that it is over."""
         membership, leaving = self.membership, self.leaving
-        effects = self.adoption.tick(now)
+        effects = self.adoption.tick(now) + self.adoption.folding.look(membership.view, now)
         if self._depart_by is not None and now >= self._depart_by:
             self._depart_by = None
             effects.append(Emit("departed", {"announced": False}))
@@ -189,7 +232,7 @@ class Handover:
 
     def deadline(self) -> float | None:
         """Say when `tick` is wanted next."""
-        due = [self.adoption.deadline(), self.leaving.deadline()]
+        due = [self.adoption.deadline(), self.leaving.deadline(), self.adoption.folding.deadline()]
         due += [self._grace_until, self._depart_by]
         if self.leaving.phase == LEAVING:
             if self._told_by is None:

@@ -12,7 +12,7 @@ back to counting. The rule: from the fence on nothing of it changes, so that two
 never differ; and until `Adopted` this node answers for all of it, as if nothing were going on.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ from counter.messages import (
     Offer,
     Page,
     Seal,
+    Sole,
     Take,
 )
 from counter.pages import pages_of_share
@@ -70,6 +71,9 @@ class Leaving:
         self._is_cut = False
         self._sent = self._stored = 0
         self._on_the_way: dict[int, int] = {}
+        # The stores that nobody else holds, and those of the members that were sent a seal.
+        self.soles: Callable[[], tuple[bytes, ...]] = tuple
+        self._sealed_for: set[bytes] = set()
 
     @property
     def holds_nothing(self) -> bool:
@@ -138,6 +142,8 @@ class Leaving:
         """Ask for the seal, if the receiver is still there."""
         if self._link is None or self.phase != SEALING:
             return []
+        assert self._peer is not None
+        self._sealed_for.add(self._peer.store)
         return [Send(self._link, Seal(self._sent, self.done))]
 
     # -- a receiver ---------------------------------------------------------------------------
@@ -264,11 +270,17 @@ class Leaving:
         if self.phase != SEALING or store != self.ledger.counters.store:
             return []
         self.done = self.total
-        link, self._link, self._peer, self._until = self._link, None, None, None
+        link, peer = self._link, self._peer
+        self._link = self._peer = self._until = None
         assert link is not None
+        assert peer is not None
         if self.ledger.durable:
             return [Close(link), self._persist("done", self.heir)]
-        return [Close(link), *self._handed_over()]
+        told: list[Effect] = []
+        if self._sealed_for == {peer.store}:
+            # Nobody else has a copy, and none will come back from a disk.
+            told = [Send(link, Sole((store, *self.soles())))]
+        return [*told, Close(link), *self._handed_over()]
 
     def _handed_over(self) -> list[Effect]:
         self.phase = LEAVING

@@ -348,9 +348,16 @@ def reborn_line(emit: Emit) -> str:
 
 async def _give_away(settings: NodeSettings, node: Node) -> None:
     """Hand over what would end with this process, or say what ends."""
-    if settings.data is not None or not node.holds_counts:
+    if settings.data is not None:
         return
-    await node.hand_over()
+    if node.holds_counts:
+        await node.hand_over()
+    parked = len(node.machine.failover.parking)
+    if parked:
+        complain(
+            f"{parked} increment{'' if parked == 1 else 's'} parked here in memory"
+            f" end{'s' if parked == 1 else ''} with it, counted or not where first sent"
+        )
     if node.holds_counts:
         keys = sum([len(share) for share in node.machine.ledger.counters.shares()])
         complain(f"this node kept its counts in memory: {keys} keys end with it")

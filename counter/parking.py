@@ -74,6 +74,10 @@ PAUSE_MAX_S: Final = 10.0
 """Pause before a home is asked again: doubled each time, with jitter; anew when it restarts."""
 SETTLED_MAX: Final = 10_000
 """Increments no longer parked that are still known when they are parked once more."""
+FADE_S: Final = 3.0
+"""How long queries are told of an increment that counts elsewhere, as if it were still parked, in
+seconds: a query may have asked there before it was counted, and here after it was let go."""
+FADING_MAX: Final = 10_000
 ROWS_PER_RECORD: Final = 256
 
 TICKET_TAG, KNOWN_TAG = 4, 5
@@ -96,6 +100,7 @@ class Parking:
         self._written: deque[tuple[int, Entry]] = deque()
         self._ticket = 0
         self._pairs = 0
+        self._fading: deque[tuple[float, tuple[Any, ...]]] = deque()
         self._request = 0
         self._question: Question | None = None
         self._due: float | None = None
@@ -213,6 +218,12 @@ class Parking:
         self.in_doubt.add(entry.pairs, -1)
         self._rest(entry)
 
+    def _fade(self, now: float) -> None:
+        """Tell no more of what was let go long enough ago."""
+        fading = self._fading
+        while fading and (fading[0][0] <= now or len(fading) > FADING_MAX):
+            self.in_doubt.add(fading.popleft()[1], -1)
+
     def _end(self, entry: Entry) -> None:
         """Forget an increment that counts, here or elsewhere; but know it when it comes again."""
         self._remove(entry)
@@ -226,6 +237,9 @@ class Parking:
     def _drop(self, entry: Entry) -> list[Effect]:
         """Let go of an increment that is not counted here."""
         self._end(entry)
+        self.in_doubt.add(entry.pairs, 1)
+        self._fading.append((self._now + FADE_S, entry.pairs))
+        self._fade(self._now)
         if not self._ledger.durable:
             return []
         # Should this record be lost, the home is asked once more, and says the same.
@@ -278,7 +292,10 @@ class Parking:
 
     def deadline(self) -> float | None:
         """Say when `look` is wanted."""
-        return self._due
+        if not self._fading:
+            return self._due
+        over = self._fading[0][0]
+        return over if self._due is None else min(over, self._due)
 
     def owns(self, link: Link) -> bool:
         """Whether a stream is the one on which a home is asked."""
@@ -292,6 +309,7 @@ class Parking:
     def look(self, now: float) -> list[Effect]:
         """Give up a home that does not answer, and ask the one that has waited longest."""
         effects: list[Effect] = []
+        self._fade(now)
         if self._due is None or now < self._due:
             return effects
         question = self._question
@@ -372,7 +390,9 @@ class Parking:
             self._rest(entry)
             return []
         counted = self._ledger.named(entry.pairs)
-        if verdict == GRANTED and not self._ledger.leaves_range(counted):
+        # What is counted once this node hands its counts over would be in no copy of them.
+        is_taken = not self._ledger.is_leaving and not self._ledger.leaves_range(counted)
+        if verdict == GRANTED and is_taken:
             return self._settle(entry, counted)
         home = self._homes[entry.identity[0]]
         home.waiting.move_to_end(entry.ticket)

@@ -85,6 +85,8 @@ class Relay:
         self.held_of: Callable[[str], Held] = lambda key: NOTHING_HELD
         """What is held of other stores, for a key; the owner may set it."""
         self._value_of = value_of
+        # From then on no ask is answered: somebody else does.
+        self.mute_at = float("inf")
         self._expiry: list[tuple[float, bytes]] = []
         self._view: View | None = None
         self._stand = Stand(position, 0, 0, 0, None, b"")
@@ -143,6 +145,10 @@ class Relay:
         if seen is None:
             seen = self._sighted(ask, now)
         return None if seen.is_stopped else (seen.value, seen.flags)
+
+    def mute_from(self, at: float) -> None:
+        """Answer no ask that comes at this time or later."""
+        self.mute_at = at
 
     def stop(self, stop: Stop) -> list[Effect]:
         """Forget a query, and tell those it was passed to. A late ask for it is ignored."""

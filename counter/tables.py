@@ -73,14 +73,21 @@ class Search:
     """One question on its way through the keys of one node."""
 
     def __init__(
-        self, question: str, counters: Counters, indexes: list[KeyIndex], reserved_bytes: int = 0
+        self,
+        question: str,
+        counters: Counters,
+        held: list[bytes],
+        indexes: list[KeyIndex],
+        reserved_bytes: int = 0,
     ) -> None:
+        """`held` are the other stores that this node answers for; `indexes` come in that order,
+        that of its own share first."""
         self.home: Send | None = None
         self._room_bytes = ROWS_ROOM_BYTES - reserved_bytes
         self._question = question
         # What is handed over to this node while it looks is not in what it finds.
-        self._shares = counters.shares()
-        self._holds = tuple([store[:STORE_BYTES] for store in counters.others])
+        self._shares = [counters.own, *[counters.others[store] for store in held]]
+        self._holds = tuple([store[:STORE_BYTES] for store in held])
         self._names = counters.names
         self._indexes = indexes
         self._at = (0, 0)
@@ -213,6 +220,9 @@ class Tables:
         self._due = 0.0
         self.reserved_bytes: Callable[[bytes], int] = lambda query: 0
         """What else the answer to a query is to hold; the owner may set it."""
+        self.answers_for: Callable[[bytes], bool] = lambda store: True
+        """Whether this node, which holds the share of that store, is who tells it; the owner may
+        set it. Of many keys two holders cannot be told apart: one of them alone has to answer."""
         self.is_mute = False
         """Whether another member answers for what is here: a question for many keys is passed on,
         and no more."""
@@ -296,11 +306,11 @@ class Tables:
         self._due = now
 
     def _search(self, question: str, reserved_bytes: int = 0) -> Search:
-        indexes = [self._index(s) for s in self._stores()]
-        return Search(question, self._counters, indexes, reserved_bytes)
-
-    def _stores(self) -> list[bytes]:
-        return [self._counters.store, *self._counters.others]
+        for store in [s for s in self._indexes if self._counters.share(s) is None]:
+            del self._indexes[store]  # it was folded into another one
+        held = [store for store in self._counters.others if self.answers_for(store)]
+        indexes = [self._index(store) for store in (self._counters.store, *held)]
+        return Search(question, self._counters, held, indexes, reserved_bytes)
 
     def _index(self, store: bytes) -> KeyIndex:
         """Return the index of a share; a later epoch of it is another dict in all but name."""

@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -25,9 +25,33 @@ from counter.cli.full import invoked
 from counter.cli.screens import INTERRUPTED, USAGE, CommandError
 from counter.cli.settings import whole
 from loadtest import plan as plans
-from loadtest import reporting, thresholds
-from loadtest.arguments import share
+from loadtest import reporting, thresholds, timeline
 from loadtest.commands import COMMANDS
+from loadtest.options import (
+    NODES,
+    Chatter,
+    Crash,
+    Duration,
+    Json,
+    Keys,
+    Latency,
+    Limits,
+    Loss,
+    Nodes,
+    Partition,
+    Pause,
+    Pick,
+    Processes,
+    Queries,
+    QueriesPerS,
+    Rate,
+    Restart,
+    Seed,
+    Sockets,
+    Virtual,
+    Writers,
+    Zipf,
+)
 from loadtest.plan import Plan
 from loadtest.thresholds import Threshold
 from tracker.config import parse_duration
@@ -38,15 +62,17 @@ from tracker.text import printable
 if TYPE_CHECKING:
     from loadtest.runs import Run
 
-NODES = 1_000
 SEEDS = 1_000_000
 LOGS = "logs"
 FAILED = 99
+SENTENCES_MAX = 20
+SENTENCE_MAX = 1_000
 SOCKETS, PROCESSES, VIRTUAL = "sockets", "processes", "virtual"
 COMMAND = "run"
 
-_OF_WRITERS = ("writers", "rate", "duration_s")
-_RATE = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
+_OF_WRITERS = ("writers", "rate", "duration_s", "key_count", "zipf", "pick")
+_FLAGS = {"key_count": "keys", "queries_per_s": "queries-per-s"}
+_NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
 
 
 def main() -> None:
@@ -72,69 +98,22 @@ def _dispatch(arguments: list[str], verbosity: int) -> int:
     return invoked(app, name, rest)
 
 
-def _option(flag: str, metavar: str, help: str) -> Any:
-    return typer.Option(flag, metavar=metavar, help=help)
-
-
-_VIRTUALLY = (
-    "The same in a simulator, exactly repeatable."
-    f" Above {plans.BARE_ABOVE} nodes: queries alone, beside their limits."
-)
-Text = str | None
-Nodes = Annotated[Text, _option("--nodes", "N", f"Nodes. [default: {NODES}]")]
-Chatter = Annotated[Text, _option("--chatter", "N", "Peers a node asks on. [default: 10]")]
-Latency = Annotated[
-    Text, _option("--latency", "TIME", "Delay of each gossip message. [default: 10ms]")
-]
-Loss = Annotated[Text, _option("--loss", "SHARE%", "Gossip messages that vanish. [default: 0%]")]
-Crash = Annotated[
-    Text,
-    _option("--crash", "SHARE%", "Nodes ended without a word before the load. [default: 0%]"),
-]
-Writers = Annotated[
-    Text, _option("--writers", "N", f"Clients that count. [default: {plans.WRITERS}]")
-]
-Rate = Annotated[
-    Text, _option("--rate", "PER_S", "Increments a second, all writers. [default: 1000]")
-]
-Queries = Annotated[
-    Text,
-    _option(
-        "--queries",
-        "Q",
-        "Queries, spread over the duration. [default: 50, or 1 where there are only queries]",
-    ),
-]
-Duration = Annotated[
-    Text,
-    _option(
-        "--duration",
-        "TIME",
-        "How long the load lasts; up to half as long again if queries are late. [default: 10s]",
-    ),
-]
-Sockets = Annotated[
-    bool, typer.Option("--sockets", help="Real nodes, in a process for each core. [default]")
-]
-Processes = Annotated[bool, typer.Option("--processes", help="Each node a process of its own.")]
-Virtual = Annotated[bool, typer.Option("--virtual", help=_VIRTUALLY)]
-Seed = Annotated[Text, _option("--seed", "N", "Repeats the choices of an earlier run.")]
-Limits = Annotated[
-    list[str] | None,
-    _option("--threshold", "'query.p99<100ms'", "Must hold, or exit 99; may be repeated."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")]
-
-
 def load(
     nodes: Nodes = None,
     chatter: Chatter = None,
     latency: Latency = None,
     loss: Loss = None,
     crash: Crash = None,
+    restart: Restart = None,
+    partition: Partition = None,
+    pause: Pause = None,
     writers: Writers = None,
     rate: Rate = None,
+    keys: Keys = None,
+    zipf: Zipf = None,
+    pick: Pick = None,
     queries: Queries = None,
+    queries_per_s: QueriesPerS = None,
     duration: Duration = None,
     on_sockets: Sockets = False,
     in_processes: Processes = False,
@@ -146,7 +125,7 @@ def load(
     """Start many nodes, count and query, and check that nothing was lost or counted twice.
 
     Beside this: loadtest report LOG, loadtest compare A B, loadtest compare,
-    loadtest scenario NAME, loadtest scenarios.
+    loadtest scenario NAME, loadtest scenarios, loadtest experiment NAME, loadtest experiments.
     """
     mode = _mode({SOCKETS: on_sockets, PROCESSES: in_processes, VIRTUAL: virtually})
     asked = _limits(threshold or [])
@@ -155,12 +134,15 @@ def load(
         nodes=whole(nodes, "nodes"),
         chatter=whole(chatter, "chatter"),
         latency_s=_duration(latency, "latency"),
-        loss=share(loss, "loss"),
-        crash=share(crash, "crash"),
         writers=whole(writers, "writers"),
-        rate=_rate(rate),
+        rate=_number(rate, "rate", "increments a second"),
+        key_count=whole(keys, "keys"),
+        zipf=_number(zipf, "zipf", "how skewed keys are"),
+        pick=pick,
         queries=whole(queries, "queries"),
+        queries_per_s=_number(queries_per_s, "queries-per-s", "queries a second"),
         duration_s=_duration(duration, "duration"),
+        **_faults(restart, {"crash": crash, "partition": partition, "pause": pause, "loss": loss}),
         seed=whole(seed, "seed"),
     )
     return _carry_out(plan, mode, asked, as_json=json)
@@ -182,14 +164,18 @@ def _plan(mode: str, *, nodes: int | None, seed: int | None, **given: Any) -> Pl
     count = NODES if nodes is None else nodes
     number = secrets.randbelow(SEEDS) if seed is None else seed
     asked = {name: value for name, value in given.items() if value is not None}
+    _check_queries(asked)
     is_large = _is_large(mode, count)
+    if is_large and (asked.get("happenings") or "queries_per_s" in asked):
+        text = f"above {plans.BARE_ABOVE} virtual nodes there are queries alone, one after another"
+        raise CommandError(f"--virtual: {text}: nothing happens at a time", code=USAGE)
     idle = [name for name in _OF_WRITERS if is_large and asked.pop(name, None)]
     try:
-        plan = replace(_plain(mode, count, number), **asked)
+        plan = _timed(replace(_plain(mode, count, number), **asked))
     except ConfigError as error:
         raise CommandError(f"--{error}", code=USAGE) from error
     if idle:
-        told = ", ".join([f"--{name.removesuffix('_s')}" for name in idle])
+        told = ", ".join([f"--{_FLAGS.get(name, name.removesuffix('_s'))}" for name in idle])
         screens.note(f"note: nobody writes to so many virtual nodes: {told} changes nothing")
     return plan
 
@@ -227,13 +213,37 @@ def _duration(written: str | None, name: str) -> float | None:
         raise CommandError(f"--{name}: {error}", code=USAGE) from error
 
 
-def _rate(written: str | None) -> float | None:
+def _number(written: str | None, name: str, of: str) -> float | None:
     if written is None:
         return None
-    if _RATE.fullmatch(written) is None:
+    if _NUMBER.fullmatch(written) is None:
         shown = printable(written, 40)
-        raise CommandError(f'--rate: "{shown}" is not a number of increments a second', code=USAGE)
+        raise CommandError(f'--{name}: "{shown}" is not a number: {of}', code=USAGE)
     return float(written)
+
+
+def _faults(restart: str | None, written: dict[str, list[str] | None]) -> dict[str, Any]:
+    """Return the fields of a plan that say what happens to nodes."""
+    texts = {kind: list(given or ()) for kind, given in written.items()}
+    try:
+        always, happenings = timeline.gathered(texts, _duration(restart, "restart"))
+    except ConfigError as error:
+        raise CommandError(str(error), code=USAGE) from error
+    return {**always, "happenings": happenings}
+
+
+def _check_queries(asked: dict[str, Any]) -> None:
+    if "queries" in asked and "queries_per_s" in asked:
+        raise CommandError("--queries and --queries-per-s exclude each other", code=USAGE)
+    if asked.get("queries_per_s") == 0.0:
+        raise CommandError("--queries-per-s is 0: leave queries out by --queries 0", code=USAGE)
+
+
+def _timed(plan: Plan) -> Plan:
+    """Return the plan with as many queries as there are a second, if that was said."""
+    if not plan.queries_overlap:
+        return plan
+    return replace(plan, queries=max(1, round(plan.queries_per_s * plan.duration_s)))
 
 
 # -- running --------------------------------------------------------------------------------
@@ -302,6 +312,7 @@ def _report(
     )
     if limits := run.limits():
         result["limits"] = limits
+    result |= run.told()
     if run.stop.is_wished:
         result["interrupted"] = True
     for record in report.last_lines(run.writes, rows):
@@ -339,10 +350,22 @@ def _verdict(run: "Run", rows: list[dict[str, Any]]) -> int:
             f"note: {done} of {asked} queries fitted into {run.plan.last_query_s:g} s"
             " (a longer --duration takes more)"
         )
+    if run.restarted:
+        screens.note(
+            f"note: {len(run.restarted)} nodes were still down when the load was over, and were"
+            " started again for the last reads"
+        )
+    for warning in run.generator.warnings():
+        screens.note(f"warning: {warning}")
     failed = [row for row in rows if not row["ok"]]
     for row in failed:
         found = "nothing was measured" if row["found"] is None else f"found {row['found']:,}"
         screens.note(f"failed: {row['name']} ({found})")
+    told = run.sentences()
+    for sentence in told[:SENTENCES_MAX]:
+        screens.note(f"  {printable(sentence, SENTENCE_MAX)}")
+    if len(told) > SENTENCES_MAX:
+        screens.note(f"  and {len(told) - SENTENCES_MAX} more, in the log")
     return FAILED if failed else screens.DONE
 
 
@@ -359,12 +382,20 @@ def command(plan: Plan, mode: str, asked: Sequence[Threshold] = ()) -> str:
         "crash": f"{round(100 * plan.crash, 6):g}%",
         "writers": str(plan.writers),
         "rate": f"{plan.rate:.10g}",
+        "key_count": str(plan.key_count),
+        "zipf": f"{plan.zipf:.10g}",
+        "pick": plan.pick,
         "queries": str(plan.queries),
+        "queries_per_s": f"{plan.queries_per_s:.10g}",
         "duration_s": f"{round(plan.duration_s, 6):g}s",
     }
+    if plan.queries_overlap:
+        del shown["queries"]
     for name, value in shown.items():
         if getattr(plan, name) != getattr(plain, name):
-            words += [f"--{name.removesuffix('_s')}", value]
+            words += [f"--{_FLAGS.get(name, name.removesuffix('_s'))}", value]
+    for each in plan.happenings:
+        words += [f"--{each.kind}", each.written]
     words += ["--seed", str(plan.seed)]
     for limit in asked:
         words += ["--threshold", f"'{limit.written}'"]

@@ -49,6 +49,7 @@ class Holder(asyncio.Protocol):
     why: str = ""
     end: str = ""
     """How it ended, once it has."""
+    still: asyncio.Event = field(default_factory=asyncio.Event)
     over: asyncio.Event = field(default_factory=asyncio.Event)
     _reader: FrameReader = field(default_factory=FrameReader)
     _transport: Any = None
@@ -119,8 +120,12 @@ class Nursery:
     """The process that forks the others, as it is seen from here."""
 
     def __init__(
-        self, on_end: Callable[[int, str, int], None], on_lost: Callable[[], None]
+        self,
+        on_still: Callable[[int], None],
+        on_end: Callable[[int, str, int], None],
+        on_lost: Callable[[], None],
     ) -> None:
+        self._on_still = on_still
         self._on_end = on_end
         self._on_lost = on_lost
         self._ours: socket.socket | None = None
@@ -189,6 +194,8 @@ class Nursery:
         what, pid, code, cpu_us = nursery.NEWS.unpack(news)
         if what == nursery.BORN and self._born is not None and not self._born.done():
             self._born.set_result(pid)
+        elif what == nursery.STILL:
+            self._on_still(pid)
         elif what == nursery.ENDED:
             self._on_end(pid, told_end(code), cpu_us)
 

@@ -29,7 +29,7 @@ ORDER: Final = struct.Struct("=Bi")
 FORK: Final = 0
 NEWS: Final = struct.Struct("=BiiQ")
 """What happened; a pid; how it ended, as of `os.waitstatus_to_exitcode`; its CPU time in us."""
-BORN, ENDED = 1, 2
+BORN, STILL, ENDED = 1, 2, 3
 END_S_MAX: Final = 2.0
 """How long children may take to end by themselves."""
 REAPED_MAX = 1_000_000
@@ -110,11 +110,14 @@ class Nursery:
             os.read(self._woken, 4_096)
         for _ in range(REAPED_MAX):
             try:
-                pid, status, used = os.wait4(-1, os.WNOHANG)
+                pid, status, used = os.wait4(-1, os.WNOHANG | os.WUNTRACED)
             except ChildProcessError:
                 return
             if pid == 0:
                 return
+            if os.WIFSTOPPED(status):
+                self._tell(STILL, pid, 0, 0)
+                continue
             self._children.pop(pid, None)
             cpu_us = round(1e6 * (used.ru_utime + used.ru_stime))
             self._tell(ENDED, pid, os.waitstatus_to_exitcode(status), cpu_us)

@@ -1,21 +1,27 @@
 """A plan: what a load test does to a cluster, whichever way the cluster is run.
 
-A share of the nodes is ended without a word. Then writers count, each on a node of its own,
-and queries are asked one after another, spread over the time the load lasts. At the end the
-writers stop, and one last query for each key must find the exact total.
+A share of the nodes is ended without a word. Then writers count, each with a client of its own,
+and queries are asked, spread over the time the load lasts; meanwhile things happen to nodes
+(`loadtest.timeline`). At the end the writers stop, whoever was ended on the way is started again,
+and the last reads must find the exact total of every key.
 
 The rule: everything a plan chooses comes from its seed, each choice from a generator of
-its own. What a run measured may differ from machine to machine, what it did may not.
+its own: what is counted, when, who asks, who is struck. What a run measured may differ from
+machine to machine, and so may the node that a client goes on with when its own is lost.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from random import Random
 
+from counter.client.choice import PICKS
 from counter.config import CHATTER_MAX, LAN, LOCAL, WAN, GossipConfig
-from loadtest import workload
+from loadtest import timeline, workload
 from loadtest.report import Situation
+from loadtest.timeline import CRASH, Act, Happening
 from tracker.errors import ConfigError
+from tracker.text import printable
 
 CHATTER, LATENCY_S, DURATION_S, QUERIES = 10, 0.010, 10.0, 50
 """Defaults. Fifty queries leave 0.2 s to each in the default ten seconds."""
@@ -34,8 +40,15 @@ BARE_ABOVE = 2_000
 OVERTIME_SHARE_MAX = 0.5
 """A load whose queries are not through at its end goes on this much longer, and no more."""
 KEYS = 4
-SKEW = 1.0
-"""Zipf's exponent: the first key gets about half of all increments."""
+KEYS_MAX = 10_000
+"""Each is read at the end, 32 in one query."""
+ZIPF = 1.0
+"""Zipf's exponent: the first of four keys gets about half of all increments."""
+ZIPF_MAX = 10.0
+AMOUNT_MAX = 2**30
+"""Amounts are drawn up to here, so that a difference tells which increment it is."""
+PICK = "least-active"
+QUERIES_PER_S_MAX = 10_000.0
 
 LOCAL_LATENCY_S_MAX = 0.002
 LAN_LATENCY_S_MAX = 0.030
@@ -43,7 +56,12 @@ LAN_LATENCY_S_MAX = 0.030
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is done. Times in seconds; loss and crash are shares; rate is increments a second."""
+    """What is done. Times in seconds; loss and crash are shares; rate is increments a second.
+
+    With a rate of 0 each writer sends its next increment when the one before is acknowledged.
+    With `queries_per_s` queries begin at their times whether or not those before have ended;
+    `queries` is then how many that makes.
+    """
 
     nodes: int
     seed: int
@@ -55,6 +73,11 @@ class Plan:
     rate: float = RATE
     queries: int = QUERIES
     duration_s: float = DURATION_S
+    key_count: int = KEYS
+    zipf: float = ZIPF
+    pick: str = PICK
+    queries_per_s: float = 0.0
+    happenings: tuple[Happening, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense, in plain words."""
@@ -69,9 +92,16 @@ class Plan:
             share = getattr(self, name)
             if not 0.0 <= share < 1.0:
                 raise ConfigError(f"{name} is {100 * share:g}%, needs 0% or more, less than 100%")
-        if not 0.0 < self.rate <= RATE_MAX:
-            raise ConfigError(f"rate is {self.rate:g}, needs more than 0, at most {RATE_MAX:g}")
+        _within("rate", self.rate, 0, RATE_MAX)
         _within("duration", self.duration_s, 0.1, DURATION_S_MAX, " s")
+        _within("keys", self.key_count, 1, KEYS_MAX)
+        _within("zipf", self.zipf, 0, ZIPF_MAX)
+        _within("queries-per-s", self.queries_per_s, 0, QUERIES_PER_S_MAX)
+        if self.pick not in PICKS:
+            raise ConfigError(
+                f"pick is {printable(self.pick, 40)}, needs one of {', '.join(PICKS)}"
+            )
+        timeline.check(self.happenings, self.nodes, self.duration_s)
 
     @property
     def gossip(self) -> GossipConfig:
@@ -89,7 +119,22 @@ class Plan:
     @property
     def keys(self) -> list[str]:
         """The keys that are counted, the most popular first."""
-        return workload.key_names(KEYS)
+        return workload.key_names(self.key_count)
+
+    @property
+    def is_open_loop(self) -> bool:
+        """Whether increments begin at their times, whatever became of those before."""
+        return self.rate > 0.0
+
+    @property
+    def queries_overlap(self) -> bool:
+        """Whether queries begin at their times, whatever became of those before."""
+        return self.queries_per_s > 0.0
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether nodes keep their counts on disk: those who crash on the way come back."""
+        return any(each.kind == CRASH for each in self.happenings)
 
     @property
     def query_gap_s(self) -> float:
@@ -120,18 +165,26 @@ class Plan:
         count = min(self.nodes - 1, round(self.crash * self.nodes))
         return self._random("crash").sample(self.names, count)
 
-    def written_to(self, up: Sequence[str]) -> list[str]:
-        """Return the node of each writer; no node has a second one before all have one."""
-        chosen = self._random("writers").sample(up, min(len(up), self.writers))
-        return [chosen[number % len(chosen)] for number in range(self.writers)]
+    def acts(self) -> list[Act]:
+        """Return what is done to nodes while the load goes on, in its order."""
+        gone = set(self.crashed())
+        up = [name for name in self.names if name not in gone]
+        return timeline.acts(self.happenings, up, loss=self.loss, draw=self._random)
 
     def increments(self, writer: int) -> Iterator[workload.Amount]:
         """Yield what a writer counts."""
-        return workload.increments(self._random(f"increments/{writer}"), self.keys, skew=SKEW)
+        random = self._random(f"increments/{writer}")
+        return workload.increments(random, self.keys, amount_max=AMOUNT_MAX, skew=self.zipf)
 
     def arrivals(self, writer: int) -> Iterator[float]:
-        """Yield when a writer counts, in seconds since the load began."""
+        """Yield when a writer counts, in seconds since the load began; at once without a rate."""
+        if not self.is_open_loop:
+            return repeat(0.0)
         return workload.arrivals(self._random(f"arrivals/{writer}"), self.rate / self.writers)
+
+    def dice(self, writer: int) -> Random:
+        """Return the chance of a writer's client: which node it picks, how long it pauses."""
+        return self._random(f"client/{writer}")
 
     def questions(self, up: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Yield (node that is asked, key)."""

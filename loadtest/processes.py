@@ -42,20 +42,31 @@ class Processes(Workers):
 
     async def pause(self, names: Sequence[str], seconds: float) -> None:
         """Stop the processes of these nodes, and have them go on after so long."""
-        loop, until = asyncio.get_running_loop(), monotonic() + seconds
-        for holder in self._named(names):
-            if not holder.end:
+        loop = asyncio.get_running_loop()
+        paused = [holder for holder in self._named(names) if not holder.end]
+        for holder in paused:
+            if not holder.is_stopped:
                 holder.is_stopped = True
-                still = self._still_until
-                still[holder.first] = max(until, still.get(holder.first, 0.0))
+                holder.still.clear()
                 self.signal(holder, signal.SIGSTOP)
-                loop.call_later(seconds, self._wake, holder)
+        async with asyncio.timeout(ORDER_S_MAX):
+            await asyncio.gather(*[holder.still.wait() for holder in paused])
+        until = monotonic() + seconds
+        for holder in paused:
+            still = self._still_until
+            still[holder.first] = max(until, still.get(holder.first, 0.0))
+            loop.call_later(seconds, self._wake, holder)
 
     def _wake(self, holder: Holder) -> None:
-        # A later pause may have put it off.
-        if holder.is_stopped and self._still_until[holder.first] <= monotonic():
-            holder.is_stopped = False
-            self.signal(holder, signal.SIGCONT)
+        if not holder.is_stopped:
+            return
+        left = self._still_until[holder.first] - monotonic()
+        if left > 0.0:
+            # A later pause has put it off; or the loop, which counts whole ms, is early.
+            asyncio.get_running_loop().call_later(left, self._wake, holder)
+            return
+        holder.is_stopped = False
+        self.signal(holder, signal.SIGCONT)
 
     async def stop(self) -> None:
         """End all; those that stand still go on first, or they would not hear of it."""

@@ -1,26 +1,30 @@
-"""A plan is played on a fleet that is up: writers and queries through doors.
+"""A plan is played on a fleet that is up: writers, readers, and what happens to nodes meanwhile.
 
 The rule: it knows names, endpoints and counters, never a node, so the same stage serves every
 way in which nodes can be run.
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
-from itertools import islice
+import resource
+from collections.abc import Iterator
+from contextlib import suppress
 from time import monotonic
 
-from counter.client.door import Asked, Door
-from counter.messages import Answer, Query
+from counter.client.options import Options
+from loadtest.finals import Group, question
 from loadtest.fleet import Fleet
-from loadtest.runs import RESULT_TRIES_MAX, RETRIES_MAX, Run
-from loadtest.toll import Toll
-from loadtest.writers import ACK_S_MAX, Unknown, Writer
-from tracker.errors import ClusterError, RefusedError
+from loadtest.readers import Readers
+from loadtest.runs import FINAL_PAUSE_S, FINAL_S_MAX, Run
+from loadtest.streams import Driven
+from loadtest.timeline import CRASH, PARTITION, PAUSE, RESTART, Act
+from loadtest.writers import Writer
+from tracker.errors import ClusterError
 
-ANSWER_S_MAX = 30.0
-RETRY_S = 0.2
 SHOW_S = 0.1
+CLIENT_DEADLINE_S = 5.0
+"""What an increment may take in all, retries at its node included; that of clients by default."""
+SETTLE_S_MAX = 30.0
+"""How long increments on their way are waited for when the load is over; each ends by itself."""
 
 
 class Stage:
@@ -30,65 +34,86 @@ class Stage:
         self.run = run
         self.plan = run.plan
         self.fleet = fleet
-        self.toll = Toll(fleet, run.plan.latency_s)
-        self.doors: dict[str, Door] = {}
-        self.writers: list[Writer] = []
+        self.readers = Readers(run, fleet)
+        self.writers: list[Driven] = []
         self._stopped = asyncio.Event()
         run.stop.on_wish(self._stopped.set)
 
     async def play(self) -> None:
-        """Crash some, let writers and queries loose, and find the exact total at the end."""
-        run, plan = self.run, self.plan
-        names = plan.crashed()
+        """Crash some, let writers and readers loose, and find the exact total at the end."""
+        run = self.run
+        names = self.plan.crashed()
         await self.fleet.crash(names)
         run.crashed(names)
+        await self.open_writers()
         try:
-            for number, name in enumerate(plan.written_to(run.up)):
-                self.writers.append(await Writer.open(run, self.fleet, number, name))
-            await self._load(self.writers)
+            await self._load()
+            await self.bring_back()
+            await self.resolve()
+            for driven in self.writers:
+                await driven.close()
+            await self.finish()
         finally:
-            for writer in self.writers:
-                writer.door.close()
-        await self.resolve()
-        await self.finish()
-        for door in self.doors.values():
-            door.close()
+            await self.close()
 
-    async def _load(self, writers: Sequence[Writer]) -> None:
+    async def open_writers(self) -> None:
+        """Make the clients that count, and let each find a node."""
+        options = Options(
+            trackers=(self.fleet.tracker_endpoint,),
+            pick=self.plan.pick,
+            deadline_s=CLIENT_DEADLINE_S,
+        )
+        books, generator = self.run.books, self.run.generator
+        self.writers = [
+            Driven(Writer(self.plan, number, options, books, generator))
+            for number in range(self.plan.writers)
+        ]
+        for driven in self.writers:
+            driven.connect()
+        await self.settled()
+
+    async def close(self) -> None:
+        """End all connections."""
+        for driven in self.writers:
+            await driven.close()
+        self.readers.close()
+
+    # -- the load -----------------------------------------------------------------------------
+
+    async def _load(self) -> None:
         run, began = self.run, monotonic()
         run.begun(began, monotonic)
-        tasks = [asyncio.create_task(writer.write(began)) for writer in writers]
+        usage = await self.fleet.usage()
+        run.generator.is_shared = usage.has_caller
+        cpu_s = _cpu_s()
+        for driven in self.writers:
+            driven.begin(began)
+        happening = asyncio.create_task(self._happen(began))
         try:
-            await self._ask_all(began)
+            await self.readers.ask_all(began, self._until)
             await self._until(began + self.plan.duration_s)
             run.writes.elapsed_s = monotonic() - began
         finally:
-            for writer, task in zip(writers, tasks, strict=True):
-                writer.is_stopped = True
-                # Who sleeps need not wake up; who waits for an acknowledgement still gets it.
-                if not writer.is_counting:
-                    task.cancel()
-            for task in tasks:
-                with suppress(asyncio.CancelledError):
-                    await task
+            run.generator.cpu_s, run.generator.elapsed_s = _cpu_s() - cpu_s, monotonic() - began
+            for driven in self.writers:
+                driven.stop()
+            if run.stop.is_wished:
+                happening.cancel()
+            await asyncio.gather(happening, return_exceptions=True)
+            await self.settled()
+            await self.readers.all_answered()
+        if not happening.cancelled():
+            happening.result()
 
-    # -- queries ------------------------------------------------------------------------------
-
-    async def _ask_all(self, began: float) -> None:
-        run, plan = self.run, self.plan
-        last = began + plan.last_query_s
-        for number, (name, key) in enumerate(self._questions(plan.queries)):
-            await self._until(began + number * plan.query_gap_s)
-            if monotonic() >= last or run.stop.is_wished:
-                return
-            await self._query(name, key)
-            run.watcher.loading(run.writes.acked, run.queries.count)
-
-    def _questions(self, count: int) -> Iterator[tuple[str, str]]:
-        return islice(self.plan.questions(self.run.up), count)
+    async def settled(self) -> None:
+        """Wait until nothing is on its way; what is in doubt by then is resolved later."""
+        waiting = [driven.idle.wait() for driven in self.writers]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_S_MAX):
+                await asyncio.gather(*waiting)
 
     async def _until(self, time: float) -> None:
-        """Wait for a time or for a person's wish, and show how far the load is meanwhile."""
+        """Wait until a time, or until a person wants no more, showing how far the load is."""
         run = self.run
         while not run.stop.is_wished and (left := time - monotonic()) > 0.0:
             with suppress(TimeoutError):
@@ -96,74 +121,72 @@ class Stage:
                     await self._stopped.wait()
             run.watcher.loading(run.writes.acked, run.queries.count)
 
-    async def _query(self, name: str, key: str) -> None:
-        run = self.run
-        await self.toll.open()
-        reading = run.asked(key)
-        try:
-            answer, asked = await self._ask(name, key)
-        except (OSError, ClusterError, TimeoutError) as error:
-            run.failed(reading, name, _why(error))
-            return
-        cost = await self.toll.paid(name, answer)
-        run.answered(reading, answer, asked.rows, cost)
+    async def _happen(self, began: float) -> None:
+        """Do to the nodes what the plan says, each at its time."""
+        for act in self.plan.acts():
+            await asyncio.sleep(max(0.0, began + act.at_s - monotonic()))
+            await self._act(act)
 
-    async def _ask(self, name: str, key: str) -> tuple[Answer, Asked]:
-        async with asyncio.timeout(ANSWER_S_MAX):
-            door = self.doors.get(name)
-            if door is None:
-                door = self.doors[name] = await Door.open(self.fleet.endpoints[name])
-            try:
-                return await door.ask(Query(0, key, 0, 0, 0, 0, 0, 0, 0, True))
-            except BaseException:
-                # Whatever it was, the next query to this node has a connection of its own.
-                self.doors.pop(name).close()
-                raise
+    async def _act(self, act: Act) -> None:
+        fleet = self.fleet
+        if act.kind == CRASH:
+            # Whoever ends cannot be expected in an answer any more.
+            self.run.acted(act)
+            await fleet.crash(act.names)
+            return
+        if act.kind == RESTART:
+            await fleet.restart(act.names)
+        elif act.kind == PAUSE:
+            await fleet.pause(act.names, act.for_s)
+        elif act.kind == PARTITION:
+            await fleet.partition(act.names, act.for_s)
+        else:
+            await fleet.set_loss(act.loss)
+        self.run.acted(act)
 
     # -- the end ------------------------------------------------------------------------------
 
-    @property
-    def unknown(self) -> list[Unknown]:
-        """What was sent and never acknowledged, of all writers."""
-        return [unknown for writer in self.writers for unknown in writer.unknown]
+    async def bring_back(self) -> None:
+        """Start those again who were ended on the way: what they hold belongs to the total."""
+        names = self.run.down
+        if names:
+            await self.fleet.restart(names)
+            self.run.came_back_at_end(names)
 
     async def resolve(self) -> None:
         """Send what was never acknowledged again, under its own identity: it counts once."""
-        for unknown in self.unknown:
-            for _ in range(RETRIES_MAX):
-                if await self._is_counted(unknown):
-                    self.run.settled(unknown.key, unknown.amount, is_counted=True)
-                    break
-                await asyncio.sleep(RETRY_S)
-            else:
-                self.run.lost_track()
-
-    async def _is_counted(self, unknown: Unknown) -> bool:
-        try:
-            async with asyncio.timeout(ACK_S_MAX):
-                door = await Door.open(self.fleet.endpoints[unknown.node])
-                with closing(door):
-                    await door.count_again(*unknown.identity, unknown.key, unknown.amount)
-        except (OSError, ClusterError, TimeoutError):
-            return False
-        return True
+        while doubtful := [driven for driven in self.writers if driven.writer.doubts]:
+            for driven in doubtful:
+                driven.resolve()
+            await self.settled()
 
     async def finish(self) -> None:
         """Read every key once more: nothing is being written, so the total is exact."""
-        keys = self.plan.keys
-        questions = self._questions(RESULT_TRIES_MAX * len(keys))
-        for key in keys:
-            for _ in range(RESULT_TRIES_MAX):
-                name, _ = next(questions)
-                try:
-                    answer, asked = await self._ask(name, key)
-                except (OSError, ClusterError, TimeoutError):
-                    continue
-                if self.run.total(key, answer.value, asked.rows):
-                    break
+        run = self.run
+        run.everybody_is_back()
+        until = monotonic() + FINAL_S_MAX
+        questions = self.readers.questions()
+        for group in run.finals.groups:
+            await self._read(group, questions, until)
+        for key in run.keys_to_look_at():
+            await self._read((key,), questions, until)
+
+    async def _read(self, group: Group, questions: Iterator[tuple[str, str]], until: float) -> None:
+        """Read some keys, again and again while somebody who is up is not in the answer."""
+        while True:
+            name, _ = next(questions)
+            with suppress(OSError, ClusterError, TimeoutError):
+                answer, asked = await self.readers.ask(name, question(group))
+                totals = {row[0]: row[1] for row in asked.keyed}
+                if len(group) == 1:
+                    totals = {group[0]: answer.value}
+                if self.run.total(group, totals, asked.rows):
+                    return
+            if monotonic() > until:
+                return
+            await asyncio.sleep(FINAL_PAUSE_S)
 
 
-def _why(error: Exception) -> str:
-    if isinstance(error, RefusedError):
-        return f"refused ({error.code})"
-    return "no answer" if isinstance(error, TimeoutError) else "connection lost"
+def _cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime

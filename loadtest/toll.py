@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from time import monotonic
 
 from counter.messages import Answer
+from loadtest.costs import Cost
 from loadtest.fleet import Fleet, Traffic
-from loadtest.runs import DRAIN_S_MAX, HEADER_BYTES, SEAL_BYTES, Cost
+from loadtest.runs import DRAIN_S_MAX, HEADER_BYTES, SEAL_BYTES
 
 LOOK_S = 0.002
 QUIET_S = 0.010

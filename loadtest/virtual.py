@@ -9,96 +9,57 @@ nodes gossip, not their clients, nor their tracker.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
 
-from counter.config import NodeConfig
-from counter.gossip import Gossip
-from counter.messages import (
-    ACK_DEFAULT,
-    GOSSIP,
-    Answer,
-    Answered,
-    Counted,
-    Increment,
-    Query,
+from counter.client.options import Options
+from counter.messages import GOSSIP, Answer, Answered, Keyed, KeyedRow, Query
+from loadtest.costs import Bill, Cost
+from loadtest.finals import Group, question
+from loadtest.runs import (
+    DRAIN_S_MAX,
+    FINAL_PAUSE_S,
+    FINAL_S_MAX,
+    SEAL_BYTES,
+    NodeRow,
+    Question,
+    Run,
 )
-from loadtest.runs import DRAIN_S_MAX, RESULT_TRIES_MAX, SEAL_BYTES, Cost, NodeRow, Run
-from loadtest.simulation.disks import DiskConfig
-from loadtest.simulation.network import NetworkConfig
-from loadtest.simulation.world import World
-from loadtest.workload import Amount
-from tracker.config import TrackerConfig
+from loadtest.simulation.links import ClientLink
+from loadtest.timeline import CRASH, PARTITION, PAUSE, RESTART, Act
+from loadtest.virtualclients import Client
+from loadtest.virtualfleet import TRACKER as TRACKER
+from loadtest.virtualfleet import VirtualFleet, WatchedNode
+from loadtest.writers import Writer
 from tracker.errors import ClusterError
-from tracker.machine import Effect, Endpoint, Send
-from tracker.members import Member
 from tracker.messages import Refused
-from tracker.registry import Registry
 
 BOOT_S_MAX = 60.0
 ANSWER_S_MAX = 30.0
-WRITES_S_MAX = 30.0
+SETTLE_S_MAX = 30.0
+"""How long increments on their way are waited for when the load is over; each ends by itself."""
+UNDER_WAY_MAX = 1_000
+"""Queries under way at once; those that were to begin beyond that are counted as skipped."""
 LOOKS_PER_S = 20
-HOP_S_MIN = 50e-6
-TRACKER: Final[Endpoint] = ("10.255.255.1", 7400)
-PORT = 7401
 _DATAGRAMS: Final = tuple([message.__name__ for message in GOSSIP.classes()])
-
-
-class Watch:
-    """What all nodes share: when a datagram was last dealt with, when an answer left."""
-
-    __slots__ = ("answered_at", "last_at")
-
-    def __init__(self) -> None:
-        self.last_at = self.answered_at = 0.0
-
-
-class WatchedNode(Gossip):
-    """A node that counts its datagrams; it is otherwise the node people run."""
-
-    watch: Watch
-    datagrams = 0
-
-    def receive(self, sender: Any, message: Any, now: float) -> list[Effect]:
-        """Count what comes in and what goes out."""
-        effects = super().receive(sender, message, now)
-        if type(sender) is tuple:
-            self.datagrams += 1
-            self.watch.last_at = now
-        if effects:
-            self._note(effects, now)
-        return effects
-
-    def tick(self, now: float) -> list[Effect]:
-        """Count what goes out."""
-        effects = super().tick(now)
-        if effects:
-            self._note(effects, now)
-        return effects
-
-    def _note(self, effects: list[Effect], now: float) -> None:
-        for effect in effects:
-            if type(effect) is Send:
-                if type(effect.to) is tuple:
-                    self.datagrams += 1
-                elif type(effect.message) is Answer and effect.message.end:
-                    self.watch.answered_at = now
 
 
 def run(run: Run) -> None:
     """Carry out the plan of a run."""
     stage = Stage(run)
-    if stage.boot() and stage.load():
+    if stage.boot():
+        stage.load()
         stage.finish()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Heard:
-    """What came back for one query."""
+    """What came back for one query so far, over its own connection."""
 
-    rows: list[NodeRow]
+    link: ClientLink
+    rows: list[NodeRow] = field(default_factory=list)
+    keyed: list[KeyedRow] = field(default_factory=list)
     answer: Answer | None = None
     refused: str = ""
 
@@ -113,33 +74,19 @@ class Stage:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.plan = plan = run.plan
-        network = NetworkConfig(
-            base_s=max(HOP_S_MIN, plan.latency_s),
-            stream_base_s=HOP_S_MIN,
-            jitter_s=0.0,
-            loss=plan.loss,
-            retransmit_s=0.0,
-        )
-        disk = DiskConfig(durable=False)
-        self.world = World(plan.seed, network, datagram_codec=GOSSIP, disk=disk)
-        self.watch = Watch()
-        self.nodes: dict[str, WatchedNode] = {}
-        self.writers: list[Writer] = []
-
-    # -- the cluster --------------------------------------------------------------------------
+        self.plan = run.plan
+        self.fleet = VirtualFleet(run.plan)
+        self.world = self.fleet.world
+        self.clients: list[Client] = []
+        self._bill = Bill()
+        self._under_way = 0
 
     def boot(self) -> bool:
         """Start everybody, and wait until all know all; False when a person wants no more."""
         plan, world, run = self.plan, self.world, self.run
-        epoch = plan.identity("tracker")[:8]
-        world.add(Registry(TrackerConfig(), epoch, None, world.random("tracker")), TRACKER)
-        for number, name in enumerate(plan.names, 1):
-            node = self._node(name, number)
-            self.nodes[name] = node
-            world.add(node, node.membership.member.endpoint)
+        self.fleet.start()
         limit = world.now + BOOT_S_MAX
-        while (up := self._up()) < plan.nodes and not run.stop.is_wished:
+        while (up := self.fleet.up) < plan.nodes and not run.stop.is_wished:
             run.watcher.booting(up)
             if world.now >= limit:
                 raise ClusterError(f"only {up} of {plan.nodes} nodes came up")
@@ -149,64 +96,51 @@ class Stage:
         run.booted(world.now)
         return True
 
-    def _node(self, name: str, number: int) -> WatchedNode:
-        member = Member(
-            name=name,
-            store=self.plan.identity(name),
-            reign=0,
-            epoch=1,
-            incarnation=0,
-            host=f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}",
-            port=PORT,
-            durable=False,
-        )
-        node = WatchedNode(
-            NodeConfig(name=name),
-            self.plan.gossip,
-            member,
-            (TRACKER,),
-            self.world.random(f"machine/{name}"),
-        )
-        node.watch = self.watch
-        node.resume(0)
-        return node
-
-    def _up(self) -> int:
-        wanted = self.plan.nodes
-        return sum([len(node.membership.view) == wanted for node in self.nodes.values()])
-
-    def _endpoint(self, name: str) -> Endpoint:
-        return self.nodes[name].membership.member.endpoint
+    @property
+    def nodes(self) -> dict[str, WatchedNode]:
+        """The machine of each node, of its present life."""
+        return self.fleet.nodes
 
     # -- the load -----------------------------------------------------------------------------
 
-    def load(self) -> bool:
-        """Crash some, let writers and queries loose; False when a person wants no more."""
+    def load(self) -> None:
+        """Crash some, let writers and queries loose, and things happen."""
         run, plan, world = self.run, self.plan, self.world
         names = plan.crashed()
-        for name in names:
-            world.crash(self._endpoint(name))
+        self.fleet.crash(names)
         run.crashed(names)
+        self._open_writers()
         began = world.now
         run.begun(began, lambda: world.now)
-        for number, name in enumerate(plan.written_to(run.up)):
-            self.writers.append(Writer(self, number, name, began))
-        last = began + plan.last_query_s
-        questions = islice(plan.questions(run.up), plan.queries)
-        for number, (name, key) in enumerate(questions):
-            self._go_on(max(world.now, began + number * plan.query_gap_s))
-            if world.now >= last or run.stop.is_wished:
-                break
-            self._query(name, key)
+        for client in self.clients:
+            client.begin()
+        for act in plan.acts():
+            world.at(began + act.at_s, self._act, act)
+        self._ask_all(began)
         self._go_on(began + plan.duration_s)
-        run.writes.elapsed_s = world.now - began
-        for writer in self.writers:
-            writer.is_stopped = True
-        world.run_until(
-            lambda: not any(w.waits for w in self.writers), time_max=world.now + WRITES_S_MAX
+        run.writes.elapsed_s = run.generator.elapsed_s = world.now - began
+        for client in self.clients:
+            client.writer.stop()
+        self._settle()
+        self.world.run_until(lambda: not self._under_way, time_max=world.now + ANSWER_S_MAX)
+
+    def _open_writers(self) -> None:
+        """Make the clients that count, and let each find a node."""
+        run, plan = self.run, self.plan
+        options = Options(trackers=(TRACKER,), pick=plan.pick)
+        for number in range(plan.writers):
+            writer = Writer(plan, number, options, run.books, run.generator)
+            self.clients.append(Client(self.world, writer, self.fleet.who))
+        for client in self.clients:
+            client.connect()
+        self._settle()
+
+    def _settle(self) -> None:
+        """Wait until nothing is on its way; what is in doubt by then is resolved later."""
+        self.world.run_until(
+            lambda: all(client.writer.is_idle for client in self.clients),
+            time_max=self.world.now + SETTLE_S_MAX,
         )
-        run.lost_track(sum([writer.waits for writer in self.writers]))
-        return True
 
     def _go_on(self, until: float) -> None:
         """Let the world go on to a time, with a look at the person in between."""
@@ -215,15 +149,55 @@ class Stage:
             world.run_until(min(until, world.now + 1 / LOOKS_PER_S))
             run.watcher.loading(run.writes.acked, run.queries.count)
 
+    def _act(self, act: Act) -> None:
+        """Do to the nodes what the plan says."""
+        fleet = self.fleet
+        if self.run.stop.is_wished:
+            return
+        if act.kind == CRASH:
+            fleet.crash(act.names)
+        elif act.kind == RESTART:
+            fleet.restart(act.names)
+        elif act.kind == PAUSE:
+            fleet.pause(act.names, act.for_s)
+        elif act.kind == PARTITION:
+            fleet.partition(act.names, act.for_s)
+        else:
+            fleet.set_loss(act.loss)
+        self.run.acted(act)
+
+    # -- queries ------------------------------------------------------------------------------
+
+    def _ask_all(self, began: float) -> None:
+        run, plan, world = self.run, self.plan, self.world
+        # Queries that begin at their times need no more than these.
+        last = began + (plan.duration_s if plan.queries_overlap else plan.last_query_s)
+        for number, (name, key) in enumerate(islice(self._questions(), plan.queries)):
+            self._go_on(max(world.now, began + number * plan.query_gap_s))
+            if world.now >= last or run.stop.is_wished:
+                break
+            if plan.queries_overlap:
+                self._begin(name, key)
+            else:
+                self._query(name, key)
+
+    def _questions(self) -> Iterator[tuple[str, str]]:
+        """Yield (node that is asked, key), of nodes that are up when they are asked."""
+        run = self.run
+        names = list(run.up)
+        for name, key in self.plan.questions(names):
+            yield (name if name in run.up else run.up[names.index(name) % len(run.up)]), key
+
     def _query(self, name: str, key: str) -> None:
+        """Ask while nobody else does, and count what that costs."""
         run, origin = self.run, self.nodes[name]
-        counted_before = [node.datagrams for node in self.nodes.values()]
+        counted_before = {name: node.datagrams for name, node in self.nodes.items()}
         before, strangers = self._sent(), origin.asker.strangers
-        reading = run.asked(key)
+        asked = run.asked(key)
         heard = self._ask(name, key)
         answer = heard.answer
         if answer is None:
-            run.failed(reading, name, heard.refused or "no answer")
+            run.failed(asked, name, heard.refused or "no answer")
             return
         drain_ms = self._drain()
         messages, weight = (now - then for now, then in zip(self._sent(), before, strict=True))
@@ -232,29 +206,66 @@ class Stage:
             messages=messages,
             bytes=weight + SEAL_BYTES * messages,
             duplicates=answer.duplicates + late,
-            busiest=self._busiest(origin, counted_before),
+            busiest=self._busiest(name, counted_before),
             drain_ms=drain_ms,
         )
-        run.answered(reading, answer, heard.rows, cost)
+        run.answered(asked, answer, heard.rows, cost)
         run.watcher.loading(run.writes.acked, run.queries.count)
+
+    def _begin(self, name: str, key: str) -> None:
+        """Ask, whoever else does; what it costs is what its answer says."""
+        if self._under_way >= UNDER_WAY_MAX:
+            self.run.generator.queries_skipped += 1
+            return
+        self._under_way += 1
+        asked = self.run.asked(key)
+        heard = self._send(name, key, lambda heard: self._over(asked, name, heard))
+        self.world.at(self.world.now + ANSWER_S_MAX, self._give_up, heard)
+
+    def _give_up(self, heard: _Heard) -> None:
+        if not heard.is_over:
+            heard.link.close()
+            heard.refused = "no answer"
+
+    def _over(self, asked: Question, name: str, heard: _Heard) -> None:
+        self._under_way -= 1
+        heard.link.close()
+        if heard.answer is None:
+            self.run.failed(asked, name, heard.refused)
+        else:
+            cost = self._bill.cost_of(heard.answer)
+            self.run.answered(asked, heard.answer, heard.rows, cost)
 
     def _ask(self, name: str, key: str) -> _Heard:
         """Ask one node over a connection of its own, and wait for the end of the answer."""
-        heard = _Heard([])
+        heard = self._send(name, key, lambda heard: None)
+        limit = self.world.now + ANSWER_S_MAX
+        self.world.run_until(lambda: heard.is_over, time_max=limit)
+        heard.link.close()
+        return heard
+
+    def _send(self, name: str, key: str, over: Any) -> _Heard:
+        heard = _Heard(self.world.connect(self.fleet.endpoints[name]))
 
         def take(message: Any, now: float) -> None:
             if type(message) is Answered:
                 heard.rows.extend(message.rows)
+            elif type(message) is Keyed:
+                heard.keyed.extend(message.rows)
             elif type(message) is Answer and message.end:
                 heard.answer = message
+                over(heard)
             elif type(message) is Refused:
-                heard.refused = message.code
+                heard.refused = f"refused ({message.code})"
+                over(heard)
 
-        client = self.world.connect(self._endpoint(name), take)
-        client.send(Query(1, key, 0, 0, 0, 0, 0, 0, 0, True))
-        limit = self.world.now + ANSWER_S_MAX
-        self.world.run_until(lambda: heard.is_over, time_max=limit)
-        client.close()
+        def closed(reason: str) -> None:
+            if not heard.is_over:
+                heard.refused = "connection lost"
+                over(heard)
+
+        heard.link.on_message, heard.link.on_closed = take, closed
+        heard.link.send(Query(1, key, 0, 0, 0, 0, 0, 0, 0, True))
         return heard
 
     def _drain(self) -> float | None:
@@ -267,66 +278,61 @@ class Stage:
 
         if not self.world.run_until(is_drained, time_max=self.world.now + DRAIN_S_MAX):
             return None
-        return 1000 * max(0.0, self.watch.last_at - self.watch.answered_at)
+        return 1000 * max(0.0, self.fleet.watch.last_at - self.fleet.watch.answered_at)
 
     def _sent(self) -> tuple[int, int]:
         tallies = [t for name, t in self.world.tallies.items() if name in _DATAGRAMS]
         return sum([t.sent for t in tallies]), sum([t.bytes for t in tallies])
 
-    def _busiest(self, origin: WatchedNode, before: list[int]) -> int:
-        pairs = zip(self.nodes.values(), before, strict=True)
-        return max([node.datagrams - then for node, then in pairs if node is not origin], default=0)
+    def _busiest(self, origin: str, before: dict[str, int]) -> int:
+        """Return the most datagrams of any node but the one that was asked."""
+        return max(
+            [
+                self._added(node, before[name])
+                for name, node in self.nodes.items()
+                if name != origin
+            ],
+            default=0,
+        )
+
+    @staticmethod
+    def _added(node: WatchedNode, before: int) -> int:
+        # Started anew meanwhile, it has begun at nothing.
+        return node.datagrams - before if node.datagrams >= before else node.datagrams
 
     # -- the end ------------------------------------------------------------------------------
 
     def finish(self) -> None:
-        """Read every key once more: nothing is being written, so the total is exact."""
+        """Bring back who is down, settle what is in doubt, and read every key once more."""
         run = self.run
-        origins: Iterator[str] = (name for name, _ in self.plan.questions(run.up))
-        for key in self.plan.keys:
-            for _ in range(RESULT_TRIES_MAX):
-                heard = self._ask(next(origins), key)
-                answer = heard.answer
-                if answer is not None and run.total(key, answer.value, heard.rows):
-                    break
+        down = run.down
+        if down:
+            self.fleet.restart(down)
+            run.came_back_at_end(down)
+        while doubtful := [client for client in self.clients if client.writer.doubts]:
+            for client in doubtful:
+                client.resolve()
+            self._settle()
+        for client in self.clients:
+            client.close()
+        run.everybody_is_back()
+        until = self.world.now + FINAL_S_MAX
+        questions = self._questions()
+        for group in run.finals.groups:
+            self._read(group, questions, until)
+        for key in run.keys_to_look_at():
+            self._read((key,), questions, until)
 
-
-class Writer:
-    """One client that counts on one node, one increment at a time, not faster than its share."""
-
-    def __init__(self, stage: Stage, number: int, node: str, began: float) -> None:
-        self.waits = 0
-        self.is_stopped = False
-        self._run = stage.run
-        self._world = stage.world
-        self._began = began
-        self._session = stage.plan.identity(f"session/{number}")
-        self._sequence = 0
-        self._arrivals = stage.plan.arrivals(number)
-        self._increments = stage.plan.increments(number)
-        self._sent_at = 0.0
-        self._pair: Amount = ("", 0)
-        self._link = stage.world.connect(stage._endpoint(node), self._take)
-        self._next()
-
-    def _next(self) -> None:
-        self._world.at(self._began + next(self._arrivals), self._send)
-
-    def _send(self) -> None:
-        if self.is_stopped:
-            return
-        self._pair = next(self._increments)
-        self._sequence += 1
-        self.waits = 1
-        self._sent_at = self._world.now
-        self._run.sent(*self._pair)
-        self._link.send(Increment(self._session, self._sequence, self._pair, ACK_DEFAULT))
-
-    def _take(self, message: Any, now: float) -> None:
-        self.waits = 0
-        if type(message) is Counted:
-            self._run.counted(*self._pair, now - self._sent_at)
-        else:
-            self._run.settled(*self._pair, is_counted=False)
-        if not self.is_stopped:
-            self._next()
+    def _read(self, group: Group, questions: Iterator[tuple[str, str]], until: float) -> None:
+        """Read some keys, again and again while somebody who is up is not in the answer."""
+        while True:
+            heard = self._ask(next(questions)[0], question(group))
+            if heard.answer is not None:
+                totals = {row[0]: row[1] for row in heard.keyed}
+                if len(group) == 1:
+                    totals = {group[0]: heard.answer.value}
+                if self.run.total(group, totals, heard.rows):
+                    return
+            if self.world.now > until:
+                return
+            self.world.run_until(self.world.now + FINAL_PAUSE_S)

@@ -90,7 +90,7 @@ class Workers:
         self._on_up = on_up
         self._durable = durable
         self._data = ""
-        self._nursery = Nursery(self._ended, self._lost)
+        self._nursery = Nursery(self._still, self._ended, self._lost)
         self._broken: asyncio.Future[str] | None = None
         self._endpoints: dict[str, Endpoint] = {}
         self._ended_us = 0
@@ -233,6 +233,11 @@ class Workers:
         """Wait until a process ends that nobody ended; returns which, and how."""
         assert self._broken is not None
         return await asyncio.shield(self._broken)
+
+    def _still(self, pid: int) -> None:
+        for holder in self.holders:
+            if holder.pid == pid:
+                holder.still.set()
 
     def _ended(self, pid: int, how: str, cpu_us: int) -> None:
         for holder in [self._tracker, *self.holders]:

@@ -38,6 +38,7 @@ from counter.cli.settings import Settings, whole
 from counter.client.answers import (
     Outcome,
     as_object,
+    doubts,
     ended,
     grouped,
     sentence,
@@ -338,6 +339,8 @@ class Report:
             note(
                 f"incomplete: {answer.answered}/{answer.members} nodes; {shortfall(outcome)}{hint}"
             )
+        if answer.uncertain:
+            note(f"{doubts(outcome)}   which, and why:  counter parked")
 
     def _name_missing(self, outcome: Outcome) -> None:
         write = out if on_terminal() else note

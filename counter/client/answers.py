@@ -135,6 +135,17 @@ def sentence(outcome: Outcome) -> str:
     return f"{value}   {nodes} · {shown_ms(answer.elapsed_ms)} · {hops} · {messages}{doubts}"
 
 
+def doubts(outcome: Outcome) -> str:
+    """Return what is parked, and between which numbers the total lies, as far as that is known."""
+    answer = outcome.answer
+    count = f"{grouped(answer.uncertain)} increment{'' if answer.uncertain == 1 else 's'}"
+    if answer.high is None:
+        return f"{count} uncertain"
+    if answer.low in (None, answer.value):
+        return f"{count} uncertain, at most {grouped(answer.high)}"
+    return f"{count} uncertain, {grouped(answer.low or 0)} to {grouped(answer.high)}"
+
+
 def shortfall(outcome: Outcome) -> str:
     """Return why a query ended without everybody, and who is silent."""
     answer = outcome.answer

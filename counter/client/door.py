@@ -9,7 +9,18 @@ import secrets
 from collections import deque
 from typing import Any, cast
 
-from counter.messages import ACK_DEFAULT, DOOR, Answer, Answered, Counted, Increment, Missing, Query
+from counter.messages import (
+    ACK_DEFAULT,
+    DOOR,
+    Answer,
+    Answered,
+    Counted,
+    Increment,
+    Keyed,
+    KeyedRow,
+    Missing,
+    Query,
+)
 from tracker import wire
 from tracker.classes import dataclass, field
 from tracker.errors import ConnectionLostError, RefusedError
@@ -25,6 +36,7 @@ class Asked:
     rows: list[tuple[str, int, int, float]] = field(default_factory=list)
     missing: list[tuple[str, int, int | None, float, str]] = field(default_factory=list)
     partials: list[Answer] = field(default_factory=list)
+    keyed: list[KeyedRow] = field(default_factory=list)
 
 
 class Door(asyncio.Protocol):
@@ -124,6 +136,8 @@ class Door(asyncio.Protocol):
                     self._asked[request].partials.append(message)
             case Answered(request, rows):
                 self._asked[request].rows.extend(rows)
+            case Keyed(request, keyed):
+                self._asked[request].keyed.extend(keyed)
             case Missing(request, rows):
                 self._asked[request].missing.extend(rows)
             case Welcome():

@@ -112,6 +112,7 @@ from counter.messages.handover import DrainState as DrainState
 from counter.messages.handover import Offer as Offer
 from counter.messages.handover import Page as Page
 from counter.messages.handover import Seal as Seal
+from counter.messages.handover import Sole as Sole
 from counter.messages.handover import Stored as Stored
 from counter.messages.handover import Take as Take
 from counter.messages.handover import share_rows as share_rows

@@ -1,6 +1,6 @@
 """What two nodes say to each other while one hands its counts over, and what a client asks of it.
 
-    leaver      Offer        Page, Page, …        Seal
+    leaver      Offer        Page, Page, …        Seal            Sole
     receiver          Take          Stored, …           Adopted
 
 The rule: a page is stored before it is said to be, and nothing of it counts anywhere before the
@@ -135,7 +135,20 @@ class DrainState:
     )
 
 
-HANDOVER: Final = (Offer, Take, Page, Stored, Seal, Adopted, Drain, DrainState)
+@dataclass(frozen=True, slots=True)
+class Sole:
+    """Of what you have adopted, nobody but you holds these, or ever will.
+
+    Their owners counted in memory, and this node has sealed them for nobody else. It tells them no
+    more but for a moment.
+    """
+
+    stores: tuple[bytes, ...]
+    TAG: ClassVar[int] = 78
+    WIRE: ClassVar[Schema] = (wire.listing(wire.id16, STORES_MAX),)
+
+
+HANDOVER: Final = (Offer, Take, Page, Stored, Seal, Adopted, Sole, Drain, DrainState)
 
 
 def share_rows(values: Any) -> tuple[bytes, int, list[tuple[str, int, int]]]:

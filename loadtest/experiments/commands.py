@@ -5,6 +5,7 @@ where the log is go to stderr.
 """
 
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -24,6 +25,7 @@ SEED: Final = 1
 SEEDS_MAX: Final = 10_000
 """Seeds after the first that a run may use."""
 FAILED: Final = 99
+LEGEND_COLUMNS: Final = 79
 
 Text = str | None
 
@@ -68,12 +70,14 @@ def experiment(
     words += ["--sockets"] if mode == library.SOCKETS and len(chosen.modes) > 1 else []
     repeat = " ".join([*words, "--seed", str(first)])
     result = running.run(chosen, mode, seed=first, is_quick=quick, repeat=repeat)
-    if svg is None and page is not None:
-        place = Path(page).parent / f"{chosen.name}-{mode}.svg"
-        svg = str(place)
+    is_whole = "failed" not in result and "interrupted" not in result
+    if page is not None and is_whole and svg is None:
+        svg = str(Path(page).parent / f"{chosen.name}-{mode}.svg")
     plot = _drawn(chosen, result, svg)
-    if page is not None:
+    if page is not None and is_whole:
         pages.keep(Path(page), chosen, result, plot)
+    elif page is not None:
+        screens.note(f"{printable(page)} is left as it is: the run is not whole")
     return _shown(chosen, result, plot, as_json=json)
 
 
@@ -143,7 +147,7 @@ def _shown(
     else:
         for line in table(chosen.columns, result["rows"]):
             screens.out(line)
-        for line in chosen.legend:
+        for line in wrap(" ".join(chosen.legend), LEGEND_COLUMNS):
             screens.note(line)
         drawn = f"   plot {printable(str(plot))}" if plot is not None else ""
         screens.note(f"log {printable(result['log'])}{drawn}")

@@ -6,7 +6,7 @@ The rule: whoever only wants their names waits for no import of theirs.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from loadtest.experiments.tables import Asked, Column, Panel
 
@@ -38,72 +38,67 @@ class Experiment:
     modes: dict[str, Run]
 
 
+class Told(Protocol):
+    """What the module of an experiment says of its rows."""
+
+    @property
+    def COLUMNS(self) -> tuple[Column, ...]:
+        """The columns of its table."""
+
+    @property
+    def LEGEND(self) -> tuple[str, ...]:
+        """What they mean, in lines."""
+
+    @property
+    def PANELS(self) -> tuple[Panel, ...]:
+        """What is drawn."""
+
+
 def load(name: str) -> Experiment:
     """Return an experiment by its name. Raises KeyError."""
-    return _LOADERS[name]()
+    return _LOADERS[name](name)
 
 
-def _spread() -> Experiment:
+def _made(name: str, told: Told, modes: dict[str, Run]) -> Experiment:
+    return Experiment(
+        name=name, columns=told.COLUMNS, legend=told.LEGEND, panels=told.PANELS, modes=modes
+    )
+
+
+def _spread(name: str) -> Experiment:
     from loadtest.experiments import sockets, spread
 
-    return Experiment(
-        name="spread",
-        columns=spread.COLUMNS,
-        legend=spread.LEGEND,
-        panels=spread.PANELS,
-        modes={VIRTUAL: spread.simulate, SOCKETS: partial(sockets.run, sockets.spread_out)},
-    )
+    on_sockets = partial(sockets.run, sockets.spread_out)
+    return _made(name, spread, {VIRTUAL: spread.simulate, SOCKETS: on_sockets})
 
 
-def _scaling() -> Experiment:
+def _scaling(name: str) -> Experiment:
     from loadtest.experiments import scaling, sockets
 
-    return Experiment(
-        name="scaling",
-        columns=scaling.COLUMNS,
-        legend=scaling.LEGEND,
-        panels=scaling.PANELS,
-        modes={SOCKETS: partial(sockets.run, scaling.scale)},
-    )
+    return _made(name, scaling, {SOCKETS: partial(sockets.run, scaling.scale)})
 
 
-def _recovery() -> Experiment:
+def _recovery(name: str) -> Experiment:
     from loadtest.experiments import recovery, sockets
 
-    return Experiment(
-        name="recovery",
-        columns=recovery.COLUMNS,
-        legend=recovery.LEGEND,
-        panels=recovery.PANELS,
-        modes={SOCKETS: partial(sockets.run, recovery.recover)},
-    )
+    return _made(name, recovery, {SOCKETS: partial(sockets.run, recovery.recover)})
 
 
-def _fanout() -> Experiment:
+def _fanout(name: str) -> Experiment:
     from loadtest.experiments import fanout, sockets
 
-    return Experiment(
-        name="fanout",
-        columns=fanout.COLUMNS,
-        legend=fanout.LEGEND,
-        panels=fanout.PANELS,
-        modes={VIRTUAL: fanout.simulate, SOCKETS: partial(sockets.run, sockets.fan_out)},
-    )
+    on_sockets = partial(sockets.run, sockets.fan_out)
+    return _made(name, fanout, {VIRTUAL: fanout.simulate, SOCKETS: on_sockets})
 
 
-def _loss() -> Experiment:
+def _loss(name: str) -> Experiment:
     from loadtest.experiments import loss, sockets
 
-    return Experiment(
-        name="loss",
-        columns=loss.COLUMNS,
-        legend=loss.LEGEND,
-        panels=loss.PANELS,
-        modes={VIRTUAL: loss.simulate, SOCKETS: partial(sockets.run, sockets.lose)},
-    )
+    on_sockets = partial(sockets.run, sockets.lose)
+    return _made(name, loss, {VIRTUAL: loss.simulate, SOCKETS: on_sockets})
 
 
-_LOADERS: Final[dict[str, Callable[[], Experiment]]] = {
+_LOADERS: Final[dict[str, Callable[[str], Experiment]]] = {
     "spread": _spread,
     "scaling": _scaling,
     "recovery": _recovery,

@@ -26,8 +26,7 @@ def block(experiment: Experiment, result: Result, image: str) -> str:
         [
             f"`{result['repeat']}`",
             "",
-            f"Measured on {result['machine']}; {result['elapsed_s']:.0f} s,"
-            f" {result['cpu_s']:.0f} s of them CPU.",
+            f"Measured on {result['machine']}, in {result['elapsed_s']:.0f} s.",
             "",
             *picture,
             *markdown(experiment.columns, result["rows"]),

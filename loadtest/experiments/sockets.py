@@ -43,10 +43,10 @@ SPREAD_QUICK: Final = (
     spread.Size(increments=60, nodes=(2,), per_pick=(20,), runs=1, rate=1_000.0),
 )
 FANOUT_FULL: Final = fanout.Size(
-    nodes=1_000, chatters=fanout.ALL_CHATTERS, visits=(1, 2, 5), queries=5
+    nodes=1_000, chatters=(1, 2, 3, 6, 10, 32), visits=(1, 2, 5), queries=5
 )
 FANOUT_QUICK: Final = fanout.Size(nodes=20, chatters=(2, 10), visits=(1,), queries=2)
-LOSS_FULL: Final = replace(loss.FULL, silent=(0.0,), queries=20)
+LOSS_FULL: Final = replace(loss.FULL, silent=(0.0,), queries=10)
 LOSS_QUICK: Final = loss.Size(nodes=20, losses=(0.0, 0.2), silent=(0.0,), queries=2)
 
 

@@ -50,7 +50,7 @@ LEGEND: Final = (
 PANELS: Final = tuple([
     Panel(
         title, "nodes", "variation", "nodes", "standard deviation over mean (%)", "pick",
-        where=(("per_pick", per_pick),), log_x=True,
+        where=(("per_pick", per_pick),), expected="by_chance", log_x=True,
     )
     for title, per_pick in (("A pick for each increment", 1), ("A pick for every 100", 100))
 ])  # fmt: skip

@@ -14,6 +14,7 @@ NOTHING: Final = "–"
 SIGNIFICANT_DIGITS: Final = 6
 ROWS_MAX: Final = 10_000
 SHARE: Final = "%"
+EXPECTED: Final = "expected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +57,26 @@ class Panel:
     by_label: str = ""
     where: tuple[tuple[str, Any], ...] = ()
     """Only rows that have these values."""
+    expected: str = ""
+    """A field that is drawn as one more line, the same for all kinds: what was to be expected."""
     log_x: bool = False
     log_y: bool = False
 
     def lines(self, rows: Sequence[Row]) -> dict[str, list[tuple[float, float]]]:
         """Return the points of each line, in the order of the rows, but for unmeasured ones."""
         found: dict[str, list[tuple[float, float]]] = {}
+        expected: dict[float, float] = {}
         for row in rows:
             if any(row.get(name) != value for name, value in self.where):
                 continue
             if row.get(self.x) is None or row.get(self.y) is None:
                 continue
             name = _named(row[self.by], self.by_label) if self.by else ""
-            x = row[self.x] * _scale(self.x_label)
-            found.setdefault(name, []).append((x, row[self.y] * _scale(self.y_label)))
-        return found
+            x, scale = row[self.x] * _scale(self.x_label), _scale(self.y_label)
+            found.setdefault(name, []).append((x, row[self.y] * scale))
+            if self.expected:
+                expected[x] = row[self.expected] * scale
+        return found | ({EXPECTED: list(expected.items())} if expected else {})
 
 
 def _named(value: Any, label: str) -> str:

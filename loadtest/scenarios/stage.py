@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from counter.config import NodeConfig
-from counter.lives import introduce, member_of, wants_rebirth
+from counter.lives import wants_rebirth
 from counter.messages import GOSSIP
 from loadtest.scenarios.fields import ALL, DOWN, TRACKERS, Who
 from loadtest.scenarios.liars import Answerer
 from loadtest.scenarios.tables import Scenario
 from loadtest.simulation.disks import Backup, DiskConfig
 from loadtest.simulation.hosts import Emitted, Host
+from loadtest.simulation.lives import begun
 from loadtest.simulation.network import Partition
 from loadtest.simulation.world import World
 from tracker.config import TrackerConfig
@@ -215,20 +215,16 @@ class Stage:
         return Registry(TrackerConfig(), epoch, kept, random, disk.token)
 
     def _node(self, process: Process) -> Answerer:
-        disk = self.world.disk(process.endpoint)
-        identity = disk.open()
-        process.store = identity.store
-        node = Answerer(
-            NodeConfig(name=process.name),
-            self.scenario.gossip,
-            member_of(identity, process.name, process.endpoint),
-            tuple(self.endpoints(self.trackers)),
-            self.world.random(f"{process.name}/{process.lives}"),
+        node = begun(
+            Answerer,
+            process.name,
+            process.endpoint,
+            self.world.disk(process.endpoint),
+            gossip=self.scenario.gossip,
+            trackers=self.endpoints(self.trackers),
+            random=self.world.random(f"{process.name}/{process.lives}"),
         )
-        introduce(node, identity)
-        for kind, record in disk.recover():
-            node.restore(kind, record)
-        node.resume(disk.token)
+        process.store = node.membership.member.store
         return node
 
     def crash(self, name: str) -> None:

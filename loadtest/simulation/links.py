@@ -258,6 +258,7 @@ class ClientLink:
         self.received_max = 1_000_000
         self.on_message: Any = None
         self.on_closed: Callable[[str], None] | None = None
+        self.on_opened: Callable[[], None] | None = None
         self.link: Link | None = None
         self.closed: str | None = None
         self._streams = streams
@@ -301,6 +302,8 @@ class ClientLink:
             early, self._early = self._early, []
             for message in early:
                 self._streams.send(self, event.link, message)
+            if self.on_opened is not None:
+                self.on_opened()
         elif isinstance(event, Closed | Unreachable):
             self.closed = event.reason
             self._early.clear()

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from counter.adoption import ADOPTED_MAX, STAGE_IDLE_S, STAGES_MAX, Adoption
+from counter.adoption import ADOPTED_MAX, GIVEN_MAX, STAGE_IDLE_S, STAGES_MAX, Adoption
 from counter.config import NodeConfig
 from counter.crdt import Counters, Share
 from counter.ledger import Ledger
-from counter.messages import Adopted, Offer, Page, Seal, Stored, Take
+from counter.messages import Adopted, Offer, Page, Seal, Sole, Stored, Take
 from counter.pages import pages_of_share
 from tracker import wire
 from tracker.machine import Close, Emit, Persist, Persisted, PersistFailed, Send
@@ -36,6 +36,10 @@ def make_share(epoch=1, **counts):
 SHARE = make_share(views=5, clicks=-2)
 [BODY] = [body for body, _ in pages_of_share(LEAVER, SHARE)]
 SESSIONS = wire.packed(["sessions", [[b"c" * 16, 1, ["views", 5]]]])
+
+
+def make_sole(*stores):
+    return Sole(stores or (LEAVER,))
 
 
 def make_offer(name="n2", store=LEAVER, stores=((LEAVER, 1),), keys=2):
@@ -368,3 +372,72 @@ def test_a_snapshot_in_the_middle_holds_what_the_log_held():
     assert heir.again([*before, *heir.disk[-1:]]).total() == 5
     assert heir.again(before).total() == 0
     assert heir.again(behind).total() == 5
+
+
+# -- what nobody else holds -------------------------------------------------------------------
+
+
+def adopted_by(heir, link=LINK):
+    """Let a member hand over everything, and its word of that be heard."""
+    heir.offer(link=link)
+    heir.page(link=link)
+    heir.seal(link=link)
+    if heir.ledger.durable:
+        heir.synced()
+    return heir
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_what_nobody_else_holds_is_noted_and_survives_a_restart(durable):
+    heir = adopted_by(Heir(durable=durable))
+
+    heir.took(heir.adoption.sole(LINK, make_sole(), 3.0))
+
+    assert heir.adoption.folding.finals == (LEAVER,)
+    if durable:
+        again = heir.again()
+        assert again.adoption.folding.finals == (LEAVER,)
+        assert again.again(heir.adoption.folding.dump()).adoption.folding.finals == ()
+
+
+def test_only_what_was_adopted_on_this_very_stream_is_noted():
+    heir = adopted_by(Heir())
+    other, closed = adopted_by(Heir()), adopted_by(Heir())
+    closed.adoption.closed(LINK)
+
+    assert heir.adoption.sole(LINK + 1, make_sole(), 3.0) == []
+    heir.took(heir.adoption.sole(LINK, make_sole(THIRD), 3.0))
+    assert other.adoption.sole(LINK, make_sole(LEAVER), 3.0) != []
+    assert closed.adoption.sole(LINK, make_sole(), 3.0) == []
+
+    assert heir.adoption.folding.finals == closed.adoption.folding.finals == ()
+
+
+def test_a_giver_that_asks_again_whether_all_is_there_may_say_so_too():
+    heir = adopted_by(Heir())
+    heir.adoption.closed(LINK)
+
+    take, adopted = heir.offer(link=LINK + 1)
+    heir.took(heir.adoption.sole(LINK + 1, make_sole(), 3.0))
+
+    assert (take.message, adopted.message) == (Take(True), Adopted(LEAVER))
+    assert heir.adoption.folding.finals == (LEAVER,)
+
+
+def test_streams_of_givers_are_remembered_within_bounds():
+    heir = adopted_by(Heir())
+
+    for link in range(100, 100 + GIVEN_MAX):
+        heir.offer(link=link)
+
+    assert heir.adoption.sole(LINK, make_sole(), 3.0) == []
+    assert len(heir.adoption._given) == GIVEN_MAX
+
+
+def test_what_was_folded_is_not_taken_a_second_time():
+    heir = adopted_by(Heir())
+    heir.adoption.folding._fold(b"G" * 16, (LEAVER,))
+
+    take, _ = heir.offer(link=LINK + 1)
+
+    assert (take.message, heir.total()) == (Take(True), 5)

@@ -149,6 +149,15 @@ def test_a_node_that_may_be_an_old_backup_leaves_every_ask_to_the_common_way():
     assert side.short(GOSSIP.encode(make_ask()), 1.0) is None
 
 
+def test_a_node_that_is_to_be_mute_leaves_every_ask_to_the_common_way():
+    side = Side()
+    side.relay.mute_from(5.0)
+    body = GOSSIP.encode(make_ask())
+
+    assert side.short(body, 5.0) is None
+    assert side.short(body, 4.9) is not None
+
+
 def test_an_arc_is_judged_by_the_newest_view():
     fewer = View().merged(MEMBERS[1:2])
     quick, common = Side(), Side()

@@ -1,10 +1,12 @@
 """Hand-over at one node: what it says to whom, and when it is gone."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
 
 from counter.config import LAN, NodeConfig
+from counter.folding import MUTE_AFTER_S
 from counter.gossip import Gossip
 from counter.handover import GRACE_S, TOLD_S
 from counter.messages import (
@@ -14,6 +16,7 @@ from counter.messages import (
     Adopted,
     Ask,
     AskMany,
+    Delegate,
     Drain,
     DrainState,
     Offer,
@@ -26,8 +29,8 @@ from counter.messages import (
     Take,
     prefixed,
 )
-from tracker.machine import Close, Closed, Emit, Leave, Open, Opened, Send, Unreachable
-from tracker.members import GONE, Member, position
+from tracker.machine import Close, Closed, Emit, Leave, Open, Opened, Persisted, Send, Unreachable
+from tracker.members import GONE, Member, View, position
 from tracker.messages import (
     Announced,
     Departed,
@@ -86,6 +89,10 @@ def ask(kind=Ask, key="k"):
     return kind(b"q" * 16, key, ("127.0.0.1", 9), 3, 1, 1, 9, 5_000, 0, 1, 1, (), (), 1)
 
 
+def delegate():
+    return Delegate(b"d" * 16, 1, "k", ("127.0.0.1", 9), 3, 1, 1, 9, 5_000, 0, 1, 9, (), ())
+
+
 def test_a_node_is_gone_when_the_trackers_say_so_and_answers_for_a_moment_longer():
     node = make_node(make_member(1))
     assert events(handed_over(node)) == ["handed-over"]
@@ -101,6 +108,38 @@ def test_a_node_is_gone_when_the_trackers_say_so_and_answers_for_a_moment_longer
 
     assert drained == [Emit("drained", {"to": "n1", "keys": 1})]
     assert "departed" in events(node.submit(Leave(), 1.3))
+
+
+@pytest.mark.parametrize("kind", [Ask, AskMany])
+def test_whatever_stops_it_a_node_that_has_handed_over_is_mute_in_the_end(kind):
+    key = "k" if kind is Ask else "*\n"
+    node, other = make_node(make_member(1)), make_node(make_member(1))
+    for one in (node, other):
+        handed_over(one, now=1.0)
+    peer = ("127.0.0.1", 9)
+
+    assert node.receive(peer, ask(kind, key), 1.0 + MUTE_AFTER_S) == []
+    assert node.receive(peer, delegate(), 1.0 + MUTE_AFTER_S) == []
+    assert other.receive(peer, ask(Ask, "k"), 0.9 + MUTE_AFTER_S) != []
+
+
+def test_a_node_that_writes_down_what_it_folds_leaves_a_moment_later():
+    node = make_node(make_member(1))
+    node.handover.adoption.folding._pending = (9, b"g" * 16, ())
+
+    effects = node.receive(CLIENT, Drain(1), 0.0)
+
+    (refused,) = [e.message for e in effects if isinstance(e, Send)]
+    assert (refused.code, "try again" in refused.text) == ("busy", True)
+    node.submit(Persisted(9), 0.1)
+    assert states(node.receive(CLIENT, Drain(1), 0.2))
+
+
+def test_a_word_of_adoption_on_another_stream_is_nothing():
+    node = make_node(make_member(1))
+
+    assert node.receive(CLIENT, Adopted(make_member(0).store), 1.0) == []
+    assert node.relay.mute_at == float("inf")
 
 
 def test_a_tracker_that_does_not_answer_is_not_waited_for():
@@ -152,11 +191,19 @@ def test_who_cannot_leave_says_why_to_whoever_wished_it():
 def test_a_node_where_increments_are_parked_does_not_hand_over_and_stops_with_what_it_holds():
     node = make_node(make_member(1), amount=0)
     node.receive(CLIENT, Park(1, b"s" * 16, 1, ("k", 2), 0, b"h" * 16, "n1"), 0.0)
-    text = "1 increment is parked here until the node that it was first sent to answers"
+    text = "1 increment is parked here for nodes that have not answered (counter parked)"
 
     assert node.receive(CLIENT, Drain(4), 0.0) == [Send(CLIENT, Refused(4, "parked", text))]
     (departing,) = [e.message for e in node.submit(Leave(), 0.0) if isinstance(e, Send)]
     assert departing.holds_counts
+
+
+def test_a_process_that_ends_hands_its_counts_over_whatever_is_parked_there():
+    node = make_node(make_member(1))
+    node.receive(CLIENT, Park(1, b"s" * 16, 1, ("k", 2), 0, b"h" * 16, "n1"), 0.0)
+
+    assert events(node.submit(Leave(hand_over=True), 0.0)) == ["draining"]
+    assert node.ledger.is_leaving
 
 
 def test_the_wish_of_the_process_is_like_that_of_a_client():
@@ -229,3 +276,42 @@ def test_a_leaver_that_is_idle_is_closed_by_the_tick():
 def test_a_tombstone_says_who_the_heir_is():
     assert make_member(1).handed_over("n2").is_handed_over
     assert not make_member(1).became(GONE, "given up").is_handed_over
+
+
+LEAVER = make_member(5)
+ME, OTHER, THIRD = (make_member(i) for i in range(3))
+
+
+@pytest.mark.parametrize(
+    ("members", "answers"),
+    [
+        ([LEAVER], True),
+        ([], True),
+        ([LEAVER.handed_over("n0")], True),
+        ([LEAVER.handed_over("n1")], False),
+        ([LEAVER.handed_over("n2"), THIRD.handed_over("n0")], True),
+        ([LEAVER.handed_over("n2"), THIRD.handed_over("n1")], False),
+        ([LEAVER.handed_over("n9")], True),
+        ([LEAVER.handed_over("n2"), THIRD.became(GONE)], True),
+        ([LEAVER.handed_over("n2"), THIRD.handed_over("n5")], True),
+        ([LEAVER.handed_over("n1"), replace(OTHER, reign=1)], True),
+    ],
+    ids=[
+        "it has not gone",
+        "nobody knows it",
+        "it went here",
+        "it went to another one",
+        "its heir went here",
+        "its heir went to another one",
+        "its heir is not known",
+        "its heir was given up",
+        "in a circle",
+        "the name of its heir changed hands",
+    ],
+)
+def test_of_all_who_hold_a_share_the_last_heir_answers_for_it(members, answers):
+    node = make_node(amount=0)
+    known = {member.name: member for member in [ME, OTHER, THIRD, *members]}
+    node.membership.view = View(known)
+
+    assert node.handover.answers_for(LEAVER.store) == answers

@@ -19,6 +19,7 @@ from counter.messages import (
     Offer,
     Page,
     Seal,
+    Sole,
     Take,
 )
 from tracker import wire
@@ -138,8 +139,37 @@ def test_in_memory_nothing_waits_for_a_disk():
 
     leaver.begin()
     assert leaver.phase == SEEKING
-    assert leaver.sealed() == [Close(LINK), Emit("handed-over", {"to": "n3", "keys": 2})]
+    ends = [Close(LINK), Emit("handed-over", {"to": "n3", "keys": 2})]
+    assert leaver.sealed() == [Send(LINK, Sole((ME.store,))), *ends]
     assert (leaver.phase, leaver.disk) == (LEAVING, [])
+
+
+def test_a_heir_is_told_of_whatever_nobody_else_holds():
+    leaver = Leaver(MEMORY, durable=False)
+    leaver.leaving.soles = lambda: (OTHER,)
+
+    sole, *_ = leaver.sealed()
+
+    assert sole.message == Sole((ME.store, OTHER))
+
+
+def test_who_may_have_left_a_copy_elsewhere_tells_no_heir_that_it_is_the_only_one():
+    leaver = Leaver(MEMORY, DURABLE, durable=False)
+    leaver.offered()
+    leaver.leaving.take(Take(False), 0.0)
+    while leaver.phase == COPYING:
+        leaver.took(leaver.leaving.stored(leaver.leaving._sent, 0.0))
+    assert leaver.phase == SEALING
+    # It has the seal, and is not heard of any more.
+    leaver.leaving.failed("gone", 0.0)
+    leaver.view = View().merged([m for m in leaver.view if m.name != leaver.leaving.heir])
+
+    leaver.look()
+    leaver.leaving.opened(LINK, 0.0)
+    leaver.leaving.take(Take(True), 0.0)
+    effects = leaver.leaving.adopted(ME.store)
+    assert [e for e in effects if isinstance(e, Send)] == []
+    assert leaver.phase == LEAVING
 
 
 def test_what_is_on_its_way_is_bounded():

@@ -35,6 +35,7 @@ from counter.messages import (
     ParkedList,
     name_of,
 )
+from counter.parking import FADE_S
 from tracker.errors import FrameError
 from tracker.machine import (
     Close,
@@ -347,6 +348,16 @@ def test_a_verdict_about_what_was_given_up_meanwhile_changes_nothing():
     assert failover.parking.uncertain("k") == (0, 0, 0)
 
 
+def test_what_is_granted_to_a_node_that_leaves_is_not_counted_behind_the_back_of_its_heir():
+    failover, ledger, question = waiting(1)
+    ledger.is_leaving = True
+
+    failover.parking.disowned(9, Disowned(question.request, (GRANTED,)), 1.0)
+
+    assert ledger.counters.value("k") == 0
+    assert failover.parking.uncertain("k") == (0, 2, 1)
+
+
 def test_what_would_leave_the_range_of_a_share_waits_until_there_is_room():
     failover, ledger, question = waiting(1)
     ledger.counters.own.add("k", SHARE_MAX)
@@ -404,6 +415,7 @@ def test_what_counts_elsewhere_is_let_go_for_good(durable, verdict):
     kept = [Persist(0, "counts", record) for record in failover.dump()]
 
     kept += failover.parking.disowned(9, Disowned(question.request, (verdict,)), 1.0)
+    failover.parking.look(1.0 + FADE_S)
 
     again, other = make(durable=durable)
     for persist in kept:
@@ -413,6 +425,31 @@ def test_what_counts_elsewhere_is_let_go_for_good(durable, verdict):
         assert counts.counters.value("k") == 0
         assert node.parking.uncertain("k") == (0, 0, 0)
         assert said(node.parking.park(LINK, park(1), 9.0)) == [Parked(7, durable, True)]
+
+
+def test_a_query_that_asked_the_home_before_it_counted_hears_of_it_where_it_was_parked():
+    failover, _, question = waiting(1)
+    failover.parking.disowned(9, Disowned(question.request, (COUNTED_THERE,)), 1.0)
+
+    assert len(failover.parking) == 0
+    assert failover.parking.uncertain("k") == (0, 2, 1)
+    assert failover.parking.deadline() == 1.0 + FADE_S
+    failover.parking.look(failover.parking.deadline() - 0.1)
+    assert failover.parking.uncertain("k") == (0, 2, 1)
+    failover.parking.look(failover.parking.deadline())
+    assert failover.parking.uncertain("k") == (0, 0, 0)
+    assert failover.parking.deadline() is None
+
+
+def test_what_was_let_go_is_told_of_up_to_a_limit_and_asked_about_no_more(monkeypatch):
+    monkeypatch.setattr("counter.parking.FADING_MAX", 1)
+    failover, _, question = waiting(1, 2, 3)
+    verdicts = (COUNTED_THERE, COUNTED_THERE, UNDERWAY)
+
+    failover.parking.disowned(9, Disowned(question.request, verdicts), 1.0)
+
+    assert failover.parking.uncertain("k") == (0, 4, 2)
+    assert failover.parking.deadline() < 1.0 + FADE_S
 
 
 def test_news_of_others_does_not_hurry_the_question_to_a_home():

@@ -11,7 +11,7 @@ import pytest
 
 from counter.cli.app import run
 from counter.messages import Counted, Increment
-from loadtest import cli, virtual
+from loadtest import cli, timeline, virtualfleet
 from loadtest.plan import Plan
 from loadtest.thresholds import parse
 from tracker.machine import Send
@@ -60,7 +60,7 @@ def test_the_report_is_the_last_line_of_stdout_and_of_the_log(loadtest, tmp_path
     assert lines[-1] == line
     assert [next(iter(json.loads(text))) for text in lines[:-1]] == [
         "header", "run", "booted", "query", "query", "query", "rates", "check", "check", "check",
-        "histogram",
+        "check", "histogram",
     ]  # fmt: skip
     assert (result["nodes"], result["mode"], result["seed"]) == (10, "virtual", 4)
     assert all(check["ok"] for check in result["checks"])
@@ -85,14 +85,19 @@ def test_the_word_run_may_stand_before_the_options(loadtest):
 
 def test_the_command_of_a_report_makes_the_same_scenario_again():
     fields = {"nodes": 7, "seed": 3, "chatter": 3, "latency_s": 0.0015, "loss": 0.005}
-    plan = Plan(**fields, writers=2, queries=4, duration_s=1.5, crash=0.25, rate=12.5)
+    happenings = (timeline.parse("crash", "10%:200ms@1s"), timeline.parse("pause", "1s@0"))
+    plan = Plan(
+        **fields, writers=2, queries=4, duration_s=1.5, crash=0.25, rate=12.5, key_count=9,
+        zipf=0.5, pick="random", happenings=happenings,
+    )  # fmt: skip
     limits = [parse("query.p99<100ms")]
 
     written = cli.command(plan, "sockets", limits)
 
     assert written == (
         "loadtest --nodes 7 --chatter 3 --latency 1.5ms --loss 0.5% --crash 25% --writers 2"
-        " --rate 12.5 --queries 4 --duration 1.5s --seed 3 --threshold 'query.p99<100ms'"
+        " --rate 12.5 --keys 9 --zipf 0.5 --pick random --queries 4 --duration 1.5s"
+        " --crash 10%:0.2s@1s --pause 10%:1s@0 --seed 3 --threshold 'query.p99<100ms'"
     )
 
 
@@ -115,8 +120,8 @@ def test_a_threshold_stands_in_the_table_with_what_was_found(loadtest):
     assert "✓ hops_max<9 (1)" in out
 
 
-class Forgetful(virtual.WatchedNode):
-    """Acknowledges the third increment of each client without counting it."""
+class Forgetful(virtualfleet.WatchedNode):
+    """Acknowledges the third message of each client without counting it."""
 
     def receive(self, sender, message, now):
         if isinstance(message, Increment) and message.sequence == 3:
@@ -125,7 +130,7 @@ class Forgetful(virtual.WatchedNode):
 
 
 def test_a_lost_increment_is_named_and_ends_with_99(loadtest, monkeypatch):
-    monkeypatch.setattr(virtual, "WatchedNode", Forgetful)
+    monkeypatch.setattr(virtualfleet, "WatchedNode", Forgetful)
 
     code, out, err = loadtest(*SMALL)
 
@@ -133,6 +138,22 @@ def test_a_lost_increment_is_named_and_ends_with_99(loadtest, monkeypatch):
     assert "3 lost  0 doubled" in out
     assert "✗ every acknowledged increment is in the final total" in out
     assert "failed: exact total" in err
+    named = [line for line in err.splitlines() if line.startswith("  lost: ")]
+    assert sum(line.count(", id ") for line in named) == 3
+
+
+def test_what_happened_and_what_the_generator_cost_stand_in_the_report(loadtest):
+    code, out, _ = loadtest(
+        *SMALL, "--crash", "20%@100ms", "--restart", "50ms", "--loss", "10%:100ms@100ms", "--json"
+    )
+
+    result = json.loads(out)
+    assert code == 0
+    assert [each["what"] for each in result["happenings"]] == ["crash", "loss", "restart", "loss"]
+    assert (result["durable"], result["restarted_at_end"]) == (True, 0)
+    assert result["generator"]["loop"] == "open"
+    assert result["generator"]["skipped"] == 0
+    assert result["load"]["pick"] == "least-active"
 
 
 def test_queries_that_did_not_fit_are_said(loadtest):
@@ -152,8 +173,22 @@ def test_queries_that_did_not_fit_are_said(loadtest):
         ("--latency 10", '--latency: "10" is not a duration (250ms, 2s, 1m)'),
         ("--loss 0.05", '--loss: "0.05" is not a share (5%, 0.5%)'),
         ("--crash 100%", "--crash is 100%, needs 0% or more, less than 100%"),
-        ("--rate fast", '--rate: "fast" is not a number of increments a second'),
-        ("--rate 0", "--rate is 0, needs more than 0"),
+        ("--rate fast", '--rate: "fast" is not a number: increments a second'),
+        ("--rate 9999999", "--rate is 1e+07, needs 0 to 1e+06"),
+        ("--queries 5 --queries-per-s 5", "--queries and --queries-per-s exclude each other"),
+        ("--queries-per-s 0", "--queries-per-s is 0: leave queries out by --queries 0"),
+        ("--keys 0", "--keys is 0, needs 1 to 10000"),
+        ("--pick best", "--pick is best, needs one of least-active, random, round-robin"),
+        ("--crash 10%@", '--crash: "" is not a duration (250ms, 2s, 1m) (10%@5s, 10%:2s@5s)'),
+        ("--crash 10%@1h", "--crash 10%@3600s: it does not fit into a load of 10 s (--duration)"),
+        ("--crash 5% --crash 10%", "--crash 10%: one holds from the beginning on"),
+        ("--restart 2s", "--restart needs a --crash with a time, like 10%@5s"),
+        ("--partition 3s", '--partition: "3s" lacks @ and a time'),
+        ("--pause 10%@3s", "--pause 10%@3s: needs to say for how long (10%:2s@3s)"),
+        ("--partition 3s@8s", "--partition 50%:3s@8s: it does not fit into a load of 10 s"),
+        ("--nodes 1 --pause 1s@1s", "--pause 10%:1s@1s: needs at least 2 nodes"),
+        ("--virtual --nodes 2001 --pause 1s@1s", "--virtual: above 2000 virtual nodes there are"),
+        ("--virtual --nodes 2001 --queries-per-s 5", "--virtual: above 2000 virtual nodes"),
         ("--duration 0", "--duration is 0 s, needs 0.1 to 3600 s"),
         ("--threshold qery.p99<1s", "did you mean query.p99?"),
         ("--sockets --virtual", "--sockets and --virtual exclude each other"),

@@ -13,10 +13,10 @@ from counter.hearsay import Hearsay
 from counter.ledger import Ledger
 from counter.messages import ACK_MEMORY
 from counter.sessions import Known, Sessions
-from loadtest.scenarios import stage as stages
 from loadtest.scenarios.drawn import drawn
 from loadtest.scenarios.judge import Judge
 from loadtest.scenarios.play import play
+from loadtest.simulation import lives as nodes
 from tracker import admission, reputation
 from tracker.announcement import Announcement
 from tracker.digest import blake2b
@@ -95,7 +95,7 @@ def identity_by_name(patch):
         member = lives.member_of(identity, name, endpoint)
         return replace_fields(member, store=store, boot=b"", epoch=next(starts))
 
-    patch.setattr(stages, "member_of", by_name)
+    patch.setattr(nodes, "member_of", by_name)
 
 
 def old_backups_let_in(patch):

@@ -117,6 +117,13 @@ def test_a_plot_of_some_rows_leaves_the_others_out():
     assert panel.lines(ROWS) == {"": [(2, 2)]}
 
 
+def test_what_was_to_be_expected_is_one_more_line_for_all_kinds():
+    rows = [{"kind": kind, "x": 2, "y": 0.5, "chance": 0.25} for kind in ("a", "b")]
+    panel = Panel("", "x", "y", "x", "y (%)", "kind", expected="chance")
+
+    assert panel.lines(rows) == {"a": [(2, 50.0)], "b": [(2, 50.0)], "expected": [(2, 25.0)]}
+
+
 def test_what_is_logged_has_six_digits():
     row = {"share": 1 / 3, "nodes": 1_234_567, "pick": "random", "t": None}
 
@@ -281,7 +288,9 @@ def test_what_is_shown_and_drawn_of_an_experiment_stands_in_its_rows(name):
 
     fields = {column.name for column in experiment.columns}
     for panel in experiment.panels:
-        fields |= {panel.x, panel.y, panel.by or panel.x} | {field for field, _ in panel.where}
+        fields |= {panel.x, panel.y, panel.by or panel.x, panel.expected or panel.x} | {
+            field for field, _ in panel.where
+        }
     assert fields - set(rows[0]) == set()
 
 
@@ -468,14 +477,34 @@ def test_what_cannot_be_is_refused_before_anything_runs(loadtest, tmp_path, argu
     assert not (tmp_path / "logs").exists()
 
 
-def test_a_page_without_marks_is_refused_before_anything_runs(loadtest, tmp_path):
-    (tmp_path / "page.md").write_text("nothing\n")
+@pytest.mark.parametrize("text", ["nothing\n", "<!-- experiment: loss virtual -->\n"])
+def test_a_page_without_both_marks_is_refused_before_anything_runs(loadtest, tmp_path, text):
+    (tmp_path / "page.md").write_text(text)
 
     code, _, err = loadtest("experiment", "loss", "--quick", "--page", "page.md")
 
     assert code == 2
     assert "page.md has no place for this" in err
     assert not (tmp_path / "logs").exists()
+
+
+def test_a_run_that_is_not_whole_leaves_its_page_as_it_is(
+    loadtest, tmp_path, monkeypatch, no_plots
+):
+    def nothing(*_):
+        raise CheckFailedError("0 of 400 increments are held")
+
+    monkeypatch.setattr(spread, "counted", nothing)
+    page = tmp_path / "spread.md"
+    page.write_text(
+        "<!-- experiment: spread virtual -->\nold\n<!-- /experiment: spread virtual -->"
+    )
+    before = page.read_text()
+
+    code, _, err = loadtest("experiment", "spread", "--quick", "--page", "spread.md")
+
+    assert (code, page.read_text()) == (99, before)
+    assert "spread.md is left as it is: the run is not whole" in err
 
 
 def test_what_must_not_be_ends_with_99_and_keeps_its_rows(

@@ -5,12 +5,14 @@ from itertools import islice, takewhile
 import pytest
 
 from counter.config import LAN, LOCAL, WAN
+from loadtest import timeline
 from loadtest.plan import Plan, writers_for
 from tracker.errors import ConfigError
 
 
 def make_plan(**fields):
-    return Plan(**{"nodes": 100, "seed": 7, **fields})
+    happenings = (timeline.parse("pause", "1s@2s"),)
+    return Plan(**{"nodes": 100, "seed": 7, "happenings": happenings, **fields})
 
 
 @pytest.mark.parametrize(
@@ -21,7 +23,15 @@ def make_plan(**fields):
         ({"latency_s": 2.0}, "latency is 2 s, needs 0 to 1 s"),
         ({"loss": 1.0}, "loss is 100%, needs 0% or more, less than 100%"),
         ({"crash": -0.1}, "crash is -10%"),
-        ({"rate": 0.0}, "rate is 0, needs more than 0"),
+        ({"rate": -1.0}, "rate is -1, needs 0 to 1e\\+06"),
+        ({"key_count": 0}, "keys is 0, needs 1 to 10000"),
+        ({"zipf": 11.0}, "zipf is 11, needs 0 to 10"),
+        ({"pick": "best"}, "pick is best, needs one of least-active, random, round-robin"),
+        ({"queries_per_s": -1.0}, "queries-per-s is -1"),
+        (
+            {"happenings": (timeline.parse("crash", "10%@20s"),)},
+            "crash 10%@20s: it does not fit into a load of 10 s",
+        ),
         ({"writers": 1_001}, "writers is 1001, needs 0 to 1000"),
         ({"queries": -1}, "queries is -1"),
         ({"duration_s": 0.0}, "duration is 0 s, needs 0.1 to 3600 s"),
@@ -38,7 +48,8 @@ def choices_of(plan):
     up = [name for name in plan.names if name not in plan.crashed()]
     return (
         plan.crashed(),
-        plan.written_to(up),
+        plan.acts(),
+        plan.dice(0).random(),
         list(islice(plan.increments(0), 20)),
         list(islice(plan.arrivals(0), 20)),
         list(islice(plan.questions(up), 20)),
@@ -58,13 +69,24 @@ def test_a_share_of_the_nodes_is_ended_and_one_node_always_stays():
     assert len(make_plan(nodes=2, crash=0.99).crashed()) == 1
 
 
-def test_no_node_has_a_second_writer_before_all_have_one():
-    many = make_plan(nodes=3, writers=7)
+def test_those_who_were_ended_before_the_load_are_not_struck_again():
+    plan = make_plan(crash=0.9, happenings=(timeline.parse("partition", "1s@2s"),))
 
-    written_to = many.written_to(many.names)
+    (act,) = plan.acts()
 
-    assert sorted(written_to[:3]) == ["n1", "n2", "n3"]
-    assert len(written_to) == 7
+    assert len(act.names) == 5
+    assert not set(act.names) & set(plan.crashed())
+
+
+def test_nodes_keep_their_counts_on_disk_where_one_may_crash_on_the_way():
+    crash, pause = timeline.parse("crash", "10%@1s"), timeline.parse("pause", "1s@1s")
+
+    assert make_plan(happenings=(pause, crash)).is_durable
+    assert not make_plan(happenings=(pause,), crash=0.5).is_durable
+
+
+def test_without_a_rate_there_is_no_time_at_which_an_increment_is_to_begin():
+    assert list(islice(make_plan(rate=0.0).arrivals(0), 2)) == [0.0, 0.0]
 
 
 def test_all_writers_together_count_at_the_rate_that_was_asked_for():

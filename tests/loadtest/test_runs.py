@@ -4,9 +4,12 @@ import pytest
 
 from counter.client.answers import nothing_heard
 from counter.messages import Answer
+from loadtest.bookkeeping import SHARES_RIGHT, Word, Work
 from loadtest.checker import all_ok
+from loadtest.costs import Bill, Cost
 from loadtest.plan import Plan
-from loadtest.runs import FINAL_READS, MISSES_NOBODY, Cost, Run, Stop, shares_heard
+from loadtest.runs import FINAL_READS, MISSES_NOBODY, Run, Stop, shares_heard
+from loadtest.timeline import Act
 
 FREE = Cost(messages=0, bytes=0, duplicates=0, busiest=0, drain_ms=0.0)
 
@@ -25,6 +28,16 @@ def make_answer(value, *, complete=True):
 
 def rows_of(*names):
     return [(name, 0, 1, 10.0 * place) for place, name in enumerate(names, 1)]
+
+
+def make_work(run, amount, key="key-0"):
+    return Work(0, 1, key, amount, 0.0)
+
+
+def count(run, amount, node, after_s=0.001):
+    work = make_work(run, amount)
+    run.books.attempted(work)
+    run.books.counted(work, Word(node, bytes(16), 1, 0.5), after_s)
 
 
 def names_of_failed(run):
@@ -59,41 +72,120 @@ def test_a_read_called_complete_that_missed_a_member_fails_the_run(crashed, hear
     run = make_run(crashed=crashed)
     run.answered(run.asked("key-0"), make_answer(0), rows_of(*heard), FREE)
     for key in run.plan.keys:
-        run.total(key, 0, rows_of(*run.up))
+        run.total((key,), {key: 0}, rows_of(*run.up))
 
     assert names_of_failed(run) == [MISSES_NOBODY]
 
 
 def test_whoever_heard_all_that_are_up_must_have_every_acknowledged_increment():
     run = make_run(crashed=["n4"])
-    run.sent("key-0", 1)
-    run.counted("key-0", 1, 0.001)
+    count(run, 1, "n1")
     answer = make_answer(0, complete=False)
 
     record = run.answered(run.asked("key-0"), answer, rows_of("n1", "n2", "n3"), FREE)
 
-    assert record.fault == "0 read, 1 were acknowledged before it began"
+    assert record.fault == (
+        "query of key-0 at n1, begun 0.000 s into the load: 0 read, 1 were acknowledged before it"
+        " began; n1 held 1, gave 0"
+    )
 
 
 def test_a_final_read_that_misses_somebody_fails_the_run_by_name():
     run = make_run()
     for key in run.plan.keys:
-        run.total(key, 0, rows_of("n1", "n2", "n3"))
+        run.total((key,), {key: 0}, rows_of("n1", "n2", "n3"))
 
     assert names_of_failed(run) == [FINAL_READS]
 
 
 def test_an_increment_that_is_settled_later_is_in_the_total_and_has_no_time():
     run = make_run()
-    run.sent("key-0", 1)
-    run.settled("key-0", 1, is_counted=True)
-    run.sent("key-0", 1)
-    run.settled("key-0", 1, is_counted=False)
+    count(run, 5, "n2", after_s=None)
+    refused = make_work(run, 7)
+    run.books.attempted(refused)
+    run.books.turned_down(refused)
     for key in run.plan.keys:
-        run.total(key, 1 if key == "key-0" else 0, rows_of(*run.up))
+        is_counted = key == "key-0"
+        rows = [("n2", 5 if is_counted else 0, 1, 1.0), *rows_of("n1", "n3", "n4")]
+        run.total((key,), {key: 5 if is_counted else 0}, rows)
 
     assert all_ok(run.checks())
-    assert (run.writes.acked, run.writes.latency_us.count) == (1, 0)
+    assert (run.writes.acked, run.books.refused, run.writes.latency_us.count) == (1, 1, 0)
+
+
+def test_what_is_at_another_node_than_the_one_that_acknowledged_it_fails_the_run():
+    run = make_run()
+    count(run, 5, "n2")
+    for key in run.plan.keys:
+        is_counted = key == "key-0"
+        rows = [("n3", 5 if is_counted else 0, 1, 1.0), *rows_of("n1", "n2", "n4")]
+        run.total((key,), {key: 5 if is_counted else 0}, rows)
+
+    assert names_of_failed(run) == [SHARES_RIGHT]
+    assert [each.split(":")[0] for each in run.sentences()] == ["lost", "doubled"]
+
+
+def test_of_a_group_of_keys_whose_shares_are_wrong_each_is_looked_at_by_itself():
+    run = Run(Plan(nodes=2, seed=1, key_count=40))
+    count(run, 5, "n1")
+    (first, second) = run.finals.groups
+    run.total(first, {"key-00": 0}, [("n1", 0, 1, 1.0), ("n2", 0, 1, 1.0)])
+    run.total(second, {}, [("n1", 1, 1, 1.0), ("n2", 0, 1, 1.0)])
+
+    assert run.keys_to_look_at() == list(second)
+
+
+def test_who_crashed_with_counts_is_missed_by_nobody_who_does_not_call_that_complete():
+    run = make_run()
+    count(run, 5, "n4")
+    run.acted(Act(1.0, "crash", ("n4",)))
+
+    run.answered(run.asked("key-0"), make_answer(0, complete=False), rows_of("n1", "n2"), FREE)
+    record = run.answered(
+        run.asked("key-0"), make_answer(0, complete=False), rows_of("n1", "n2", "n3"), FREE
+    )
+
+    assert record.fault is None
+    assert record.coverage == 1.0
+    assert run.down == ["n4"]
+
+
+def test_whoever_comes_or_goes_while_a_query_is_under_way_is_not_expected_in_it():
+    run = make_run()
+    question = run.asked("key-0")
+    run.acted(Act(1.0, "crash", ("n4",)))
+    later = run.asked("key-0")
+    run.acted(Act(2.0, "restart", ("n4",)))
+
+    for each in (question, later):
+        answer = make_answer(0, complete=False)
+        record = run.answered(each, answer, rows_of("n1", "n2", "n3"), FREE)
+        assert record.coverage == (1.0 if each is later else 0.75)
+    assert run.up == ["n1", "n2", "n3", "n4"]
+
+
+def test_what_was_parked_is_in_the_total_once_all_are_back():
+    run = make_run()
+    work = make_work(run, 5)
+    run.books.attempted(work)
+    run.books.parked(work, Word("n2", bytes(16), 1, 0.5))
+    rows = rows_of("n1", "n2", "n3", "n4")
+
+    assert run.total(("key-0",), {"key-0": 0}, rows)
+    run.everybody_is_back()
+    # It may still come: the last read goes on.
+    assert not run.total(("key-0",), {"key-0": 0}, rows)
+    for key in run.plan.keys:
+        run.total((key,), {key: 0}, rows)
+    assert "exact total" in names_of_failed(run)
+    assert run.sentences()[0].startswith("lost: 5 of key-0 at no node, though one said that it is")
+
+
+def test_a_query_that_others_share_is_paid_for_once():
+    bill, answer = Bill(), make_answer(0)
+    dear = Answer(**{**{n: getattr(answer, n) for n in Answer.__match_args__}, "messages": 8})
+
+    assert [bill.cost_of(dear).messages, bill.cost_of(dear).messages] == [8, 0]
 
 
 def test_a_query_that_never_came_back_is_counted_by_its_reason_and_covers_nobody():

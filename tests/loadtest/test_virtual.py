@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from counter.messages import Counted, Increment
-from loadtest import virtual
+from counter.messages import Answer, Counted, Increment, Query
+from loadtest import timeline, virtual, virtualfleet, writers
 from loadtest.plan import Plan
-from loadtest.runs import Quiet, Run
+from loadtest.runs import MISSES_NOBODY, Quiet, Run
+from tracker.classes import replace
 from tracker.machine import Send
 
 ROOT = Path(__file__).parents[2]
@@ -78,34 +79,183 @@ def test_a_single_node_answers_itself_without_a_message():
     assert names_of_failed(run) == []
 
 
-class Forgetful(virtual.WatchedNode):
-    """Acknowledges the third increment of each client without counting it."""
+def third(node, message):
+    """Say whether this is the third message of a client that one node is to get wrong."""
+    is_third = isinstance(message, Increment) and message.sequence == 3
+    return is_third and message.pairs[1] and not node.wrong
+
+
+class Forgetful(virtualfleet.WatchedNode):
+    """Acknowledges one increment without counting it."""
+
+    wrong = ()
 
     def receive(self, sender, message, now):
-        if isinstance(message, Increment) and message.sequence == 3:
+        if third(self, message):
+            Forgetful.wrong = (self.membership.member.name, message)
             return [Send(sender, Counted(3, False, False))]
         return super().receive(sender, message, now)
 
 
-class Stuttering(virtual.WatchedNode):
-    """Counts the third increment of each client twice."""
+class Stuttering(virtualfleet.WatchedNode):
+    """Counts one increment twice."""
+
+    wrong = ()
 
     def receive(self, sender, message, now):
-        if isinstance(message, Increment) and message.sequence == 3:
-            twin = Increment(bytes(16), 3, message.pairs, message.ack)
-            super().receive(sender, twin, now)
+        if third(self, message):
+            Stuttering.wrong = (self.membership.member.name, message)
+            super().receive(sender, Increment(bytes(16), 1, message.pairs, message.ack), now)
         return super().receive(sender, message, now)
 
 
 @pytest.mark.parametrize(
-    ("node", "lost", "doubled"), [(Forgetful, 4, 0), (Stuttering, 0, 4)], ids=["lost", "doubled"]
+    ("node", "lost", "doubled"), [(Forgetful, 1, 0), (Stuttering, 0, 1)], ids=["lost", "doubled"]
 )
-def test_a_planted_fault_of_the_nodes_is_found_and_counted(monkeypatch, node, lost, doubled):
-    monkeypatch.setattr(virtual, "WatchedNode", node)
-    run = play()
+@pytest.mark.parametrize("keys", [1, 4, 40])
+def test_an_increment_that_a_node_gets_wrong_is_named(monkeypatch, node, lost, doubled, keys):
+    monkeypatch.setattr(virtualfleet, "WatchedNode", node)
+    monkeypatch.setattr(node, "wrong", ())
+    run = play(key_count=keys)
 
     assert "exact total" in names_of_failed(run)
     assert (run.writes.lost, run.writes.doubled) == (lost, doubled)
+    name, message = node.wrong
+    key, amount = message.pairs
+    (finding,) = run.checks()[0]["named"]
+    ((culprit,),) = finding["candidates"]
+    assert (finding["node"], finding["key"], finding["amount"]) == (name, key, amount)
+    assert culprit["id"] == f"{message.session.hex()}-3"
+    assert culprit["id"] in run.sentences()[0]
+
+
+class Hasty(virtualfleet.WatchedNode):
+    """Calls its answers complete whoever is in them, after a third of the time they take."""
+
+    def receive(self, sender, message, now):
+        if isinstance(message, Query):
+            message = replace(message, deadline_ms=15)
+        return [self._embellished(effect) for effect in super().receive(sender, message, now)]
+
+    def tick(self, now):
+        return [self._embellished(effect) for effect in super().tick(now)]
+
+    def _embellished(self, effect):
+        if isinstance(effect, Send) and type(effect.message) is Answer and effect.message.end:
+            answer = replace(effect.message, complete=True, reason="complete")
+            return Send(effect.to, answer)
+        return effect
+
+
+def test_a_reader_that_is_told_complete_too_early_is_named_with_whom_it_misses(monkeypatch):
+    monkeypatch.setattr(virtualfleet, "WatchedNode", Hasty)
+    monkeypatch.setattr(virtual, "FINAL_S_MAX", 1.0)
+    run = play()
+    failed = names_of_failed(run)
+
+    assert {MISSES_NOBODY, "reads within bounds"} <= set(failed)
+    told = run.sentences()
+    assert any("called itself complete without n" in each for each in told)
+    assert any("were acknowledged before it began; n" in each for each in told)
+
+
+FAULTS = {
+    "crash, back before the end": "--crash 25%:200ms@100ms",
+    "crash, back at the end": "--crash 25%@200ms",
+    "pause": "--pause 25%:200ms@100ms",
+    "partition": "--partition 50%:300ms@100ms",
+    "loss": "--loss 30%:300ms@100ms",
+}
+
+
+def happenings(*written):
+    by_kind = {}
+    for each in written:
+        option, text = each.split()
+        by_kind.setdefault(option.removeprefix("--"), []).append(text)
+    return timeline.gathered(by_kind, None)[1]
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_whatever_happens_to_nodes_meanwhile_the_total_is_exact_at_the_end(fault):
+    run = play(happenings=happenings(fault))
+
+    assert names_of_failed(run) == []
+    assert run.writes.unknown == 0
+    assert [act.kind for act in run.acts_done] == [act.kind for act in run.plan.acts()]
+
+
+def test_everything_at_once_leaves_the_total_exact():
+    run = play(happenings=happenings(*FAULTS.values()), loss=0.02, duration_s=1.0)
+
+    assert names_of_failed(run) == []
+    assert run.queries.reasons.keys() != {"complete"}
+    assert run.restarted
+
+
+def test_who_crashed_meanwhile_comes_back_at_the_end_with_what_it_holds():
+    run = play(happenings=happenings("--crash 25%@200ms"))
+
+    (act,) = run.acts_done
+    assert sorted(run.restarted) == sorted(act.names)
+    assert run.up == run.plan.names
+    assert run.told()["durable"] is True
+    assert run.told()["restarted_at_end"] == 3
+
+
+def test_queries_at_their_times_overlap_and_cost_what_their_answers_say():
+    run = play(latency_s=0.05, queries_per_s=40.0, queries=20, duration_s=0.5)
+    queries = run.queries.as_dict()
+
+    assert names_of_failed(run) == []
+    assert queries["reasons"] == {"complete": 20}
+    # One after another there would be time for five.
+    assert run.writes.elapsed_s < 0.8
+    assert 0.0 < queries["messages_per_node"] <= 2.0
+    assert run.told()["load"]["query_cost_by"] == "answers"
+
+
+def test_queries_beyond_the_bound_are_counted_and_told(monkeypatch):
+    monkeypatch.setattr(virtual, "UNDER_WAY_MAX", 2)
+    run = play(latency_s=0.05, queries_per_s=100.0, queries=50, duration_s=0.5)
+
+    assert run.generator.queries_skipped + run.queries.count == 50
+    assert f"{run.generator.queries_skipped} queries were not asked" in run.generator.warnings()[0]
+
+
+def test_a_stall_is_not_hidden_each_increment_is_timed_from_when_it_was_to_begin():
+    run = play(
+        nodes=2,
+        writers=8,
+        duration_s=1.0,
+        queries=0,
+        happenings=happenings("--pause 50%:500ms@200ms"),
+    )
+
+    assert names_of_failed(run) == []
+    # About half of all writers count at the node that stands still for half of the time: each of
+    # their increments that was to begin then waited for its end.
+    assert run.writes.latency_us.percentile(0.90) > 100_000
+    assert run.writes.latency_us.percentile(0.50) < 1_000
+
+
+def test_in_a_closed_loop_each_writer_has_one_increment_on_its_way():
+    run = play(rate=0.0, writers=1, duration_s=0.1, queries=0)
+
+    assert names_of_failed(run) == []
+    assert run.generator.in_flight_max == 1
+    # A round trip takes 100 µs.
+    assert run.writes.acked == pytest.approx(1_000, rel=0.05)
+    assert run.told()["generator"]["loop"] == "closed"
+
+
+def test_increments_beyond_the_bound_are_counted_as_skipped_and_told(monkeypatch):
+    monkeypatch.setattr(writers, "IN_FLIGHT_MAX", 8)
+    run = play(nodes=2, writers=8, happenings=happenings("--pause 50%:400ms@50ms"))
+
+    assert names_of_failed(run) == []
+    assert run.generator.skipped > 0
+    assert f"{run.generator.skipped} increments were not sent" in run.generator.warnings()[0]
 
 
 def test_a_wish_to_stop_ends_the_load_and_what_was_seen_is_checked():
@@ -180,3 +330,16 @@ def test_one_seed_gives_the_same_report_to_the_byte_whatever_the_hash_seed(tmp_p
 
     assert len(reports[0]) > 500
     assert reports[0] == reports[1]
+
+
+@pytest.mark.slow
+def test_what_was_on_its_way_to_a_node_that_crashed_is_parked_and_counts_once_all_are_back():
+    run = play(
+        nodes=4, writers=8, duration_s=4.5, rate=300.0, seed=5, queries=0, latency_s=0.0,
+        happenings=happenings("--crash 50%@200ms"),
+    )  # fmt: skip
+
+    assert names_of_failed(run) == []
+    assert run.books.parked_keys
+    assert run.writes.unknown == 0
+    assert run.ledger.sums().doubt_up == 0

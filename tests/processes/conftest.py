@@ -208,6 +208,16 @@ class Machines:
         self.nodes[name] = process
         return process
 
+    def back(self, name: str, **options: Any) -> Process:
+        """Start a node once more where it was, or elsewhere if somebody took its port meanwhile;
+        returns when a tracker has taken it in."""
+        node = self.node(name, listen=self.nodes[name].address, **options)
+        if node.said(r"joined tracker|port \d+ is in use")[0] != "joined tracker":
+            node.ended()
+            node = self.node(name, **options)
+            node.said("joined tracker")
+        return node
+
     def up(self, count: int, *options: str) -> "Machines":
         """Start a tracker and nodes n1, n2, …, and wait until each of them asks all others."""
         self.tracker(*options)

@@ -68,10 +68,11 @@ class Faults:
         machines.tracker()
         self.start()
 
-    def start(self, listen="127.0.0.1:0"):
+    def start(self):
         os.environ["FAULTS"] = str(self.home)
-        command = (sys.executable, "-c", PROGRAM)
-        self.node = self.machines.node("n1", listen=listen, command=command)
+        machines, command = self.machines, (sys.executable, "-c", PROGRAM)
+        begin = machines.back if "n1" in machines.nodes else machines.node
+        self.node = begin("n1", command=command)
         self.node.said("joined tracker")
 
     def want(self, *names):
@@ -104,7 +105,7 @@ class Faults:
     def restart(self):
         for name in ("hold", "failing", "read-only"):
             (self.home / name).unlink(missing_ok=True)
-        self.start(self.node.address)
+        self.start()
 
 
 @pytest.fixture
@@ -314,8 +315,6 @@ def test_on_a_full_disk_increments_are_refused_until_there_is_room_without_a_res
     assert (answer["value"], answer["complete"]) == (5 * counted, True)
     (small_disk / "filler").unlink()
     assert told(counted + 1).on_disk
-    address = node.address
     node.kill()
-    again = machines.node("n1", listen=address, data=str(small_disk / "n1"))
-    again.said("joined tracker")
+    again = machines.back("n1", data=str(small_disk / "n1"))
     assert machines.share(again) == 5 * (counted + 1)

@@ -5,6 +5,7 @@ import signal
 import pytest
 
 from counter import Client
+from counter.messages import ACK_MEMORY, Park, Parked
 
 pytestmark = pytest.mark.slow
 
@@ -42,6 +43,41 @@ def test_an_increment_parked_while_its_node_was_paused_counts_once_in_the_end(ma
         assert (total.value, total.low, total.high, total.uncertain) == (2, 2, 2, 0)
 
 
+def test_a_node_in_memory_where_something_is_parked_hands_its_counts_over_all_the_same(machines):
+    machines.tracker()
+    home, memory = machines.node("n1"), machines.node("m1", data=None)
+    heir = machines.node("n2")
+    for node in (home, memory, heir):
+        machines.until(lambda node=node: machines.ask(node)["members"] == 3)
+    machines.count(memory, 7)
+    with machines.connection(memory) as connection:
+        nobody = (b"nobody's store!!", "nobody")
+        park = Park(connection.number(), b"s" * 16, 1, ("views", 1), ACK_MEMORY, *nobody)
+        assert isinstance(connection.request(park), Parked)
+
+    assert memory.stop() == 0
+
+    memory.said("1 increment parked here in memory ends with it")
+    total = machines.until(lambda: (a := machines.ask(heir))["complete"] and a)
+    assert (total["value"], total["uncertain"], total["members"]) == (7, 0, 2)
+
+
+def test_a_client_that_goes_after_something_was_parked_leaves_it_to_be_settled(machines):
+    three = machines.up(3)
+    trackers = [tracker.address for tracker in three.trackers]
+    with Client(trackers, deadline_s=DEADLINE_S) as client:
+        home = three.nodes[client.incr("views").node]
+        home.signal(signal.SIGSTOP)
+        assert client.incr("views", 5).parked
+    home.signal(signal.SIGCONT)
+
+    def total():
+        found = three.run("query", "views", "--json").json
+        return found["complete"] and not found["uncertain"] and found
+
+    assert three.until(total)["value"] == 6
+
+
 def test_what_a_node_that_was_forgotten_can_never_settle_is_listed_and_given_up(machines):
     three = machines.up(3)
     trackers = [tracker.address for tracker in three.trackers]
@@ -72,7 +108,6 @@ def test_what_a_node_that_was_forgotten_can_never_settle_is_listed_and_given_up(
     assert "they are lost, unless" in given_up.err
     asked = three.run("query", "views", "--json").json
     assert (asked["value"], asked["high"], asked["uncertain"]) == (0, 0, 0)
-    address = three.nodes[holder].address
     three.nodes[holder].kill()
-    three.node(holder, listen=address).said("joined tracker")
+    three.back(holder)
     assert three.run("parked", "--json").json == {"parked": []}

@@ -116,9 +116,8 @@ class Storm:
             if is_pause and self.dice.random() < 0.5:
                 nodes[name].signal(signal.SIGCONT)
                 continue
-            address = nodes[name].address
             nodes[name].kill()
-            self.machines.node(name, listen=address).said("joined tracker")
+            self.machines.back(name)
 
     def end(self):
         """Let everybody stop, and send what is in doubt again until it is not."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from random import Random
 
 import pytest
 
@@ -422,16 +423,16 @@ def test_without_a_tracker_the_heir_answers_all_the_same():
 JUST_S = 1e-7
 
 
-def drained(name="", at_s=0.0, *, back_after_s=0.6, seed=1, **options):
+def drained(name="", at_s=0.0, *, then=(), back_after_s=0.6, seed=1, **options):
     """Return a cluster in which n3 was asked to drain, and `name` crashed so long after that.
 
-    It comes back, unless `back_after_s` is None.
+    It comes back, unless `back_after_s` is None. `then` are further (name, time after the wish).
     """
     cluster = counted(seed, **options)
     ask_until(cluster, 3.4)
     cluster.wished_at = cluster.world.now
-    if name:
-        cluster.world.at(cluster.world.now + at_s, lambda: cluster.crash(name, back_after_s))
+    for who, when in [(name, at_s), *then] if name else ():
+        cluster.world.at(cluster.world.now + when, cluster.crash, who, back_after_s)
     cluster.drain("n3")
     cluster.world.run_until(cluster.world.now + 3.4)
     return cluster
@@ -486,6 +487,45 @@ def test_no_answer_is_wrong_whichever_side_crashes_at_whichever_moment(
         assert {is_complete for _, is_complete in outcomes} == {True}
     elif name == heir:
         assert {is_complete for _, is_complete in outcomes} == {False}
+
+
+@pytest.mark.parametrize(
+    ("seed", "worlds"),
+    [
+        pytest.param(1, 3, marks=pytest.mark.slow, id="some"),
+        pytest.param(2, 150, marks=[pytest.mark.soak, pytest.mark.timeout(1_800)], id="many"),
+    ],
+)
+@pytest.mark.parametrize(("options", "back_after_s"), CRASHES)
+def test_no_answer_is_wrong_after_two_crashes_at_any_two_moments(
+    options, back_after_s, seed, worlds
+):
+    rng = Random(seed)
+    heir, times = moments(**options)
+    for _ in range(worlds):
+        first, second = rng.choice(("n3", heir)), rng.choice(("n3", heir))
+        at_s = rng.choice(times)
+        # Soon after the first one, or while it goes on with what it had begun.
+        again_s = at_s + rng.choice(times) + rng.choice((0.0, 0.6))
+        then = [(second, again_s)]
+        cluster = drained(first, at_s, then=then, back_after_s=back_after_s, **options)
+        story = (first, at_s, then)
+        assert cluster.wrong == [], (story, cluster.wrong[0])
+        final = cluster.answer("n2" if heir != "n2" else "n1", cluster.questions[0])
+        assert not final.complete or final.value == cluster.truth, story
+        assert final.complete or back_after_s is None, story
+
+
+def test_of_two_heirs_that_hold_the_same_share_one_answers_a_question_for_many_keys():
+    # n1 had sealed what n3 gave it, and both crashed before n3 heard of that: it went to n2.
+    cluster = drained("n3", 0.02612, then=[("n1", 0.04115)], questions=(prefixed(""),))
+    store = cluster.world.machine(TRACKER).table.get("n3").store
+    holders = [n for n in cluster.nodes() if store in n.ledger.counters.others]
+
+    answers = [cluster.answer(name, cluster.questions[0]) for name in ("n1", "n2", "n4")]
+
+    assert len(holders) == 2
+    assert [(a.complete, a.value) for a in answers] == [(True, cluster.truth)] * 3
 
 
 def test_counts_that_move_while_a_query_runs_would_be_missed_if_it_did_not_ask_anew(monkeypatch):

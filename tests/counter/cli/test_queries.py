@@ -56,6 +56,31 @@ def test_prints_the_bare_value_into_a_pipe(counter, answering):
     assert (ran.code, ran.out, ran.err) == (0, "37\n", "")
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"low": 37, "high": 40, "uncertain": 1}, "1 increment uncertain, at most 40"),
+        ({"low": 30, "high": 40, "uncertain": 2}, "2 increments uncertain, 30 to 40"),
+        ({"low": None, "high": 40, "uncertain": 2}, "2 increments uncertain, at most 40"),
+    ],
+    ids=["more", "more or less", "a key that was decreased"],
+)
+def test_a_value_in_a_pipe_does_not_hide_what_is_uncertain(counter, answering, changes, told):
+    ran = counter("query", "views", "--node", answering(**changes).address)
+
+    assert (ran.code, ran.out) == (0, "37\n")
+    assert ran.err == f"{told}   which, and why:  counter parked\n"
+
+
+def test_an_incomplete_answer_says_what_is_uncertain_too(counter, answering):
+    fields = {"complete": False, "reason": "converged", "missing": 1, "answered": 3}
+
+    ran = counter("query", "views", "--node", answering(**fields, uncertain=3, high=None).address)
+
+    assert (ran.code, ran.out) == (3, "37\n")
+    assert ran.err.splitlines()[-1].startswith("3 increments uncertain   which")
+
+
 def test_prints_the_object_of_the_contract_as_json(counter, answering):
     ran = counter("query", "views", "--json", "--node", answering().address)
 

@@ -1,0 +1,220 @@
+"""Shares of stores that left, made one: so that a node never has too many of them to tell.
+
+    adopted   a share of its own, told by its store: its owner, or another holder, may tell it, too
+    final     its giver has said that nobody else holds it, or ever will (`Sole`)
+    settled   final, and for FOLD_AFTER_S neither owner nor giver was a member
+    folded    summed up with others into one share, under a new store, in one record
+
+The rule: a share is folded only if no query that goes on has heard it from anybody but this node,
+and no answer to come can hold it but this node's. For then it is all the same under which store it
+is told. It takes three things. Only stores in memory are folded: none of them comes back from a
+disk, or from a copy of one. Only what is final: nobody else has it. And not before the longest
+query could have ended that may have heard the owner (docs/decisions/0018).
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from counter.config import DEADLINE_MS_MAX
+from counter.crdt import Share
+from counter.ledger import Ledger
+from tracker import wire
+from tracker.digest import blake2b
+from tracker.machine import Effect, Emit, Persist, Persisted, PersistFailed
+from tracker.members import View
+
+MUTE_AFTER_S: Final = 30.0
+"""How long a node that has handed over may still answer, whatever stops it meanwhile."""
+
+FOLD_AFTER_S: Final = DEADLINE_MS_MAX / 1000 + 2 * MUTE_AFTER_S
+"""Time after which nobody can hear the owner any more, and no query that did still runs."""
+
+FOLD_STORES_MIN: Final = 8
+"""Settled shares that are worth being folded."""
+
+MEMBERS_MAX: Final = 1_024
+"""Members above which nothing is folded, where no other number is given."""
+
+FOLDED_MAX: Final = 4_096
+"""Stores of which a node remembers that it has folded them."""
+
+LOOK_GAP_S: Final = 10.0
+"""Pause between two looks at what may be folded."""
+
+
+class Folding:
+    """What one node may fold, and has. Times in seconds."""
+
+    def __init__(self, ledger: Ledger, members_max: int) -> None:
+        self._ledger = ledger
+        # In larger clusters an answer reaches its origin by more than one way.
+        self._members_max = members_max
+        # By store, who gave it; in the order in which they came.
+        self._finals: dict[bytes, bytes] = {}
+        self._gone_since: dict[bytes, float] = {}
+        self._folded: dict[bytes, bytes] = {}
+        self._due: float | None = None
+        self._pending: tuple[int, bytes, tuple[bytes, ...]] | None = None
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether a record of it is on its way to the disk."""
+        return self._pending is not None
+
+    @property
+    def finals(self) -> tuple[bytes, ...]:
+        """The stores that nobody else holds."""
+        return tuple(self._finals)
+
+    def has(self, store: bytes) -> bool:
+        """Whether this share is part of a folded one here."""
+        return store in self._folded
+
+    def note(self, giver: bytes, stores: Sequence[bytes], now: float) -> list[Effect]:
+        """Note that nobody else holds these."""
+        held = [s for s in stores if s in self._ledger.counters.others and s not in self._finals]
+        if not held:
+            return []
+        self._take(giver, held)
+        self._plan(now)
+        if not self._ledger.durable:
+            return []
+        return [self._persist("final", giver, held)]
+
+    def _take(self, giver: bytes, stores: Sequence[bytes]) -> None:
+        self._finals.update(dict.fromkeys(stores, giver))
+
+    def _plan(self, at: float) -> None:
+        self._due = at if len(self._finals) >= FOLD_STORES_MIN else None
+
+    def _persist(self, *fields: Any) -> Persist:
+        self._ledger.token += 1
+        return Persist(self._ledger.token, "counts", record(*fields))
+
+    # -- time ---------------------------------------------------------------------------------
+
+    def deadline(self) -> float | None:
+        """Say when `look` is wanted next."""
+        return self._due
+
+    def look(self, view: View, now: float) -> list[Effect]:
+        """Fold what is settled, if that is worth it."""
+        if self._due is None or now < self._due:
+            return []
+        self._plan(now + LOOK_GAP_S)
+        settled = self._settled(view, now)
+        is_free = not self._ledger.is_leaving and self._pending is None
+        if not is_free or len(settled) < FOLD_STORES_MIN or view.expected > self._members_max:
+            return []
+        if not self._fits(settled):
+            return []
+        group: bytes = blake2b(b"".join([b"folded", *settled]), digest_size=16).digest()
+        if not self._ledger.durable:
+            return self._fold(group, settled)
+        persist = self._persist("folded", group, list(settled))
+        self._pending = persist.token, group, settled
+        return [persist]
+
+    def _settled(self, view: View, now: float) -> tuple[bytes, ...]:
+        """Return the stores of which it is certain that nobody else can tell them."""
+        settled = []
+        for store, giver in self._finals.items():
+            members = [view.owner_of(one[:8]) for one in (store, giver)]
+            if any(member is not None and member.expected for member in members):
+                self._gone_since.pop(store, None)
+            elif now - self._gone_since.setdefault(store, now) >= FOLD_AFTER_S:
+                settled.append(store)
+        return tuple(settled)
+
+    def _fits(self, stores: Sequence[bytes]) -> bool:
+        """Whether each sum is one that a share may hold."""
+        shares = [self._ledger.counters.others[store] for store in stores]
+        most = [max(side.values(), default=0) for s in shares for side in (s.positive, s.negative)]
+        return sum(most) <= wire.SHARE_MAX
+
+    # -- folding ------------------------------------------------------------------------------
+
+    def _fold(self, group: bytes, stores: Sequence[bytes]) -> list[Effect]:
+        others = self._ledger.counters.others
+        shares = [others.pop(store) for store in stores if store in others]
+        if shares:
+            # A new one: whoever is about to read the others sees them as they were.
+            others[group] = summed(shares)
+        for store in stores:
+            self._finals.pop(store, None)
+            self._gone_since.pop(store, None)
+            self._folded[store] = group
+        while len(self._folded) > FOLDED_MAX:
+            del self._folded[next(iter(self._folded))]
+        keys = 0
+        if group in others:
+            self._finals[group] = group
+            self._gone_since[group] = float("-inf")
+            keys = len(others[group])
+        return [Emit("folded", {"stores": len(stores), "keys": keys})]
+
+    def persisted(self, event: Persisted) -> list[Effect]:
+        """Fold what was written down."""
+        if self._pending is None or event.token < self._pending[0]:
+            return []
+        (_, group, stores), self._pending = self._pending, None
+        return self._fold(group, stores)
+
+    def persist_failed(self, event: PersistFailed) -> list[Effect]:
+        """Leave everything as it is; where it may be on disk, that changes no sum."""
+        if self._pending is not None and event.token == self._pending[0]:
+            self._pending = None
+        return []
+
+    # -- after a restart ----------------------------------------------------------------------
+
+    def restore(self, what: str, fields: list[Any]) -> None:
+        """Take in one record."""
+        first, stores = fields
+        if what == "final":
+            self._take(first, [s for s in stores if s in self._ledger.counters.others])
+        else:
+            self._fold(first, stores)
+
+    def resume(self) -> None:
+        """Begin to wait anew: how long it was away nobody knows."""
+        self._gone_since.clear()
+        self._plan(float("-inf"))
+
+    def dump(self) -> list[bytes]:
+        """Return records that say the same, for a snapshot, behind those of the shares."""
+        records = []
+        for giver in dict.fromkeys(self._finals.values()):
+            stores = [store for store, by in self._finals.items() if by == giver]
+            records.append(record("final", giver, stores))
+        for group in dict.fromkeys(self._folded.values()):
+            stores = [store for store, into in self._folded.items() if into == group]
+            records += [
+                record("folded", group, stores[first : first + _ROWS])
+                for first in range(0, len(stores), _ROWS)
+            ]
+        if self._pending is not None:
+            _, group, pending = self._pending
+            records.append(record("folded", group, list(pending)))
+        return records
+
+
+_ROWS = 256
+
+
+def record(*fields: Any) -> bytes:
+    """Return a record of folding, for the log and for snapshots; a hand-over's by its mark."""
+    return wire.packed(["handover", *fields])
+
+
+def summed(shares: Sequence[Share]) -> Share:
+    """Return the sum of shares, as a new one."""
+    largest = max(shares, key=len)
+    total = Share(1)
+    total.positive, total.negative = dict(largest.positive), dict(largest.negative)
+    for share in shares:
+        if share is not largest:
+            for side, more in ((total.positive, share.positive), (total.negative, share.negative)):
+                for key, amount in more.items():
+                    side[key] = side.get(key, 0) + amount
+    return total
