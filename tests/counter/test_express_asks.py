@@ -108,6 +108,15 @@ def test_a_first_ask_is_answered_and_passed_on_at_once(ask):
     assert quick.state == common.state
 
 
+def test_whoever_is_skipped_the_parts_are_those_of_the_common_way():
+    quick, common = Side(queries_max=99), Side(queries_max=99)
+    for number, skipped in enumerate(VIEW.positions):
+        ask = make_ask(query=bytes([number]) * 16, skip=(skipped,), chatter=9)
+        body = GOSSIP.encode(ask)
+
+        assert quick.short(body, 1.0) == common.commonly(body)
+
+
 def test_decreases_are_in_the_answer():
     quick, common = Side(), Side()
     for side in (quick, common):
