@@ -196,11 +196,19 @@ class Bookkeeping:
         self.writes.lost = named[LOST] or int(self.ledger.lost(found) > 0)
         self.writes.doubled = named[DOUBLED] or int(self.ledger.doubled(found) > 0)
         rows = self.ledger.rows(found)
+        rows[0] = self._in_increments(rows[0])
         if self.findings:
             rows[0]["named"] = [finding.as_dict() for finding in self.findings]
         if self.shares_checked:
             rows.append(row(SHARES_RIGHT, self.shares_checked, self.shares_right))
         return rows
+
+    def _in_increments(self, total: Row) -> Row:
+        """Return the check of the total, told in increments as people count them, sums beside."""
+        writes = self.writes
+        found = writes.acked - writes.lost + writes.doubled
+        told = row(total["name"], writes.acked, found, is_ok=total["ok"])
+        return {**told, "expected_sum": total["expected"], "found_sum": total["found"]}
 
     def sentences(self) -> list[str]:
         """Return what a person is told of what is lost or doubled."""

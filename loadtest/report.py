@@ -432,4 +432,7 @@ def _comparison(check: Row) -> str:
     if not isinstance(expected, int):
         # A threshold: its name says what was expected.
         return f"{found:,.5g} {check.get('unit', '')}".replace(",", " ").rstrip()
+    if expected == found and not check["ok"]:
+        # As many are lost as were counted twice.
+        expected, found = check.get("expected_sum", expected), check.get("found_sum", found)
     return f"{grouped(expected)} {'=' if expected == found else '≠'} {grouped(found)}"
