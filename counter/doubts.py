@@ -40,6 +40,9 @@ class Origin(Protocol):
 
     doubted: Callable[[Any], Doubted | None]
 
+    def is_own(self, query: bytes) -> bool:
+        """Whether answers to a query come here."""
+
     def whole(self, short: ShortReply) -> Reply | None:
         """Return the reply that a short one stands for; None for a query that is not its."""
 
@@ -140,6 +143,8 @@ class Doubts:
             return []
         told = Doubted(message.minus, message.plus, message.count, ())
         for side in (self._heads, self._origin):
+            if not side.is_own(reply.query):
+                continue
             whole = side.whole(reply) if isinstance(reply, ShortReply) else reply
             if whole is not None:
                 side.doubt(whole.query, whole.position, told)

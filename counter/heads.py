@@ -183,6 +183,10 @@ class Heads:
 
     # -- answers ------------------------------------------------------------------------------
 
+    def is_own(self, query: bytes) -> bool:
+        """Whether answers to a query are collected here."""
+        return query in self.collected
+
     def reply(self, reply: Reply, sender: Endpoint, now: float) -> list[Effect]:
         """Take an answer to one of the cells collected for its query."""
         cells = self.collected[reply.query]

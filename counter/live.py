@@ -157,6 +157,7 @@ def plain_line(answer: Answer) -> str:
     return (
         f"{grouped(answer.value)}  {answer.answered}/{answer.members} nodes"
         f"  {100 * coverage(answer):.1f} %  {shown_ms(answer.elapsed_ms)}"
+        + (f"  {grouped(answer.uncertain)} uncertain" if answer.uncertain else "")
     )
 
 
@@ -217,6 +218,10 @@ def _facts(answer: Answer, growth: str, width: int) -> Table:
         silent = f"{answer.missing} silent node{'' if answer.missing == 1 else 's'}"
         text = f"{silent} at their last known value"
         grid.add_row("filled", _number(answer.filled, text, is_wide))
+    if answer.uncertain:
+        most = "" if answer.high is None else f", at most {grouped(answer.high)} in all"
+        text = f"increment{'' if answer.uncertain == 1 else 's'} parked{most}"
+        grid.add_row("in doubt", _number(answer.uncertain, text, is_wide))
     grid.add_row("coverage", _bar(answer, width))
     per_node = answer.messages / max(1, answer.answered)
     repeated = answer.duplicates / max(1, answer.messages)

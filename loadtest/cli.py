@@ -5,7 +5,6 @@ The rule: results go to stdout and nothing else does; how far the run is goes to
 """
 
 import re
-import resource
 import secrets
 import signal
 import sys
@@ -25,7 +24,7 @@ from counter.cli.full import invoked
 from counter.cli.screens import INTERRUPTED, USAGE, CommandError
 from counter.cli.settings import whole
 from loadtest import plan as plans
-from loadtest import reporting, thresholds, timeline
+from loadtest import thresholds, timeline
 from loadtest.commands import COMMANDS
 from loadtest.options import (
     NODES,
@@ -65,8 +64,6 @@ if TYPE_CHECKING:
 SEEDS = 1_000_000
 LOGS = "logs"
 FAILED = 99
-SENTENCES_MAX = 20
-SENTENCE_MAX = 1_000
 SOCKETS, PROCESSES, VIRTUAL = "sockets", "processes", "virtual"
 COMMAND = "run"
 
@@ -251,7 +248,7 @@ def _timed(plan: Plan) -> Plan:
 
 def _carry_out(plan: Plan, mode: str, asked: list[Threshold], *, as_json: bool) -> int:
     """Run a plan, print its report; returns the exit code."""
-    from loadtest import progress, provenance
+    from loadtest import ending, progress, provenance
     from loadtest.report import RunLog
 
     make, play = _stage(plan, mode)
@@ -268,7 +265,7 @@ def _carry_out(plan: Plan, mode: str, asked: list[Threshold], *, as_json: bool) 
             log.write({"end": {"interrupted": True, "why": "before all nodes were up"}})
             screens.note("interrupted before all nodes were up: nothing was measured")
             return INTERRUPTED
-        return _report(run, mode, asked, log, repeat, as_json=as_json)
+        return ending.report(run, mode, asked, log, repeat, as_json=as_json)
 
 
 def _stage(plan: Plan, mode: str) -> tuple[type["Run"], Callable[[Any], None]]:
@@ -286,87 +283,6 @@ def _stage(plan: Plan, mode: str) -> tuple[type["Run"], Callable[[Any], None]]:
     except ConfigError as error:
         raise CommandError(str(error), code=USAGE) from error
     return Run, virtual.run
-
-
-def _report(
-    run: "Run", mode: str, asked: list[Threshold], log: Any, repeat: str, *, as_json: bool
-) -> int:
-    from loadtest import report
-
-    rows, usage, nodes = run.checks(), resource.getrusage(resource.RUSAGE_SELF), run.usage
-    cpu_s, rss_mb = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
-    if nodes is not None:
-        cpu_s, rss_mb = cpu_s + nodes.cpu_s, rss_mb + nodes.rss_bytes / 2**20
-    measured = thresholds.Measured(
-        writes=run.writes, queries=run.queries, boot_s=run.boot_s, cpu_s=cpu_s, rss_mb=rss_mb
-    )
-    rows += [limit.row(measured) for limit in asked]
-    result = report.summary(
-        run.plan.situation(mode),
-        run.writes,
-        run.queries,
-        rows,
-        boot_s=run.boot_s,
-        cpu_s=cpu_s,
-        rss_mb=rss_mb,
-    )
-    if limits := run.limits():
-        result["limits"] = limits
-    result |= run.told()
-    if run.stop.is_wished:
-        result["interrupted"] = True
-    for record in report.last_lines(run.writes, rows):
-        log.write(record)
-    log.write(result)
-    if as_json:
-        screens.out(report.json_line(result))
-    else:
-        for line in _shown(run, result, log.path, repeat):
-            screens.out(line)
-    return _verdict(run, rows)
-
-
-def _shown(run: "Run", result: dict[str, Any], log: Path, repeat: str) -> list[str]:
-    """Return the table, on a terminal with its pictures and as wide as that is."""
-    from loadtest import graphs, report
-
-    columns = reporting.columns()
-    is_narrow = columns < report.NARROW_COLUMNS
-    table = report.table(result, log=log, repeat=repeat, is_narrow=is_narrow)
-    if not screens.on_terminal():
-        return table
-    queries, times = run.queries, run.writes.latency_us
-    drawn = graphs.graphs(queries.curves, queries.times["stop_ms"], times, columns)
-    return graphs.framed(drawn, table, columns)
-
-
-def _verdict(run: "Run", rows: list[dict[str, Any]]) -> int:
-    asked, done = run.plan.queries, run.queries.count
-    if run.stop.is_wished:
-        screens.note(f"interrupted: {done} of {asked} queries were asked")
-        return INTERRUPTED
-    if done < asked:
-        screens.note(
-            f"note: {done} of {asked} queries fitted into {run.plan.last_query_s:g} s"
-            " (a longer --duration takes more)"
-        )
-    if run.restarted:
-        screens.note(
-            f"note: {len(run.restarted)} nodes were still down when the load was over, and were"
-            " started again for the last reads"
-        )
-    for warning in run.generator.warnings():
-        screens.note(f"warning: {warning}")
-    failed = [row for row in rows if not row["ok"]]
-    for row in failed:
-        found = "nothing was measured" if row["found"] is None else f"found {row['found']:,}"
-        screens.note(f"failed: {row['name']} ({found})")
-    told = run.sentences()
-    for sentence in told[:SENTENCES_MAX]:
-        screens.note(f"  {printable(sentence, SENTENCE_MAX)}")
-    if len(told) > SENTENCES_MAX:
-        screens.note(f"  and {len(told) - SENTENCES_MAX} more, in the log")
-    return FAILED if failed else screens.DONE
 
 
 def command(plan: Plan, mode: str, asked: Sequence[Threshold] = ()) -> str:

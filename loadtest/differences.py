@@ -18,6 +18,8 @@ SITUATION: Final = (
     "scenario", "mode", "nodes", "seed", "seeds", "chatter", "latency_ms", "loss", "crash",
 )  # fmt: skip
 """Fields that say what was asked for."""
+SITUATION_OF_LOAD: Final = ("writers", "rate", "keys", "zipf", "pick", "queries_overlap")
+"""Such fields of `load`."""
 
 BETTER, WORSE, SAME, UNJUDGED = "better", "worse", "", "-"
 
@@ -26,6 +28,7 @@ _LOWER_IS_BETTER: Final = frozenset(
     {
         "messages_per_node", "bytes_per_node", "duplicates_share", "hops_max",
         "node_messages_max", "lost", "doubled", "unknown", "rss_mb", "boot_s", "cpu_s",
+        "refused", "skipped", "queries_skipped",
     }
 )  # fmt: skip
 _TIMES: Final = ("_ms", "_us")
@@ -75,13 +78,20 @@ def compare(
 def situations(first: dict[str, Any], second: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     """Return (field, first, second) of what the two runs were not asked alike."""
     pairs = [(name, first.get(name), second.get(name)) for name in SITUATION]
+    ours, theirs = _load_of(first), _load_of(second)
+    pairs += [(name, ours.get(name), theirs.get(name)) for name in SITUATION_OF_LOAD]
     return [pair for pair in pairs if pair[1] != pair[2]]
+
+
+def _load_of(report: dict[str, Any]) -> dict[str, Any]:
+    load = report.get("load")
+    return load if isinstance(load, dict) else {}
 
 
 def numbers_in(report: dict[str, Any], prefix: str = "", depth: int = 0) -> Iterator[Any]:
     """Yield (dotted name, number) of everything in a report but its situation and lists."""
     for name, value in report.items():
-        if not prefix and name in SITUATION:
+        if name in {"": SITUATION, "load.": SITUATION_OF_LOAD}.get(prefix, ()):
             continue
         if isinstance(value, dict) and depth < DEPTH_MAX:
             yield from numbers_in(value, f"{prefix}{name}.", depth + 1)

@@ -1,4 +1,4 @@
-"""One frame of the screen of a run, as lines of text, made from what its watcher was told. Pure.
+"""One frame of the screen of a run, as lines of text, made from what its watcher was told.
 
 The rule: a frame is never wider or higher than it was told, and what has no room is left out
 from the bottom: how far the run is comes first, then the numbers, then the pictures.
@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
+from counter import live
 from loadtest import graphs
 from loadtest.curves import Curves
 from loadtest.latency import Histogram
@@ -17,6 +18,7 @@ from loadtest.report import (
     QueryRecord,
     bar,
     grouped,
+    increments_row,
     percentile_head,
     percentile_row,
     reasons,
@@ -29,7 +31,6 @@ HAPPENINGS_SHOWN_MAX: Final = 3
 REASONS_SHOWN_MAX: Final = 3
 BAR_CELLS: Final = 20
 BAR_CELLS_NARROW: Final = 8
-_SPARKS: Final = "▁▂▃▄▅▆▇█"
 
 
 class Seen:
@@ -52,7 +53,8 @@ class Seen:
     def ended(self, record: QueryRecord) -> None:
         """Add a query that has ended."""
         self.reasons[record.reason] = self.reasons.get(record.reason, 0) + 1
-        self.queries_ms.record(record.stop_ms)
+        if record.is_answered:
+            self.queries_ms.record(record.stop_ms)
         self.curves.add(record.heard_ms or ())
 
     def lines(self, columns: int, rows: int) -> list[str]:
@@ -100,7 +102,7 @@ class Seen:
         if self.rates and self.rates[-1].p50_us is not None:
             last = self.rates[-1]
             times = {"p50": last.p50_us, "p99": last.p99_us, "max": last.slowest_us}
-            row = percentile_row("inc   (µs)", times, 0, is_narrow=is_narrow)
+            row = increments_row(times, is_narrow=is_narrow)
             lines.append(f"{row}      in the last second")
         return lines + [f"done     {printable(what, 100)}" for what in self.happenings]
 
@@ -118,11 +120,5 @@ class Seen:
 
 
 def sparks(rates: Sequence[float], cells_max: int) -> str:
-    """Return the last rates as a row of small bars; the greatest of them is as high as a line."""
-    if cells_max < 1:
-        return ""
-    shown = [max(0.0, rate) for rate in rates][-cells_max:]
-    greatest = max(shown, default=0.0)
-    if greatest <= 0.0:
-        return ""
-    return "".join([_SPARKS[round((len(_SPARKS) - 1) * rate / greatest)] for rate in shown])
+    """Return the last rates as a row of small bars; nothing where there is no room."""
+    return live.bars(rates, cells_max) if cells_max > 0 else ""

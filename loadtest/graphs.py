@@ -12,6 +12,7 @@ from loadtest.latency import Histogram
 ROWS: Final = 6
 SIDE_BY_SIDE_COLUMNS: Final = 76
 WIDTH_MAX: Final = 120
+COMMAND: Final = "repeat: "
 _BINS: Final = (32, 16, 8, 4, 2, 1)
 """Bins to each double of a time: as many as find room."""
 
@@ -32,8 +33,15 @@ def graphs(
 
 
 def framed(pictures: list[str], table: list[str], columns: int) -> list[str]:
-    """Return the pictures, a line of nothing, and the table folded to the width."""
-    folded = [piece for line in table for piece in glyphs.folded(line, columns)]
+    """Return the pictures, a line of nothing, and the table folded to the width.
+
+    A command is not folded: whoever copies it from the terminal gets it whole.
+    """
+    folded = [
+        piece
+        for line in table
+        for piece in ([line] if line.startswith(COMMAND) else glyphs.folded(line, columns))
+    ]
     return [*pictures, *([""] if pictures else []), *folded]
 
 

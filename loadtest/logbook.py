@@ -67,6 +67,9 @@ class Logbook:
         situation = _made(Situation, self.header)
         if situation is None:
             raise ConfigError(f"the first line of {self.path} is no header of a run")
+        if not self.booted and not self.queries:
+            why = "ended before all nodes were up: nothing was measured"
+            raise ConfigError(f"the run of {self.path} {why}")
         queries = Queries(nodes=nodes)
         for record in self.queries:
             queries.add(record)

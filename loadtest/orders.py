@@ -29,11 +29,16 @@ _words = wire.blob(0, 8 * WORDS_PER_PAGE)
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """Run a tracker. Told: its port."""
+    """Run a tracker. Told: its port.
+
+    It tells its news no more often than every `gap_s`, and doubts a node after `suspect_s`.
+    """
 
     request: int
+    gap_s: float
+    suspect_s: float
     TAG: ClassVar[int] = 1
-    WIRE: ClassVar[Schema] = (wire.u32,)
+    WIRE: ClassVar[Schema] = (wire.u32, wire.seconds, wire.seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
+from loadtest.differences import SITUATION
 from loadtest.logbook import Logbook
 from tracker.text import printable
 
@@ -46,7 +47,7 @@ def html(book: Logbook, table: Sequence[str], drawings: Sequence[str]) -> str:
         parts.append(f'<p class="cut">{text(CUT)}</p>')
     parts += ["<pre>", *[text(line) for line in table], "</pre>"]
     parts += [f"<figure>{drawing}</figure>" for drawing in drawings]
-    parts += ["<h2>What was asked for</h2>", _facts(book.header)]
+    parts += ["<h2>What was asked for</h2>", _facts(_asked(book))]
     parts += ["<h2>Where and with what</h2>", _facts(book.run), "</body></html>"]
     return "\n".join(parts) + "\n"
 
@@ -62,8 +63,15 @@ def text(value: object) -> str:
     return escape(printable(str(value), LINE_MAX), quote=True)
 
 
+def _asked(book: Logbook) -> Mapping[str, Any]:
+    """Return what the head of a log says, or its summary, where that is all there is."""
+    told = book.summary or {}
+    return book.header or {name: told[name] for name in SITUATION if name in told}
+
+
 def _title(book: Logbook) -> str:
-    nodes, mode = book.header.get("nodes", "?"), book.header.get("mode", "")
+    asked = _asked(book)
+    nodes, mode = asked.get("nodes", "?"), asked.get("mode") or asked.get("scenario", "")
     started = book.run.get("started_at", "")
     return f"Load test: {nodes} nodes, {mode}" + (f", {started}" if started else "")
 

@@ -1,4 +1,4 @@
-"""The charts of a run, made from its log: what `loadtest report` draws. Pure.
+"""The charts of a run, made from its log: what `loadtest report` draws.
 
 The rule: a chart shows what stands in the log, and only where there is something. What was done
 to the cluster is marked in every chart over time.
@@ -20,7 +20,7 @@ _TICKS: Final = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99, 99.999)
 
 def charts(book: Logbook) -> list[Chart]:
     """Return all charts that the log has numbers for, the ones people ask for first."""
-    queries_ms = Histogram(record.stop_ms for record in book.queries)
+    queries_ms = Histogram(record.stop_ms for record in book.queries if record.is_answered)
     found = [
         coverage(book),
         percentiles({"queries": queries_ms, "increments": _in_ms(book.increments)}),
@@ -139,7 +139,7 @@ def _spread(lines: list[Line]) -> float:
 
 def queries_over_time(book: Logbook) -> Chart | None:
     """Return how long each query took, over the time it was asked at."""
-    asked = [record for record in book.queries if record.at_s is not None]
+    asked = [r for r in book.queries if r.at_s is not None and r.is_answered]
     if not asked:
         return None
     stops = [(record.at_s or 0.0, record.stop_ms) for record in asked]

@@ -23,6 +23,8 @@ LINE_COLUMNS_MAX = 80
 PERCENTILE_NAMES = ("p50", "p90", "p99", "p999", "max")
 NARROW_COLUMNS = 60
 """A terminal with fewer has smaller cells, and its lines are folded."""
+SLOW_US = 100_000
+"""From here on increments are told in ms."""
 CELL, CELL_NARROW = 8, 6
 """Letters of a cell of the table, and of one where the terminal is narrow."""
 
@@ -99,6 +101,11 @@ class QueryRecord:
     at_s: float | None = None
     heard_ms: list[float | None] | None = None
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether anybody was heard at all; if not, its times are none."""
+        return self.coverage > 0.0 or self.stop_ms > 0.0
+
     def as_dict(self) -> dict[str, Any]:
         """Return the line of the log."""
         return {"query": asdict(self)}
@@ -133,6 +140,8 @@ class Queries:
         """Add one query that has ended."""
         self.reasons[record.reason] = self.reasons.get(record.reason, 0) + 1
         self.coverage_min = min(self.coverage_min, record.coverage)
+        if not record.is_answered:
+            return
         self.messages += record.messages
         self.bytes += record.bytes
         self.duplicates += record.duplicates
@@ -283,10 +292,11 @@ def table(
         percentile_head(is_narrow=is_narrow),
         percentile_row("query (ms)", queries["stop_ms"], 1, is_narrow=is_narrow)
         + f"      {reasons(queries['reasons'])}",
-        percentile_row("inc   (µs)", writes["latency_us"], 0, is_narrow=is_narrow),
+        increments_row(writes["latency_us"], is_narrow=is_narrow),
         f"messages      {queries['messages_per_node']:.1f} per node and query"
         f"      duplicates {_percent(queries['duplicates_share'])}{_coverage(queries)}",
     ]
+    lines += _generator(result.get("generator"))
     if limits:
         lines = [line for line in lines if not line.startswith(("writes", "inc"))]
     for n, check in enumerate(result["checks"]):
@@ -301,6 +311,18 @@ def table(
     last += [f"repeat: {repeat}"] if repeat is not None else []
     together = "      ".join(last)
     return lines + ([together] if last and len(together) <= LINE_COLUMNS_MAX else last)
+
+
+def _generator(told: dict[str, Any] | None) -> list[str]:
+    """Return what the load generator says of itself, for whoever must believe the rest."""
+    if told is None or told["cpu_share"] is None:
+        return []
+    late = told["late_ms"]["p99"]
+    words = [f"{100 * told['cpu_share']:.0f} % of a core"]
+    words += [] if late is None else [f"99 % begun within {late:.1f} ms"]
+    words += [f"{grouped(told['skipped'])} skipped"] if told["skipped"] else []
+    words += ["it may be what was measured"] if told["is_bottleneck"] else []
+    return [f"generator     {', '.join(words)}"]
 
 
 def bar(share: float, cells: int = BAR_CELLS) -> str:
@@ -341,6 +363,14 @@ def percentile_row(
     short = ["-" if v is None else _in_few(v, digits) for v in values]
     label = name.replace("(", "").replace(")", "")
     return f"{label:<9}"[:9] + "".join([f"{cell:>{CELL_NARROW}}" for cell in short])
+
+
+def increments_row(times_us: dict[str, float | None], *, is_narrow: bool) -> str:
+    """Return the row of increments: in ms, where one of them took too many µs for its cell."""
+    if (times_us.get("max") or 0.0) < SLOW_US:
+        return percentile_row("inc   (µs)", times_us, 0, is_narrow=is_narrow)
+    times_ms = {name: None if us is None else us / 1000 for name, us in times_us.items()}
+    return percentile_row("inc   (ms)", times_ms, 1, is_narrow=is_narrow)
 
 
 def _in_few(value: float, digits: int) -> str:

@@ -120,6 +120,12 @@ class Run:
         """Note when the load begins: from now on, rates are told of every second."""
         self.pulse.begin(began, clock)
 
+    def look(self, *, is_last: bool = False) -> None:
+        """Look whether a second is over, of which something is to be told."""
+        generator = self.generator
+        late = generator.late + generator.skipped
+        self.pulse.look(self.books.in_flight, late, is_last=is_last)
+
     def happened(self, what: str, names: Sequence[str] = ()) -> None:
         """Tell what was done to the cluster, and to whom."""
         shown = list(names[:NAMES_LOGGED_MAX])
@@ -273,8 +279,7 @@ class Run:
             stop_ms=0.0,
             at_s=_ms(question.at_s),
         )
-        self.queries.reasons[why] = self.queries.reasons.get(why, 0) + 1
-        self.queries.coverage_min = 0.0
+        self.queries.add(record)
         self.log(record.as_dict())
         self.watcher.ended(record)
 
@@ -311,7 +316,7 @@ class Run:
 
     def checks(self) -> list[Row]:
         """Return what was checked, and name what is wrong: call it once everything is in."""
-        self.pulse.look(self.books.in_flight, is_last=True)
+        self.look(is_last=True)
         books, finals = self.books, self.finals
         books.compare(finals.shares, finals.totals)
         rows = books.rows(finals.totals)
@@ -378,7 +383,7 @@ class _Looking:
 
     def loading(self, acked: int, queries: int) -> None:
         """Look whether a second is over, and pass it on."""
-        self._run.pulse.look(self._run.books.in_flight)
+        self._run.look()
         self._watcher.loading(acked, queries)
 
 

@@ -61,14 +61,9 @@ def shape_of(plan: Plan, mode: str) -> Shape:
         nodes=plan.nodes,
         processes=plan.nodes if is_each else min(plan.nodes, cores()),
         is_each=is_each,
-        is_durable=is_durable(plan),
+        is_durable=plan.is_durable,
         clients=plan.writers + min(plan.nodes, plan.queries + len(plan.keys)),
     )
-
-
-def is_durable(plan: Plan) -> bool:
-    """Say whether nodes keep their counts on disk: a plan that starts some again says so."""
-    return bool(getattr(plan, "is_durable", False))
 
 
 def fleet_of(run: Run, mode: str) -> Fleet:
@@ -81,7 +76,7 @@ def fleet_of(run: Run, mode: str) -> Fleet:
         faults=Faults(latency_s=plan.latency_s, loss=plan.loss),
         gossip=plan.gossip,
         on_up=run.watcher.booting,
-        durable=is_durable(plan),
+        durable=plan.is_durable,
     )
 
 

@@ -6,7 +6,7 @@ was measured, before it is rounded for people. What was not measured was not rea
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import partial
 from operator import eq, ge, gt, le, lt
@@ -14,6 +14,7 @@ from typing import Final
 
 from counter.query import AGED, CANCELLED, COMPLETE, CONVERGED, DEADLINE, SATISFIED
 from loadtest.checker import Row
+from loadtest.generator import Generator
 from loadtest.latency import Histogram
 from loadtest.report import Queries, Writes
 from tracker.errors import ConfigError
@@ -32,13 +33,18 @@ _MS: Final = {"us": 0.001, "µs": 0.001, "ms": 1.0, "s": 1000.0}
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What a run measured, before it is rounded. `boot_s` and `cpu_s` in s, `rss_mb` in MB."""
+    """What a run measured, before it is rounded. `boot_s` and `cpu_s` in s, `rss_mb` in MB.
+
+    `generator` is what the load generator says of itself, `refused` how many increments were.
+    """
 
     writes: Writes
     queries: Queries
     boot_s: float = 0.0
     cpu_s: float = 0.0
     rss_mb: float = 0.0
+    generator: Generator = field(default_factory=Generator)
+    refused: int = 0
 
 
 TIMES: Final[dict[str, Callable[[Measured], tuple[Histogram, float]]]] = {
@@ -49,10 +55,11 @@ TIMES: Final[dict[str, Callable[[Measured], tuple[Histogram, float]]]] = {
     "t99": lambda m: (m.queries.times["t99_ms"], 1.0),
     "t100": lambda m: (m.queries.times["t100_ms"], 1.0),
     "drain": lambda m: (m.queries.times["drain_ms"], 1.0),
+    "late": lambda m: (m.generator.late_ms, 1.0),
 }
 """Times: a histogram, and how many ms its unit is. Each has .p50 … .p99.9, .max and .mean."""
 
-NUMBERS: Final[dict[str, Callable[[Measured], float]]] = {
+NUMBERS: Final[dict[str, Callable[[Measured], float | None]]] = {
     "messages_per_node": lambda m: m.queries.messages / _visits(m.queries),
     "bytes_per_node": lambda m: m.queries.bytes / _visits(m.queries),
     "duplicates_share": lambda m: m.queries.duplicates / max(1, m.queries.messages),
@@ -66,6 +73,11 @@ NUMBERS: Final[dict[str, Callable[[Measured], float]]] = {
     "unknown": lambda m: m.writes.unknown,
     "lost": lambda m: m.writes.lost,
     "doubled": lambda m: m.writes.doubled,
+    "refused": lambda m: m.refused,
+    "cpu_share": lambda m: m.generator.cpu_share,
+    "skipped": lambda m: m.generator.skipped,
+    "queries_skipped": lambda m: m.generator.queries_skipped,
+    "in_flight_max": lambda m: m.generator.in_flight_max,
     "boot_s": lambda m: m.boot_s,
     "cpu_s": lambda m: m.cpu_s,
     "rss_mb": lambda m: m.rss_mb,
@@ -73,16 +85,20 @@ NUMBERS: Final[dict[str, Callable[[Measured], float]]] = {
        for reason in (COMPLETE, SATISFIED, CONVERGED, AGED, DEADLINE, CANCELLED)},
 }  # fmt: skip
 """Plain numbers; shares may be written as `5%` or `0.05`, numbers of seconds as `5s` or `5`."""
-SHARES: Final = frozenset({"duplicates_share", "coverage_min", "complete_share"})
+SHARES: Final = frozenset({"duplicates_share", "coverage_min", "complete_share", "cpu_share"})
 SECONDS: Final = frozenset({"boot_s", "cpu_s"})
 _UNITS: Final = {"boot_s": "s", "cpu_s": "s", "rss_mb": "MB", "writes_per_s": "/s"}
 _OF_QUERIES: Final = frozenset(
-    {"messages_per_node", "bytes_per_node", "hops_max", "node_messages_max", *SHARES}
-)
+    {
+        "messages_per_node", "bytes_per_node", "hops_max", "node_messages_max",
+        "duplicates_share", "coverage_min", "complete_share",
+    }
+)  # fmt: skip
 _TIMES_IN_JSON: Final = {
     "writes.latency_us": "inc",
     "queries.stop_ms": "query",
     **{f"queries.{name}_ms": name for name in ("t50", "t90", "t99", "t100", "drain")},
+    "generator.late_ms": "late",
 }
 _NUMBERS_IN_JSON: Final = {"writes.per_s": "writes_per_s", "queries.count": "queries"}
 
@@ -97,7 +113,10 @@ def name_of(path: str) -> str:
             path = f"{name}.{path.removeprefix(where)[1:]}"
     if path.endswith(".p999"):
         return f"{path.removesuffix('.p999')}.p99.9"
-    return _NUMBERS_IN_JSON.get(path, path.removeprefix("writes.").removeprefix("queries."))
+    for part in ("writes.", "queries.", "generator.", "load."):
+        if path.startswith(part) and path not in _NUMBERS_IN_JSON:
+            return path.removeprefix(part)
+    return _NUMBERS_IN_JSON.get(path, path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ class Rate:
     """What happened up to `at_s`, in s since the load began, in the `period_s` before it.
 
     `acked`, `unknown` and `queries` are totals; `in_flight` are increments that were sent and of
-    which nothing is known yet. Rates are of this period, and so are the times in µs, from its
-    increments alone: None without any.
+    which nothing is known yet, `late` all that were begun too late, or not at all. Rates are of
+    this period, and so are the times in µs, from its increments alone: None without any.
     """
 
     at_s: float
@@ -32,6 +32,7 @@ class Rate:
     unknown: int
     queries: int
     in_flight: int
+    late: int
     acked_per_s: float
     queries_per_s: float
     p50_us: float | None
@@ -45,7 +46,7 @@ class Rate:
 
 
 _RATE_FIELDS: Final = (
-    "at_s", "period_s", "acked", "unknown", "queries", "in_flight", "acked_per_s",
+    "at_s", "period_s", "acked", "unknown", "queries", "in_flight", "late", "acked_per_s",
     "queries_per_s", "p50_us", "p99_us", "slowest_us",
 )  # fmt: skip
 
@@ -124,7 +125,7 @@ class Pulse:
         """Return how long the load has lasted; None before it, or where nothing tells."""
         return None if self._clock is None else max(0.0, self._clock() - self._began)
 
-    def look(self, in_flight: int, *, is_last: bool = False) -> None:
+    def look(self, in_flight: int, late: int, *, is_last: bool = False) -> None:
         """Tell of the time since the last look, once it is a period; the last is as it comes.
 
         The last one ends with the load, whatever was done after it.
@@ -148,6 +149,7 @@ class Pulse:
                 unknown=writes.unknown,
                 queries=count,
                 in_flight=in_flight,
+                late=late,
                 acked_per_s=round((writes.acked - self._acked) / period_s, 1),
                 queries_per_s=round((count - self._asked) / period_s, 2),
                 p50_us=_rounded(times.percentile(0.50)),

@@ -40,6 +40,7 @@ from loadtest.orders import (
     pages,
     shorts,
 )
+from tracker.config import TrackerConfig
 from tracker.daemon import has_uvloop, rare_collections
 from tracker.errors import ClusterError
 from tracker.server import Tracker, TrackerSettings
@@ -48,6 +49,8 @@ from tracker.wire import FrameReader, framed
 
 LOOPBACK = "127.0.0.1"
 TELL_S = 0.1
+DEAD_FACTOR = 3.4
+"""So much longer than until it is doubted a node is silent before it is called dead."""
 UNSENT_BYTES_MAX = 16 * 2**20
 """Answers that wait for the load test to read them; past it nobody does, and this ends."""
 
@@ -98,7 +101,12 @@ class Worker(asyncio.Protocol):
 
     async def _done(self, order: Order) -> Sequence[int]:
         if isinstance(order, Host):
-            settings = TrackerSettings(listen=(LOOPBACK, 0), config=cluster.TRACKER)
+            config = TrackerConfig(
+                publish_gap_s=order.gap_s,
+                suspect_after_s=order.suspect_s,
+                dead_after_s=DEAD_FACTOR * order.suspect_s,
+            )
+            settings = TrackerSettings(listen=(LOOPBACK, 0), config=config)
             self._tracker = Tracker(settings, lambda emit: None)
             await self._tracker.start()
             return [self._tracker.endpoint[1]]

@@ -49,6 +49,12 @@ STILL_S_MAX: Final = 120.0
 LOOK_S = 0.02
 JOINING_MAX: Final = 300
 """Nodes that ask the tracker to be taken in, of all processes together."""
+NEWS_GAP_S, NEWS_GAP_S_MAX = 0.05, 1.0
+NEWS_EACH_S = 0.0003
+"""For each node: every one of them hears all news, and while they come up there always are some."""
+SUSPECT_S, SUSPECT_EACH_S, PATIENT_ABOVE = 3.0, 0.01, 1_000
+"""The default up to a thousand nodes. Thousands on one machine keep each other waiting while
+they come up; and if all are doubted at once, all have to hear that of all."""
 LOOK_EACH_S = 0.001
 """For each process: if each of a thousand looked fifty times a second, they would do no more."""
 TRAFFIC_WORDS = 5
@@ -152,7 +158,7 @@ class Workers:
         except OSError as error:
             raise FleetError(f"no process could be started: {error.strerror}") from error
         await self._nursery.fork(self._tracker)
-        [port] = await self._tracker.ask(Host)
+        [port] = await self._tracker.ask(Host, news_gap_s(self.count), suspect_s(self.count))
         self._tracker_endpoint = (LOOPBACK, port)
         for holder in self.holders:
             await self._nursery.fork(holder)
@@ -351,6 +357,16 @@ class Workers:
             len(answers),
             has_caller=False,
         )
+
+
+def news_gap_s(nodes: int) -> float:
+    """Return how long a tracker of so many nodes waits before it tells all of them again."""
+    return min(NEWS_GAP_S_MAX, max(NEWS_GAP_S, NEWS_EACH_S * nodes))
+
+
+def suspect_s(nodes: int) -> float:
+    """Return how long a node may be silent before such a tracker doubts it."""
+    return SUSPECT_S + SUSPECT_EACH_S * max(0, nodes - PATIENT_ABOVE)
 
 
 def spread(count: int, processes: int) -> list[Holder]:

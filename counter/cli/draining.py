@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from counter.cli import options
 from counter.cli.finding import Finder
-from counter.cli.membership import Row, roster
+from counter.cli.membership import roster, row_of
 from counter.cli.options import Argument
 from counter.cli.screens import (
     DONE,
@@ -68,11 +68,7 @@ def drain(
 
 def _member(finder: Finder, name: str) -> Member:
     """Return the member if it can leave, or has handed over already; raises CommandError."""
-    rows, source = roster(finder)
-    row: Row | None = next((row for row in rows if row[0].name == name), None)
-    if row is None:
-        raise CommandError(f'{source.who} knows no member "{name}"', "all:  counter members")
-    member = row[0]
+    member, _, _ = row_of(name, *roster(finder))
     if member.status == ALIVE or member.is_handed_over:
         return member
     if member.status == GONE:

@@ -90,6 +90,14 @@ def roster(finder: Finder) -> tuple[list[Row], Connection]:
     return rows, connection
 
 
+def row_of(name: str, rows: list[Row], source: Connection) -> Row:
+    """Return the row of a member among those that `roster` told; raises CommandError."""
+    row = next((row for row in rows if row[0].name == name), None)
+    if row is None:
+        raise CommandError(f'{source.who} knows no member "{name}"', "all:  counter members")
+    return row
+
+
 def _show(rows: list[Row], connection: Connection, json: bool, *, end: bool) -> None:
     where = shown_endpoint(connection.endpoint)
     if json:
@@ -177,9 +185,7 @@ def forget(
     rows, source = roster(finder)
     if source.role != "tracker":
         raise CommandError("only a tracker can forget a member")
-    row = next((row for row in rows if row[0].name == name), None)
-    if row is None:
-        raise CommandError(f'{source.who} knows no member "{name}"', "all:  counter members")
+    row = row_of(name, rows, source)
     if row[0].status == GONE:
         note(f"{name} is gone already; nothing was changed")
         return DONE

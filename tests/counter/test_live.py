@@ -92,6 +92,24 @@ def test_nothing_is_called_filled_when_nobody_is_silent(make_answer):
     assert "filled" not in drawn(make_answer())
 
 
+@pytest.mark.parametrize(
+    ("count", "high", "told"),
+    [
+        (1, 40, "in doubt 1                increment parked, at most 40 in all"),
+        (2, None, "in doubt 2                increments parked"),
+    ],
+)
+def test_the_picture_shows_what_is_parked_and_may_yet_count(make_answer, count, high, told):
+    lines = drawn(make_answer(uncertain=count, high=high)).splitlines()
+
+    assert [line for line in lines if told in line]
+    assert "in doubt" not in drawn(make_answer())
+
+
+def test_on_a_pipe_a_partial_answer_says_what_is_uncertain(make_answer):
+    assert plain_line(make_answer(uncertain=3)).endswith("  3 uncertain")
+
+
 def test_an_answer_nobody_gave_yet_can_be_drawn(make_answer):
     empty = make_answer(value=0, answered=0, members=0, messages=0, complete=False)
 

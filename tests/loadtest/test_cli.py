@@ -59,8 +59,8 @@ def test_the_report_is_the_last_line_of_stdout_and_of_the_log(loadtest, tmp_path
     assert code == 0
     assert lines[-1] == line
     assert [next(iter(json.loads(text))) for text in lines[:-1]] == [
-        "header", "run", "booted", "query", "query", "query", "rates", "check", "check", "check",
-        "check", "histogram",
+        "header", "run", "booted", "query", "query", "query", "rates",
+        "check", "check", "check", "check", "histogram",
     ]  # fmt: skip
     assert (result["nodes"], result["mode"], result["seed"]) == (10, "virtual", 4)
     assert all(check["ok"] for check in result["checks"])

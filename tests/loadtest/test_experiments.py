@@ -20,6 +20,7 @@ from loadtest.experiments import (
     fanout,
     library,
     loss,
+    pages,
     recovery,
     scaling,
     spread,
@@ -382,6 +383,26 @@ def test_a_read_that_is_not_what_was_acknowledged_fails_the_scaling(monkeypatch)
 
     with pytest.raises(CheckFailedError, match="8 of 4 read"):
         library.load("scaling").modes["sockets"](asked([]))
+
+
+# -- the pages ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", library.ABOUT)
+def test_the_page_of_an_experiment_shows_whole_results_with_the_columns_of_today(name):
+    experiment = library.load(name)
+    page = ROOT / "docs" / "experiments" / f"{name}.md"
+    heads = tables.markdown(experiment.columns, [])
+
+    for mode in experiment.modes:
+        before, after = pages.parted(page, name, mode)
+        kept = page.read_text(encoding="utf-8")[len(before) : -len(after) or None]
+        words = f"`loadtest experiment {name}{' --sockets' * (len(experiment.modes) > 1)}"
+        command = words if mode == "sockets" else f"`loadtest experiment {name}"
+        assert f"\n{command} --seed 1`\n" in kept
+        assert "\n".join(heads) in kept
+        assert f"]({name}-{mode}.svg)" in kept
+        assert (page.parent / f"{name}-{mode}.svg").exists()
 
 
 # -- the commands ---------------------------------------------------------------------------

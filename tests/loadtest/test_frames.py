@@ -20,7 +20,7 @@ def make_record(stop_ms=24.0, **fields):
 
 def make_rate(at_s=1.0, **fields):
     values = {
-        "period_s": 1.0, "acked": 900, "unknown": 0, "queries": 7, "in_flight": 0,
+        "period_s": 1.0, "acked": 900, "unknown": 0, "queries": 7, "in_flight": 0, "late": 0,
         "acked_per_s": 900.0, "queries_per_s": 7.0, "p50_us": 41.0, "p99_us": 190.0,
         "slowest_us": 2_110.0,
     }  # fmt: skip

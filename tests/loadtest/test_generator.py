@@ -16,12 +16,10 @@ def test_a_generator_with_time_to_spare_warns_of_nothing():
         generator.began(0.0002)
 
     assert generator.warnings() == []
-    assert generator.as_dict() == {
-        "loop": "open", "cpu_share": 0.2, "with_nodes": False,
-        "late_ms": {"p50": pytest.approx(0.2, rel=0.01), "p90": pytest.approx(0.2, rel=0.01),
-                    "p99": pytest.approx(0.2, rel=0.01), "max": 0.2},
-        "skipped": 0, "queries_skipped": 0, "in_flight_max": 0, "is_bottleneck": False,
-    }  # fmt: skip
+    told = generator.as_dict()
+    assert (told["loop"], told["cpu_share"], told["with_nodes"]) == ("open", 0.2, False)
+    assert (told["skipped"], told["queries_skipped"], told["is_bottleneck"]) == (0, 0, False)
+    assert told["late_ms"]["p99"] == pytest.approx(0.2, rel=0.01)
 
 
 @pytest.mark.parametrize(

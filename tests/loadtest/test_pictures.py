@@ -66,3 +66,11 @@ def test_the_blocks_of_a_histogram_hold_every_sample():
 
     assert sum(height for *_, height in chart.blocks) == 4
     assert pictures.histogram(Histogram([0.0]), "t", "queries", "time (ms)") is None
+
+
+def test_a_query_that_nobody_answered_is_in_no_chart_of_times():
+    lost = make_query(2.0, stop_ms=0.0, coverage=0.0, reason="connection lost")
+    book = Logbook(path="x", queries=[make_query(1.0), lost])
+
+    assert pictures.queries_over_time(book).lines[0].points == [(1.0, 20.0)]
+    assert pictures.share_over_time(book).lines[0].points == [(1.0, 100.0), (2.0, 0.0)]

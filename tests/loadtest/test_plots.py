@@ -72,7 +72,7 @@ def test_what_a_label_holds_is_text_whatever_it_looks_like(label):
 
 @pytest.mark.slow
 def test_the_same_charts_give_the_same_text_in_another_process_with_other_settings(tmp_path):
-    (tmp_path / "matplotlibrc").write_text("figure.facecolor: red\nfont.size: 30\n")
+    (tmp_path / "matplotlibrc").write_text("axes.titlepad: 40\nxtick.major.size: 20\n")
     program = (
         "import sys; from loadtest.plots import *;"
         "sys.stdout.write(svg(Chart(title='t', x='x', y='y',"

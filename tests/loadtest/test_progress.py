@@ -101,9 +101,9 @@ def test_a_terminal_shows_who_was_heard_in_the_place_of_what_was_counted(clock):
 
 def make_rate(**fields):
     values = {
-        "at_s": 1.0, "period_s": 1.0, "acked": 900, "unknown": 0, "queries": 7, "in_flight": 0,
-        "acked_per_s": 987.0, "queries_per_s": 7.0, "p50_us": 41.0, "p99_us": 190.0,
-        "slowest_us": 2_110.0,
+        "at_s": 1.0, "period_s": 1.0, "acked": 900, "unknown": 0, "queries": 7,
+        "in_flight": 0, "late": 0, "acked_per_s": 987.0, "queries_per_s": 7.0,
+        "p50_us": 41.0, "p99_us": 190.0, "slowest_us": 2_110.0,
     }  # fmt: skip
     return Rate(**{**values, **fields})
 

@@ -105,6 +105,46 @@ def test_the_table_of_a_run_reads_as_in_the_contract():
     ]
 
 
+def test_increments_that_took_long_are_told_in_ms_and_no_cell_runs_into_the_next():
+    result = make_summary()
+    result["writes"]["latency_us"] = {
+        "p50": 27_968.0, "p90": 101_632.0, "p99": 496_640.0, "p999": 1_005_568.0,
+        "max": 2_529_952.0,
+    }  # fmt: skip
+
+    line = next(line for line in report.table(result) if line.startswith("inc"))
+    narrow = next(line for line in report.table(result, is_narrow=True) if line.startswith("inc"))
+
+    assert line == "inc   (ms)     28.0   101.6   496.6 1 005.6 2 530.0"
+    assert narrow.split() == ["inc", "ms", "28.0", "101.6", "496.6", "1006", "2530"]
+    assert len(narrow) == 39
+
+
+def test_a_query_that_nobody_answered_has_a_reason_and_no_times():
+    result = make_summary(
+        make_record(), make_record(reason="connection lost", coverage=0.0, stop_ms=0.0)
+    )
+
+    assert result["queries"]["reasons"] == {"complete": 1, "connection lost": 1}
+    assert result["queries"]["coverage_min"] == 0.0
+    assert result["queries"]["stop_ms"]["p50"] == 24.0
+
+
+def test_what_the_generator_says_of_itself_stands_in_the_table():
+    told = {
+        "loop": "open", "cpu_share": 0.97, "with_nodes": False, "skipped": 1_200,
+        "late_ms": {"p50": 1.0, "p90": 2.0, "p99": 54.9, "p999": 60.0, "max": 61.0},
+        "queries_skipped": 0, "in_flight_max": 9, "is_bottleneck": True,
+    }  # fmt: skip
+
+    lines = report.table({**make_summary(), "generator": told})
+
+    assert (
+        "generator     97 % of a core, 99 % begun within 54.9 ms, 1 200 skipped,"
+        " it may be what was measured"
+    ) in lines
+
+
 def test_the_table_marks_a_check_that_failed():
     lines = report.table(make_summary(ok=False))
 

@@ -10,6 +10,7 @@ from loadtest.costs import Bill, Cost
 from loadtest.plan import Plan
 from loadtest.runs import FINAL_READS, MISSES_NOBODY, Run, Stop, shares_heard
 from loadtest.timeline import Act
+from loadtest.watching import Quiet
 
 FREE = Cost(messages=0, bytes=0, duplicates=0, busiest=0, drain_ms=0.0)
 
@@ -206,3 +207,36 @@ def test_the_end_is_wished_for_once_and_taken_the_second_time():
     assert (stop.is_wished, told) == (True, ["early", "late"])
     with pytest.raises(KeyboardInterrupt):
         stop.wish()
+
+
+def test_what_is_done_to_nodes_is_told_to_the_log_and_to_whoever_watches():
+    heard = []
+
+    class Listening(Quiet):
+        def happened(self, what):
+            heard.append(what)
+
+    run = Run(Plan(nodes=4, seed=1), watcher=Listening())
+    run.acted(Act(at_s=1.5, kind="pause", names=("n1", "n2"), for_s=2.0))
+    run.acted(Act(at_s=2.0, kind="loss", loss=0.2))
+
+    assert heard == ["pause of 2 for 2s", "20% of the gossip vanishes"]
+
+
+def test_what_was_sent_is_in_flight_until_it_is_known_what_became_of_it():
+    books = make_run().books
+    works = [Work(0, number, "key-0", 5, 0.0) for number in range(1, 6)]
+    word = Word("n1", b"s" * 16, 1, 0.1)
+    for work in works:
+        books.attempted(work)
+    seen = [books.in_flight]
+    books.counted(works[0], word, 0.001)
+    books.turned_down(works[1])
+    seen.append(books.in_flight)
+    books.parked(works[2], word)
+    books.lost_track(works[3])
+    seen.append(books.in_flight)
+    books.parked_have_counted()
+    seen.append(books.in_flight)
+
+    assert seen == [5, 3, 1, 1]

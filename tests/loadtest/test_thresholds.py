@@ -1,8 +1,11 @@
 """Thresholds: how they are written, what they are judged against, what is refused."""
 
+from dataclasses import replace
+
 import pytest
 
 from loadtest.differences import numbers_in
+from loadtest.generator import Generator
 from loadtest.latency import Histogram
 from loadtest.report import Queries, QueryRecord, Situation, Writes, summary
 from loadtest.thresholds import Measured, name_of, parse
@@ -22,7 +25,13 @@ def make_measured(*records):
     for record in records or [make_record(stop_ms) for stop_ms in range(1, 101)]:
         queries.add(record)
     writes = Writes(acked=500, elapsed_s=5.0, latency_us=Histogram([100.0, 900.0]))
-    return Measured(writes=writes, queries=queries, boot_s=2.5, cpu_s=9.0, rss_mb=210.0)
+    generator = Generator(skipped=3, queries_skipped=1, in_flight_max=7, cpu_s=2.0, elapsed_s=8.0)
+    for late_ms in (1, 2, 20):
+        generator.began(late_ms / 1000)
+    return Measured(
+        writes=writes, queries=queries, boot_s=2.5, cpu_s=9.0, rss_mb=210.0,
+        generator=generator, refused=4,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -54,6 +63,11 @@ def make_measured(*records):
         ("boot_s<=2500ms", 2.5, True),
         ("cpu_s<8.5", 9.0, False),
         ("rss_mb<211", 210.0, True),
+        ("cpu_share<30%", 0.25, True),
+        ("late.max<10ms", 20.0, False),
+        ("generator.late_ms.p50<10ms", 2.0, True),
+        ("skipped==0", 3, False),
+        ("refused<5", 4, True),
         ("reasons.complete==100", 100, True),
         ("reasons.deadline==0", 0, True),
         ("inc.p99.9<=0.9ms", 0.9, True),
@@ -80,9 +94,9 @@ def test_a_number_is_judged_before_it_is_rounded_for_people():
     assert not parse("messages_per_node<=2000.03").row(measured)["ok"]
 
 
-@pytest.mark.parametrize("written", ["t100.p99<1s", "drain.max<1s"])
+@pytest.mark.parametrize("written", ["t100.p99<1s", "drain.max<1s", "cpu_share<1"])
 def test_what_was_never_measured_was_not_reached(written):
-    row = parse(written).row(make_measured())
+    row = parse(written).row(replace(make_measured(), generator=Generator()))
 
     assert (row["ok"], row["found"]) == (False, None)
 
@@ -129,6 +143,7 @@ def test_every_number_of_the_report_can_be_bounded_and_is_found_as_it_stands_the
         situation, measured.writes, measured.queries, [],
         boot_s=measured.boot_s, cpu_s=measured.cpu_s, rss_mb=measured.rss_mb,
     )  # fmt: skip
+    told |= {"generator": measured.generator.as_dict(), "load": {"refused": measured.refused}}
     numbers = dict(numbers_in(told))
 
     assert len(numbers) > 40

@@ -171,6 +171,12 @@ def test_the_seed_says_who_is_struck():
     assert acts_of(crash) != acts_of(crash, seed=2)
 
 
+def test_a_person_is_told_what_is_done_in_a_few_words():
+    assert Act(1.0, CRASH, ("n1", "n2")).sentence == "crash of 2"
+    assert Act(1.0, PARTITION, ("n1",), for_s=3.0).sentence == "partition of 1 for 3s"
+    assert Act(1.0, LOSS, loss=0.2).sentence == "20% of the gossip vanishes"
+
+
 def test_a_report_tells_whom_it_struck_but_not_a_thousand_names():
     many = tuple([f"n{number}" for number in range(100)])
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from counter.messages import Answer, Counted, Increment, Query
-from loadtest import timeline, virtual, virtualfleet, writers
+from loadtest import timeline, virtual, virtualclients, virtualfleet, writers
 from loadtest.plan import Plan
 from loadtest.runs import MISSES_NOBODY, Quiet, Run
 from tracker.classes import replace
@@ -185,6 +185,26 @@ def test_whatever_happens_to_nodes_meanwhile_the_total_is_exact_at_the_end(fault
     assert [act.kind for act in run.acts_done] == [act.kind for act in run.plan.acts()]
 
 
+@pytest.mark.parametrize(
+    ("fault", "coverage"),
+    [("--partition 50%:500ms@100ms", 0.5), ("--pause 25%:500ms@100ms", 0.75)],
+    ids=["partition", "pause"],
+)
+def test_who_is_cut_off_or_stands_still_is_not_heard(fault, coverage):
+    run = play(happenings=happenings(fault), duration_s=1.0)
+
+    assert run.queries.coverage_min == coverage
+    assert names_of_failed(run) == []
+
+
+def test_messages_vanish_for_as_long_as_it_was_said():
+    run = play(happenings=happenings("--loss 99%:400ms@100ms"), duration_s=1.0, queries=20)
+
+    assert names_of_failed(run) == []
+    assert run.queries.coverage_min < 0.5
+    assert run.queries.reasons["complete"] > 5
+
+
 def test_everything_at_once_leaves_the_total_exact():
     run = play(happenings=happenings(*FAULTS.values()), loss=0.02, duration_s=1.0)
 
@@ -237,6 +257,33 @@ def test_a_stall_is_not_hidden_each_increment_is_timed_from_when_it_was_to_begin
     # their increments that was to begin then waited for its end.
     assert run.writes.latency_us.percentile(0.90) > 100_000
     assert run.writes.latency_us.percentile(0.50) < 1_000
+
+
+class Sleepy(virtualclients.Client):
+    """A load generator that does not get its turn from 100 to 400 ms of the load on."""
+
+    def _wake(self, time):
+        wakes = Sleepy.began + 0.4
+        if Sleepy.began + 0.1 < self._world.now < wakes:
+            self._world.at(wakes, super()._wake, time)
+        else:
+            super()._wake(time)
+
+    def begin(self):
+        Sleepy.began = self._world.now
+        super().begin()
+
+
+def test_what_the_generator_itself_begins_late_is_timed_from_when_it_was_to_begin(monkeypatch):
+    monkeypatch.setattr(virtual, "Client", Sleepy)
+    run = play(duration_s=1.0, queries=0)
+
+    assert names_of_failed(run) == []
+    # Three tenths of all began up to 300 ms late, and were acknowledged at once.
+    assert run.writes.latency_us.max > 200_000
+    assert run.writes.latency_us.percentile(0.85) > 50_000
+    assert run.generator.late > 0.2 * run.writes.acked
+    assert "did not get its turn in time" in run.generator.warnings()[0]
 
 
 def test_in_a_closed_loop_each_writer_has_one_increment_on_its_way():
@@ -305,6 +352,12 @@ ARGUMENTS = [
     "5%",
     "--crash",
     "10%",
+    "--crash",
+    "10%:300ms@200ms",
+    "--partition",
+    "200ms@300ms",
+    "--pause",
+    "200ms@100ms",
     "--queries",
     "4",
     "--duration",

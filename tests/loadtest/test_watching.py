@@ -21,7 +21,7 @@ class Clocked:
 
     def look(self, after_s, in_flight=0, **options):
         self.now += after_s
-        self.pulse.look(in_flight, **options)
+        self.pulse.look(in_flight, 0, **options)
 
 
 def test_a_second_is_told_by_what_came_in_it_and_not_before():
