@@ -50,6 +50,8 @@ _QUERY_AT, _KEY_SIZE_AT, _KEY_AT = 4, 20, 21
 _SHORT_TEXT, _SHORT_TEXT_END = 0xA0, 0xC0
 _LEG_BYTES, _AGE_AT = 20, 10
 _FOUR_BYTES: Final = 0xCE
+_TWO_BYTES_LEAST: Final = 0x100
+"""The least budget that takes two bytes; with another one a leg is shorter or longer."""
 _ONE_POSITION: Final = 0x91CF
 _arc = Struct(">BIBI")
 _arc_of, _ARC = _arc.unpack_from, _arc.size
@@ -198,8 +200,9 @@ def _plainest(body: bytes, legs: dict[bytes, Leg]) -> Asked | None:
     except FrameError:
         return None
     leg = to, chatter, visits, age, age_max, budget_ms, roll
-    packed = _packed_leg(leg)
-    if len(packed) == _LEG_BYTES:
+    leg_at = _KEY_AT + len(key)
+    packed = body[leg_at : leg_at + _LEG_BYTES]
+    if budget_ms >= _TWO_BYTES_LEAST and packed not in legs and packed == _packed_leg(leg):
         if len(legs) >= LEGS_MAX:
             legs.clear()
         legs[packed] = leg
