@@ -8,6 +8,7 @@ the machine it was measured on and the command that repeats it.
 """
 
 import sys
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -46,8 +47,11 @@ def main() -> None:
             # They print their own tables, which are not kept in the README.
             import_module(f"benchmarks.{name}").measure(brief="--brief" in sys.argv[1:])
             continue
-        brief = {"brief": True} if name in SHORTER and "--brief" in sys.argv[1:] else {}
+        is_brief = name in SHORTER and "--brief" in sys.argv[1:]
+        brief = {"brief": True} if is_brief else {}
         for row in import_module(f"benchmarks.{name}").measure(**brief):
+            if is_brief:
+                row = replace(row, command=f"{row.command} --brief")
             print(f"{row.what:74} {row.measured:>20}   {row.floor and 'floor ' + row.floor}")
             rows.append(row)
     if "--readme" in sys.argv[1:]:
