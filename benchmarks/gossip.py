@@ -19,7 +19,8 @@ from benchmarks.door import FLOOR_INCR_US, redis_incr_us
 from benchmarks.machine import Row
 from counter.client.door import Door
 from counter.messages import UNTIL_ALL, Query
-from loadtest.cluster import Cluster, Faults
+from loadtest.cluster import Cluster
+from loadtest.faults import Faults
 from tracker.daemon import rare_collections
 
 WITH = "python -m benchmarks gossip"

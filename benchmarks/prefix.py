@@ -53,7 +53,7 @@ def ms(begun: float) -> float:
 
 def row(question: str, counters: Counters, index: KeyIndex) -> None:
     """Ask once, and print what it cost."""
-    search = Search(question, counters, [index])
+    search = Search(question, counters, [], [index])
     steps: list[float] = []
     answer = None
     while answer is None:
