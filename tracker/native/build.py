@@ -21,6 +21,7 @@ FOLDERS = ("tracker/native", "counter/native")
 FLAGS = ("-std=c11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-DNDEBUG")
 WARNINGS = ("-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-missing-field-initializers")
 COMPILE_S_MAX = 120
+"""Longest time for one module; what takes longer is not built."""
 NOT_BUILT = "native modules are not built"
 
 sys.path.insert(0, str(ROOT))
