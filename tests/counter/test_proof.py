@@ -103,9 +103,7 @@ def is_false_stop(view, loss, crashed, dice, chatter):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("members", "chatter"), [(5, 10), (10, 3), (30, 10), (37, 3), (100, 10)]
-)
+@pytest.mark.parametrize(("members", "chatter"), [(5, 10), (10, 3), (30, 10), (37, 3), (100, 10)])
 @pytest.mark.parametrize(
     ("loss", "crashed"),
     [(0.01, 0.0), (0.05, 0.0), (0.2, 0.0), (0.0, 0.1), (0.05, 0.1), (0.2, 0.3)],
