@@ -269,9 +269,10 @@ class Log:
         if sync_error is not None:
             raise self._lost(self._segment_path(self._first), sync_error) from sync_error
         if not os.fstat(self._descriptor).st_nlink:
+            path = self._segment_path(self._first)
             raise StorageLostError(
-                f"{shown_path(self._segment_path(self._first))} was deleted while this node used it;"
-                " nothing more is written until the node is restarted"
+                f"{shown_path(path)} was deleted while this node used it; nothing more is written"
+                " until the node is restarted"
             )
         self._size += size
         self._logged = self.token = token
