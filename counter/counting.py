@@ -36,6 +36,9 @@ from tracker.wire import AMOUNT_MAX, FRAME_BYTES_MAX, KEY_BYTES_MAX, framed, pac
 Way = Callable[[Link, bytes], bytes | None]
 """What was read, to what is written; None: not taken."""
 
+Acknowledge = Callable[[Persisted], list[tuple[Link, bytes]] | None]
+"""The disk's word, to frames and where to; None: not taken."""
+
 _Batch = Callable[[Link, bytes, int, bytes], bytes | None]
 """The same for many pairs: with session and sequence, and what stands behind them."""
 
@@ -325,8 +328,8 @@ def _batch_on_disk(ledger: Ledger, keep: Callable[[Persist], None]) -> _Batch:
     return count
 
 
-def acknowledgements(ledger: Ledger) -> Callable[[Persisted], list[tuple[Link, bytes]] | None]:
-    """Return what follows from the disk's word: frames and where to; None for what is not plain."""
+def acknowledgements(ledger: Ledger) -> Acknowledge:
+    """Return what follows from the disk's word, `counter/native/settling.c` does the same."""
 
     def acknowledge(event: Persisted) -> list[tuple[Link, bytes]] | None:
         told = ledger.counted(event.token)

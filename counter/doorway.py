@@ -5,18 +5,18 @@ which. The native one keeps the one in Python behind it, for all that it does no
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 from zlib import crc32
 
 from counter import counting
-from counter.counting import Way
+from counter.counting import Acknowledge, Way
 from counter.ledger import Ledger, Waiting
 from tracker.machine import Persist
 from tracker.native import extension
 
 _NATIVE: Final = extension("counter.native.counting")
-
-acknowledgements = counting.acknowledgements
+_SETTLING: Final = extension("counter.native.settling")
 
 
 def increments(ledger: Ledger, keep: Callable[[Persist], None]) -> Way:
@@ -38,3 +38,17 @@ def native(module: Any, ledger: Ledger, keep: Callable[[Persist], None]) -> Way:
         checksum=crc32,
     )
     return way
+
+
+def acknowledgements(ledger: Ledger) -> Acknowledge:
+    """Return what follows from the disk's word; see `counter.counting.acknowledgements`."""
+    if _SETTLING is None:
+        return counting.acknowledgements(ledger)
+    return native_acknowledgements(_SETTLING, ledger)
+
+
+def native_acknowledgements(module: Any, ledger: Ledger) -> Acknowledge:
+    """Return the same from a native module."""
+    desk = module.Desk(ledger=ledger, reply=partial(counting.counted, on_disk=True))
+    acknowledge: Acknowledge = desk.acknowledge
+    return acknowledge

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from counter import counting, doorway
 from counter.config import NodeConfig
-from counter.counting import acknowledgements
 from counter.crdt import Counters
 from counter.ledger import Ledger
 from counter.messages import ACK_DISK, ACK_MEMORY, DOOR, Increment
@@ -23,10 +22,16 @@ from tracker.wire import SHARE_MAX, framed
 SESSION = b"s" * 16
 LINK = 1
 NATIVE = extension("counter.native.counting")
+SETTLING = extension("counter.native.settling")
 
-ways = {"python": counting.increments, "native": partial(doorway.native, NATIVE)}
-in_use = [counting.increments]
-not_built = pytest.mark.skipif(NATIVE is None, reason="NO NATIVE MODULES: not built here")
+ways = {
+    "python": (counting.increments, counting.acknowledgements),
+    "native": (partial(doorway.native, NATIVE), partial(doorway.native_acknowledgements, SETTLING)),
+}
+in_use = [ways["python"]]
+not_built = pytest.mark.skipif(
+    NATIVE is None or SETTLING is None, reason="NO NATIVE MODULES: not built here"
+)
 
 
 @pytest.fixture(
@@ -37,7 +42,11 @@ def _language(request):
 
 
 def increments(ledger, keep):
-    return in_use[0](ledger, keep)
+    return in_use[0][0](ledger, keep)
+
+
+def acknowledgements(ledger):
+    return in_use[0][1](ledger)
 
 
 def make_ledger(*, durable=False):

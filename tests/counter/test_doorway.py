@@ -21,8 +21,11 @@ from tracker.native import extension
 from tracker.wire import SHARE_MAX, framed
 
 NATIVE: Any = extension("counter.native.counting")
+SETTLING: Any = extension("counter.native.settling")
 
-pytestmark = pytest.mark.skipif(NATIVE is None, reason="NO NATIVE MODULES: not built here")
+pytestmark = pytest.mark.skipif(
+    NATIVE is None or SETTLING is None, reason="NO NATIVE MODULES: not built here"
+)
 
 SESSION, OTHER = b"s" * 16, b"t" * 16
 KEYS = ["hits", "misses", "clics-\u00e9", "k" * 31, "k" * 32, "\u4e16" * 50, "large", "long" * 64]
@@ -49,8 +52,10 @@ class Side:
         keep = self.kept.append
         if is_native:
             self.way = doorway.native(NATIVE, self.ledger, keep)
+            self.acknowledge = doorway.native_acknowledgements(SETTLING, self.ledger)
         else:
             self.way = counting.increments(self.ledger, keep)
+            self.acknowledge = counting.acknowledgements(self.ledger)
 
     def state(self) -> Any:
         ledger, own = self.ledger, self.ledger.counters.own
@@ -59,6 +64,7 @@ class Side:
             (list(own.positive.items()), own.negative, own.ceiling, ledger.operations),
             (list(sessions.rows()), sessions.operations, list(sessions._sessions)),
             (ledger.token, ledger.written, ledger._reserved, ledger._turns, self.kept),
+            (ledger._followers, ledger._behind),
             [_told(one) for one in ledger._waiting],
             {identity: _told(one) for identity, one in ledger._underway.items()},
         )
@@ -87,7 +93,12 @@ steps = st.tuples(
 damages = st.none() | st.tuples(
     st.sampled_from(["set", "cut", "insert", "append"]), st.integers(0, 400), st.binary(max_size=3)
 )
-events = st.sampled_from(["leave", "stay", "hold", "release", "rename", "fill", "safe"])
+events = st.sampled_from(
+    [
+        *("leave", "stay", "hold", "release", "rename", "fill", "retry", "common", "dropped"),
+        *("safe", "safe", "safe", "safe, some of it", "settle all"),
+    ]
+)
 
 
 def damaged(frame: bytes, damage: tuple[str, int, bytes] | None) -> bytes:
@@ -106,7 +117,24 @@ def damaged(frame: bytes, damage: tuple[str, int, bytes] | None) -> bytes:
     return struct.pack(">I", len(done) - 4) + done[4:] if fits else done
 
 
-def happen(ledger: Ledger, event: str) -> None:
+def happen(side: Side, event: str) -> Any:
+    """Have something happen to a node; returns what it says to it."""
+    ledger = side.ledger
+    if event.startswith("safe"):
+        # Of all, or of all but the last two: a word in the middle of what waits.
+        return side.acknowledge(Persisted(ledger.token - 2 * (event == "safe, some of it")))
+    if event == "retry" and ledger.durable and ledger._waiting:
+        session, sequence = ledger._waiting[-1].operation
+        return ledger.increment(9, Increment(session, sequence, ledger._waiting[-1].pairs, 0))
+    if event == "common":
+        highest = ledger.sessions._sessions[OTHER].highest
+        pairs = ("hits", -1) if highest % 3 else ("brand new", 1, "hits", 2)
+        ack = ACK_MEMORY if highest % 2 else 0
+        side.kept += ledger.increment(3, Increment(OTHER, highest + 1, pairs, ack))[:1]
+    if event == "settle all" and ledger.durable:
+        return ledger.persisted(Persisted(ledger.token))
+    if event == "dropped":
+        ledger.counters.drop(["misses"])
     if event in ("leave", "stay"):
         ledger.is_leaving = event == "leave"
     elif event in ("hold", "release"):
@@ -115,9 +143,8 @@ def happen(ledger: Ledger, event: str) -> None:
         ledger.counters.names["hits"] = "hits\0001"
         ledger.counters.own.add("hits\0001", 1)
     elif event == "fill":
-        ledger.counters.own.add("large", SHARE_MAX - 100 - ledger.counters.own.value("large"))
-    elif ledger.durable:
-        ledger.counted(ledger.token)
+        ledger.counters.own.add("large", SHARE_MAX - 100 - ledger.counters.own.positive["large"])
+    return None
 
 
 @pytest.mark.slow
@@ -127,8 +154,8 @@ def test_both_ways_say_hold_and_keep_the_same_whatever_comes(durable: bool, scri
     plain, native = both(durable=durable)
     for step in script:
         if isinstance(step, str):
-            for side in (plain, native):
-                happen(side.ledger, step)
+            assert happen(native, step) == happen(plain, step)
+            assert native.state() == plain.state()
             continue
         (session, ahead, some, ack), damage = step
         sequence = plain.ledger.sessions._sessions[session].highest + 1 + ahead
@@ -137,6 +164,49 @@ def test_both_ways_say_hold_and_keep_the_same_whatever_comes(durable: bool, scri
 
         assert native.way(3, frame) == plain.way(3, frame)
         assert native.state() == plain.state()
+
+
+TWO = b"\x94\xa4hits\x01\xa4hits\x02"
+"""Two pairs as they are packed."""
+
+
+@pytest.mark.parametrize("durable", [False, True], ids=["in memory", "on disk"])
+@pytest.mark.parametrize(
+    ("sequence", "ending"),
+    [
+        pytest.param(b"\x02", TWO + b"\0", id="as it should be"),
+        pytest.param(b"\xcc\x02", TWO + b"\0", id="a sequence of more bytes than it needs"),
+        pytest.param(b"\xcd\0\x02", TWO + b"\0", id="of two more"),
+        pytest.param(b"\xce\0\0\0\x02", TWO + b"\0", id="of four more"),
+        pytest.param(b"\xcf" + bytes(7) + b"\x02", TWO + b"\0", id="of eight more"),
+        pytest.param(b"\x02", TWO + b"\0\0", id="a sixth field"),
+        pytest.param(b"\x02", TWO + b"\1\0", id="a field between"),
+        pytest.param(b"\x02", TWO[:-1] + b"\0", id="an amount too few"),
+        pytest.param(b"\x02", TWO[:-1] + b"\xcc\x02\0", id="an amount of one byte too many"),
+        pytest.param(b"\x02", TWO[:-1] + b"\xcd\0\xff\0", id="of one of two"),
+        pytest.param(b"\x02", TWO[:-1] + b"\xce\0\0\xff\xff\0", id="of two of four"),
+        pytest.param(b"\x02", TWO[:-1] + b"\xcf" + bytes(4) + b"\xff" * 4 + b"\0", id="of four"),
+        pytest.param(b"\x02", b"\x94\xd9\4hits\1\xa4hits\2\0", id="a key of one byte too many"),
+        pytest.param(b"\x02", b"\x94\xda\0\4hits\1\xa4hits\2\0", id="of two too many"),
+        pytest.param(b"\x02", b"\xdc\0\4" + TWO[1:] + b"\0", id="an array of too many bytes"),
+        pytest.param(b"\x02", b"\x93" + TWO[1:] + b"\0", id="an odd number of fields"),
+        pytest.param(b"\x02", b"\x95" + TWO[1:] + b"\0", id="one field too few"),
+        pytest.param(b"\x02", b"\x90\0\0\0", id="no pair"),
+        pytest.param(b"\x02", b"\x94\xa4hits\1\xbfhits\2\0", id="a key past the end"),
+        pytest.param(b"\x02", b"\x94\xa4hits\1\xd9", id="a key without a length"),
+        pytest.param(b"\x02", b"\x94\xa4hits\1\xa4hi\xffs\2\0", id="no text"),
+        pytest.param(b"\x02", b"\x94\xa4hits\1\xa5hits\0\2\0", id="a NUL in a key"),
+        pytest.param(b"\x02", TWO + b"\3", id="no such ack"),
+    ],
+)
+def test_a_frame_packed_in_another_way_is_taken_by_both_or_by_none(
+    durable: bool, sequence: bytes, ending: bytes
+):
+    plain, native = both(durable=durable)
+    frame = framed(frame_of(SESSION, 2, ("hits", 1))[4:24] + sequence + ending)
+
+    assert native.way(1, frame) == plain.way(1, frame)
+    assert native.state() == plain.state()
 
 
 @given(st.binary(max_size=200))
@@ -188,7 +258,7 @@ def test_the_window_of_a_client_moves_on_as_in_python(durable: bool):
         frame = frame_of(SESSION, sequence, ("hits", 1) * (1 + sequence % 2))
         for side in (plain, native):
             side.way(1, frame)
-            side.ledger.counted(side.ledger.token)
+            side.acknowledge(Persisted(side.ledger.token))
     for side in (plain, native):
         side.ledger.sessions.forget(SESSION, 40)
         side.ledger.sessions.forget(SESSION, sequence - WINDOW_MAX + 1)
@@ -238,12 +308,55 @@ def test_a_way_that_nobody_holds_is_collected_though_it_is_part_of_a_circle():
 
     ledger = Held(NodeConfig(name="n1"), Counters(b"x" * 16, 1), durable=True)
     ledger.way = doorway.native(NATIVE, ledger, lambda record: None)  # type: ignore[attr-defined]
+    ledger.desk = SETTLING.Desk(ledger=ledger, reply=print)  # type: ignore[attr-defined]
     trace = weakref.ref(ledger)
 
     del ledger
     gc.collect()
 
     assert trace() is None
+
+
+@pytest.mark.parametrize("sequence", [2, 127, 128, 255, 256, 65_535, 65_536, 2**32 - 1, 2**32])
+def test_a_sequence_of_any_width_is_acknowledged_as_in_python(sequence: int):
+    plain, native = both(durable=True)
+    said = []
+    for side in (plain, native):
+        side.ledger.sessions.restore(SESSION, sequence - 1, None)
+        frame = frame_of(SESSION, sequence, ("hits", 1))
+        if side.way(1, frame) is None:
+            side.ledger.increment(1, DOOR.decode(frame[4:]))
+        said.append(side.acknowledge(Persisted(3)))
+
+    assert said[0] == said[1] == [(1, counting.counted(sequence, on_disk=True))]
+    assert native.state() == plain.state()
+
+
+@pytest.mark.parametrize("total", [2**40 - 1, 2**40, SHARE_MAX - 1_000], ids=["at", "past", "far"])
+@pytest.mark.parametrize("some", [("hits", 1), ("hits", 1) * 2, ("hits", 2) * 2])
+def test_past_the_ceiling_of_a_share_it_is_counted_as_in_python(total: int, some: Any):
+    plain, native = both(durable=True)
+    said = []
+    for side in (plain, native):
+        side.ledger.counters.own.positive["hits"] = total
+        side.way(1, frame_of(SESSION, 2, some))
+        said.append(side.acknowledge(Persisted(3)))
+
+    assert said[0] == said[1]
+    assert native.state() == plain.state()
+
+
+def test_a_desk_for_what_is_no_ledger_cannot_be_made_and_a_word_has_a_token():
+    ledger = make_ledger(durable=True)
+    with pytest.raises(AttributeError):
+        SETTLING.Desk(ledger=object(), reply=print)
+    with pytest.raises(TypeError):
+        SETTLING.Desk(ledger=ledger)
+    with pytest.raises(AttributeError):
+        SETTLING.Desk(ledger=ledger, reply=print).acknowledge(object())
+    ledger._turns = []  # type: ignore[assignment]
+    with pytest.raises(TypeError, match="no ledger"):
+        SETTLING.Desk(ledger=ledger, reply=print)
 
 
 @pytest.mark.parametrize("durable", [False, True], ids=["in memory", "on disk"])
