@@ -15,7 +15,7 @@ import anyio
 
 from counter import __version__
 from counter.config import LAN, GossipConfig, NodeConfig
-from counter.counting import acknowledgements, increments
+from counter.doorway import acknowledgements, increments
 from counter.express import ways
 from counter.gossip import UNTIMED, Gossip
 from counter.lives import introduce, is_old_backup, member_of

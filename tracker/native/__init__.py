@@ -50,14 +50,19 @@ def looked_up(name: str) -> tuple[Any | None, str]:
 def digest_of(source: str) -> str | None:
     """Return what tells one state of a source from another, 16 hex digits; None: no such file.
 
-    Of the source and of the header that all share.
+    Of the source, of the header that all share, and of the headers beside the source.
     """
-    header = os.path.join(os.path.dirname(__file__), SHARED)
+    folder = os.path.dirname(source)
     content = []
-    for path in (source, header):
-        try:
+    try:
+        beside = [name for name in sorted(os.listdir(folder)) if name.endswith(".h")]
+        for path in (
+            source,
+            os.path.join(os.path.dirname(__file__), SHARED),
+            *[os.path.join(folder, name) for name in beside],
+        ):
             with open(path, "rb") as file:
                 content.append(file.read())
-        except OSError:
-            return None
+    except OSError:
+        return None
     return blake2b(b"\0".join(content), digest_size=8).hexdigest()
