@@ -17,9 +17,6 @@ from tracker.digest import blake2b
 SWITCH: Final = "GOSSIP_COUNTER_NATIVE"
 """The environment variable that turns native modules off: 0."""
 
-SHARED: Final = "module.h"
-"""What every source includes; it lies in this folder."""
-
 
 def extension(name: str) -> Any | None:
     """Return a native module by its full name, None where the Python has to do."""
@@ -40,17 +37,24 @@ def extension(name: str) -> Any | None:
 def digest_of(source: str) -> str | None:
     """Return what tells one state of a source from another, 16 hex digits; None: no such file.
 
-    Of the source and of the header that all share.
+    Of the source, and of the headers beside it and in this folder, which it may include.
     """
-    header = os.path.join(os.path.dirname(__file__), SHARED)
     content = []
-    for path in (source, header):
+    for path in (source, *_headers(os.path.dirname(source)), *_headers(os.path.dirname(__file__))):
         try:
             with open(path, "rb") as file:
                 content.append(file.read())
         except OSError:
             return None
     return blake2b(b"\0".join(content), digest_size=8).hexdigest()
+
+
+def _headers(folder: str) -> list[str]:
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return []
+    return [os.path.join(folder, name) for name in names if name.endswith(".h")]
 
 
 def built(names: tuple[str, ...]) -> tuple[str, ...]:
