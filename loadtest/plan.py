@@ -34,6 +34,8 @@ LATENCY_S_MAX = 1.0
 DURATION_S_MAX = 3_600.0
 WRITERS_MAX = 1_000
 RATE_MAX = 1_000_000.0
+CLOSED_RATE = 50_000.0
+"""What a closed loop is reckoned to count a second, where room for it is wanted."""
 QUERIES_MAX = 100_000
 BARE_ABOVE = 2_000
 """Nodes in the simulator; up to here it runs the whole plan, above it queries alone."""
@@ -135,6 +137,12 @@ class Plan:
     def is_durable(self) -> bool:
         """Whether nodes keep their counts on disk: those who crash on the way come back."""
         return any(each.kind == CRASH for each in self.happenings)
+
+    @property
+    def increments_about(self) -> int:
+        """How many increments there will be; in a closed loop nobody knows, and it is a guess."""
+        rate = self.rate if self.is_open_loop else CLOSED_RATE
+        return round(rate * self.duration_s) if self.writers else 0
 
     @property
     def query_gap_s(self) -> float:

@@ -370,15 +370,21 @@ class Announced:
 
 @dataclass(frozen=True, slots=True)
 class Introduce:
-    """This member is here, and the tracker that took it in may have told nobody. A datagram."""
+    """This member is here, and the tracker that took it in may have told nobody. A datagram.
+
+    A datagram has no `Hello` before it, so it says itself which `cluster` it is for; older peers
+    tell none.
+    """
 
     member: Member
+    cluster: str = ""
     TAG: ClassVar[int] = 16
-    WIRE: ClassVar[Schema] = (member_from_wire,)
+    FIELDS_MIN: ClassVar[int] = 1
+    WIRE: ClassVar[Schema] = (member_from_wire, wire.text(64))
 
     def to_wire(self) -> tuple[Any, ...]:
         """Return the fields as they travel."""
-        return (member_to_wire(self.member),)
+        return member_to_wire(self.member), self.cluster
 
 
 @dataclass(frozen=True, slots=True)
