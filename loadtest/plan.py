@@ -214,4 +214,11 @@ def writers_for(nodes: int) -> int:
 
 def _within(what: str, value: float, low: float, high: float, unit: str = "") -> None:
     if not low <= value <= high:
-        raise ConfigError(f"{what} is {value:g}{unit}, needs {low:g} to {high:g}{unit}")
+        raise ConfigError(
+            f"{what} is {_told(value)}{unit}, needs {_told(low)} to {_told(high)}{unit}"
+        )
+
+
+def _told(number: float) -> str:
+    """Return a number as people write it: a whole one with all its digits."""
+    return str(number) if isinstance(number, int) else f"{number:.12g}"
