@@ -421,8 +421,11 @@ class Registry:
 
     def _find(self, link: Link, message: Find, now: float) -> list[Effect]:
         if not message.name:
-            drawn = self.table.draw(CANDIDATES_MAX, self._rng)
-            return [Send(link, Found(message.request, tuple(map(self._candidate, drawn))))]
+            if message.turn < 0:
+                named = self.table.draw(CANDIDATES_MAX, self._rng)
+            else:
+                named = self.table.in_turn(CANDIDATES_MAX, message.turn)
+            return [Send(link, Found(message.request, tuple(map(self._candidate, named))))]
         member = self.table.get(message.name)
         if member is None or member.status == GONE:
             return [unknown(link, message.request, message.name)]
