@@ -27,6 +27,7 @@ from tracker.machine import Endpoint
 from tracker.members import Member, View, position
 
 UNLISTED_MAX: Final = 1_024
+"""Answers of members that the view does not list, for one query; more are not counted."""
 
 
 class Asked(Protocol):
