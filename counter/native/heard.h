@@ -15,7 +15,8 @@ enum { ROUND, QUERY, PENDING, MEMBER, TALLY, SPREAD, HOPS, HEARD, LAST, KINDS };
 typedef struct {
     PyTypeObject *kinds[KINDS];
     Py_ssize_t round_query;
-    Py_ssize_t id, request, view, first_view, started, pendings, answers, held, moved;
+    Py_ssize_t id, request, view, first_view, started, pendings, answers, held, moved,
+        elsewhere;
     Py_ssize_t changed_at, heard_at, value, hops_seen, visits, waves, is_plan_due;
     Py_ssize_t its_tally, its_spread, its_hops;
     Py_ssize_t member_of, asks, name, store, host, port, replies, unrepaired;
@@ -37,6 +38,7 @@ find_slots(Layout *at, PyObject *const *kinds)
         {&at->request, QUERY, "request"}, {&at->view, QUERY, "view"},
         {&at->first_view, QUERY, "first_view"}, {&at->started, QUERY, "started"},
         {&at->answers, QUERY, "answers"}, {&at->held, QUERY, "held"}, {&at->moved, QUERY, "moved"},
+        {&at->elsewhere, QUERY, "elsewhere"},
         {&at->changed_at, QUERY, "changed_at"}, {&at->heard_at, QUERY, "heard_at"},
         {&at->value, QUERY, "value"}, {&at->hops_seen, QUERY, "hops_seen"},
         {&at->visits, QUERY, "visits"}, {&at->waves, QUERY, "waves"},
@@ -181,15 +183,25 @@ static inline int
 note_spread(const Layout *at, PyObject *query, PyObject *age, double at_s, PyObject *one)
 {
     PyObject *spread = SLOT(query, at->its_spread);
-    double hops = PyFloat_AsDouble(age), visits;
+    long hops = PyLong_AsLong(age), visits;
+    double per_visit;
+    PyObject *rounds;
+    int done;
 
-    if (add_to(SLOT(query, at->its_tally), at->unrepaired, one) < 0
-        || add_to(spread, at->spread_answers, one) < 0 || add_to(spread, at->spread_ages, age) < 0
-        || read_float(query, at->visits, &visits) < 0)
+    if (read_float(query, at->visits, &per_visit) < 0)
         return -1;
-    if (visits != 1.0 && hops != 1.0)
+    visits = per_visit < 1.0 ? 1 : (long)per_visit;
+    rounds = PyLong_FromLong((hops + visits - 1) / visits);
+    if (rounds == NULL)
+        return -1;
+    done = add_to(spread, at->spread_ages, rounds);
+    Py_DECREF(rounds);
+    if (done < 0 || add_to(SLOT(query, at->its_tally), at->unrepaired, one) < 0
+        || add_to(spread, at->spread_answers, one) < 0)
+        return -1;
+    if (visits != 1 && hops != 1)
         return 0; /* the later rounds of several visits leave at once */
-    return measure(at, SLOT(query, at->its_hops), at_s / (hops + 1.0), one);
+    return measure(at, SLOT(query, at->its_hops), at_s / (double)(hops + 1), one);
 }
 
 /* `OwnQuery.count` for one who is waited for and was asked once; -1 with an exception set. */
