@@ -159,6 +159,9 @@ class Node:
         with suppress(TimeoutError):
             async with asyncio.timeout(LEAVE_S):
                 await self.departed.wait()
+        if self.machine.ledger.has_gap:
+            # What was acknowledged from memory while the disk was full has no record.
+            self.storage.snapshot(self.machine.dump())
         await self.abandon()
 
     async def abandon(self) -> None:
