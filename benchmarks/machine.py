@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tracker.native.inventory import in_use
+
 START_S = 10.0
 
 
@@ -41,7 +43,7 @@ def described() -> str:
             break
     return (
         f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.release()},"
-        f" Python {platform.python_version()}"
+        f" Python {platform.python_version()}, {in_use()}"
     )
 
 

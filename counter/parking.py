@@ -295,7 +295,7 @@ class Parking:
             return []
         counted = self._ledger.named(entry.pairs)
         # What is counted once this node hands its counts over would be in no copy of them.
-        is_taken = not self._ledger.is_leaving and not self._ledger.leaves_range(counted)
+        is_taken = not self._ledger.takes_nothing and not self._ledger.leaves_range(counted)
         if verdict == GRANTED and is_taken:
             return self._settle(entry, counted)
         self.homes.put_last(entry)

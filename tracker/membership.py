@@ -60,6 +60,7 @@ from tracker.messages import (
 from tracker.pages import PAGE_MEMBERS_MIN, pages_of, roster_of
 from tracker.pulse import beat_body, heartbeat_body
 from tracker.reputation import denied, is_of_this_start, knows_more, loss_in
+from tracker.standing import displaced, known_until
 from tracker.text import printable
 
 LOOK_GAP_S: Final = 0.05
@@ -107,6 +108,8 @@ class Membership:
         self._has_joined = False
         self._is_departing = False
         self._lost_to: tuple[bytes, int] | None = None
+        # Where the one is that the name belongs to by the view, if that is not this node.
+        self._usurper = ""
         self.announcement = Announcement()
         self.introduction = Introduction()
 
@@ -148,25 +151,15 @@ class Membership:
         return all(tracker.is_down for tracker in self._trackers)
 
     def known_until(self, now: float, fresh_s: float) -> float:
-        """Say up to when the view is that of the cluster, as far as anybody knows.
+        """Say up to when the view is that of the cluster; see `tracker.standing`."""
+        return known_until(self._trackers, now, fresh_s, is_cut_off=self.is_cut_off)
 
-        Infinity while a tracker speaks, heard within `fresh_s`. Without one, after one was
-        heard at all: when the last look at all of them began that reached none. Whoever was
-        in reach of a tracker before may have let others in, so a stream that was lost, or is
-        open but silent, proves nothing (minus infinity).
-        """
-        is_heard = False
-        for tracker in self._trackers:
-            if tracker.heard_at is not None:
-                is_heard = True
-                is_open = tracker.state == JOINED and tracker.is_caught_up
-                if is_open and now - tracker.heard_at <= max(fresh_s, tracker.silent_s):
-                    return float("inf")
-        if not is_heard or not self.is_cut_off:
-            return float("-inf")
-        # Who was refused for good looks no more; that tracker will tell nothing.
-        looked = [t.missed_at for t in self._trackers if t.state != REFUSED]
-        return min(looked, default=float("inf"))
+    @property
+    def displaced(self) -> str:
+        """Why somebody else counts in this node's place, in a few words; empty as a rule."""
+        if self._usurper:
+            return f"its name belongs to the node at {self._usurper}"
+        return displaced(self._trackers)
 
     def learn(self, news: Sequence[Member], now: float) -> list[Effect]:
         """Take in what another node knows."""
@@ -420,10 +413,12 @@ class Membership:
     def _name_lost(self) -> list[Effect]:
         """Say, once for each, that a later record gives this node's name to somebody else."""
         told = self.view.get(self.member.name)
-        if told is None or self._lost_to == (told.store, told.epoch):
+        loss = None if told is None else loss_in(self.member, told, self.lineage)
+        if told is None or loss is None:
+            self._usurper = ""
             return []
-        loss = loss_in(self.member, told, self.lineage)
-        if loss is None:
+        self._usurper = shown_endpoint(told.endpoint)
+        if self._lost_to == (told.store, told.epoch):
             return []
         self._lost_to = told.store, told.epoch
         self.is_doubted = self.is_doubted or loss.event != "name-lost"
