@@ -476,6 +476,8 @@ class _Opened(_Stream):
         """Whoever waits for the Welcome waits in vain."""
         if not self.welcomed.done():
             self.welcomed.set_exception(ConnectionResetError("closed before it was opened"))
+            # Nor does anybody wait, if that is why it was closed.
+            self.welcomed.exception()
 
 
 def _why(error: BaseException) -> str:
