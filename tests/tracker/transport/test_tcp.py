@@ -12,7 +12,6 @@ from tracker.transport import tcp
 from tracker.transport.tcp import TcpStreams, bind_tcp
 from tracker.wire import FRAME_BYTES_MAX, PROTOCOL, FrameReader, framed
 
-
 LOOPS = {"asyncio": ("asyncio", {"use_uvloop": False}), "uvloop": ("asyncio", {"use_uvloop": True})}
 
 
