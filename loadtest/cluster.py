@@ -11,14 +11,13 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 from counter.config import LOCAL, GossipConfig
 from counter.node import Node, NodeSettings
 from loadtest import room
 from loadtest.cuts import let_go, look
 from loadtest.faults import CUTS_MAX, Faults, FaultyDatagrams, Way
-from loadtest.fleet import Totals, Traffic, Usage
+from loadtest.fleet import Started, Totals, Traffic, Usage
 from loadtest.needs import NODES_MAX, Shape
 from loadtest.pauses import pause
 from tracker.classes import replace
@@ -39,7 +38,7 @@ VIEWS_RETAINED_MAX = 64
 TRACKER = TrackerConfig(publish_gap_s=0.05)
 
 
-class Cluster:
+class Cluster(Started):
     """A tracker and `count` nodes, named n1, n2, …; use as an async context manager."""
 
     def __init__(
@@ -87,18 +86,6 @@ class Cluster:
         self._heals: list[asyncio.TimerHandle] = []
         self._is_stopped = False
         self._joined = 0
-
-    async def __aenter__(self) -> "Cluster":
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.stop()
 
     async def start(self) -> None:
         """Start all, and wait until everybody knows everybody. Raises ClusterError."""

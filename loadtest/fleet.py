@@ -7,7 +7,8 @@ measured on one fleet can be compared with what was measured on another.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from types import TracebackType
+from typing import ClassVar, Protocol, Self
 
 from tracker.errors import ClusterError
 from tracker.machine import Endpoint
@@ -49,6 +50,28 @@ class Totals:
 
     datagrams_out: int
     datagrams_in: int
+
+
+class Started(Protocol):
+    """What is started before a block and stopped behind it; an async context manager."""
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start it."""
+
+    async def stop(self) -> None:
+        """End it."""
 
 
 def added(parts: Iterable[Totals]) -> Totals:

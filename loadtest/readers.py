@@ -14,7 +14,7 @@ from counter.client.door import Asked, Door
 from counter.messages import Answer, Query
 from loadtest.costs import Bill
 from loadtest.fleet import Fleet
-from loadtest.runs import Run
+from loadtest.runs import Question, Run
 from loadtest.toll import Toll
 from tracker.errors import ClusterError, RefusedError
 
@@ -91,16 +91,21 @@ class Readers:
 
     async def _asked_alone(self, name: str, key: str) -> None:
         """Ask while nobody else does, and count what that costs."""
-        run = self._run
         await self._toll.open()
-        question = run.asked(key)
+        question = self._run.asked(key)
+        heard = await self._heard(question, name, key)
+        if heard is not None:
+            answer, asked = heard
+            cost = await self._toll.paid(name, answer)
+            self._run.answered(question, answer, asked.rows, cost)
+
+    async def _heard(self, question: Question, name: str, key: str) -> tuple[Answer, Asked] | None:
+        """Ask, and note it if that fails."""
         try:
-            answer, asked = await self.ask(name, key)
+            return await self.ask(name, key)
         except (OSError, ClusterError, TimeoutError) as error:
-            run.failed(question, name, why(error))
-            return
-        cost = await self._toll.paid(name, answer)
-        run.answered(question, answer, asked.rows, cost)
+            self._run.failed(question, name, why(error))
+            return None
 
     def _begin(self, name: str, key: str, intended: float) -> None:
         if len(self._under_way) >= UNDER_WAY_MAX:
@@ -114,11 +119,10 @@ class Readers:
         """Ask, whoever else does; its times are counted from when it was to begin."""
         run = self._run
         question = run.asked(key)
-        try:
-            answer, asked = await self.ask(name, key)
-        except (OSError, ClusterError, TimeoutError) as error:
-            run.failed(question, name, why(error))
+        heard = await self._heard(question, name, key)
+        if heard is None:
             return
+        answer, asked = heard
         whole_ms = 1000 * (monotonic() - intended)
         # Whoever shares a query with others that ask the same hears times from before its own.
         waited_ms = max(0.0, whole_ms - answer.elapsed_ms)

@@ -16,13 +16,12 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from time import monotonic
-from types import TracebackType
 from typing import Any, Final
 
 from counter.config import LOCAL, GossipConfig
 from loadtest import stores
 from loadtest.faults import Faults
-from loadtest.fleet import FleetError, Totals, Traffic, Usage, added
+from loadtest.fleet import FleetError, Started, Totals, Traffic, Usage, added
 from loadtest.holders import Holder, Nursery
 from loadtest.needs import NODES_MAX
 from loadtest.orders import (
@@ -66,7 +65,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-class Workers:
+class Workers(Started):
     """A tracker and `count` nodes in `processes` processes; an async context manager, too."""
 
     def __init__(
@@ -107,18 +106,6 @@ class Workers:
         self._endpoints: dict[str, Endpoint] = {}
         self._ended_us = 0
         self._is_stopping = False
-
-    async def __aenter__(self) -> "Workers":
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.stop()
 
     @property
     def endpoints(self) -> Mapping[str, Endpoint]:

@@ -452,8 +452,9 @@ class _Opened(_Stream):
             return
         refusal = answer if isinstance(answer, Refused) else None
         text = refusal.text if refusal else f"{shown_endpoint(self.to)} does not say Welcome"
-        code = refusal.code if refusal else "no-welcome"
-        self._fail(RefusedError(code, printable(text, TEXT_MAX)))
+        if not self.welcomed.done():
+            code = refusal.code if refusal else "no-welcome"
+            self.welcomed.set_exception(RefusedError(code, printable(text, TEXT_MAX)))
         self.end()
 
     def eof_received(self) -> None:
@@ -471,12 +472,9 @@ class _Opened(_Stream):
 
     def lost(self) -> None:
         """Whoever waits for the Welcome waits in vain."""
-        self._fail(ConnectionResetError("closed before it was opened"))
-
-    def _fail(self, error: Exception) -> None:
         if not self.welcomed.done():
-            self.welcomed.set_exception(error)
-            # Whoever wanted the stream may have given it up: then nobody is to miss the word.
+            self.welcomed.set_exception(ConnectionResetError("closed before it was opened"))
+            # Nor does anybody wait, if that is why it was closed.
             self.welcomed.exception()
 
 

@@ -289,7 +289,7 @@ async def test_what_comes_of_a_stream_that_was_given_up_complains_to_nobody(
 
 
 @pytest.mark.parametrize("anyio_backend", LOOPS.values(), ids=LOOPS)
-async def test_a_stream_that_ends_after_it_was_given_up_is_no_news_to_anybody(
+async def test_a_stream_that_stands_when_all_are_closed_complains_to_nobody(
     make_streams, monkeypatch
 ):
     told = []
