@@ -1,0 +1,59 @@
+/* What every native module needs: Python's own interface, and the digest of the source.
+ *
+ * The rule: only what is public in CPython 3.11 and later, nothing that begins with _Py.
+ */
+#ifndef GOSSIP_COUNTER_MODULE_H
+#define GOSSIP_COUNTER_MODULE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <structmember.h>
+
+#ifndef SOURCE_DIGEST
+#define SOURCE_DIGEST "" /* compiled by hand: never used by the product */
+#endif
+
+/* Say what the module was built from; -1 with an exception set when there is no memory. */
+static inline int
+add_source(PyObject *module)
+{
+    return PyModule_AddStringConstant(module, "SOURCE", SOURCE_DIGEST);
+}
+
+/* Where objects of a slotted class keep a slot; -1 with an exception set.
+ *
+ * The descriptor of each slot says it, so a class may change its slots without this knowing.
+ */
+static inline Py_ssize_t
+slot_of(PyObject *type, const char *name)
+{
+    PyObject *member = PyObject_GetAttrString(type, name);
+    Py_ssize_t offset = -1;
+
+    if (member == NULL)
+        return -1;
+    if (PyType_Check(type) && Py_IS_TYPE(member, &PyMemberDescr_Type))
+        offset = ((PyMemberDescrObject *)member)->d_member->offset;
+    else
+        PyErr_Format(PyExc_TypeError, "%R has no slot %s", type, name);
+    Py_DECREF(member);
+    return offset;
+}
+
+/* A slot of an object, a reference that is the object's own; NULL where nothing was put yet. */
+#define SLOT(object, offset) (*(PyObject **)((char *)(object) + (offset)))
+
+/* Put a value into a slot; takes the reference. */
+static inline void
+put_slot(PyObject *object, Py_ssize_t offset, PyObject *value)
+{
+    PyObject *old = SLOT(object, offset);
+
+    SLOT(object, offset) = value;
+    Py_XDECREF(old);
+}
+
+#define UNLIKELY(what) __builtin_expect(!!(what), 0)
+#define LIKELY(what) __builtin_expect(!!(what), 1)
+
+#endif
