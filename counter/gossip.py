@@ -78,6 +78,7 @@ from tracker.messages import (
     Introduce,
     Introduced,
     Refused,
+    Register,
     Registered,
     Roster,
 )
@@ -344,6 +345,9 @@ class Gossip:
         self.unexpected += 1
         if isinstance(sender, tuple):
             return []
+        if isinstance(message, Register):
+            text = f"this is node {self.membership.member.name}, not a tracker"
+            return [Send(sender, Refused(0, "wrong-role", text))]
         text = f"a node has no answer to {type(message).__name__}"
         return [Send(sender, Refused(0, "unexpected", text))]
 

@@ -23,7 +23,7 @@ from counter.quick import ways
 from counter.storage.base import Storage
 from counter.storage.memory import MemoryStorage
 from tracker.classes import dataclass, replace
-from tracker.config import shown_endpoint
+from tracker.config import TRACKER_PORT, shown_endpoint
 from tracker.daemon import complain, listening, resolved, run_daemon, say
 from tracker.driver import Driver
 from tracker.errors import ConfigError, RefusedError
@@ -35,6 +35,7 @@ from tracker.transport.tcp import TcpStreams, bind_tcp
 from tracker.transport.udp import RECEIVE_BUFFER_BYTES, UdpDatagrams, bind_udp
 
 FIRST_PORT = 7401
+USUAL_TRACKER = f"127.0.0.1:{TRACKER_PORT}"
 PORTS_MAX = 64
 LEAVE_S = 1.5
 HAND_OVER_S = 8.0
@@ -291,7 +292,7 @@ class _Service:
     def _emitted(self, emit: Emit) -> None:
         membership = self._node.machine.membership
         if emit.event == "joined":
-            say(joined_line(emit, self.settings))
+            say(joined_line(emit))
         elif emit.event == "tracker-lost" and not membership.heard_at:
             complain(
                 f"no tracker at {emit.details['tracker']} yet ({emit.details['reason']});"
@@ -395,15 +396,16 @@ def drained_line(emit: Emit, settings: NodeSettings) -> str:
     return line
 
 
-def joined_line(emit: Emit, settings: NodeSettings) -> str:
+def joined_line(emit: Emit) -> str:
     """Return what a node says when a tracker took it in, and the commands to type next."""
     details = emit.details
     members = details["members"]
     plural = "" if members == 1 else "s"
-    tracker = settings.trackers[0] if settings.trackers else ("", 7400)
-    option = "" if tracker[1] == 7400 else f" --tracker {shown_endpoint(tracker)}"
+    # The one that answered: others that were named may be down.
+    tracker = details["tracker"]
+    option = "" if tracker == USUAL_TRACKER else f" --tracker {tracker}"
     return (
-        f"joined tracker {details['tracker']} in {details['ms']:.0f} ms"
+        f"joined tracker {tracker} in {details['ms']:.0f} ms"
         f" · {members} member{plural}\n"
         f"next:  counter inc views 5{option}   ·   counter query views --live{option}"
     )

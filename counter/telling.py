@@ -6,10 +6,12 @@ The rule: nothing is decided here; what it weighs and how it is cut up follows f
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from counter.arcs import reach
 from counter.lastknown import LastValues
 from counter.many import ManyQuery
 from counter.messages import (
     GOSSIP,
+    RING,
     ROWS_PER_PAGE,
     TRAIL_ROWS_PER_PAGE,
     Answer,
@@ -17,7 +19,9 @@ from counter.messages import (
     Keyed,
     Missing,
     Query,
+    Reply,
     ShortReply,
+    Traced,
     Trail,
 )
 from counter.query import COMPLETE, CONVERGED, DEADLINE, OwnQuery
@@ -28,6 +32,8 @@ from tracker.members import Member
 TOP_ROWS = 8
 HEADER_BYTES = 28
 """An IPv4 and a UDP header: what a datagram costs beyond its body."""
+ARC_EDGE = (RING - 1) >> 32 << 32
+"""An end of an arc like most of them: its lower half is 0, and so it travels short."""
 
 UNCONFIRMED = (
     "who belongs to the cluster could not be confirmed:"
@@ -36,15 +42,42 @@ UNCONFIRMED = (
 
 
 def bytes_of(query: OwnQuery) -> int:
-    """Return what the query's messages weigh on the wire, headers included: one ask and one
-    reply are measured, all are taken to be like them."""
+    """Return what the query's messages weigh on the wire, headers included: one of each kind is
+    measured, all are taken to be like it.
+
+    Most asks reach a member that passes nothing on; those that do pass it on are told whom to skip,
+    and so is whoever has the origin in its arc.
+    """
     if not query.messages:
         return 0
-    ask = len(GOSSIP.encode(query.sample_ask())) + HEADER_BYTES
-    plain = ShortReply(query.id, query.members // 2, 1, query.value % 2**32, 1)
-    sample = query.reply if isinstance(query, ManyQuery) else None
-    reply = len(GOSSIP.encode(sample or plain)) + HEADER_BYTES
-    return query.replies * reply + (query.messages - query.replies) * ask
+    asks, width = query.messages - query.replies, query.chatter * query.visits
+    heads = min(asks, max(0, -(-(asks - width) // width)) + 1)
+    ask = replace(query.sample_ask(), low=ARC_EDGE, high=ARC_EDGE)
+    size = heads * _size(ask) + (asks - heads) * _size(replace(ask, skip=()))
+    if not query.cut:
+        return size + query.replies * _size(_sample_reply(query, ()))
+    # Whoever was too old to pass it on names the arc that is left out.
+    whole = min(query.replies, reach(query.age_max - 1, query.chatter, query.visits) - 1)
+    size += whole * _size(_sample_reply(query, ()))
+    return size + (query.replies - whole) * _size(
+        _sample_reply(query, (ARC_EDGE, ARC_EDGE, query.own_position))
+    )
+
+
+def _sample_reply(query: OwnQuery, cut: tuple[int, ...]) -> Any:
+    """Return a reply like those to this query, of a member that leaves `cut` out."""
+    if isinstance(query, ManyQuery) and query.reply is not None:
+        return query.reply
+    value, half = query.value % 2**32, query.members // 2
+    if not cut and not query.request.trace:
+        return ShortReply(query.id, half, 1, value, 1)
+    roll = 0 if query.request.trace else query.first_view.roll
+    reply = Reply(query.id, query.own_position, query.id[:8], 1, value, 1, 0, cut, (), roll)
+    return Traced(query.home, 1, GOSSIP.encode(reply)) if query.request.trace else reply
+
+
+def _size(message: Any) -> int:
+    return len(GOSSIP.encode(message)) + HEADER_BYTES
 
 
 def added_up(told: dict[int, tuple[int, int, int]]) -> tuple[int, int, int]:

@@ -13,6 +13,7 @@ from tracker.text import printable
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 TRACKER_PORT = 7400
 MEMBERS_MAX = 100_000
+FORGET_AFTER_S_MAX = 31_536_000.0
 
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -48,12 +49,13 @@ class TrackerConfig:
         if not 1 <= self.members_max <= MEMBERS_MAX:
             raise ConfigError(f"members-max is {self.members_max}, needs 1 to {MEMBERS_MAX}")
         if self.forget_after_s is not None:
-            _within("forget-after", self.forget_after_s, self.dead_after_s, 31_536_000.0)
+            _within("forget-after", self.forget_after_s, self.dead_after_s, FORGET_AFTER_S_MAX)
 
 
 def _within(what: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
-        raise ConfigError(f"{what} is {value:g} s, needs {low:g} to {high:g} s")
+        # Not as {:g}, which writes a year as 3.1536e+07.
+        raise ConfigError(f"{what} is {value:.10g} s, needs {low:.10g} to {high:.10g} s")
 
 
 def parse_duration(written: str) -> float:
@@ -64,11 +66,11 @@ def parse_duration(written: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
-def parse_name(written: str) -> str:
-    """Return a node's name; raises ConfigError for what is none."""
+def parse_name(written: str, *, what: str = "node name") -> str:
+    """Return the name of a node, or of `what` else has such names; raises ConfigError."""
     if NAME_PATTERN.fullmatch(written) is None:
         raise ConfigError(
-            f'"{printable(written, 80)}" is not a node name'
+            f'"{printable(written, 80)}" is not a {what}'
             " (1-64 letters, digits, dots, dashes and underscores; begins with a letter or digit)"
         )
     return written

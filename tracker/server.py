@@ -15,10 +15,10 @@ from pathlib import Path
 import anyio
 
 from tracker.classes import dataclass, field
-from tracker.config import TrackerConfig, shown_endpoint
+from tracker.config import TRACKER_PORT, TrackerConfig, shown_endpoint
 from tracker.daemon import complain, listening, run_daemon, say
 from tracker.driver import Driver
-from tracker.errors import StorageError
+from tracker.errors import DamagedError, StorageError
 from tracker.files import read_checked, shown_path, write_atomically
 from tracker.logs import speaker
 from tracker.machine import Emit, Endpoint, Leave, Persist, Persisted, PersistFailed
@@ -28,6 +28,8 @@ from tracker.transport.tcp import TcpStreams
 
 MAGIC = b"GCTRACK\n"
 LINKS_MAX = 16_384
+USUAL_ENDPOINTS = (("127.0.0.1", TRACKER_PORT), ("0.0.0.0", TRACKER_PORT))
+"""Where nodes of this machine find a tracker that nobody names."""
 Say = Callable[[str], None]
 
 
@@ -133,7 +135,7 @@ class Tracker:
         """Bind the port and read the list. Raises ConfigError and StorageError."""
         self.settings = settings
         self._file = ListFile(settings.data) if settings.data is not None else NoFile()
-        saved = self._file.read()
+        saved = self._saved()
         self._socket = listening(settings.listen, insecure=settings.insecure)
         self.endpoint: Endpoint = self._socket.getsockname()[:2]
         machine = Registry(settings.config, os.urandom(8), saved, random.Random(os.urandom(8)))
@@ -146,6 +148,14 @@ class Tracker:
             cluster=settings.cluster,
             connections_max=LINKS_MAX,
         )
+
+    def _saved(self) -> bytes | None:
+        try:
+            return self._file.read()
+        except DamagedError as error:
+            raise DamagedError(
+                f"{error}; if it is moved away, the nodes that are up teach the tracker their lists"
+            ) from error
 
     async def start(self) -> None:
         """Begin to listen."""
@@ -180,7 +190,7 @@ def first_lines(settings: TrackerSettings, endpoint: Endpoint, members: int) -> 
     """Return what a tracker says first: what it is, where, where its list is, what is next."""
     where = shown_endpoint(endpoint)
     kept = f"list {shown_path(settings.data)}" if settings.data else "list in memory only"
-    option = "" if endpoint[1] == 7400 else f" --tracker {where}"
+    option = "" if endpoint in USUAL_ENDPOINTS else f" --tracker {where}"
     plural = "" if members == 1 else "s"
     return (
         f"counter tracker  {where}   {kept} ({members} member{plural})\n"

@@ -97,6 +97,10 @@ def inc(
     token = parse_token(token)
     store = parse_store(store)
     is_stream = key == "-"
+    if is_stream and number != 1:
+        raise CommandError(
+            f"- reads the amounts from its lines, and takes no {number} beside it", code=USAGE
+        )
     if not is_stream:
         check_key(key)
     settings = Settings()

@@ -94,7 +94,7 @@ def _path(raw: Any) -> str:
 
 
 def _cluster(raw: Any) -> str:
-    return parse_name(_text(raw))
+    return parse_name(_text(raw), what="cluster name")
 
 
 def parse_until(raw: Any) -> tuple[str, int]:
@@ -268,6 +268,8 @@ def _checked(setting: Setting, raw: Any, where: str) -> Any:
 
 
 def _shown(raw: Any) -> str:
+    if type(raw) is bool:  # as it stands in the file
+        return "true" if raw else "false"
     return f'"{printable(raw, 40)}"' if type(raw) is str else printable(repr(raw), 40)
 
 

@@ -246,7 +246,7 @@ def _connected(
             break
         time.sleep(pause)
     where = " or ".join([shown_endpoint(endpoint) for endpoint in endpoints[:4]])
-    took = f"{'once' if tries == 1 else f'{tries} tries'} in {shown_s(now() - began)}"
+    took = f"{tries} {'try' if tries == 1 else 'tries'} in {shown_s(now() - began)}"
     raise UnreachableError(f"no {role} at {printable(where)} ({reason} after {took})")
 
 

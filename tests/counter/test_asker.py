@@ -138,14 +138,15 @@ def test_the_last_reply_ends_the_query_at_once():
     assert DOOR.decode(DOOR.encode(answer)) == answer
 
 
-def test_the_bytes_are_those_of_its_messages_with_their_headers():
+@pytest.mark.parametrize(("trace", "reply"), [(False, 25), (True, 63)], ids=["plain", "traced"])
+def test_the_bytes_are_those_of_its_messages_with_their_headers(trace, reply):
     origin = Origin(3)
-    asks = origin.ask()
+    asks = origin.ask(make_request(trace=trace))
     origin.reply(asks, 1)
 
     answer = last_answer(origin.reply(asks, 2))
 
-    about = sum(len(GOSSIP.encode(a.message)) + 28 for a in asks) + 2 * (45 + 28)
+    about = sum(len(GOSSIP.encode(a.message)) + 28 for a in asks) + 2 * (reply + 28)
     assert answer.bytes == pytest.approx(about, rel=0.1)
 
 

@@ -61,6 +61,7 @@ from tracker.messages import (
     Heartbeat,
     Listed,
     Refused,
+    Register,
     Registered,
     Roster,
     Wrote,
@@ -485,6 +486,14 @@ def test_a_message_out_of_place_is_refused_and_counted(message):
     assert refused.code == "unexpected"
     assert type(message).__name__ in refused.text
     assert (gossip.unexpected, gossip.membership.view) == (1, view)
+
+
+def test_a_node_that_is_taken_for_a_tracker_says_what_it_is():
+    gossip = started(2)
+
+    (refused,) = messages(gossip.receive(CLIENT, Register(make_member(7)), 1.0))
+
+    assert (refused.code, refused.text) == ("wrong-role", "this is node n0, not a tracker")
 
 
 @pytest.mark.parametrize("code", ["unexpected", "busy", "x"])

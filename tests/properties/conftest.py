@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from counter.config import LAN, GossipConfig
-from counter.messages import UNTIL_ALL, Ask, Query, Reply, ShortReply, Stop
+from counter.messages import GOSSIP, UNTIL_ALL, Ask, Query, Reply, ShortReply, Stop
 from counter.query import Heard, Hops, OwnQuery
 from counter.relay import Relay
 from tracker.members import Member, View, position
@@ -53,6 +53,7 @@ class Swarm:
         self.loss = self.twice = self.jitter_s = 0.0
         self.events: list = []
         self.sent: Counter = Counter()
+        self.bytes = 0
         self.asked: Counter = Counter()
         self._heap: list = []
         self._number = 0
@@ -68,7 +69,7 @@ class Swarm:
         """Call `action(query)` at a time after the query's start."""
         self.events.append((now, action))
 
-    def run(self, *, chatter=0, visits=0, age_max=0, deadline_ms=20_000) -> Outcome:
+    def run(self, *, chatter=0, visits=0, age_max=0, deadline_ms=20_000, trace=False) -> Outcome:
         """Ask, and carry messages until the query ends."""
         own = self.members[0]
         request = Query(1, "k", chatter, visits, age_max, deadline_ms, UNTIL_ALL, 0, 0, False)
@@ -122,6 +123,7 @@ class Swarm:
         for effect in effects:
             kind = type(effect.message).__name__.removeprefix("Short").removesuffix("Again")
             self.sent[kind] += 1
+            self.bytes += len(GOSSIP.encode(effect.message)) + 28
             member = self._by_endpoint[effect.to]
             if member.name in self.dead or (self.loss and self.rng.random() < self.loss):
                 continue

@@ -9,6 +9,7 @@ import pytest
 
 from counter.arcs import least_age, reach
 from counter.config import LAN
+from counter.telling import bytes_of
 from loadtest.goals import reach_cases, reach_members
 from tracker.members import DEAD, GONE, SUSPECT, View
 
@@ -157,6 +158,20 @@ def test_a_leaver_during_the_query_is_not_waited_for(swarm):
     assert outcome.reason == "complete"
     assert outcome.query.value == sum(range(59))
     assert outcome.query.members == 59
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{}, {"chatter": 1}, {"chatter": 2}, {"chatter": 3, "age_max": 2}],
+    ids=["usual", "chatter 1", "chatter 2", "aged"],
+)
+@pytest.mark.parametrize("count", [12, 100])
+def test_the_bytes_that_an_answer_tells_are_those_that_were_sent(swarm, count, asked):
+    world = swarm(count)
+
+    outcome = world.run(**asked)
+
+    assert bytes_of(outcome.query) == pytest.approx(world.bytes, rel=0.1)
 
 
 def test_stop_goes_down_the_whole_tree_and_a_late_ask_is_ignored(swarm):

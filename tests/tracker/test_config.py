@@ -29,7 +29,7 @@ def test_the_defaults_make_sense_and_forget_nobody():
         ({"suspect_after_s": math.nan}, "suspect-after is nan s"),
         ({"suspect_after_s": math.inf}, "suspect-after is inf s"),
         ({"dead_after_s": 0.0}, "dead-after is 0 s"),
-        ({"forget_after_s": 1.0}, "forget-after is 1 s"),
+        ({"forget_after_s": 1.0}, "forget-after is 1 s, needs 10 to 31536000 s"),
         ({"publish_gap_s": 2.0}, "publish-gap is 2 s"),
         ({"members_max": 0}, "members-max is 0"),
         ({"members_max": MEMBERS_MAX + 1}, "members-max is 100001"),

@@ -293,6 +293,13 @@ def test_counts_lines_in_order_over_one_connection(feed, serve):
 
 
 @pytest.mark.slow
+def test_an_amount_beside_a_dash_is_refused_and_nothing_is_read(counter):
+    ran = counter("inc", "-", "3")
+
+    assert (ran.code, ran.out) == (2, "")
+    assert "takes no 3 beside it" in ran.err
+
+
 def test_a_bad_line_stops_the_run_after_what_stood_before_it(feed, serve):
     server = serve(counting)
 

@@ -394,14 +394,16 @@ def test_ctrl_c_on_a_live_watch_says_why_this_is_the_last_frame_and_who_is_missi
     start, serve, make_answer
 ):
     def script(message):
-        if not isinstance(message, Query):
+        if not isinstance(message, Query) or message.pause_ms:
+            waits.set()  # it asks for its next round: nothing is shown until that is over
             return []
         silent = Missing(message.request, (("n9", 2, None, -1.0, "no answer"),))
         ending = {"reason": "converged", "complete": False, "missing": 1}
         return [silent, make_answer(request=message.request, **ending)]
 
+    waits = threading.Event()
     process = start("query", "k", "--live", "--watch=1h", "--node", serve(script).address)
-    process.stdout.readline()
+    assert waits.wait(60)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=20)
 
