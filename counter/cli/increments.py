@@ -13,6 +13,7 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from typing import Annotated
 
 from counter.cli import options
@@ -29,7 +30,7 @@ from counter.cli.screens import (
     out_json,
 )
 from counter.cli.settings import Settings
-from counter.cli.stores import NEW_ID, STORE_DIGITS, enter, parse_store
+from counter.cli.stores import NEW_ID, STORE_DIGITS, enter, parse_store, remembering
 from counter.client import light
 from counter.client.blocking import Connection
 from counter.stamps import TOKEN_CHANCE_BYTES, session_of
@@ -108,12 +109,14 @@ def inc(
     finder = Finder(
         settings, tracker=tracker, node=node, pick=pick, cluster=cluster, deadline=deadline
     )
-    if not is_own:
-        from counter.cli.homes import settle
+    with ExitStack() as closing:
+        with remembering(finder, token, store, is_own=is_own):
+            if not is_own:
+                from counter.cli.homes import settle
 
-        settle(finder, token)
-    with finder.open_node() as connection:
-        enter(connection, finder, token, store, is_own=is_own)
+                settle(finder, token)
+            connection = closing.enter_context(finder.open_node())
+            enter(connection, finder, token, store, is_own=is_own)
         if is_stream:
             return _InputRun(connection, finder, token, promise, json).run(read_lines(_chunks()))
         token, counted = _settled(connection, finder, key, number, token, is_own, promise)

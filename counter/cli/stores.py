@@ -4,8 +4,11 @@ The rule: nothing leaves before the node has said who it is, and an id stays wit
 it was sent to first. To another one under the same name it would be new, and count again.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from counter.cli.finding import Finder
-from counter.cli.screens import INCOMPLETE, USAGE, CommandError
+from counter.cli.screens import INCOMPLETE, REFUSED, USAGE, CommandError
 from counter.client.blocking import Connection
 from tracker.errors import ConnectionLostError, DeadlineError, UnreachableError
 
@@ -52,6 +55,34 @@ def enter(connection: Connection, finder: Finder, token: str, store: str, *, is_
             ids.note(token, connection.name, connection.store)
         except OSError:
             return  # then it is as if it was sent from elsewhere: a retry has to name the store
+
+
+@contextmanager
+def remembering(finder: Finder, token: str, store: str, *, is_own: bool) -> Iterator[None]:
+    """Say of an id that was sent before, and cannot be asked about now, that it may have counted.
+
+    Around what is done before anything is sent. Raises CommandError.
+    """
+    try:
+        yield
+    except (CommandError, UnreachableError) as error:
+        if getattr(error, "code", REFUSED) != REFUSED or not _was_sent(
+            finder, token, store, is_own
+        ):
+            raise
+        raise CommandError(
+            f"{error}; an earlier try MAY have been counted",
+            *getattr(error, "hints", ()),
+            code=INCOMPLETE,
+        ) from error
+
+
+def _was_sent(finder: Finder, token: str, store: str, is_own: bool) -> bool:
+    if store or is_own:
+        return bool(store)
+    from counter.cli.ids import Ids
+
+    return bool(Ids(finder.cluster).sent_to(token))
 
 
 def _another_store(connection: Connection) -> CommandError:

@@ -112,10 +112,14 @@ class UncountedError(ClusterError):
         self.reasons = tuple(reasons)
         parts = []
         if self.uncounted:
-            parts.append(f"{len(self.uncounted)} keys were not counted")
+            parts.append(f"{_many(len(self.uncounted), 'key was', 'keys were')} not counted")
         if self.unknown:
-            parts.append(f"{len(self.unknown)} messages MAY have been counted")
+            parts.append(f"{_many(len(self.unknown), 'message', 'messages')} MAY have been counted")
         super().__init__(" and ".join(parts) + f": {'; '.join(self.reasons)}")
+
+
+def _many(count: int, one: str, more: str) -> str:
+    return f"{count} {one if count == 1 else more}"
 
 
 # -- what may be counted --------------------------------------------------------------------

@@ -286,6 +286,33 @@ def test_nothing_is_sent_to_a_node_that_does_not_say_who_it_is(counter, serve, c
     assert "nothing was sent" in ran.err
 
 
+@pytest.mark.parametrize("is_named", [True, False], ids=["named", "remembered"])
+def test_an_id_that_was_sent_before_may_have_counted_where_its_node_is_gone(
+    counter, serve, is_named
+):
+    home = serve(counting, store=b"s" * 16)
+    members = [make_member("n1", home.endpoint)]
+    tracker = serve(knowing(members), role="tracker")
+    command = ("inc", "k", "5", "--id", "T", "--tracker", tracker.address)
+    assert counter(*command).code == 0
+    members.clear()
+
+    ran = counter(*command, *(("--node", "n1") if is_named else ()))
+
+    assert (ran.code, ran.out) == (3, "")
+    assert "an earlier try MAY have been counted" in ran.err
+
+
+def test_a_store_that_is_named_says_that_there_was_an_earlier_try(counter, serve):
+    tracker = serve(knowing([]), role="tracker")
+    command = ("inc", "k", "--id", "T", "--node", "n1", "--tracker", tracker.address)
+
+    known, unknown = counter(*command, "--store", "1a2b3c4d"), counter(*command)
+
+    assert (known.code, unknown.code) == (3, 1)
+    assert "MAY have been counted" not in unknown.err
+
+
 def test_an_id_written_behind_half_a_line_is_found_again(tmp_path):
     ids = Ids("default")
     ids.note("first", "n1", b"1" * 16)

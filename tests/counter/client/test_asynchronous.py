@@ -169,7 +169,7 @@ async def test_what_is_added_is_sent_without_a_flush_and_at_the_end(cluster):
 async def test_what_was_added_and_not_counted_is_raised(nobody):
     async with AsyncClient(node=nobody) as client:
         client.add("views", 7)
-        with pytest.raises(UncountedError, match="1 keys were not counted") as caught:
+        with pytest.raises(UncountedError, match="1 key was not counted") as caught:
             await client.flush()
 
     assert caught.value.uncounted == {"views": 7}
@@ -177,7 +177,7 @@ async def test_what_was_added_and_not_counted_is_raised(nobody):
 
 @pytest.mark.slow
 async def test_what_was_added_and_not_counted_is_raised_at_the_end(nobody):
-    with pytest.raises(UncountedError, match="1 keys were not counted"):
+    with pytest.raises(UncountedError, match="1 key was not counted"):
         async with AsyncClient(node=nobody) as client:
             client.add("views", 7)
 

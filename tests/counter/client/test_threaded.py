@@ -250,7 +250,7 @@ def test_what_was_added_and_not_counted_is_raised_once_and_told_by_key(nobody):
     client.add("views", 3)
     client.add("views", 4)
 
-    with pytest.raises(UncountedError, match="1 keys were not counted") as caught:
+    with pytest.raises(UncountedError, match="1 key was not counted") as caught:
         client.flush()
 
     assert caught.value.uncounted == {"views": 7}
@@ -281,7 +281,7 @@ def test_what_was_added_and_is_unknown_is_told_with_its_operation(cluster, close
     client.add("a", 3)
     client.add("b", 4)
 
-    with pytest.raises(UncountedError, match="1 messages MAY have been counted") as caught:
+    with pytest.raises(UncountedError, match="1 message MAY have been counted") as caught:
         client.close()
 
     (operation,) = caught.value.unknown
@@ -399,7 +399,7 @@ def test_a_program_that_ends_says_what_it_could_not_send(nobody):
 
     err = run_python(program, fails=True)
 
-    assert err.startswith("error: 1 keys were not counted: no node at")
+    assert err.startswith("error: 1 key was not counted: no node at")
     assert len(err.splitlines()) == 1
 
 
