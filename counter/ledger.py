@@ -38,7 +38,7 @@ from tracker.messages import Refused
 
 
 @dataclass(slots=True)
-class _Waiting:
+class Waiting:
     """An increment whose record is on its way to the disk. Made as often as a message."""
 
     token: int
@@ -64,12 +64,14 @@ class Ledger:
         self.written = 0
         self.operations = 0
         self.is_leaving = False
+        # Why what is counted here would be in no total: somebody else has this store, or name.
+        self.displaced = ""
         # The store that wrote the snapshot: what that counted is this one's own by now.
         self.founder = counters.store
         # Whether the owner keeps replies back: then each has to pass through its hands.
         self.is_held = False
-        self._waiting: deque[_Waiting] = deque()
-        self._underway: dict[tuple[bytes, int], _Waiting] = {}
+        self._waiting: deque[Waiting] = deque()
+        self._underway: dict[tuple[bytes, int], Waiting] = {}
         self._followers: dict[int, list[tuple[Link, int]]] = {}
         # By link, the last token its replies wait for; by token, replies that wait for theirs.
         self._turns: dict[Link, int] = {}
@@ -85,6 +87,11 @@ class Ledger:
         self._adopting: deque[tuple[int, tuple[Any, ...]]] = deque()
         # Operations that another node may count and this one never will (`fences`).
         self.given_away: Container[tuple[bytes, int]] = ()
+
+    @property
+    def takes_nothing(self) -> bool:
+        """Whether nothing new may count, or be promised, here."""
+        return self.is_leaving or bool(self.displaced)
 
     def handlers(self) -> dict[type, Callable[[Any, Any, float], list[Effect]]]:
         """Return what it takes from clients without its owner's help."""
@@ -169,7 +176,7 @@ class Ledger:
     ) -> Persist:
         """Note that an increment waits for the disk."""
         self.token = token = self.token + 1
-        waiting = _Waiting(token, link, operation, pairs, counts_later, magnitude)
+        waiting = Waiting(token, link, operation, pairs, counts_later, magnitude)
         self._reserved += magnitude
         self._waiting.append(waiting)
         self._underway[operation] = waiting
@@ -233,6 +240,8 @@ class Ledger:
             return "in-doubt", doubt
         if self.is_leaving:
             return "leaving", "this node is stopping; count at another one"
+        if self.displaced:
+            return "displaced", f"another node counts in this one's place ({self.displaced})"
         if message.ack == ACK_DISK and not self.durable:
             return "no-disk", "this node counts in memory only; pass --ack memory"
         if len(self._waiting) >= self.config.inflight_max:
@@ -393,7 +402,7 @@ class Ledger:
             self._reserved -= _magnitude(pairs[-1])
         return pairs
 
-    def _whose_turn_came(self, entry: _Waiting) -> list[Send]:
+    def _whose_turn_came(self, entry: Waiting) -> list[Send]:
         """Return the replies that waited behind an increment which has had its own."""
         if self._turns.get(entry.link) == entry.token:
             del self._turns[entry.link]
@@ -401,7 +410,7 @@ class Ledger:
         self._behind_replies -= len(replies)
         return replies
 
-    def _settle(self, entry: _Waiting) -> None:
+    def _settle(self, entry: Waiting) -> None:
         self._reserved -= entry.magnitude
         self._underway.pop(entry.operation, None)
 
