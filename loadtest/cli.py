@@ -74,7 +74,10 @@ _NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
 
 def main() -> None:
     """Run the command in `sys.argv` and exit with its code."""
-    sys.exit(run_command(sys.argv[1:], _dispatch))
+    code = run_command(sys.argv[1:], _dispatch)
+    # All is told, and whoever asks for the end has it: the interpreter takes a moment to leave.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(code)
 
 
 def _dispatch(arguments: list[str], verbosity: int) -> int:
@@ -257,15 +260,24 @@ def _carry_out(plan: Plan, mode: str, asked: list[Threshold], *, as_json: bool) 
         log.write({"run": {"repeat": repeat, **provenance.facts()}})
         with closing(progress.shown(plan)) as watcher:
             run = make(plan, watcher=watcher, log=log)
-            with _interruptible(run), rare_collections():
-                play(run)
-            if cost := watcher.cost():
-                log.write({"screen": cost})
-        if not run.is_booted:
-            log.write({"end": {"interrupted": True, "why": "before all nodes were up"}})
-            screens.note("interrupted before all nodes were up: nothing was measured")
-            return INTERRUPTED
-        return ending.report(run, mode, asked, log, repeat, as_json=as_json)
+            try:
+                with rare_collections(), _interruptible(run):
+                    play(run)
+                    run.stop.over()
+                with _interruptible(run):
+                    watcher.close()
+                    if cost := watcher.cost():
+                        log.write({"screen": cost})
+                    if run.is_booted:
+                        return ending.report(run, mode, asked, log, repeat, as_json=as_json)
+            except KeyboardInterrupt:
+                if not run.stop.is_over:
+                    log.write({"end": {"interrupted": True, "why": "twice: at once"}})
+                screens.note("interrupted twice: ended at once")
+                raise
+        log.write({"end": {"interrupted": True, "why": "before all nodes were up"}})
+        screens.note("interrupted before all nodes were up: nothing was measured")
+        return INTERRUPTED
 
 
 def _stage(plan: Plan, mode: str) -> tuple[type["Run"], Callable[[Any], None]]:

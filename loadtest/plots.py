@@ -37,6 +37,8 @@ COLOURS: Final = ("#2f7fd1", "#d55e00", "#1a9a74", "#c2649a", "#c98a00", "#7a6fd
 """Told apart by the colour blind as well (after Okabe and Ito, 2008), on light and on dark."""
 DASHES: Final = ("-", "--", ":", "-.")
 MARK_COLOUR: Final = "#c93c37"
+BESIDE_POINTS, COLUMN_POINTS = 3.0, 9.0
+"""Between a line and the word beside it; from one upright word to the next."""
 
 Point = tuple[float, float]
 
@@ -227,9 +229,8 @@ def _draw(chart: Chart, axes: Any) -> None:
     _draw_bars(chart, axes)
     for number, line in enumerate(chart.lines):
         _draw_line(line, number, axes)
-    for mark in chart.marks:
-        _draw_mark(mark, axes)
     _scale(chart, axes)
+    _draw_marks(sorted(chart.marks, key=lambda mark: mark.at), axes)
     named = [*chart.lines, *chart.bands, *chart.bars]
     if len(named) > 1:
         axes.legend(loc="best", ncols=1 + len(named) // 5)
@@ -300,19 +301,39 @@ def _draw_bars(chart: Chart, axes: Any) -> None:
     axes.grid(visible=False, axis="x")
 
 
-def _draw_mark(mark: Mark, axes: Any) -> None:
-    axes.axvline(mark.at, color=MARK_COLOUR, linewidth=1.0, linestyle="--")
-    axes.annotate(
-        shown(mark.label),
-        (mark.at, 1.0),
-        xycoords=("data", "axes fraction"),
-        xytext=(3, -2),
-        textcoords="offset points",
-        rotation=90,
-        va="top",
-        fontsize=7.0,
-        color=MARK_COLOUR,
-    )
+def _draw_marks(marks: Sequence[Mark], axes: Any) -> None:
+    # In the points in which letters are counted, since it is letters that must not meet.
+    width = axes.get_window_extent().width * 72.0 / axes.figure.dpi
+    low, high = axes.get_xlim()
+    at = [(mark.at - low) / (high - low) * width for mark in marks]
+    for mark, x, place in zip(marks, at, columns(at, width), strict=True):
+        axes.axvline(mark.at, color=MARK_COLOUR, linewidth=1.0, linestyle="--")
+        axes.annotate(
+            shown(mark.label),
+            (mark.at, 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(place - x, -2),
+            textcoords="offset points",
+            rotation=90,
+            va="top",
+            fontsize=7.0,
+            color=MARK_COLOUR,
+        )
+
+
+def columns(at: Sequence[float], width: float) -> list[float]:
+    """Return where upright words stand, in points: right of what they belong to, none on another.
+
+    `at` rises. What would leave the chart at its right end moves to the left, with its neighbours.
+    """
+    places: list[float] = []
+    for x in at:
+        places.append(max(x + BESIDE_POINTS, places[-1] + COLUMN_POINTS if places else 0.0))
+    most = width - COLUMN_POINTS
+    for number in reversed(range(len(places))):
+        places[number] = min(places[number], most)
+        most = places[number] - COLUMN_POINTS
+    return places
 
 
 def _scale(chart: Chart, axes: Any) -> None:

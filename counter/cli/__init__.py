@@ -5,6 +5,8 @@ def main() -> None:
     """Run the command in `sys.argv` and exit with its code."""
     import sys
 
-    from counter.cli.app import run
-
+    try:
+        from counter.cli.app import run
+    except KeyboardInterrupt:
+        sys.exit(130)
     sys.exit(run(sys.argv[1:]))

@@ -11,7 +11,7 @@ import pytest
 
 from counter.cli.app import run
 from counter.messages import Counted, Increment
-from loadtest import cli, timeline, virtualfleet
+from loadtest import cli, ending, timeline, virtualfleet
 from loadtest.plan import Plan
 from loadtest.thresholds import parse
 from tracker.machine import Send
@@ -247,6 +247,24 @@ def test_ctrl_c_ends_with_130_and_a_report_of_what_was_seen(tmp_path, mode):
     assert b"interrupted: " in err
     assert json.loads(out)["interrupted"] is True
     assert all(check["ok"] for check in json.loads(out)["checks"])
+
+
+def test_ctrl_c_while_the_report_is_made_does_not_take_it_away(loadtest, monkeypatch):
+    told = ending.report
+
+    def interrupted(*arguments, **named):
+        os.kill(os.getpid(), signal.SIGINT)
+        return told(*arguments, **named)
+
+    monkeypatch.setattr(ending, "report", interrupted)
+
+    code, out, err = loadtest(
+        "--nodes", "2", "--virtual", "--duration", "200ms", "--queries", "1", "--json"
+    )
+
+    assert code == 0
+    assert json.loads(out)["queries"]["count"] == 1
+    assert "interrupted" not in err
 
 
 @pytest.mark.slow

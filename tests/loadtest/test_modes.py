@@ -8,7 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ LONG = ["--nodes", "4", "--writers", "2", "--queries", "1000", "--duration", "30
 SHORT = ["--writers", "2", "--queries", "2", "--duration", "300ms", "--latency", "0"]
 MODES = pytest.mark.parametrize("mode", ["--sockets", "--processes"])
 END_S = 45.0
+PATIENCE_S = 0.1
 DROP_FROM_BOUND, SYS_RESOURCE = 24, 24
 
 
@@ -40,7 +41,7 @@ def loadtest(tmp_path):
     @contextmanager
     def started(*arguments, first=None):
         child = subprocess.Popen(
-            [sys.executable, "-c", "from loadtest.cli import main; main()", *arguments],
+            [sys.executable, "-c", "from loadtest.start import main; main()", *arguments],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
@@ -125,6 +126,25 @@ def test_ctrl_c_in_a_terminal_ends_the_load_the_checks_and_then_the_nodes(loadte
     assert child.returncode == 130
     assert report["interrupted"]
     assert [check["ok"] for check in report["checks"]] == [True] * len(report["checks"])
+    assert "Traceback" not in err
+    assert are_there(pids) == []
+
+
+@MODES
+def test_whoever_loses_patience_gets_the_end_at_once_and_nothing_is_left(loadtest, mode):
+    with loadtest(*LONG, mode, "--json") as child:
+        line_with("nodes 4/4 up after", child.stderr)
+        [nursery] = children_of(child.pid)
+        pids = [nursery, *children_of(nursery)]
+        for _ in range(5):
+            # Those that come before the one before was taken count as one.
+            child.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(PATIENCE_S)
+        out, err = child.communicate(timeout=END_S)
+
+    assert child.returncode == 130
+    assert "interrupted" in out + err
     assert "Traceback" not in err
     assert are_there(pids) == []
 

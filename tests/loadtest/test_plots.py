@@ -141,3 +141,19 @@ def test_without_matplotlib_one_line_says_what_to_install(monkeypatch):
 
     with pytest.raises(ConfigError, match=r"pip install 'gossip-counter\[plot\]'"):
         plots.svg(make_chart())
+
+
+def test_words_of_things_that_happened_together_stand_beside_each_other():
+    places = plots.columns([10.0, 11.0, 11.5, 200.0], 400.0)
+
+    assert places == [13.0, 22.0, 31.0, 203.0]
+
+
+def test_words_at_the_right_end_stay_in_the_chart_and_off_each_other():
+    places = plots.columns([10.0, 398.0, 399.0], 400.0)
+
+    assert places == [13.0, 382.0, 391.0]
+
+
+def test_a_chart_in_which_nothing_happened_has_no_words():
+    assert plots.columns([], 400.0) == []

@@ -209,6 +209,25 @@ def test_the_end_is_wished_for_once_and_taken_the_second_time():
         stop.wish()
 
 
+def test_who_wishes_for_the_end_a_third_time_does_not_cut_the_end_short():
+    stop = Stop()
+    stop.wish()
+    with pytest.raises(KeyboardInterrupt):
+        stop.wish()
+
+    stop.wish()
+
+
+def test_a_wish_that_comes_when_the_run_is_over_takes_the_report_from_nobody():
+    stop = Stop()
+    stop.over()
+    stop.wish()
+
+    assert not stop.is_wished
+    with pytest.raises(KeyboardInterrupt):
+        stop.wish()
+
+
 def test_what_is_done_to_nodes_is_told_to_the_log_and_to_whoever_watches():
     heard = []
 
