@@ -86,10 +86,12 @@ has_books(const Layout *at, PyObject *query)
     PyObject *tally = SLOT(query, at->its_tally), *spread = SLOT(query, at->its_spread);
     PyObject *hops = SLOT(query, at->its_hops), *started = SLOT(query, at->started);
     PyObject *answers = SLOT(query, at->answers), *held = SLOT(query, at->held);
+    PyObject *visits = SLOT(query, at->visits);
 
     return is_kind(at, tally, TALLY) && is_kind(at, spread, SPREAD) && is_kind(at, hops, HOPS)
         && started != NULL && PyFloat_CheckExact(started) && answers != NULL
-        && PyDict_CheckExact(answers) && held != NULL && PyDict_CheckExact(held);
+        && PyDict_CheckExact(answers) && held != NULL && PyDict_CheckExact(held)
+        && visits != NULL && PyLong_CheckExact(visits) && PyObject_IsTrue(visits);
 }
 
 /* Add to a slot that holds a whole number; -1 with an exception set. */
@@ -181,15 +183,23 @@ static inline int
 note_spread(const Layout *at, PyObject *query, PyObject *age, double at_s, PyObject *one)
 {
     PyObject *spread = SLOT(query, at->its_spread);
-    double hops = PyFloat_AsDouble(age), visits;
+    long hops = PyLong_AsLong(age), visits = PyLong_AsLong(SLOT(query, at->visits));
+    PyObject *rounds;
+    int done;
 
-    if (add_to(SLOT(query, at->its_tally), at->unrepaired, one) < 0
-        || add_to(spread, at->spread_answers, one) < 0 || add_to(spread, at->spread_ages, age) < 0
-        || read_float(query, at->visits, &visits) < 0)
+    if (PyErr_Occurred())
         return -1;
-    if (visits != 1.0 && hops != 1.0)
+    rounds = PyLong_FromLong((hops + visits - 1) / visits);
+    if (rounds == NULL)
+        return -1;
+    done = add_to(spread, at->spread_ages, rounds);
+    Py_DECREF(rounds);
+    if (done < 0 || add_to(SLOT(query, at->its_tally), at->unrepaired, one) < 0
+        || add_to(spread, at->spread_answers, one) < 0)
+        return -1;
+    if (visits != 1 && hops != 1)
         return 0; /* the later rounds of several visits leave at once */
-    return measure(at, SLOT(query, at->its_hops), at_s / (hops + 1.0), one);
+    return measure(at, SLOT(query, at->its_hops), at_s / (double)(hops + 1), one);
 }
 
 /* `OwnQuery.count` for one who is waited for and was asked once; -1 with an exception set. */
