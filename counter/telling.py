@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from counter.arcs import reach
+from counter.heard import Heard
 from counter.lastknown import LastValues
 from counter.many import ManyQuery
 from counter.messages import (
@@ -115,6 +116,13 @@ def keyed_of(query: OwnQuery, number: int, why: str) -> list[Keyed]:
     return query.pages(number, why) if isinstance(query, ManyQuery) else []
 
 
+def largest(rows: list[Heard], most: int) -> list[Heard]:
+    """Return the `most` first of these as `OwnQuery.heard` sorts them, without sorting all."""
+    least = min(sorted([row.value for row in rows])[-most:], default=0)
+    found = [row for row in rows if row.value >= least]
+    return sorted(found, key=lambda h: (-h.value, h.name))[:most]
+
+
 def answer_of(
     query: OwnQuery,
     values: LastValues,
@@ -135,7 +143,7 @@ def answer_of(
     )
     # Everybody known answered, and still it is not complete: the list itself is in doubt.
     confirmed = reason not in (CONVERGED, DEADLINE) or bool(silent)
-    heard = query.heard()[:TOP_ROWS]
+    heard = largest([*query.answers.values(), *query.held.values()], TOP_ROWS)
     minus, plus, doubts = added_up(query.uncertain)
     return Answer(
         request=number,

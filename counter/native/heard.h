@@ -88,10 +88,12 @@ has_books(const Layout *at, PyObject *query)
     PyObject *tally = SLOT(query, at->its_tally), *spread = SLOT(query, at->its_spread);
     PyObject *hops = SLOT(query, at->its_hops), *started = SLOT(query, at->started);
     PyObject *answers = SLOT(query, at->answers), *held = SLOT(query, at->held);
+    PyObject *visits = SLOT(query, at->visits);
 
     return is_kind(at, tally, TALLY) && is_kind(at, spread, SPREAD) && is_kind(at, hops, HOPS)
         && started != NULL && PyFloat_CheckExact(started) && answers != NULL
-        && PyDict_CheckExact(answers) && held != NULL && PyDict_CheckExact(held);
+        && PyDict_CheckExact(answers) && held != NULL && PyDict_CheckExact(held)
+        && visits != NULL && PyLong_CheckExact(visits) && PyObject_IsTrue(visits);
 }
 
 /* Add to a slot that holds a whole number; -1 with an exception set. */

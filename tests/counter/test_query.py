@@ -4,6 +4,8 @@ from dataclasses import replace
 from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from counter.config import AGE_MAX, LAN
 from counter.messages import (
@@ -17,6 +19,7 @@ from counter.messages import (
     Reply,
 )
 from counter.query import PRIOR_WEIGHT, UNLISTED_MAX, Heard, Hops, OwnQuery
+from counter.telling import largest
 from tracker.members import DEAD, GONE, Member, View, position
 
 ID = b"q" * 16
@@ -526,3 +529,12 @@ def test_an_answer_to_a_repair_ask_is_counted_by_how_often_it_was_asked():
 
     assert query.firsts == [0, 1, 1]
     assert query.hops.weight == 0
+
+
+@given(st.lists(st.tuples(st.integers(-3, 3), st.sampled_from("abcdefgh")), max_size=12))
+def test_the_largest_shares_are_those_that_would_come_first_if_all_were_sorted(told):
+    rows = [Heard(name, b"", 1, value, 1, 0.0, False) for value, name in told]
+
+    for most in (1, 3, 8):
+        found = largest(rows, most)
+        assert found == sorted(rows, key=lambda h: (-h.value, h.name))[:most]

@@ -41,7 +41,8 @@ def test_a_source_becomes_one_module_beside_it_and_nothing_else(tiny):
 def test_no_module_of_ours_makes_a_compiler_warn(tmp_path):
     for source in sources():
         copy = tmp_path / source.name
-        shutil.copy(source, copy)
+        for file in (source, *source.parent.glob("*.h")):
+            shutil.copy(file, tmp_path)
 
         assert compile_module(copy, "-Werror").exists()
 
