@@ -15,7 +15,6 @@ most its own stream.
 
 import asyncio
 import socket
-from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from typing import cast
@@ -26,6 +25,7 @@ from tracker.machine import Endpoint, Link
 from tracker.messages import MEMBERSHIP, NO_REQUEST, TEXT_MAX, Hello, Refused, Welcome
 from tracker.text import printable
 from tracker.transport.base import CONNECTIONS_MAX, StreamHandler
+from tracker.transport.passage import Express, Passage
 from tracker.wire import PROTOCOL, FrameReader, framed
 
 HELLO_S = 3.0
@@ -34,9 +34,6 @@ OPEN_S = 2.0
 CLOSE_S = 2.0
 UNREAD_BYTES_MAX = 8 * 1024 * 1024
 BACKLOG = 1_024
-
-Express = Callable[[Link, bytes], bytes | None]
-"""A stream's number and a whole frame, with its length, to what is written; None: not taken."""
 
 
 def bind_tcp(endpoint: Endpoint) -> socket.socket:
@@ -184,23 +181,23 @@ class TcpStreams:
                     await next(iter(self.open_streams)).ended.wait()
 
 
-class _Stream(asyncio.Protocol):
+class _Stream(Passage, asyncio.Protocol):
     """One stream, from either side."""
 
     def __init__(self, streams: TcpStreams) -> None:
         self.streams = streams
         # Nobody counts on a stream that this side opened.
-        self._express: Express | None = None
-        self.link: Link = next(streams.numbers)
-        self.transport: asyncio.Transport | None = None
+        self.express = None
+        self.link = next(streams.numbers)
+        self.transport = None
         self.reader = FrameReader()
         self.is_greeted = False
         self.is_over = False
         self.ended = asyncio.Event()
         self.reason = "closed by the other side"
         self._frames = 0
-        self._is_unread = False
-        self.unsent: list[bytes] = []
+        self.is_unread = False
+        self.unsent = []
         self._watch: asyncio.TimerHandle | None = None
 
     # -- asyncio calls these --------------------------------------------------------------------
@@ -214,19 +211,9 @@ class _Stream(asyncio.Protocol):
         self.streams.open_streams.add(self)
         self._watch = asyncio.get_running_loop().call_later(HELLO_S, self._has_no_hello)
 
-    def data_received(self, data: bytes) -> None:
+    def data_came(self, data: bytes) -> None:
         """Hand over every complete frame."""
         is_open = self.is_greeted and not self.is_over
-        if is_open and self._express is not None and not self.reader.is_midway:
-            # Most often one frame has come, whole, and is taken here.
-            reply = self._express(self.link, data)
-            if reply is not None:
-                if reply and self.streams.is_alone(self):
-                    self.unsent.append(reply)
-                    self.flush()
-                elif reply:
-                    self.send(reply)
-                return
         try:
             body = self.reader.single(data) if is_open else None
             if body is not None:
@@ -251,7 +238,7 @@ class _Stream(asyncio.Protocol):
                 self.greet(body)
 
     def _take(self, body: bytes) -> None:
-        reply = None if self._express is None else self._express(self.link, framed(body))
+        reply = None if self.express is None else self.express(self.link, framed(body))
         if reply is None:
             self._hand_over(body)
         elif reply:
@@ -265,7 +252,7 @@ class _Stream(asyncio.Protocol):
                 self.unsent.append(framed(reply))
                 self.flush()
             else:
-                self._write(framed(reply))
+                self.write(framed(reply))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End: tell the handler, unless the end was ours."""
@@ -280,13 +267,13 @@ class _Stream(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The peer does not read: read no more of its requests."""
-        self._is_unread = True
+        self.is_unread = True
         if self.transport is not None and not self.transport.is_closing():
             self.transport.pause_reading()
 
     def resume_writing(self) -> None:
         """The peer reads again."""
-        self._is_unread = False
+        self.is_unread = False
         if self.transport is not None and not self.transport.is_closing():
             self.transport.resume_reading()
 
@@ -312,16 +299,6 @@ class _Stream(asyncio.Protocol):
         self.streams.newcomers.discard(self)
         self.streams.links[self.link] = self
 
-    def send(self, frame: bytes) -> None:
-        """Queue a frame; it leaves at the end of this turn of the loop, with all others.
-
-        A write wakes whoever waits for it, on another core, which costs as much as an
-        increment. Written together, most of them find the reader awake.
-        """
-        if not self.unsent:
-            self.streams.flush_soon(self)
-        self.unsent.append(frame)
-
     def refuse(self, code: str, text: str) -> None:
         """Say why and end the stream; the handler hears of the end."""
         self.reason = text
@@ -345,24 +322,10 @@ class _Stream(asyncio.Protocol):
         if self.transport is not None:
             self.transport.abort()
 
-    def flush(self) -> None:
-        """Write what is queued."""
-        unsent = self.unsent
-        if not unsent:
-            return
-        frames = unsent[0] if len(unsent) == 1 else b"".join(unsent)
-        unsent.clear()
-        self._write(frames)
-
-    def _write(self, frames: bytes) -> None:
-        if self.transport is None or self.is_over:
-            return
-        try:
-            self.transport.write(frames)
-        except RuntimeError:
-            # uvloop's handle is gone and the word of its end is still on its way.
-            return
-        if self._is_unread and self.transport.get_write_buffer_size() > UNREAD_BYTES_MAX:
+    def wrote_unread(self) -> None:
+        """End the stream of a peer that leaves too much unread."""
+        assert self.transport is not None
+        if self.transport.get_write_buffer_size() > UNREAD_BYTES_MAX:
             self.reason = "did not read what it was sent"
             self.transport.abort()
 
@@ -393,7 +356,7 @@ class _Accepted(_Stream):
 
     def __init__(self, streams: TcpStreams) -> None:
         super().__init__(streams)
-        self._express = streams.express
+        self.express = streams.express
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, unless there are too many already."""
