@@ -82,6 +82,7 @@ from tracker.messages import (
     Roster,
 )
 from tracker.pages import members_from_record
+from tracker.standing import Standing, same
 
 
 class Gossip:
@@ -224,6 +225,16 @@ class Gossip:
             return None
         self._count_activity(now)
         return self.membership.reflex(link, body, now)
+
+    def stands(self, link: Link) -> Standing | None:
+        """Say while what `reflex` would do the same again; None while anything else is going on."""
+        ledger, idle = self.ledger, self.asker.idle()
+        if self.membership.activity or any(idle):
+            return None
+        # There was no activity, and there is none as long as no operation is done.
+        counts = same(ledger, "operations", "written")
+        here = Standing(empty=idle, later=(ledger.sessions.aging(),))
+        return counts.joined(here).joined(self.membership.stands(link))
 
     def submit(self, event: Event, now: float) -> list[Effect]:
         """Take the life of a stream, the word of the disk, or the wish to leave."""

@@ -13,6 +13,7 @@ The rule: this is memory without judgement; what follows from it is `tracker.mem
 
 from tracker.classes import dataclass
 from tracker.machine import Endpoint, Link
+from tracker.standing import Standing, same
 
 OPENING, JOINING, JOINED, WAITING, REFUSED = range(5)
 
@@ -57,3 +58,15 @@ class Contact:
     def is_deciding(self) -> bool:
         """Whether it is yet to say that it takes this node in, or has said that it does not."""
         return self.state in (OPENING, JOINING) or bool(self.refusal)
+
+    def opening(self, now: float) -> Endpoint:
+        """Note that it is tried from now on; return where."""
+        self.state = OPENING
+        self.tried_at = now
+        return self.endpoint
+
+    def stands(self, beat_gap_s: float) -> Standing:
+        """Say while the heartbeat that was answered last says nothing new, if it comes again."""
+        noted = ((self, "quiet_since", 0.0), (self, "heard_at", 0.0), (self, "beat_at", beat_gap_s))
+        names = ("state", "is_caught_up", "epoch", "version", "told", "link")
+        return same(self, *names).joined(Standing(noted=noted))

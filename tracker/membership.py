@@ -50,6 +50,7 @@ from tracker.messages import (
 from tracker.pages import PAGE_MEMBERS_MIN, pages_of, roster_of
 from tracker.pulse import beat_body, heartbeat_body
 from tracker.reputation import denied, is_of_this_start, knows_more, loss_in
+from tracker.standing import Standing, same
 from tracker.text import printable
 
 SILENT_INTERVALS: Final = 3
@@ -187,7 +188,7 @@ class Membership:
         """Begin: open a stream to every tracker."""
         self._started_at = now
         self.is_doubted = bool(self._trackers)
-        return [_open(tracker, now) for tracker in self._trackers]
+        return [Open(tracker.opening(now)) for tracker in self._trackers]
 
     def receive(self, link: Link, message: Any, now: float) -> list[Effect]:
         """Take one message from a tracker."""
@@ -222,6 +223,11 @@ class Membership:
         tracker.quiet_since = tracker.heard_at = now
         tracker.beat_at = now + BEAT_AFTER_INTERVALS * self._interval_s
         return beat_body(tracker.version, self.member.incarnation, self.activity)
+
+    def stands(self, link: Link) -> Standing:
+        """Say while what `reflex` would do the same again."""
+        ours = same(self, "_is_departing", "written", "member", "activity")
+        return self._by_link[link].stands(BEAT_AFTER_INTERVALS * self._interval_s).joined(ours)
 
     def submit(self, event: Event, now: float) -> list[Effect]:
         """Take the life of a stream; what belongs to others is ignored, or closed if it opens."""
@@ -335,7 +341,7 @@ class Membership:
 
     def _watched(self, tracker: Contact, now: float) -> list[Effect]:
         if tracker.state == WAITING and now >= tracker.retry_at and not self._is_departing:
-            return [_open(tracker, now)]
+            return [Open(tracker.opening(now))]
         link = tracker.link
         if link is None or now < tracker.quiet_since + tracker.silent_s:
             return []
@@ -492,9 +498,3 @@ class Membership:
     def _beat(self, tracker: Contact, link: Link, now: float) -> Effect:
         tracker.beat_at = now + BEAT_AFTER_INTERVALS * self._interval_s
         return Send(link, Beat(tracker.version, self.member.incarnation, self.activity))
-
-
-def _open(tracker: Contact, now: float) -> Effect:
-    tracker.state = OPENING
-    tracker.tried_at = now
-    return Open(tracker.endpoint)

@@ -24,7 +24,9 @@ from tracker.config import shown_endpoint
 from tracker.errors import ClusterError, FrameError, RefusedError
 from tracker.machine import Endpoint, Link
 from tracker.messages import MEMBERSHIP, NO_REQUEST, TEXT_MAX, Hello, Refused, Welcome
+from tracker.standing import Standing
 from tracker.text import printable
+from tracker.transport import pulses
 from tracker.transport.base import CONNECTIONS_MAX, StreamHandler
 from tracker.wire import PROTOCOL, FrameReader, framed
 
@@ -138,6 +140,12 @@ class TcpStreams:
                 stream.unsent.append(frame)
         for stream in streams:
             stream.flush()
+
+    def stand(self, link: Link, body: bytes, reply: bytes, while_: Standing) -> None:
+        """Give this reply to this body again without asking, as long as it stands."""
+        stream = self.links.get(link)
+        if isinstance(stream, _Opened) and stream.pulse is not None:
+            pulses.stand(stream, body, reply, while_)
 
     def flush_soon(self, stream: "_Stream") -> None:
         """Write what a stream has queued once this turn of the loop has read everything."""
@@ -265,7 +273,7 @@ class _Stream(asyncio.Protocol):
                 self.unsent.append(framed(reply))
                 self.flush()
             else:
-                self._write(framed(reply))
+                self.write(framed(reply))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End: tell the handler, unless the end was ours."""
@@ -352,9 +360,10 @@ class _Stream(asyncio.Protocol):
             return
         frames = unsent[0] if len(unsent) == 1 else b"".join(unsent)
         unsent.clear()
-        self._write(frames)
+        self.write(frames)
 
-    def _write(self, frames: bytes) -> None:
+    def write(self, frames: bytes) -> None:
+        """Write now, behind nothing that is queued."""
         if self.transport is None or self.is_over:
             return
         try:
@@ -435,6 +444,10 @@ class _Opened(_Stream):
         super().__init__(streams)
         self.to = to
         self.welcomed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # It is a node that is told the same thing over and over, on the stream that it opened.
+        self.pulse = pulses.pulse_of(self)
+        if self.pulse is not None:
+            self.data_received = self.pulse  # type: ignore[method-assign]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Say hello."""

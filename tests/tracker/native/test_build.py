@@ -156,6 +156,29 @@ def test_what_cannot_be_built_is_one_line_each_and_the_others_are_built(checkout
     assert len(ran.stdout.splitlines()) == len(checkout.built()) == len(checkout.modules)
 
 
+ASKED = """
+import sysconfig, threading
+by_main, real = [], sysconfig.get_config_vars
+
+def noted(*names):
+    by_main.append(threading.current_thread() is threading.main_thread())
+    return real(*names)
+
+sysconfig.get_config_vars = noted
+from tracker.native import build
+print(len([*build.compile_all()]), by_main[0])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("needs_compiler")
+def test_no_thread_is_the_first_to_ask_what_a_module_is_called(checkout):
+    # Else two of them ask at once, and one is told nothing: its module was named `tally.so`.
+    ran = checkout.python("-c", ASKED)
+
+    assert ran.stdout.split() == [str(len(checkout.modules)), "True"], ran.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("needs_compiler")
 def test_two_builds_at_once_leave_whole_modules_and_no_draft(checkout):
