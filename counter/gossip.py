@@ -53,6 +53,7 @@ from counter.renewal import Renewal
 from counter.saving import SavedView
 from counter.tables import Tables
 from counter.tracing import FirstAsks
+from tracker.again import Standing, same
 from tracker.machine import (
     Accepted,
     Address,
@@ -82,7 +83,6 @@ from tracker.messages import (
     Roster,
 )
 from tracker.pages import members_from_record
-from tracker.standing import Standing, same
 
 
 class Gossip:

@@ -11,9 +11,9 @@ Its stream is in one of these states:
 The rule: this is memory without judgement; what follows from it is `tracker.membership`'s.
 """
 
+from tracker.again import Standing, same
 from tracker.classes import dataclass
 from tracker.machine import Endpoint, Link
-from tracker.standing import Standing, same
 
 OPENING, JOINING, JOINED, WAITING, REFUSED = range(5)
 

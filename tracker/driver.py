@@ -11,6 +11,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any, Protocol
 
+from tracker.again import Standing, same
 from tracker.classes import dataclass
 from tracker.errors import FrameError
 from tracker.machine import (
@@ -34,7 +35,6 @@ from tracker.machine import (
     Unreachable,
 )
 from tracker.messages import NO_REQUEST, TEXT_MAX, Refused
-from tracker.standing import Standing, same
 from tracker.text import printable
 from tracker.transport.base import Datagrams, Streams
 from tracker.wire import Codec

@@ -12,6 +12,7 @@ from random import Random
 from typing import Any, Final
 
 from tracker.admission import FATAL_CODES, IN_USE_TRIES_MAX
+from tracker.again import Standing, same
 from tracker.announcement import Announcement
 from tracker.classes import replace
 from tracker.config import shown_endpoint
@@ -50,7 +51,6 @@ from tracker.messages import (
 from tracker.pages import PAGE_MEMBERS_MIN, pages_of, roster_of
 from tracker.pulse import beat_body, heartbeat_body
 from tracker.reputation import denied, is_of_this_start, knows_more, loss_in
-from tracker.standing import Standing, same
 from tracker.text import printable
 
 SILENT_INTERVALS: Final = 3

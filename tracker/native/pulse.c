@@ -1,4 +1,4 @@
-/* `Pulse`: gives a standing answer again (`tracker.standing`), as `Gossip.reflex` would.
+/* `Pulse`: gives a standing answer again (`tracker.again`), as `Gossip.reflex` would.
  *
  * It stands in the place of a stream's `data_received`. The rule: only the very frame that was
  * answered before is answered here, and only while each value on which that answer rested is what
@@ -276,7 +276,7 @@ static PyMethodDef pulse_methods[] = {
     {"stand", pulse_stand, METH_VARARGS,
      "stand(frame, reply, write, same, empty, later, noted, counted)\n--\n\n"
      "Let an answer stand: `write` is called with `reply` when `frame` comes again; what the\n"
-     "others are says tracker.standing. Raises TypeError for what is none of that."},
+     "others are says tracker.again. Raises TypeError for what is none of that."},
     {NULL},
 };
 

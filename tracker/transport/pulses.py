@@ -8,8 +8,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final
 
+from tracker.again import Standing
 from tracker.native import extension
-from tracker.standing import Standing
 from tracker.wire import FrameReader, framed
 
 _NATIVE: Final = extension("tracker.native.pulse")

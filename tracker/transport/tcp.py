@@ -20,11 +20,11 @@ from contextlib import suppress
 from itertools import count
 from typing import cast
 
+from tracker.again import Standing
 from tracker.config import shown_endpoint
 from tracker.errors import ClusterError, FrameError, RefusedError
 from tracker.machine import Endpoint, Link
 from tracker.messages import MEMBERSHIP, NO_REQUEST, TEXT_MAX, Hello, Refused, Welcome
-from tracker.standing import Standing
 from tracker.text import printable
 from tracker.transport import pulses
 from tracker.transport.base import CONNECTIONS_MAX, StreamHandler

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tracker.again import Standing, same
 from tracker.native import extension
-from tracker.standing import Standing, same
 
 NATIVE: Any = extension("tracker.native.pulse")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tracker.standing import Standing, same
+from tracker.again import Standing, same
 from tracker.transport import pulses
 from tracker.transport.tcp import TcpStreams, bind_tcp
 from tracker.wire import framed
