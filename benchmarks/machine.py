@@ -95,7 +95,7 @@ def _wait_for(port: int, child: subprocess.Popen[bytes]) -> None:
     until = time.monotonic() + START_S
     while time.monotonic() < until:
         if child.poll() is not None:
-            raise SystemExit(f"a server ended at once: {child.args}")
+            raise SystemExit(f"a server ended at once: {child.args!r}")
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return

@@ -244,7 +244,7 @@ class OwnQuery:
         else:
             self.tally.unrepaired += 1
             spread.answers += 1
-            spread.ages += age
+            spread.ages += -(-age // self.visits)
             if self.visits == 1 or age == 1:
                 # The later rounds of several visits leave at once, though their age is higher.
                 self.hops.measure(heard.at_s / (age + 1))

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from typing import Annotated, Any
 
 from counter.cli import options
-from counter.cli.asking import QUERY_S, Asker, OnPartial, Pace
+from counter.cli.asking import QUERY_S, Asker, OnPartial, Pace, warn_of_chain
 from counter.cli.finding import Finder, shown_node
 from counter.cli.increments import check_key
 from counter.cli.keys import (
@@ -123,6 +123,7 @@ def query(
         ),
         retries,
     )
+    warn_of_chain(asker.query)
     report = Report(json=json, live=live, missing=missing, per_node=per_node, trace=trace)
     report.top = parse_top(top, key)
     with closing(asker):
@@ -364,9 +365,7 @@ def get(
 ) -> int:
     """Print one node's own share of KEY, without asking anybody else."""
     check_key(key)
-    finder = Finder(
-        Settings(), tracker=tracker, node=node, pick=pick, cluster=cluster, deadline=deadline
-    )
+    finder = Finder(tracker=tracker, node=node, pick=pick, cluster=cluster, deadline=deadline)
     with finder.open_node(codec=DOOR) as connection:
         value = connection.request(Get(connection.number(), key))
     where = shown_node(connection)

@@ -147,6 +147,19 @@ def test_every_wish_travels_with_the_query(counter, answering):
     assert (query.until, query.until_value, query.deadline_ms) == (UNTIL_SHARE, 950, 2000)
 
 
+def test_a_chain_is_asked_with_a_warning(counter, answering):
+    server = answering()
+    chain = ["--chatter", "1", "--max-visits", "1"]
+
+    warned = counter("query", "k", *chain, "--json", "--node", server.address)
+    told = counter("query", "k", *chain[:2], "--json", "--node", server.address)
+
+    assert "a chain" in warned.err
+    assert "--max-visits 5" in warned.err
+    assert asked(server).chatter == 1
+    assert "a chain" not in told.err
+
+
 def test_without_a_wish_the_defaults_are_the_node_s_and_two_seconds(counter, answering):
     server = answering()
 
