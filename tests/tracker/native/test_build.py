@@ -117,7 +117,8 @@ def test_a_complaint_that_is_no_text_is_told_all_the_same(tiny, tmp_path, monkey
 @pytest.mark.usefixtures("needs_compiler")
 def test_a_compiler_that_does_not_end_is_ended_with_what_it_started(tiny, tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "living")
-    script = f"exec 9>{tmp_path}/living\nsleep 600 &\nprintf begun >&9\nwait"
+    half = 'for last; do :; done; echo half > "$last"'
+    script = f"exec 9>{tmp_path}/living\n{half}\nsleep 600 &\nprintf begun >&9\nwait"
     monkeypatch.setenv("CC", compiler_that(tmp_path, script))
     monkeypatch.setattr(build, "COMPILE_S_MAX", 0.5)
     reader = os.open(tmp_path / "living", os.O_RDONLY | os.O_NONBLOCK)
