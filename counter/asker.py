@@ -102,6 +102,10 @@ class Asker:
         """Whether any query is under way or waits."""
         return bool(self._by_id or self._rounds.waiting)
 
+    def idle(self) -> tuple[Any, ...]:
+        """Return what is empty while no query is under way, waits or is told of."""
+        return self._by_id, self._rounds.waiting, *self.stories.idle()
+
     def under_way(self) -> list[OwnQuery]:
         """Return the queries that were asked and have not ended."""
         return [asked.query for asked in self._by_id.values()]

@@ -53,6 +53,7 @@ from counter.renewal import Renewal
 from counter.saving import SavedView
 from counter.tables import Tables
 from counter.tracing import FirstAsks
+from tracker.again import Standing, same
 from tracker.machine import (
     Accepted,
     Address,
@@ -226,6 +227,16 @@ class Gossip:
             return None
         self._count_activity(now)
         return self.membership.reflex(link, body, now)
+
+    def stands(self, link: Link) -> Standing | None:
+        """Say while what `reflex` would do the same again; None while anything else is going on."""
+        ledger, idle = self.ledger, self.asker.idle()
+        if self.membership.activity or any(idle):
+            return None
+        # There was no activity, and there is none as long as no operation is done.
+        counts = same(ledger, "operations", "written")
+        here = Standing(empty=idle, later=(ledger.sessions.aging(),))
+        return counts.joined(here).joined(self.membership.stands(link))
 
     def submit(self, event: Event, now: float) -> list[Effect]:
         """Take the life of a stream, the word of the disk, or the wish to leave."""

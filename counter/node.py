@@ -29,7 +29,8 @@ from tracker.driver import Driver
 from tracker.errors import ConfigError, RefusedError
 from tracker.files import shown_path
 from tracker.logs import text_line
-from tracker.machine import Emit, Endpoint, Leave, Persisted, PersistFailed
+from tracker.machine import Emit, Endpoint, Leave, Link, Persisted, PersistFailed
+from tracker.transport import pulses
 from tracker.transport.base import DatagramHandler, Datagrams
 from tracker.transport.tcp import TcpStreams, bind_tcp
 from tracker.transport.udp import RECEIVE_BUFFER_BYTES, UdpDatagrams, bind_udp
@@ -114,6 +115,7 @@ class Node:
                 machine.membership,
             ),
             reflex=machine.reflex,
+            on_reflex=self._let_stand if pulses.ARE_THERE else None,
         )
         self._streams = TcpStreams(
             self.driver,
@@ -125,6 +127,12 @@ class Node:
         )
         self._acknowledge = acknowledgements(machine.ledger)
         self._datagrams: Datagrams | None = None
+
+    def _let_stand(self, link: Link, body: bytes, reply: bytes) -> None:
+        """Have the stream give an answer of the machine's reflex again by itself."""
+        standing = self.machine.stands(link)
+        if standing is not None:
+            self._streams.stand(link, body, reply, standing.joined(self.driver.stands()))
 
     async def start(self) -> None:
         """Recover what was kept, then begin to listen. Raises StorageError."""

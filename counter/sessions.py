@@ -149,6 +149,10 @@ class Sessions:
         self._marks.append((now, mark))
         self._sessions[mark] = Session()
 
+    def aging(self) -> tuple[Any, str]:
+        """Return where it stands when `grow_older` has something to look at again."""
+        return self, "_look_at"
+
     def restore(self, session: bytes, sequence: int, content: Any) -> None:
         """Note an operation by the content that `rows` gave; None: it only was the highest."""
         known = self._sessions.get(session)

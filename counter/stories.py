@@ -167,6 +167,10 @@ class Stories:
         if len(self._ended) > self._max:
             self._ended.popleft()
 
+    def idle(self) -> tuple[Any, ...]:
+        """Return what is empty while `forget` has nothing to drop."""
+        return (self._ended,)
+
     def forget(self, now: float) -> None:
         """Drop what ended too long ago."""
         ended = self._ended

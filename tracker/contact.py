@@ -14,6 +14,7 @@ node is `tracker.membership`'s.
 
 from typing import Final
 
+from tracker.again import Standing, same
 from tracker.classes import dataclass
 from tracker.machine import Effect, Endpoint, Link, Open
 from tracker.messages import Register, Registered
@@ -68,6 +69,12 @@ class Contact:
     def is_deciding(self) -> bool:
         """Whether it is yet to say that it takes this node in, or has said that it does not."""
         return self.state in (OPENING, JOINING) or bool(self.refusal)
+
+    def stands(self, beat_gap_s: float) -> Standing:
+        """Say while the heartbeat that was answered last says nothing new, if it comes again."""
+        noted = ((self, "quiet_since", 0.0), (self, "heard_at", 0.0), (self, "beat_at", beat_gap_s))
+        names = ("state", "is_caught_up", "epoch", "version", "told", "link")
+        return same(self, *names).joined(Standing(noted=noted))
 
     # -- what happens to its stream -----------------------------------------------------------
 

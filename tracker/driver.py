@@ -11,6 +11,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from tracker.again import Standing, same
 from tracker.classes import dataclass
 from tracker.errors import FrameError
 from tracker.machine import (
@@ -88,13 +89,14 @@ class Driver:
         untimed: frozenset[type] = frozenset(),
         express: Mapping[bytes, Express] = NO_WAYS,
         reflex: Reflex = lambda link, body, now: None,
+        on_reflex: Callable[[Link, bytes, bytes], None] | None = None,
     ) -> None:
         """Make a driver; `untimed` are messages that never bring a deadline nearer than 1 s.
 
         `express` are shorter ways past messages and machine, for datagrams that need neither, by
         the first two bytes of a body.
         `reflex` is one for frames: it returns the body of the reply, empty for none. Nothing
-        may be due sooner by what it takes.
+        may be due sooner by what it takes. `on_reflex` is told of each reply that is made so.
         """
         self.machine = machine
         self.traffic = Traffic()
@@ -107,6 +109,7 @@ class Driver:
         self._untimed = untimed
         self._express = express
         self._reflex = reflex
+        self._on_reflex = on_reflex
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._due: float | None = None
@@ -231,6 +234,8 @@ class Driver:
         now = monotonic()
         reply = self._reflex(link, body, now)
         if reply is not None:
+            if reply and self._on_reflex is not None:
+                self._on_reflex(link, body, reply)
             return None if self._is_closed else reply or None
         try:
             message = self._frames.decode(body)
@@ -243,6 +248,10 @@ class Driver:
         if message.__class__ not in self._untimed:
             self._aim()
         return None
+
+    def stands(self) -> Standing:
+        """Say while a reply of the reflex may be given again, and what `on_frame` counts."""
+        return same(self, "_is_closed").joined(Standing(counted=((self.traffic, "frames_in"),)))
 
     def on_accepted(self, link: Link, peer: Endpoint) -> None:
         """Somebody connected."""

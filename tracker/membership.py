@@ -12,6 +12,7 @@ from random import Random
 from typing import Any, Final
 
 from tracker.admission import FATAL_CODES, IN_USE_TRIES_MAX
+from tracker.again import Standing, same
 from tracker.announcement import Announcement
 from tracker.classes import replace
 from tracker.config import shown_endpoint
@@ -219,6 +220,11 @@ class Membership:
         tracker.quiet_since = tracker.heard_at = now
         tracker.beat_at = now + BEAT_AFTER_INTERVALS * self._interval_s
         return beat_body(tracker.version, self.member.incarnation, self.activity)
+
+    def stands(self, link: Link) -> Standing:
+        """Say while what `reflex` would do the same again."""
+        ours = same(self, "_is_departing", "written", "member", "activity")
+        return self._by_link[link].stands(BEAT_AFTER_INTERVALS * self._interval_s).joined(ours)
 
     def submit(self, event: Event, now: float) -> list[Effect]:
         """Take the life of a stream; what belongs to others is ignored, or closed if it opens."""

@@ -4,6 +4,8 @@ from dataclasses import replace
 from random import Random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from counter.activity import ACTIVITY_S
 from counter.config import LAN, NodeConfig
@@ -592,6 +594,74 @@ def test_a_node_with_reflexes_tells_the_same_activity_as_one_without():
 
         assert reply == answered(common, idle, float(second), by_reflex=False)
         assert quick.deadline() == common.deadline()
+
+
+HAPPENINGS = st.lists(
+    st.tuples(
+        st.sampled_from(["beat", "beat", "beat", "get", "add", "ask", "news", "tick"]),
+        st.sampled_from([0.01, 1.0, 1.0, 1.0, 31.0, 80_000.0]),
+    ),
+    min_size=10,
+    max_size=60,
+)
+
+
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None)
+@given(HAPPENINGS)
+def test_an_answer_that_stands_is_the_one_that_the_machine_would_give(happenings):
+    quick, common = started(3), started(3)
+    now, version, again = 1.0, 1, None
+    for what, seconds in happenings:
+        now += seconds
+        idle = DOOR.encode(make_heartbeat(version=version, since=version))
+        if what == "beat":
+            is_again = again is not None and again[0] == idle and again[2].holds(now)
+            if is_again:
+                again[2].note(now)
+                reply = again[1]
+            else:
+                reply = quick.reflex(TRACKER_LINK, idle, now)
+                standing = quick.stands(TRACKER_LINK) if reply is not None else None
+                again = (idle, reply, standing) if standing is not None else None
+                if reply is None:
+                    reply = answered(quick, idle, now, by_reflex=False)
+            assert reply == answered(common, idle, now, by_reflex=True)
+        else:
+            version += what == "news"
+            effects = [happened(gossip, what, version, now) for gossip in (quick, common)]
+            assert effects[0] == effects[1]
+        assert quick.deadline() == common.deadline()
+        looks = [getattr(*gossip.ledger.sessions.aging()) for gossip in (quick, common)]
+        assert looks[0] == looks[1]
+
+
+def happened(gossip, what, version, now):
+    """Return what follows from something that ends, or does not end, what stands."""
+    if what == "get":
+        return gossip.receive(CLIENT, Get(1, "k"), now)
+    if what == "add":
+        return gossip.receive(CLIENT, increment(), now)
+    if what == "ask":
+        return len(gossip.receive(CLIENT, make_query(), now))
+    if what == "news":
+        message = make_heartbeat(version=version, since=version - 1)
+        return gossip.receive(TRACKER_LINK, message, now)
+    return len(gossip.tick(now))
+
+
+def test_nothing_stands_while_a_node_does_anything():
+    gossip = started(1)
+    idle = DOOR.encode(make_heartbeat(version=1, since=1))
+    gossip.reflex(TRACKER_LINK, idle, 1.0)
+    standing = gossip.stands(TRACKER_LINK)
+    assert standing.holds(2.0)
+
+    gossip.receive(CLIENT, Get(1, "k"), 2.5)
+
+    assert not standing.holds(3.0)
+    gossip.reflex(TRACKER_LINK, idle, 3.0)
+    assert gossip.stands(TRACKER_LINK) is None
 
 
 def test_a_busy_node_and_a_client_s_frame_have_no_reflex():

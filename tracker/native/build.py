@@ -23,6 +23,8 @@ FLAGS = ("-std=c11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-DNDEBUG
 WARNINGS = ("-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-missing-field-initializers")
 COMPILE_S_MAX = 120
 """Longest time for one module; what takes longer is not built."""
+# Asked before there are threads: two that ask sysconfig first at once may be told nothing.
+SUFFIX = sysconfig.get_config_var("EXT_SUFFIX") or ".so"
 NOT_BUILT = "native modules are not built"
 
 sys.path.insert(0, str(ROOT))
@@ -73,8 +75,7 @@ def check() -> None:
 
 def target(source: Path) -> Path:
     """Return where the module of a source lies: beside it, named for this Python."""
-    suffix = sysconfig.get_config_var("EXT_SUFFIX") or ".so"
-    return source.with_name(source.stem + suffix)
+    return source.with_name(source.stem + SUFFIX)
 
 
 def compile_module(source: Path, *extra: str) -> Path:

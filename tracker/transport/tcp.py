@@ -19,11 +19,13 @@ from contextlib import suppress
 from itertools import count
 from typing import cast
 
+from tracker.again import Standing
 from tracker.config import shown_endpoint
 from tracker.errors import ClusterError, FrameError, RefusedError
 from tracker.machine import Endpoint, Link
 from tracker.messages import MEMBERSHIP, NO_REQUEST, TEXT_MAX, Hello, Refused, Welcome
 from tracker.text import printable
+from tracker.transport import pulses
 from tracker.transport.base import CONNECTIONS_MAX, StreamHandler
 from tracker.transport.passage import Express, Passage
 from tracker.wire import PROTOCOL, FrameReader, framed
@@ -135,6 +137,12 @@ class TcpStreams:
                 stream.unsent.append(frame)
         for stream in streams:
             stream.flush()
+
+    def stand(self, link: Link, body: bytes, reply: bytes, while_: Standing) -> None:
+        """Give this reply to this body again without asking, as long as it stands."""
+        stream = self.links.get(link)
+        if isinstance(stream, _Opened) and stream.pulse is not None:
+            pulses.stand(stream, body, reply, while_)
 
     def flush_soon(self, stream: "_Stream") -> None:
         """Write what a stream has queued once this turn of the loop has read everything."""
@@ -398,6 +406,10 @@ class _Opened(_Stream):
         super().__init__(streams)
         self.to = to
         self.welcomed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # It is a node that is told the same thing over and over, on the stream that it opened.
+        self.pulse = pulses.pulse_of(self)
+        if self.pulse is not None:
+            self.data_received = self.pulse  # type: ignore[method-assign]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Say hello."""

@@ -118,7 +118,8 @@ def test_a_complaint_that_is_no_text_is_told_all_the_same(tiny, tmp_path, monkey
 @pytest.mark.usefixtures("needs_compiler")
 def test_a_compiler_that_does_not_end_is_ended_with_what_it_started(tiny, tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "living")
-    script = f"exec 9>{tmp_path}/living\nsleep 600 &\nprintf begun >&9\nwait"
+    half = 'for last; do :; done; echo half > "$last"'
+    script = f"exec 9>{tmp_path}/living\n{half}\nsleep 600 &\nprintf begun >&9\nwait"
     monkeypatch.setenv("CC", compiler_that(tmp_path, script))
     monkeypatch.setattr(build, "COMPILE_S_MAX", 0.5)
     reader = os.open(tmp_path / "living", os.O_RDONLY | os.O_NONBLOCK)
@@ -155,6 +156,29 @@ def test_what_cannot_be_built_is_one_line_each_and_the_others_are_built(checkout
     assert ran.returncode == 1
     assert line.startswith("native modules are not built: broken.c does not compile: ")
     assert len(ran.stdout.splitlines()) == len(checkout.built()) == len(checkout.modules)
+
+
+ASKED = """
+import sysconfig, threading
+by_main, real = [], sysconfig.get_config_vars
+
+def noted(*names):
+    by_main.append(threading.current_thread() is threading.main_thread())
+    return real(*names)
+
+sysconfig.get_config_vars = noted
+from tracker.native import build
+print(len([*build.compile_all()]), by_main[0])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("needs_compiler")
+def test_no_thread_is_the_first_to_ask_what_a_module_is_called(checkout):
+    # Else two of them ask at once, and one is told nothing: its module was named `tally.so`.
+    ran = checkout.python("-c", ASKED)
+
+    assert ran.stdout.split() == [str(len(checkout.modules)), "True"], ran.stderr
 
 
 @pytest.mark.slow
