@@ -14,7 +14,7 @@ setup:  ## make .venv and install the project with its tools
 	$(BIN)/pip install -e '.[dev]'
 
 native:  ## compile the native modules anew (`make setup` did it once)
-	$(BIN)/python -m tracker.native.build
+	$(BIN)/python -m tracker.native.build && $(BIN)/counter --version
 
 test:  ## run the tests
 	$(BIN)/pytest

@@ -1,18 +1,20 @@
 """When silence is proof: how often a member is asked before it counts as silent.
 
-K asks prove it, with p the chance that one more ask finds a living member that was silent so far:
-K = ceil(ln(epsilon / n) / ln p), so that a living member is missed in at most epsilon of the
-queries. The rule: p is estimated from what this very query has seen, and where that is little the
-estimate is cautious.
+K asks prove it if the chance that all of them fail with a living member is at most epsilon / n, so
+that a living member is missed in at most epsilon of the queries. The rule: how often an ask fails
+is judged from what this very query has seen, and by how little that is. After f failures of a asks
+the next one fails with (f + 1) / (a + 1) if the first has, and so on: K factors f / a,
+(f + 1) / (a + 1), ..., the succession of Laplace, and not a power of f / a, which would take an
+estimate for the truth.
 
     waves     of the members that repair found, those that needed another ask: the best witness
     spread    how many of those that answered did so without repair; an answer at age a is a + 1
               messages in a row, so its share gives the loss of one message, and that of an ask
               and an answer. It counts as up to SPREAD_ASKS_MAX asks, and ever less as waves tell
+              further. If nobody did, it tells nothing: not that nothing was lost
     prior     PRIOR_FOUND of PRIOR_ASKS, so that no evidence is no certainty
 """
 
-from math import ceil, log
 from typing import Final
 
 from counter.config import GossipConfig
@@ -21,9 +23,8 @@ from tracker.classes import dataclass
 PRIOR_FOUND: Final = 2
 PRIOR_ASKS: Final = 12
 SPREAD_ASKS_MAX: Final = 100
-MEMBERS_LEAST: Final = 50
+MEMBERS_LEAST: Final = 100
 """In fewer members a wrong guess of p weighs more: K is that of a cluster of this size."""
-CHANCE_MAX: Final = 0.99
 
 
 @dataclass(slots=True)
@@ -33,6 +34,11 @@ class Spread:
     answers: int = 0
     ages: int = 0
     found: int = 0
+
+    def weight(self, before: int) -> int:
+        """Return as how many asks it counts beside those of which waves tell."""
+        known = self.answers + self.found if self.answers else 0
+        return min(known, max(0, SPREAD_ASKS_MAX - before))
 
     def failure(self) -> float:
         """Return the chance that an ask or its answer is lost, as the first asks tell it."""
@@ -48,8 +54,12 @@ def asks_wanted(config: GossipConfig, members: int, again: int, before: int, spr
 
     `again` of `before` members that repair had asked were found by a further ask.
     """
-    weight = min(spread.answers + spread.found, max(0, SPREAD_ASKS_MAX - before))
-    found = again + PRIOR_FOUND + weight * spread.failure()
-    chance = min(CHANCE_MAX, found / (before + PRIOR_ASKS + weight))
-    wanted = ceil(log(config.stop_epsilon / max(MEMBERS_LEAST, members)) / log(chance))
-    return min(config.waves_max, max(config.waves_min, wanted))
+    weight = spread.weight(before)
+    failed = again + PRIOR_FOUND + weight * spread.failure()
+    asked = before + PRIOR_ASKS + weight
+    chance, wanted = 1.0, 0
+    missed_max = config.stop_epsilon / max(MEMBERS_LEAST, members)
+    while wanted < config.waves_max and (chance > missed_max or wanted < config.waves_min):
+        chance *= (failed + wanted) / (asked + wanted)
+        wanted += 1
+    return wanted

@@ -15,7 +15,18 @@ from tracker.admission import FATAL_CODES, IN_USE_TRIES_MAX
 from tracker.announcement import Announcement
 from tracker.classes import replace
 from tracker.config import shown_endpoint
-from tracker.contact import JOINED, JOINING, OPENING, REFUSED, WAITING, Contact, Refusal
+from tracker.contact import (
+    BEAT_AFTER_INTERVALS,
+    BEAT_LATER_INTERVALS,
+    JOINED,
+    JOINING,
+    OPENING,
+    REFUSED,
+    SILENT_INTERVALS,
+    WAITING,
+    Contact,
+    Refusal,
+)
 from tracker.errors import FrameError
 from tracker.introduction import Introduction
 from tracker.machine import (
@@ -26,7 +37,6 @@ from tracker.machine import (
     Endpoint,
     Event,
     Link,
-    Open,
     Opened,
     Send,
     Unreachable,
@@ -53,12 +63,6 @@ from tracker.reputation import denied, is_of_this_start, knows_more, loss_in
 from tracker.standing import displaced, known_until
 from tracker.text import printable
 
-SILENT_INTERVALS: Final = 3
-"""Missed heartbeats after which an open stream is given up."""
-BEAT_AFTER_INTERVALS: Final = 2
-"""Intervals since the last beat after which a node beats unasked, and from then on in each."""
-BEAT_LATER_INTERVALS: Final = 0.125
-"""Intervals by which it may be late, or a timer would go off just before every other heartbeat."""
 LOOK_GAP_S: Final = 0.05
 """Least pause between two tries at a tracker, however many queries want to know of it."""
 
@@ -180,7 +184,7 @@ class Membership:
         """Begin: open a stream to every tracker."""
         self._started_at = now
         self.is_doubted = bool(self._trackers)
-        return [_open(tracker, now) for tracker in self._trackers]
+        return [tracker.open(now) for tracker in self._trackers]
 
     def receive(self, link: Link, message: Any, now: float) -> list[Effect]:
         """Take one message from a tracker."""
@@ -255,15 +259,11 @@ class Membership:
         """Say when `tick` is wanted next; None when only a tracker can change anything."""
         due: float | None = None
         for tracker in self._trackers:
-            if tracker.link is not None:
-                time = tracker.quiet_since + tracker.silent_s
-                if tracker.state == JOINED and not self._is_departing:
-                    time = min(time, tracker.beat_at + BEAT_LATER_INTERVALS * self._interval_s)
-            elif tracker.state == WAITING and not self._is_departing:
-                time = tracker.retry_at
+            if not self._is_departing:
+                time = tracker.due(self._interval_s)
             else:
-                continue
-            if due is None or time < due:
+                time = None if tracker.link is None else tracker.silent_at
+            if time is not None and (due is None or time < due):
                 due = time
         return due
 
@@ -291,16 +291,10 @@ class Membership:
     def _opened(self, tracker: Contact, link: Link, now: float) -> list[Effect]:
         if tracker.state != OPENING or self._is_departing:
             return [Close(link)]
-        tracker.state = JOINING
-        tracker.link = link
-        tracker.is_down = tracker.is_caught_up = False
-        tracker.quiet_since = now
+        registration = Register(self.member, self.lineage, self.parent, self.written)
+        tracker.opened(link, registration, now)
         self._by_link[link] = tracker
-        return [Send(link, self._registration(tracker))]
-
-    def _registration(self, tracker: Contact) -> Register:
-        tracker.told = self.written
-        return Register(self.member, self.lineage, self.parent, self.written)
+        return [Send(link, registration)]
 
     def _wait(self, tracker: Contact, reason: str, now: float) -> list[Effect]:
         """Note that a tracker is lost, and try it again after a pause."""
@@ -310,10 +304,8 @@ class Membership:
             details = {"tracker": shown_endpoint(tracker.endpoint), "reason": printable(reason)}
             effects.append(Emit("tracker-lost", details))
         self._unlink(tracker)
-        tracker.state = WAITING
+        tracker.lost()
         self.is_doubted = self.is_doubted and any(t.is_deciding for t in self._trackers)
-        tracker.is_down = True
-        tracker.tries += 1
         longest_s = min(
             self._reconnect_max_s, self._reconnect_min_s * 2.0 ** min(tracker.tries, 32)
         )
@@ -328,9 +320,9 @@ class Membership:
 
     def _watched(self, tracker: Contact, now: float) -> list[Effect]:
         if tracker.state == WAITING and now >= tracker.retry_at and not self._is_departing:
-            return [_open(tracker, now)]
+            return [tracker.open(now)]
         link = tracker.link
-        if link is None or now < tracker.quiet_since + tracker.silent_s:
+        if link is None or now < tracker.silent_at:
             return []
         effects = [Close(link), *self._wait(tracker, "silent", now)]
         # It was not refused, only not heard: whether it can be reached is not known.
@@ -344,21 +336,11 @@ class Membership:
     ) -> list[Effect]:
         if tracker.state != JOINING:
             return []
-        tracker.state = JOINED
         self.is_doubted = False
-        tracker.tries = 0
-        tracker.in_use_tries = 0
-        tracker.refusal = ""
-        tracker.quiet_since = now
-        longest_s = max(self._interval_s, message.interval_ms / 1000)
-        tracker.silent_s = SILENT_INTERVALS * longest_s
-        self.announcement.registered(tracker.endpoint, now + max(self.stale_s, tracker.silent_s))
-        if tracker.epoch != message.tracker_epoch:
-            tracker.epoch = message.tracker_epoch
-            tracker.version = 0
         effects: list[Effect] = []
-        if tracker.is_missed:
-            tracker.is_missed = False
+        was_missed = tracker.joined(message, self._interval_s, now)
+        self.announcement.registered(tracker.endpoint, now + max(self.stale_s, tracker.silent_s))
+        if was_missed:
             details = {"tracker": shown_endpoint(tracker.endpoint)}
             effects.append(Emit("tracker-back", details))
         own = self.member
@@ -385,13 +367,10 @@ class Membership:
             news = news_from_wire(message.page)
         except FrameError as error:
             return [Close(link), *self._wait(tracker, str(error), now)]
-        tracker.version = max(tracker.version, message.version)
         # The first pages of a long list are no view yet. The last one is short, or holds the
         # record of this node: nothing in the list is newer than its registration.
-        if len(news) <= PAGE_MEMBERS_MIN or any(m.name == self.member.name for m in news):
-            tracker.is_caught_up = True
-        if tracker.is_caught_up:
-            tracker.heard_at = now
+        is_last = len(news) <= PAGE_MEMBERS_MIN or any(m.name == self.member.name for m in news)
+        tracker.heard(message.version, now, is_last=is_last)
         effects: list[Effect] = []
         denials: list[Effect] = []
         if news:
@@ -487,9 +466,3 @@ class Membership:
     def _beat(self, tracker: Contact, link: Link, now: float) -> Effect:
         tracker.beat_at = now + BEAT_AFTER_INTERVALS * self._interval_s
         return Send(link, Beat(tracker.version, self.member.incarnation, self.activity))
-
-
-def _open(tracker: Contact, now: float) -> Effect:
-    tracker.state = OPENING
-    tracker.tried_at = now
-    return Open(tracker.endpoint)

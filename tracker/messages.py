@@ -61,22 +61,6 @@ HEIR_MAX: Final = 64
 _heir = wire.text(HEIR_MAX)
 
 
-def member_from_wire(value: Any) -> Member:
-    """Return the member in a decoded record; raises FrameError.
-
-    Older peers tell no boot, and of an heir only in the note.
-    """
-    fields = [*_member_fields(value)]
-    for check in (_boot, _heir):
-        if len(value) > len(fields):
-            fields.append(check(value[len(fields)]))
-    member = Member(*fields)
-    heir = member.note.removeprefix(HANDED_OVER)
-    if member.status == GONE and not member.heir and heir != member.note:
-        return replace(member, heir=heir[:HEIR_MAX])
-    return member
-
-
 def member_to_wire(member: Member) -> tuple[Any, ...]:
     """Return a member record as it travels."""
     told = (
@@ -93,6 +77,23 @@ def member_to_wire(member: Member) -> tuple[Any, ...]:
         member.boot,
     )
     return (*told, member.heir) if member.heir else told
+
+
+@wire.travels_as(member_to_wire)
+def member_from_wire(value: Any) -> Member:
+    """Return the member in a decoded record; raises FrameError.
+
+    Older peers tell no boot, and of an heir only in the note.
+    """
+    fields = [*_member_fields(value)]
+    for check in (_boot, _heir):
+        if len(value) > len(fields):
+            fields.append(check(value[len(fields)]))
+    member = Member(*fields)
+    heir = member.note.removeprefix(HANDED_OVER)
+    if member.status == GONE and not member.heir and heir != member.note:
+        return replace(member, heir=heir[:HEIR_MAX])
+    return member
 
 
 def news_to_wire(members: Iterable[Member]) -> bytes:
@@ -173,10 +174,6 @@ class Register:
         wire.blob(0, 16),
         wire.integer(-1, 2**63),
     )
-
-    def to_wire(self) -> tuple[Any, ...]:
-        """Return the fields as they travel."""
-        return member_to_wire(self.member), self.lineage, self.parent, self.written
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,17 +277,26 @@ class Departed:
 
 @dataclass(frozen=True, slots=True)
 class Find:
-    """A client looks for one node by name, or with an empty name for any living ones."""
+    """A client looks for one node by name, or with an empty name for any living ones.
+
+    With a `turn` from 0 up those are named that have it next: a number that grows by one from
+    choice to choice names each node first as often as any other (round robin). -1: whichever.
+    """
 
     request: int
     name: str
+    turn: int = -1
     TAG: ClassVar[int] = 106
-    WIRE: ClassVar[Schema] = (wire.u64, wire.text(64))
+    FIELDS_MIN: ClassVar[int] = 2
+    WIRE: ClassVar[Schema] = (wire.u64, wire.text(64), wire.integer(-1, 2**63))
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Nodes to talk to: (name, host, port, status, activity), at most 32, in random order."""
+    """Nodes to talk to: (name, host, port, status, activity), at most 32.
+
+    In the order of their turns if a turn was asked for, else in random order.
+    """
 
     request: int
     candidates: tuple[tuple[str, str, int, int, int], ...]
@@ -332,11 +338,6 @@ class Listed:
         ),
     )
 
-    def to_wire(self) -> tuple[Any, ...]:
-        """Return the fields as they travel."""
-        rows = [(member_to_wire(m), seconds, activity) for m, seconds, activity in self.rows]
-        return self.request, self.end, rows
-
 
 @dataclass(frozen=True, slots=True)
 class Forget:
@@ -370,15 +371,17 @@ class Announced:
 
 @dataclass(frozen=True, slots=True)
 class Introduce:
-    """This member is here, and the tracker that took it in may have told nobody. A datagram."""
+    """This member is here, and the tracker that took it in may have told nobody. A datagram.
+
+    A datagram has no `Hello` before it, so it says itself which `cluster` it is for; older peers
+    tell none.
+    """
 
     member: Member
+    cluster: str = ""
     TAG: ClassVar[int] = 16
-    WIRE: ClassVar[Schema] = (member_from_wire,)
-
-    def to_wire(self) -> tuple[Any, ...]:
-        """Return the fields as they travel."""
-        return (member_to_wire(self.member),)
+    FIELDS_MIN: ClassVar[int] = 1
+    WIRE: ClassVar[Schema] = (member_from_wire, wire.text(64))
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,15 @@ LOST_MAX = 16
 
 OnPartial = Callable[[Answer], None]
 
+CHAIN = """warning: chatter 1 and one visit make a chain: a hop for each member, one after another
+  --max-visits 5 asks several at once"""
+
+
+def warn_of_chain(query: Query) -> None:
+    """Say on stderr that a query asks one member after another, if that is what it does."""
+    if query.chatter == query.visits == 1:
+        note(CHAIN)
+
 
 class Asker:
     """One query, asked as often as wanted; the connection is kept as long as it holds."""

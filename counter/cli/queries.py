@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from typing import Annotated, Any
 
 from counter.cli import options
-from counter.cli.asking import QUERY_S, Asker, OnPartial, Pace
+from counter.cli.asking import QUERY_S, Asker, OnPartial, Pace, warn_of_chain
 from counter.cli.finding import Finder, shown_node
 from counter.cli.increments import check_key
 from counter.cli.keys import (
@@ -123,6 +123,7 @@ def query(
         ),
         retries,
     )
+    warn_of_chain(asker.query)
     report = Report(json=json, live=live, missing=missing, per_node=per_node, trace=trace)
     report.top = parse_top(top, key)
     with closing(asker):
@@ -206,8 +207,9 @@ def _watch(asker: Asker, report: "Report", pause_s: float) -> int:
                 show_error(error)
             time.sleep(min(pause_s, FAILURE_PAUSE_S) * (failures > 1))
     except KeyboardInterrupt:
-        # The last answer was whole, and a person has seen it; a program waits for an end.
-        if outcome is None or not report.json:
+        # The last answer was whole, and a person has seen it; a program waits for an end, and
+        # whoever looks at a panel for a word on why that is the last one, and who is missing.
+        if outcome is None or not (report.json or report.live):
             report.leave()
             return INTERRUPTED
         outcome.answer = ended(outcome.answer, "cancelled", "")
@@ -364,9 +366,7 @@ def get(
 ) -> int:
     """Print one node's own share of KEY, without asking anybody else."""
     check_key(key)
-    finder = Finder(
-        Settings(), tracker=tracker, node=node, pick=pick, cluster=cluster, deadline=deadline
-    )
+    finder = Finder(tracker=tracker, node=node, pick=pick, cluster=cluster, deadline=deadline)
     with finder.open_node(codec=DOOR) as connection:
         value = connection.request(Get(connection.number(), key))
     where = shown_node(connection)

@@ -25,7 +25,6 @@ from counter.cli.screens import (
     out,
     out_json,
 )
-from counter.cli.settings import Settings
 from counter.client.answers import Outcome, as_object, grouped, nothing_heard, shortfall
 from counter.client.blocking import now
 from counter.messages import DOOR, Answer, Missing, Reset, WasReset
@@ -60,9 +59,7 @@ def reset(
 
     Increments that run at the same time are in the old value or in the new one.
     """
-    finder = Finder(
-        Settings(), tracker=tracker, node=node, pick=pick, cluster=cluster, deadline=deadline
-    )
+    finder = Finder(tracker=tracker, node=node, pick=pick, cluster=cluster, deadline=deadline)
     return _Renewal(finder, key, token, json, is_delete=False).run()
 
 
@@ -80,9 +77,7 @@ def delete(
 
     If it is counted again it begins at 0.
     """
-    finder = Finder(
-        Settings(), tracker=tracker, node=node, pick=pick, cluster=cluster, deadline=deadline
-    )
+    finder = Finder(tracker=tracker, node=node, pick=pick, cluster=cluster, deadline=deadline)
     return _Renewal(finder, key, token, json, is_delete=True).run()
 
 

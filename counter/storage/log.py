@@ -232,22 +232,49 @@ class Log:
 
     def append_frame(self, frame: bytes, token: int) -> None:
         """Do the same with a frame that was made elsewhere, and its last token."""
-        path = self._segment_path(self._first)
+        write_error = sync_error = None
         try:
             write_all(self._disk, self._descriptor, frame, self._size)
         except OSError as error:
-            self._cut_back(path, error)
-            raise StorageError(f"cannot write {shown_path(path)}: {reason_of(error)}") from error
-        try:
-            self._disk.sync(self._descriptor)
-        except OSError as error:
-            raise self._lost(path, error) from error
+            write_error = error
+        else:
+            try:
+                self._disk.sync(self._descriptor)
+            except OSError as error:
+                sync_error = error
+        self.appended(len(frame), token, write_error, sync_error)
+
+    @property
+    def descriptor(self) -> int:
+        """The file that the next frame goes to, for whoever writes it."""
+        return self._descriptor
+
+    @property
+    def end(self) -> int:
+        """Where in that file the next frame goes."""
+        return self._size
+
+    def appended(
+        self, size: int, token: int, write_error: OSError | None, sync_error: OSError | None
+    ) -> None:
+        """Take what the disk said of a frame of `size` bytes: how its write ended, and its sync.
+
+        Raises as `append` does. Without an error it waits for no disk.
+        """
+        if write_error is not None:
+            path = self._segment_path(self._first)
+            self._cut_back(path, write_error)
+            text = f"cannot write {shown_path(path)}: {reason_of(write_error)}"
+            raise StorageError(text) from write_error
+        if sync_error is not None:
+            raise self._lost(self._segment_path(self._first), sync_error) from sync_error
         if not os.fstat(self._descriptor).st_nlink:
+            path = self._segment_path(self._first)
             raise StorageLostError(
                 f"{shown_path(path)} was deleted while this node used it; nothing more is written"
                 " until the node is restarted"
             )
-        self._size += len(frame)
+        self._size += size
         self._logged = self.token = token
 
     def _cut_back(self, path: Path, error: OSError) -> None:

@@ -8,16 +8,17 @@ is used. It imports nothing of the project but the digest, and runs where only h
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("tracker/native", "counter/native")
 FLAGS = ("-std=c11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-DNDEBUG")
 WARNINGS = ("-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-missing-field-initializers")
 COMPILE_S_MAX = 120
@@ -26,7 +27,7 @@ NOT_BUILT = "native modules are not built"
 
 sys.path.insert(0, str(ROOT))
 try:
-    from tracker.native import SWITCH, digest_of
+    from tracker.native import FOLDERS, SWITCH, digest_of
 finally:
     sys.path.remove(str(ROOT))
 
@@ -46,10 +47,28 @@ def compiler() -> list[str]:
         raise CannotBuildError("they are for CPython on a POSIX system")
     wanted = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
     for command in (wanted, "cc", "gcc", "clang"):
-        words = shlex.split(command)
+        try:
+            words = shlex.split(command)
+        except ValueError as error:
+            raise CannotBuildError(f"CC is not the command of a compiler ({error})") from error
         if words and shutil.which(words[0]):
             return words
     raise CannotBuildError("there is no C compiler")
+
+
+def headers() -> list[str]:
+    """Return where Python's headers lie; raises CannotBuildError where they do not."""
+    paths = sysconfig.get_paths()
+    places = sorted({paths["include"], paths["platinclude"]})
+    if not any((Path(place) / "Python.h").exists() for place in places):
+        raise CannotBuildError("the headers of Python are missing (Debian: python3-dev)")
+    return places
+
+
+def check() -> None:
+    """Say what is missing to compile anything at all; raises CannotBuildError."""
+    compiler()
+    headers()
 
 
 def target(source: Path) -> Path:
@@ -63,25 +82,47 @@ def compile_module(source: Path, *extra: str) -> Path:
 
     The module appears at once and whole, whoever else compiles it at the same time.
     """
-    paths = sysconfig.get_paths()
-    includes = {paths["include"], paths["platinclude"], str(ROOT / FOLDERS[0])}
-    if not any((Path(place) / "Python.h").exists() for place in includes):
-        raise CannotBuildError("the headers of Python are missing (Debian: python3-dev)")
-    module = target(source)
-    draft = module.with_name(f".{module.name}.{os.getpid()}")
     command = [*compiler(), *FLAGS, *WARNINGS, *_for_this_system(), *extra]
-    command += [f"-I{place}" for place in sorted(includes)]
+    command += [f"-I{place}" for place in [str(ROOT / FOLDERS[0]), *headers()]]
+    module = target(source)
+    draft = module.with_name(f".{os.getpid()}.{module.name}")  # named as git ignores them
     command += [f'-DSOURCE_DIGEST="{digest_of(str(source))}"', str(source), "-o", str(draft)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=COMPILE_S_MAX)
-        if done.returncode != 0:
-            raise CannotBuildError(f"{source.name} does not compile: {_first_error(done.stderr)}")
+        complaint = _complaint(command)
+        if complaint is not None:
+            raise CannotBuildError(f"{source.name} does not compile: {complaint}")
         draft.replace(module)
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except OSError as error:
         raise CannotBuildError(f"{source.name} does not compile: {error}") from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
     return module
+
+
+def _complaint(command: list[str]) -> str | None:
+    """Run the compiler; return the first thing it objects to, None where it has done its work."""
+    # A session of its own: what takes too long is ended with all that it has started.
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "LC_ALL": "C"},
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    try:
+        _, output = process.communicate(timeout=COMPILE_S_MAX)
+    except BaseException as error:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            return f"{command[0]} takes longer than {COMPILE_S_MAX} s"
+        raise
+    return None if process.returncode == 0 else _first_error(output)
 
 
 def _for_this_system() -> tuple[str, ...]:
@@ -93,15 +134,17 @@ def _first_error(output: str) -> str:
     return lines[0] if lines else "the compiler gave no reason"
 
 
-def compile_all(root: Path = ROOT) -> Iterator[Path | CannotBuildError]:
+def compile_all(root: Path = ROOT, *extra: str) -> Iterator[Path | CannotBuildError]:
     """Compile all modules, on all cores; yield each, or why there is none, in order."""
 
     def attempt(source: Path) -> Path | CannotBuildError:
         try:
-            return compile_module(source)
+            return compile_module(source, *extra)
         except CannotBuildError as error:
             return error
 
+    # It fills its table when it is first asked, and another thread would find it half full.
+    sysconfig.get_config_vars()
     with ThreadPoolExecutor(os.cpu_count() or 1) as workers:
         yield from workers.map(attempt, sources(root))
 
@@ -125,9 +168,20 @@ def include_in_wheel(version: str, build_data: dict[str, Any]) -> None:
 
 
 def main() -> int:
-    """Compile all modules; exit code 1 when one is missing afterwards."""
+    """Compile all modules; exit code 1 when one could not be.
+
+    What stands on the command line is handed to the compiler: `-Werror`. With `--check` nothing is
+    compiled; the exit code says whether anything could be.
+    """
+    if sys.argv[1:] == ["--check"]:
+        try:
+            check()
+        except CannotBuildError as error:
+            print(f"{NOT_BUILT}: {error}", file=sys.stderr)
+            return 1
+        return 0
     code = 0
-    for outcome in compile_all():
+    for outcome in compile_all(ROOT, *sys.argv[1:]):
         if isinstance(outcome, CannotBuildError):
             print(f"{NOT_BUILT}: {outcome}", file=sys.stderr)
             code = 1

@@ -300,7 +300,7 @@ async def test_a_mistake_in_the_worker_is_told_and_heard_by_the_loop(
 ) -> None:
     heard: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: heard.append(context))
-    async with opened() as store:
+    async with opened(disk=GatedDisk()) as store:
         monkeypatch.setattr(store.store._log, "append_frame", lambda frame, token: 1 / 0)
         write_all(store, b"a")
         (event,) = await store.heard()
