@@ -243,7 +243,7 @@ def _handed_over(newcomer: Member, old: Member) -> Refusal:
         f'what "{newcomer.name}" had counted was {old.note}, and counts there ({known}):'
         " start it with a new directory"
     )
-    return Refusal(HANDED_OVER, text)
+    return Refusal("handed-over", text)
 
 
 def _alive(seen: Seen) -> str:
