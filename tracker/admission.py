@@ -212,8 +212,6 @@ def _overtaken(newcomer: Member, old: Member, seen: Seen) -> Refusal:
     if old.status == ALIVE:
         # It may overtake the news of that one's end as well: some tries will show.
         return _clone(newcomer, old, seen, "in-use")
-    if old.is_handed_over:
-        return _handed_over(newcomer, old)
     known = f'as "{old.name}" at {shown_endpoint(old.endpoint)}'
     text = (
         f'the data directory of "{newcomer.name}" is older than the cluster knows it'
