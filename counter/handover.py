@@ -31,6 +31,7 @@ from counter.messages import (
     stored_name,
 )
 from tracker import wire
+from tracker.admission import HANDED_OVER
 from tracker.machine import (
     Closed,
     Effect,
@@ -218,7 +219,7 @@ class Handover:
         if leaving.phase is None:
             return effects
         effects += leaving.look(membership.view, now)
-        if leaving.phase == LEAVING and self._told_by is None and membership.is_registered:
+        if leaving.phase == LEAVING and self._told_by is None and self._may_tell:
             self._told_by = now + TOLD_S
             effects += membership.depart(False, now, leaving.heir)
         elif leaving.phase == LEAVING and self._told_by is not None:
@@ -230,13 +231,20 @@ class Handover:
             effects.append(Emit("drained", {"to": leaving.heir, "keys": leaving.total}))
         return effects
 
+    @property
+    def _may_tell(self) -> bool:
+        """Whether a tracker can be told of it, or has refused this node since it knows already."""
+        membership = self.membership
+        is_known = any(refusal.code == HANDED_OVER for refusal in membership.refusals)
+        return membership.is_registered or (is_known and not membership.is_seeking)
+
     def deadline(self) -> float | None:
         """Say when `tick` is wanted next."""
         due = [self.adoption.deadline(), self.leaving.deadline(), self.adoption.folding.deadline()]
         due += [self._grace_until, self._depart_by]
         if self.leaving.phase == LEAVING:
             if self._told_by is None:
-                due.append(float("-inf") if self.membership.is_registered else None)
+                due.append(float("-inf") if self._may_tell else None)
             else:
                 due.append(float("-inf") if self.membership.is_departed else self._told_by)
         return min([time for time in due if time is not None], default=None)

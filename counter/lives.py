@@ -8,7 +8,7 @@ from typing import Any
 
 from counter.gossip import Gossip
 from counter.storage.base import Identity
-from tracker.admission import OLD_BACKUP
+from tracker.admission import HANDED_OVER, OLD_BACKUP
 from tracker.machine import Emit, Endpoint
 from tracker.members import Member
 
@@ -38,6 +38,11 @@ def introduce(machine: Gossip, identity: Identity) -> None:
 def wants_rebirth(event: str, details: dict[str, Any]) -> bool:
     """Whether what a node emitted says that it runs on an old backup, and is to begin anew."""
     return event == "registration-refused" and details["code"] == OLD_BACKUP and details["final"]
+
+
+def is_told_already(emit: Emit) -> bool:
+    """Whether a tracker refuses a node because it knows that its counts were handed over."""
+    return emit.event == "registration-refused" and emit.details["code"] == HANDED_OVER
 
 
 def is_old_backup(emit: Emit) -> bool:

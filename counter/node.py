@@ -17,7 +17,7 @@ from counter import __version__
 from counter.config import LAN, GossipConfig, NodeConfig
 from counter.doorway import acknowledgements, increments
 from counter.gossip import UNTIMED, Gossip
-from counter.lives import introduce, is_old_backup, member_of
+from counter.lives import introduce, is_old_backup, is_told_already, member_of
 from counter.messages import DOOR, GOSSIP
 from counter.quick import ways
 from counter.storage.base import Storage
@@ -310,6 +310,9 @@ class _Service:
         elif is_old_backup(emit) and not self._node.settings.reborn:
             complain(reborn_line(emit))
             self._overtaken.set()
+        elif is_told_already(emit) and self._node.machine.handover.leaving.holds_nothing:
+            # What this node has to say was heard in an earlier life: "drained" follows.
+            return
         elif emit.event == "registration-refused":
             if emit.details["final"] and not membership.is_registered:
                 # It ends the run, and is said once, as its error.

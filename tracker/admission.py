@@ -5,6 +5,7 @@ own history. What is known of the newcomer's store and of its name decides:
 
     same store, later epoch            a restart, perhaps at another address
     same store and epoch               a reconnection or a move, unless the other one lives: a clone
+    same store, but handed over        refused: its counts are another's, and no more would be told
     same store, but overtaken          refused: an old backup, whose future counts would vanish.
                                        Its node makes a new store of it, which names its parent
     a store made of the one known      takes its place, and what that counted later is lost
@@ -30,8 +31,9 @@ from tracker.messages import BOOT_BYTES, Register
 from tracker.table import Table, is_sane
 
 OLD_BACKUP: Final = "old-backup"
+HANDED_OVER: Final = "handed-over"
 FATAL_CODES: Final = frozenset(
-    {"name-taken", "name-kept", OLD_BACKUP, "handed-over", "clone", "protocol"}
+    {"name-taken", "name-kept", OLD_BACKUP, HANDED_OVER, "clone", "protocol"}
 )
 """Refusals that no later try at the same tracker can change."""
 
@@ -127,6 +129,9 @@ def is_overtaken(newcomer: Member, known: Member, lineage: bytes) -> bool:
 
 
 def _same_store(newcomer: Member, old: Member, seen: Seen, message: Register) -> Admitted | Refusal:
+    if old.is_handed_over:
+        # Whatever starts it has seen: who holds its counts has them for good.
+        return _handed_over(newcomer, old)
     lacks = 0 <= message.written < seen.written
     if lacks or is_overtaken(newcomer, old, message.lineage):
         return _overtaken(newcomer, old, seen)
@@ -207,8 +212,6 @@ def _overtaken(newcomer: Member, old: Member, seen: Seen) -> Refusal:
     if old.status == ALIVE:
         # It may overtake the news of that one's end as well: some tries will show.
         return _clone(newcomer, old, seen, "in-use")
-    if old.is_handed_over:
-        return _handed_over(newcomer, old)
     known = f'as "{old.name}" at {shown_endpoint(old.endpoint)}'
     text = (
         f'the data directory of "{newcomer.name}" is older than the cluster knows it'
@@ -216,6 +219,20 @@ def _overtaken(newcomer: Member, old: Member, seen: Seen) -> Refusal:
         " a restored backup or a copy; what was counted after it is lost"
     )
     return Refusal("old-backup", text)
+
+
+def late_news(told: Member, known: Member | None) -> tuple[Member, Refusal] | None:
+    """Return what becomes of a store that was let in, and had been handed over; None if it was not.
+
+    Whoever says so came after it: the tracker had forgotten. Its record is to be put in place of
+    the known one, and its node to be refused.
+    """
+    if known is None or known.store != told.store or known.status == GONE:
+        return None
+    ended = replace(known, incarnation=known.incarnation + 1).handed_over(told.heir)
+    if not told.is_handed_over or not is_sane(ended):
+        return None
+    return ended, _handed_over(known, ended)
 
 
 def _handed_over(newcomer: Member, old: Member) -> Refusal:

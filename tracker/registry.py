@@ -19,7 +19,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, Final
 
-from tracker.admission import Admitted, Refusal, Seen, judge
+from tracker.admission import Admitted, Refusal, Seen, judge, late_news
 from tracker.classes import dataclass, replace
 from tracker.config import TrackerConfig, shown_endpoint
 from tracker.directory import Directory
@@ -346,6 +346,10 @@ class Registry:
     def _take(self, member: Member, now: float) -> list[Effect]:
         """Take in a record that somebody else vouches for, if it is later than ours."""
         old = self.table.get(member.name)
+        late = late_news(member, old)
+        if late is not None:
+            ousted = self._ousted(*late)
+            return ousted + self._changed(late[0], now, "as another node has it")
         if not is_sane(member) or (old is not None and not member.overrides(old)):
             return []
         if old is None and len(self.table) >= self._config.members_max:
@@ -353,19 +357,22 @@ class Registry:
         if member.status != GONE and self.table.collides(member.name) is not None:
             return []
         effects: list[Effect] = []
-        link = self._link_of.get(member.name)
-        if old is not None and link is not None and old.store != member.store:
+        if old is not None and old.store != member.store:
             # Two trackers that could not hear each other gave one name away twice.
-            effects += self._name_lost(link, old, member)
+            text = (
+                f'the name "{old.name}" belongs to {shown_endpoint(member.endpoint)} by a later'
+                f" registration; this node is at {shown_endpoint(old.endpoint)}"
+            )
+            effects += self._ousted(old, Refusal("name-taken", text))
         return effects + self._changed(member, now, "as another tracker has it")
 
-    def _name_lost(self, link: Link, old: Member, new: Member) -> list[Effect]:
+    def _ousted(self, member: Member, refusal: Refusal) -> list[Effect]:
+        """Refuse the node that is registered under this name, if one is."""
+        link = self._link_of.get(member.name)
+        if link is None:
+            return []
         self._unlink(link)
-        text = (
-            f'the name "{old.name}" belongs to {shown_endpoint(new.endpoint)} by a later'
-            f" registration; this node is at {shown_endpoint(old.endpoint)}"
-        )
-        return self._refused(link, old, Refusal("name-taken", text))
+        return self._refused(link, member, refusal)
 
     def _changed(self, member: Member, now: float, why: str = "") -> list[Effect]:
         """Put a record into the table, watch it as its status wants, and say what is new."""

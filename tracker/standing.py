@@ -10,12 +10,12 @@ that says no lets anything follow. Times in seconds.
 from collections.abc import Sequence
 from typing import Final
 
-from tracker.admission import OLD_BACKUP
+from tracker.admission import HANDED_OVER, OLD_BACKUP
 from tracker.config import shown_endpoint
 from tracker.contact import JOINED, REFUSED, Contact
 
 DISPLACING_CODES: Final = frozenset(
-    {"in-use", "clone", OLD_BACKUP, "handed-over", "name-taken", "name-kept"}
+    {"in-use", "clone", OLD_BACKUP, HANDED_OVER, "name-taken", "name-kept"}
 )
 """Refusals by which what a node counts is in no total, or is not expected there."""
 

@@ -161,6 +161,22 @@ def test_without_a_tracker_it_waits_to_tell():
     assert node.deadline() > 0.0
 
 
+def test_a_tracker_that_refuses_it_since_it_knows_need_not_be_told():
+    node = make_node(make_member(1))
+    node.submit(Closed(TRACKER_LINK, "reset"), 0.0)
+    handed_over(node)
+    node.tick(9.0)
+    node.submit(Opened(2, TRACKER), 9.0)
+    assert node.handover._told_by is None
+
+    node.receive(2, Refused(0, "handed-over", "its counts are n1's"), 9.0)
+
+    assert node.deadline() <= 9.0
+    node.tick(9.0)
+    node.tick(9.0)
+    assert "drained" in events(node.tick(9.0 + GRACE_S))
+
+
 def test_after_the_seal_only_a_question_for_one_key_is_answered():
     node = make_node(make_member(1))
     handed_over(node)

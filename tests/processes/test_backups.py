@@ -79,6 +79,22 @@ def test_a_node_whose_copy_took_its_place_while_it_slept_acknowledges_nothing_an
     assert answer["value"] == 15
 
 
+def test_the_backup_of_a_node_that_was_drained_since_is_not_let_in(machines):
+    machines.up(2)
+    n1, n2 = machines.nodes["n1"], machines.nodes["n2"]
+    machines.count(n1, 10)
+    shutil.copytree(machines.home / "n1", machines.home / "backup")
+    assert machines.run("drain", "n1").code == 0
+    assert n1.ended() == 0
+
+    again = machines.node("n1", data="backup")
+
+    assert again.ended() == 1
+    assert "was handed over to n2, and counts there" in again.err
+    answer = machines.until(lambda: (a := machines.ask(n2))["complete"] and a)
+    assert answer["value"] == 10
+
+
 def operations_told(machines, tracker):
     """Return how many operations n1 has told; what is safe on its disk is told just before."""
     with machines.connection(tracker, "tracker") as connection:

@@ -20,6 +20,7 @@ from tracker.messages import (
     Refused,
     Register,
     Registered,
+    Teach,
     Wrote,
     member_to_wire,
     news_from_wire,
@@ -27,6 +28,7 @@ from tracker.messages import (
 )
 from tracker.pages import kept_to_record, marks_from_record, members_to_record
 from tracker.registry import Registry
+from tracker.table import COUNT_MAX
 
 EPOCH = b"tracker1"
 TRACKER = ("10.0.0.1", 7400)
@@ -38,9 +40,9 @@ def boot(text):
 
 def make_member(name="n1", store="s", *, epoch=1, boot_of="", port=7401, **fields):
     told = boot(boot_of) if boot_of else b""
-    return Member(
-        name, store.encode().ljust(16, b"."), 0, epoch, 0, "10.0.0.11", port, boot=told, **fields
-    )
+    incarnation = fields.pop("incarnation", 0)
+    identity = store.encode().ljust(16, b"."), 0, epoch, incarnation
+    return Member(name, *identity, "10.0.0.11", port, boot=told, **fields)
 
 
 def make_registry(saved=None, **config):
@@ -236,6 +238,62 @@ def test_a_backup_of_what_was_handed_over_is_refused_for_good():
 
     assert answer.code == "handed-over"
     assert "was handed over to n2, and counts there" in answer.text
+
+
+def test_a_later_start_of_what_was_handed_over_is_refused_whatever_it_has_seen():
+    registry = known(status=DEAD)
+    registry.table.put(registry.table.get("n1").handed_over("n2"), 1.0)
+
+    answer, _ = register(registry, 2, make_member(epoch=7, boot_of="seven"), lineage=("six",))
+
+    assert answer.code == "handed-over"
+
+
+def taught(registry, record, now=2.0):
+    """Let a node tell what it knows; returns what the tracker says, and to whom."""
+    register(registry, 9, make_member("n2", "t", port=7402))
+    return registry.receive(9, Teach(news_to_wire([record])), now)
+
+
+def test_a_store_that_was_let_in_though_it_was_handed_over_is_refused_when_that_is_told():
+    registry = make_registry()
+    register(registry, 2, make_member(epoch=7, boot_of="seven"), lineage=("six",))
+
+    effects = taught(registry, make_member(epoch=6, boot_of="six").handed_over("n2"))
+
+    [refused] = [e.message for e in effects if isinstance(e, Send) and e.to == 2]
+    gone = registry.table.get("n1")
+    assert refused.code == "handed-over"
+    assert (gone.is_handed_over, gone.heir, gone.epoch) == (True, "n2", 7)
+
+
+def test_the_same_of_one_that_is_not_here_ends_its_record():
+    registry = make_registry()
+    registry.table.put(make_member(epoch=7).became(DEAD), 0.0)
+
+    effects = taught(registry, make_member(epoch=6).handed_over("n2"))
+
+    assert not [e for e in effects if isinstance(e, Send)]
+    assert registry.table.get("n1").is_handed_over
+
+
+@pytest.mark.parametrize(
+    ("here", "told"),
+    [
+        (make_member(epoch=7), make_member(epoch=6).became(GONE)),
+        (make_member(epoch=7).became(GONE), make_member(epoch=6).handed_over("n2")),
+        (make_member(epoch=7), make_member(store="other", epoch=6).handed_over("n2")),
+        (make_member(epoch=7, incarnation=COUNT_MAX), make_member(epoch=6).handed_over("n2")),
+    ],
+    ids=["only gone", "gone already", "another store", "past all use"],
+)
+def test_other_old_news_changes_nothing(here, told):
+    registry = make_registry()
+    registry.table.put(here, 0.0)
+
+    taught(registry, told)
+
+    assert registry.table.get("n1") == here
 
 
 def test_what_was_made_of_a_backup_of_that_is_refused_as_well():
