@@ -171,6 +171,16 @@ class Use:
 
 
 @dataclass(frozen=True, slots=True)
+class Settle:
+    """Everybody is up: doubt a node after `suspect_s` from now on."""
+
+    request: int
+    suspect_s: float
+    TAG: ClassVar[int] = 11
+    WIRE: ClassVar[Schema] = (wire.u32, wire.seconds)
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """One page of the answer to an order; most have no more than this one."""
 
@@ -204,8 +214,8 @@ class Up:
     WIRE: ClassVar[Schema] = (wire.u32, wire.u64)
 
 
-Order = Host | Boot | Crash | Restart | Pause | Cut | Lose | Count | Sum | Use
-ORDERS = Codec(Host, Boot, Crash, Restart, Pause, Cut, Lose, Count, Sum, Use)
+Order = Host | Boot | Crash | Restart | Pause | Cut | Lose | Count | Sum | Use | Settle
+ORDERS = Codec(Host, Boot, Crash, Restart, Pause, Cut, Lose, Count, Sum, Use, Settle)
 ANSWERS = Codec(Told, Failed, Up)
 
 

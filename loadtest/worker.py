@@ -34,12 +34,14 @@ from loadtest.orders import (
     Order,
     Pause,
     Restart,
+    Settle,
     Sum,
     Up,
     Use,
     pages,
     shorts,
 )
+from tracker.classes import replace
 from tracker.config import TrackerConfig
 from tracker.daemon import has_uvloop, rare_collections
 from tracker.errors import ClusterError
@@ -101,17 +103,16 @@ class Worker(asyncio.Protocol):
 
     async def _done(self, order: Order) -> Sequence[int]:
         if isinstance(order, Host):
-            config = TrackerConfig(
-                publish_gap_s=order.gap_s,
-                suspect_after_s=order.suspect_s,
-                dead_after_s=DEAD_FACTOR * order.suspect_s,
-            )
+            config = patience(TrackerConfig(publish_gap_s=order.gap_s), order.suspect_s)
             settings = TrackerSettings(listen=(LOOPBACK, 0), config=config, cluster=order.cluster)
             self._tracker = Tracker(settings, lambda emit: None)
             await self._tracker.start()
             return [self._tracker.endpoint[1]]
         if isinstance(order, Boot):
             return await self._boot(order)
+        if isinstance(order, Settle) and (tracker := self._tracker) is not None:
+            tracker.machine.hold_to(patience(TrackerConfig(), order.suspect_s))
+            return []
         if isinstance(order, Use):
             cpu_s, held_bytes = cluster.used()
             return [round(1_000_000 * cpu_s), held_bytes]
@@ -181,6 +182,12 @@ class Worker(asyncio.Protocol):
         text = f"{type(error).__name__}: {error}" if error else str(context.get("message"))
         self._say(Failed(0, printable(text, TEXT_MAX)))
         self._transport.close()
+
+
+def patience(config: TrackerConfig, suspect_s: float) -> TrackerConfig:
+    """Return the settings of a tracker that doubts a node after so long."""
+    dead_s = DEAD_FACTOR * suspect_s
+    return replace(config, suspect_after_s=suspect_s, dead_after_s=dead_s)
 
 
 async def _counted(nodes: Cluster) -> Sequence[int]:

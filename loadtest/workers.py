@@ -34,6 +34,7 @@ from loadtest.orders import (
     Order,
     Pause,
     Restart,
+    Settle,
     Sum,
     Use,
     short,
@@ -55,6 +56,9 @@ NEWS_EACH_S = 0.0003
 SUSPECT_S, SUSPECT_EACH_S, PATIENT_ABOVE = 3.0, 0.01, 1_000
 """The default up to a thousand nodes. Thousands on one machine keep each other waiting while
 they come up; and if all are doubted at once, all have to hear that of all."""
+BOOT_SUSPECT_S = 60.0
+"""While they come up, nobody is doubted who still has a connection: on a machine that others use as
+well, each doubt and its denial is news to all, and all that makes the next one late."""
 LOOK_EACH_S = 0.001
 """For each process: if each of a thousand looked fifty times a second, they would do no more."""
 TRAFFIC_WORDS = 5
@@ -152,8 +156,9 @@ class Workers(Started):
         except OSError as error:
             raise FleetError(f"no process could be started: {error.strerror}") from error
         await self._nursery.fork(self._tracker)
+        patient_s = suspect_s(self.count)
         [port] = await self._tracker.ask(
-            Host, news_gap_s(self.count), suspect_s(self.count), self.cluster
+            Host, news_gap_s(self.count), max(BOOT_SUSPECT_S, patient_s), self.cluster
         )
         self._tracker_endpoint = (LOOPBACK, port)
         for holder in self.holders:
@@ -166,6 +171,7 @@ class Workers(Started):
             for boot in boots:
                 boot.cancel()
             await asyncio.gather(*boots, return_exceptions=True)
+        await self._tracker.ask(Settle, patient_s)
         self._show()
 
     async def start_holder(self, holder: Holder) -> None:

@@ -35,6 +35,14 @@ class FailureDetector:
     def __len__(self) -> int:
         return len(self._due)
 
+    def limit(self, suspect_after_s: float, dead_after_s: float) -> None:
+        """Take other limits; silence that is being counted is measured by them, too."""
+        later_s = suspect_after_s - self._suspect_after_s
+        self._suspect_after_s, self._dead_after_s = suspect_after_s, dead_after_s
+        for name, (at, verdict) in list(self._due.items()):
+            if verdict == SUSPECT:
+                self._watch(name, at + self._excused_s + later_s, SUSPECT)
+
     def heard(self, name: str, now: float) -> None:
         """Take a sign of life: silence is counted from here."""
         self._watch(name, now + self._suspect_after_s, SUSPECT)

@@ -176,6 +176,12 @@ class Registry:
             self._keeping.hurry(now)
         return self._with_due(effects, now)
 
+    def hold_to(self, config: TrackerConfig) -> None:
+        """Take other limits of silence from now on; the rest of the settings stays."""
+        suspect_s, dead_s = config.suspect_after_s, config.dead_after_s
+        self._config = replace(self._config, suspect_after_s=suspect_s, dead_after_s=dead_s)
+        self._detector.limit(suspect_s, dead_s)
+
     def tick(self, now: float) -> list[Effect]:
         """Say who has fallen silent, send the heartbeat, publish and save what is due."""
         late_s = now - max(self.deadline(), self._listened_at)

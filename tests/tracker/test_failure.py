@@ -80,6 +80,19 @@ def test_what_the_watcher_could_not_hear_is_excused():
     assert detector.deadline() == 63.0
 
 
+def test_other_limits_hold_for_silence_that_is_being_counted():
+    detector = make_detector()
+    detector.heard("n1", 0.0)
+    detector.suspected("n2", 0.0)
+    detector.limit(60.0, 200.0)
+    assert detector.due(9.9) == []
+    assert detector.due(59.9) == [("n2", DEAD)]
+
+    detector.limit(3.0, 10.0)
+
+    assert detector.due(59.9) == [("n1", SUSPECT)]
+
+
 def test_a_thousand_beats_leave_one_entry_per_member():
     detector = make_detector()
     for beat in range(1000):

@@ -561,6 +561,19 @@ def test_a_closed_connection_makes_suspect_at_once_and_dead_later():
     assert status(registry) == DEAD
 
 
+def test_a_tracker_that_takes_other_limits_doubts_the_silent_by_them():
+    registry = make_registry(suspect_after_s=60.0, dead_after_s=200.0)
+    join(registry, 1, make_member())
+    for second in range(30):
+        run(registry, float(second))
+    assert status(registry) == ALIVE
+
+    registry.hold_to(TrackerConfig())
+    registry.tick(29.5)
+
+    assert status(registry) == SUSPECT
+
+
 def test_a_silent_member_is_suspect_after_three_seconds_and_dead_ten_later():
     registry = make_registry()
     join(registry, 1, make_member())
