@@ -21,6 +21,7 @@ ALL = (
     "ways",
     "held",
     "door",
+    "doorway",
     "increments",
     "keeping",
     "clients",
