@@ -6,11 +6,17 @@ import select
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tracker.native import build
 from tracker.native.build import CannotBuildError, compile_module, sources, target
+
+
+def no_sources(folder, names):
+    """Return the names of what is no source."""
+    return [name for name in names if not name.endswith((".c", ".h"))]
 
 
 def others(source):
@@ -39,11 +45,14 @@ def test_a_source_becomes_one_module_beside_it_and_nothing_else(tiny):
 @pytest.mark.slow
 @pytest.mark.usefixtures("needs_compiler")
 def test_no_module_of_ours_makes_a_compiler_warn(tmp_path):
-    for source in sources():
-        copy = tmp_path / source.name
-        shutil.copy(source, copy)
+    for folder in {source.parent: None for source in sources()}:
+        # With the headers that lie beside them.
+        shutil.copytree(folder, tmp_path / folder.parent.name / "native", ignore=no_sources)
 
-        assert compile_module(copy, "-Werror").exists()
+    outcomes = [*build.compile_all(tmp_path, "-Werror")]
+
+    assert [str(outcome) for outcome in outcomes if not isinstance(outcome, Path)] == []
+    assert len(outcomes) == len(sources())
 
 
 @pytest.mark.slow
