@@ -132,7 +132,8 @@ class Node:
         """Have the stream give an answer of the machine's reflex again by itself."""
         standing = self.machine.stands(link)
         if standing is not None:
-            self._streams.stand(link, body, reply, standing.joined(self.driver.stands()))
+            both = standing.joined(self.driver.stands())
+            pulses.stand(self._streams.links.get(link), body, reply, both)
 
     async def start(self) -> None:
         """Recover what was kept, then begin to listen. Raises StorageError."""

@@ -25,7 +25,12 @@ def pulse_of(stream: Any) -> Any:
 
 
 def stand(stream: Any, body: bytes, reply: bytes, while_: Standing) -> None:
-    """Let `reply` stand as the answer to `body`, between whole frames, on a stream that lives."""
+    """Let `reply` stand as the answer to `body`, between whole frames, on a stream that lives.
+
+    Where no answer can stand, on a stream that is gone or was accepted, nothing happens.
+    """
+    if getattr(stream, "pulse", None) is None:
+        return
     reader: FrameReader = stream.reader
     both = while_.joined(
         Standing(

@@ -19,7 +19,6 @@ from contextlib import suppress
 from itertools import count
 from typing import cast
 
-from tracker.again import Standing
 from tracker.config import shown_endpoint
 from tracker.errors import ClusterError, FrameError, RefusedError
 from tracker.machine import Endpoint, Link
@@ -137,12 +136,6 @@ class TcpStreams:
                 stream.unsent.append(frame)
         for stream in streams:
             stream.flush()
-
-    def stand(self, link: Link, body: bytes, reply: bytes, while_: Standing) -> None:
-        """Give this reply to this body again without asking, as long as it stands."""
-        stream = self.links.get(link)
-        if isinstance(stream, _Opened) and stream.pulse is not None:
-            pulses.stand(stream, body, reply, while_)
 
     def flush_soon(self, stream: "_Stream") -> None:
         """Write what a stream has queued once this turn of the loop has read everything."""

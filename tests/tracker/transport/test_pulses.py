@@ -48,7 +48,7 @@ class End:
         if body != FRAME:
             return None
         while_ = same(self.desk, "version").joined(Standing(counted=((self.desk, "given"),)))
-        self.streams.stand(link, body, BEAT, while_)
+        pulses.stand(self.streams.links.get(link), body, BEAT, while_)
         return BEAT
 
     async def until(self, is_so: Any) -> None:
