@@ -4,7 +4,7 @@
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check fmt bench coverage soak docs
+.PHONY: help setup native test check fmt bench coverage soak docs
 
 help:  ## print this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -12,6 +12,9 @@ help:  ## print this list
 setup:  ## make .venv and install the project with its tools
 	python3 -m venv .venv
 	$(BIN)/pip install -e '.[dev]'
+
+native:  ## compile the native modules anew (`make setup` did it once)
+	$(BIN)/python -m tracker.native.build && $(BIN)/counter --version
 
 test:  ## run the tests
 	$(BIN)/pytest

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tracker.native.inventory import in_use
+
 START_S = 10.0
 
 
@@ -41,7 +43,7 @@ def described() -> str:
             break
     return (
         f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.release()},"
-        f" Python {platform.python_version()}"
+        f" Python {platform.python_version()}, {in_use()}"
     )
 
 
@@ -93,7 +95,7 @@ def _wait_for(port: int, child: subprocess.Popen[bytes]) -> None:
     until = time.monotonic() + START_S
     while time.monotonic() < until:
         if child.poll() is not None:
-            raise SystemExit(f"a server ended at once: {child.args}")
+            raise SystemExit(f"a server ended at once: {child.args!r}")
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return

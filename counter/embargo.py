@@ -3,11 +3,13 @@
 Who does not know of a node answers for the cluster without it, and may call that complete. The
 rule: until it is announced (`tracker.announcement`), or has told somebody itself
 (`tracker.introduction`), a node takes increments and keeps their replies, in order, up to a limit.
+One that learns later that another has its store, or its name, takes no more: they would be in no
+total.
 """
 
 from counter.config import NodeConfig
 from counter.ledger import Ledger
-from counter.messages import Increment
+from counter.messages import Counted, Increment
 from tracker.machine import Address, Effect, Link, Send
 from tracker.membership import Membership
 from tracker.messages import Introduced, Refused
@@ -34,14 +36,24 @@ class Embargo:
         """Keep the replies among these effects, if any have to be kept; return the others."""
         if not self._ledger.is_held:
             return effects
+        if self._ledger.displaced:
+            return self._doubted(effects)
         self._held += [effect for effect in effects if isinstance(effect, Send)]
         return [effect for effect in effects if not isinstance(effect, Send)]
 
     def look(self, now: float) -> list[Effect]:
-        """Return the replies that were kept, once somebody knows of this node or nobody can."""
-        if not self._ledger.is_held:
+        """Return the replies that were kept, once somebody knows of this node or nobody can.
+
+        Where another one has its store or name by now, nothing is said before that is settled.
+        """
+        membership, ledger = self._membership, self._ledger
+        ledger.displaced = membership.displaced
+        if ledger.displaced:
+            ledger.is_held = True
+            held, self._held = self._held, []
+            return self._doubted(held)
+        if not ledger.is_held:
             return []
-        membership = self._membership
         announcement, introduction = membership.announcement, membership.introduction
         if not announcement.look(now, is_seeking=membership.is_seeking):
             return []
@@ -53,6 +65,16 @@ class Embargo:
         held, self._held = self._held, []
         self._ledger.is_held = False
         return held
+
+    def _doubted(self, effects: list[Effect]) -> list[Effect]:
+        """Return effects in which nothing is acknowledged: it may yet turn out to count."""
+        text = f"this increment may be in no total: {self._ledger.displaced}"
+        return [
+            Send(effect.to, Refused(effect.message.sequence, "in-doubt", text))
+            if isinstance(effect, Send) and isinstance(effect.message, Counted)
+            else effect
+            for effect in effects
+        ]
 
     def introduced(self, sender: Address, message: Introduced, now: float) -> list[Effect]:
         """Take the word of another node that it knows of this one now."""

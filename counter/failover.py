@@ -48,17 +48,17 @@ class Failover:
 
     def _disowned(self, link: Link, message: Disowned, now: float) -> list[Effect]:
         # One that comes after its time says nothing that cannot be asked again.
-        return self.parking.disowned(link, message, now) if self.parking.owns(link) else []
+        return self.parking.disowned(link, message, now) if self.parking.homes.owns(link) else []
 
     def streamed(self, event: Opened | Unreachable | Closed, now: float) -> list[Effect] | None:
         """Take the life of a stream to a home; None if it is another's."""
         parking = self.parking
         match event:
-            case Opened(link, to) if parking.opens(to):
+            case Opened(link, to) if parking.homes.opens(to):
                 return parking.opened(link)
-            case Unreachable(to) if parking.opens(to):
+            case Unreachable(to) if parking.homes.opens(to):
                 return parking.failed(now)
-            case Closed(link) if parking.owns(link):
+            case Closed(link) if parking.homes.owns(link):
                 return parking.failed(now)
         return None
 

@@ -87,7 +87,7 @@ class Fences:
         verdicts = []
         for session, sequence, ticket in message.rows:
             verdict = self._verdict(session, sequence, (message.by, ticket))
-            is_free = len(self._answers) < ANSWERS_MAX and not ledger.is_leaving
+            is_free = len(self._answers) < ANSWERS_MAX and not ledger.takes_nothing
             if verdict is None and is_free:
                 self._fence(session, sequence, (message.by, ticket))
                 fresh[session, sequence] = message.by, ticket

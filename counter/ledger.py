@@ -64,6 +64,8 @@ class Ledger:
         self.written = 0
         self.operations = 0
         self.is_leaving = False
+        # Why what is counted here would be in no total: somebody else has this store, or name.
+        self.displaced = ""
         # The store that wrote the snapshot: what that counted is this one's own by now.
         self.founder = counters.store
         # Whether the owner keeps replies back: then each has to pass through its hands.
@@ -85,6 +87,11 @@ class Ledger:
         self._adopting: deque[tuple[int, tuple[Any, ...]]] = deque()
         # Operations that another node may count and this one never will (`fences`).
         self.given_away: Container[tuple[bytes, int]] = ()
+
+    @property
+    def takes_nothing(self) -> bool:
+        """Whether nothing new may count, or be promised, here."""
+        return self.is_leaving or bool(self.displaced)
 
     def handlers(self) -> dict[type, Callable[[Any, Any, float], list[Effect]]]:
         """Return what it takes from clients without its owner's help."""
@@ -233,6 +240,8 @@ class Ledger:
             return "in-doubt", doubt
         if self.is_leaving:
             return "leaving", "this node is stopping; count at another one"
+        if self.displaced:
+            return "displaced", f"another node counts in this one's place ({self.displaced})"
         if message.ack == ACK_DISK and not self.durable:
             return "no-disk", "this node counts in memory only; pass --ack memory"
         if len(self._waiting) >= self.config.inflight_max:

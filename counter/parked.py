@@ -1,13 +1,11 @@
-"""What there is to one parked increment, to the home of some, and to a question put to one.
+"""What there is to one parked increment: its identity, its state, and the record that keeps it.
 
 The rule: nothing here decides; `parking` alone moves an increment from state to state.
 """
 
-from collections import OrderedDict
 from typing import Any, Final
 
-from tracker.machine import Endpoint, Link
-from tracker.members import Member
+from tracker.machine import Link
 from tracker.wire import packed
 
 PARKED_TAG, SETTLED_TAG = 2, 3
@@ -35,33 +33,6 @@ class Entry:
         self.state = WAITING
         self.since = BEFORE_START
         self.askers: list[tuple[Link, int, bool]] = []
-
-
-class Home:
-    """A store that is to be asked, and the tickets it is to be asked about."""
-
-    __slots__ = ("due", "failures", "member", "name", "waiting")
-
-    def __init__(self, name: str, member: Member | None) -> None:
-        self.name = name
-        self.member = member
-        self.waiting: OrderedDict[int, Entry] = OrderedDict()
-        self.due = 0.0
-        self.failures = 0
-
-
-class Question:
-    """What one home is asked at this moment."""
-
-    __slots__ = ("entries", "home", "link", "request", "to", "until")
-
-    def __init__(self, request: int, home: bytes, to: Endpoint, until: float) -> None:
-        self.request = request
-        self.home = home
-        self.to = to
-        self.until = until
-        self.link: Link | None = None
-        self.entries: list[Entry] = []
 
 
 def record_of(entry: Entry) -> bytes:

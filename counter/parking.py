@@ -20,6 +20,7 @@ from random import Random
 from typing import Any, Final
 
 from counter.doubtful import InDoubt
+from counter.homes import PAUSE_MAX_S, Homes
 from counter.ledger import Ledger
 from counter.messages import (
     AT_WORK,
@@ -29,10 +30,8 @@ from counter.messages import (
     HOME_MAY_SAY,
     NO_HOME,
     NO_WORD,
-    ROWS_PER_DISOWN_MAX,
     TOO_OLD,
     UNKNOWN_HOME,
-    Disown,
     Disowned,
     Park,
     Parked,
@@ -45,9 +44,7 @@ from counter.parked import (
     WAITING,
     WRITING,
     Entry,
-    Home,
     Identity,
-    Question,
     record_of,
 )
 from counter.sessions import content_of
@@ -55,23 +52,16 @@ from tracker.machine import (
     Close,
     Effect,
     Emit,
-    Endpoint,
     Link,
-    Open,
     Persist,
     Persisted,
     PersistFailed,
     Send,
 )
-from tracker.members import ALIVE, GONE, View
+from tracker.members import GONE, View
 from tracker.messages import Refused
 from tracker.wire import packed
 
-ASK_S: Final = 2.0
-"""Longest wait for a home's verdicts, in seconds, from the wish for a stream."""
-PAUSE_MIN_S: Final = 0.2
-PAUSE_MAX_S: Final = 10.0
-"""Pause before a home is asked again: doubled each time, with jitter; anew when it restarts."""
 SETTLED_MAX: Final = 10_000
 """Increments no longer parked that are still known when they are parked once more."""
 FADE_S: Final = 3.0
@@ -91,19 +81,15 @@ class Parking:
         self._ledger = ledger
         self._parked_max = ledger.config.parked_max
         self._view = view
-        self._rng = rng
         self._entries: OrderedDict[Identity, Entry] = OrderedDict()
         self._tickets: dict[int, Entry] = {}
-        self._homes: dict[bytes, Home] = {}
+        self.homes = Homes(view, rng)
         self._settled: OrderedDict[Identity, Any] = OrderedDict()
         self.in_doubt = InDoubt()
         self._written: deque[tuple[int, Entry]] = deque()
         self._ticket = 0
         self._pairs = 0
         self._fading: deque[tuple[float, tuple[Any, ...]]] = deque()
-        self._request = 0
-        self._question: Question | None = None
-        self._due: float | None = None
         # When something happened last that has a time.
         self._now = 0.0
 
@@ -216,7 +202,7 @@ class Parking:
         del self._entries[entry.identity], self._tickets[entry.ticket]
         self._pairs -= len(entry.pairs) // 2
         self.in_doubt.add(entry.pairs, -1)
-        self._rest(entry)
+        self.homes.rest(entry)
 
     def _fade(self, now: float) -> None:
         """Tell no more of what was let go long enough ago."""
@@ -249,136 +235,54 @@ class Parking:
 
     def _wait(self, entry: Entry) -> None:
         entry.state = WAITING
-        store = entry.identity[0]
-        home = self._homes.get(store)
-        if home is None:
-            home = self._homes[store] = Home(entry.name, self._view.get(entry.name))
-            home.due = entry.since
-        home.waiting[entry.ticket] = entry
-        self._plan()
-
-    def _rest(self, entry: Entry) -> None:
-        """Ask no more about an increment."""
-        home = self._homes.get(entry.identity[0])
-        if home is not None:
-            home.waiting.pop(entry.ticket, None)
-            if not home.waiting:
-                del self._homes[entry.identity[0]]
-        self._plan()
+        self.homes.wait(entry)
 
     # -- homes --------------------------------------------------------------------------------
 
     def follow(self, view: View) -> None:
         """Take in who belongs to the cluster now: whoever is told of anew is asked at once."""
         self._view = view
-        for home in self._homes.values():
-            member = view.get(home.name)
-            if member != home.member:
-                home.member, home.failures, home.due = member, 0, 0.0
-        self._plan()
-
-    def _is_there(self, store: bytes, home: Home) -> bool:
-        member = home.member
-        return member is not None and member.store == store and member.status == ALIVE
-
-    def _askable(self) -> list[tuple[float, bytes]]:
-        return [(h.due, store) for store, h in self._homes.items() if self._is_there(store, h)]
-
-    def _plan(self) -> None:
-        if self._question is not None:
-            self._due = self._question.until
-        else:
-            self._due = min([due for due, _ in self._askable()], default=None)
+        self.homes.follow(view)
 
     def deadline(self) -> float | None:
         """Say when `look` is wanted."""
+        due = self.homes.due
         if not self._fading:
-            return self._due
+            return due
         over = self._fading[0][0]
-        return over if self._due is None else min(over, self._due)
-
-    def owns(self, link: Link) -> bool:
-        """Whether a stream is the one on which a home is asked."""
-        return self._question is not None and self._question.link == link
-
-    def opens(self, to: Endpoint) -> bool:
-        """Whether a stream to this address was asked for and has not come."""
-        question = self._question
-        return question is not None and question.link is None and question.to == to
+        return over if due is None else min(over, due)
 
     def look(self, now: float) -> list[Effect]:
-        """Give up a home that does not answer, and ask the one that has waited longest."""
-        effects: list[Effect] = []
+        """Do what is due: give up a home that does not answer, ask the next."""
         self._fade(now)
-        if self._due is None or now < self._due:
-            return effects
-        question = self._question
-        if question is not None:
-            if question.link is not None:
-                effects.append(Close(question.link))
-            self._fail(question, now)
-        for due, store in sorted(self._askable()):
-            if due > now:
-                break
-            home = self._homes[store]
-            assert home.member is not None
-            self._request += 1
-            self._question = Question(self._request, store, home.member.endpoint, now + ASK_S)
-            effects.append(Open(home.member.endpoint))
-            break
-        self._plan()
-        return effects
+        return self.homes.look(now)
 
     def opened(self, link: Link) -> list[Effect]:
         """Ask, on the stream that was wanted."""
-        question = self._question
-        assert question is not None
-        question.link = link
-        home = self._homes.get(question.home)
-        entries = list(home.waiting.values()) if home is not None else []
-        question.entries = entries[:ROWS_PER_DISOWN_MAX]
-        rows = tuple([(*entry.identity[1:], entry.ticket) for entry in question.entries])
-        by = self._ledger.counters.store
-        return [Send(link, Disown(question.request, question.home, by, rows))]
+        return [self.homes.ask(link, self._ledger.counters.store)]
 
     def failed(self, now: float) -> list[Effect]:
         """Ask again later: the stream could not be had, or ended too soon."""
-        assert self._question is not None
-        self._fail(self._question, now)
+        self.homes.fail(now)
         return self.look(now)
-
-    def _fail(self, question: Question, now: float) -> None:
-        self._question = None
-        self._pause(question.home, now)
-
-    def _pause(self, store: bytes, now: float) -> None:
-        home = self._homes.get(store)
-        if home is not None:
-            pause = min(PAUSE_MAX_S, PAUSE_MIN_S * 2**home.failures)
-            home.failures = min(home.failures + 1, 10)
-            home.due = now + pause * (0.5 + self._rng.random() / 2)
-        self._plan()
 
     def disowned(self, link: Link, message: Disowned, now: float) -> list[Effect]:
         """Take the verdicts of a home."""
-        question, self._now = self._question, now
-        assert question is not None
+        self._now = now
         effects: list[Effect] = [Close(link)]
-        if message.request != question.request or len(message.verdicts) != len(question.entries):
+        question = self.homes.answered(message)
+        if question is None:
             return effects + self.failed(now)
-        self._question = None
         has_news = False
         for entry, verdict in zip(question.entries, message.verdicts, strict=True):
             if self._tickets.get(entry.ticket) is entry and entry.state == WAITING:
                 told = self._told(entry, verdict)
                 has_news = has_news or told is not None
                 effects += told or ()
-        home = self._homes.get(question.home)
-        if home is not None and has_news:
-            home.failures, home.due = 0, now
-            self._plan()
+        if has_news:
+            self.homes.go_on(question.home, now)
         else:
-            self._pause(question.home, now)
+            self.homes.pause(question.home, now)
         return effects + self.look(now)
 
     def _told(self, entry: Entry, verdict: int) -> list[Effect] | None:
@@ -387,15 +291,14 @@ class Parking:
             return self._drop(entry)
         if verdict == TOO_OLD:
             entry.state = STUCK
-            self._rest(entry)
+            self.homes.rest(entry)
             return []
         counted = self._ledger.named(entry.pairs)
         # What is counted once this node hands its counts over would be in no copy of them.
-        is_taken = not self._ledger.is_leaving and not self._ledger.leaves_range(counted)
+        is_taken = not self._ledger.takes_nothing and not self._ledger.leaves_range(counted)
         if verdict == GRANTED and is_taken:
             return self._settle(entry, counted)
-        home = self._homes[entry.identity[0]]
-        home.waiting.move_to_end(entry.ticket)
+        self.homes.put_last(entry)
         return None
 
     def _settle(self, entry: Entry, counted: tuple[Any, ...]) -> list[Effect]:
@@ -405,7 +308,7 @@ class Parking:
             self._end(entry)
             return effects
         entry.state = SETTLING
-        self._rest(entry)
+        self.homes.rest(entry)
         self._written.append((self._ledger.token, entry))
         return effects
 
@@ -437,8 +340,7 @@ class Parking:
         if entry.state == SETTLING:
             if event.definite:
                 self._wait(entry)
-                self._homes[entry.identity[0]].due = self._now + PAUSE_MAX_S
-                self._plan()
+                self.homes.put_off(entry, self._now + PAUSE_MAX_S)
             else:
                 # It may count after the next start: uncertain until then, and never asked about.
                 entry.state = STUCK

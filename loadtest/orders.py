@@ -80,24 +80,6 @@ class Boot:
         wire.text(PATH_MAX),
     )
 
-    def to_wire(self) -> tuple[object, ...]:
-        """Return the fields in order, the address in the form in which it travels."""
-        return (
-            self.request,
-            self.first,
-            self.count,
-            self.members,
-            self.look_s,
-            self.joining_max,
-            wire.wire_endpoint(self.tracker),
-            self.ports,
-            self.seed,
-            self.latency_s,
-            self.loss,
-            self.settings,
-            self.data,
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Crash:

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 import counter
+from tracker.native.inventory import used
 from tracker.text import printable
 
 PACKAGES: Final = ("anyio", "msgpack", "rich", "typer", "uvloop")
@@ -25,6 +26,7 @@ def facts() -> dict[str, Any]:
         "started_at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "packages": {name: _version(name) for name in PACKAGES},
+        "native": used(),
         "system": platform.system(),
         "kernel": platform.release(),
         "architecture": platform.machine(),

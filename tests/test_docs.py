@@ -288,6 +288,8 @@ WORDS = {
     "_host": "IP address, as text",
     "_pairs": "key, amount, key, amount, …",
     "member_from_wire": "member",
+    "_begin": "0 … 2^64 − 1, the lower 32 bits first",
+    "_end": "1 … 2^64, the lower 32 bits first; 2^64 as 0",
 }
 
 

@@ -69,6 +69,13 @@ class Disk:
 
 DISK: Final = Disk()
 
+_CALLS: Final = Disk.write, Disk.sync
+
+
+def is_plain(disk: Disk) -> bool:
+    """Whether a disk writes and syncs by the calls of the system, which another may then make."""
+    return tuple([getattr(call, "__func__", None) for call in (disk.write, disk.sync)]) == _CALLS
+
 
 def shown_path(path: Path) -> str:
     """Return a path as it may be printed."""

@@ -15,7 +15,18 @@ from tracker.admission import FATAL_CODES, IN_USE_TRIES_MAX
 from tracker.announcement import Announcement
 from tracker.classes import replace
 from tracker.config import shown_endpoint
-from tracker.contact import JOINED, JOINING, OPENING, REFUSED, WAITING, Contact, Refusal
+from tracker.contact import (
+    BEAT_AFTER_INTERVALS,
+    BEAT_LATER_INTERVALS,
+    JOINED,
+    JOINING,
+    OPENING,
+    REFUSED,
+    SILENT_INTERVALS,
+    WAITING,
+    Contact,
+    Refusal,
+)
 from tracker.errors import FrameError
 from tracker.introduction import Introduction
 from tracker.machine import (
@@ -26,7 +37,6 @@ from tracker.machine import (
     Endpoint,
     Event,
     Link,
-    Open,
     Opened,
     Send,
     Unreachable,
@@ -50,14 +60,9 @@ from tracker.messages import (
 from tracker.pages import PAGE_MEMBERS_MIN, pages_of, roster_of
 from tracker.pulse import beat_body, heartbeat_body
 from tracker.reputation import denied, is_of_this_start, knows_more, loss_in
+from tracker.standing import displaced, known_until
 from tracker.text import printable
 
-SILENT_INTERVALS: Final = 3
-"""Missed heartbeats after which an open stream is given up."""
-BEAT_AFTER_INTERVALS: Final = 2
-"""Intervals since the last beat after which a node beats unasked, and from then on in each."""
-BEAT_LATER_INTERVALS: Final = 0.125
-"""Intervals by which it may be late, or a timer would go off just before every other heartbeat."""
 LOOK_GAP_S: Final = 0.05
 """Least pause between two tries at a tracker, however many queries want to know of it."""
 
@@ -103,6 +108,8 @@ class Membership:
         self._has_joined = False
         self._is_departing = False
         self._lost_to: tuple[bytes, int] | None = None
+        # Where the one is that the name belongs to by the view, if that is not this node.
+        self._usurper = ""
         self.announcement = Announcement()
         self.introduction = Introduction()
 
@@ -144,25 +151,15 @@ class Membership:
         return all(tracker.is_down for tracker in self._trackers)
 
     def known_until(self, now: float, fresh_s: float) -> float:
-        """Say up to when the view is that of the cluster, as far as anybody knows.
+        """Say up to when the view is that of the cluster; see `tracker.standing`."""
+        return known_until(self._trackers, now, fresh_s, is_cut_off=self.is_cut_off)
 
-        Infinity while a tracker speaks, heard within `fresh_s`. Without one, after one was
-        heard at all: when the last look at all of them began that reached none. Whoever was
-        in reach of a tracker before may have let others in, so a stream that was lost, or is
-        open but silent, proves nothing (minus infinity).
-        """
-        is_heard = False
-        for tracker in self._trackers:
-            if tracker.heard_at is not None:
-                is_heard = True
-                is_open = tracker.state == JOINED and tracker.is_caught_up
-                if is_open and now - tracker.heard_at <= max(fresh_s, tracker.silent_s):
-                    return float("inf")
-        if not is_heard or not self.is_cut_off:
-            return float("-inf")
-        # Who was refused for good looks no more; that tracker will tell nothing.
-        looked = [t.missed_at for t in self._trackers if t.state != REFUSED]
-        return min(looked, default=float("inf"))
+    @property
+    def displaced(self) -> str:
+        """Why somebody else counts in this node's place, in a few words; empty as a rule."""
+        if self._usurper:
+            return f"its name belongs to the node at {self._usurper}"
+        return displaced(self._trackers)
 
     def learn(self, news: Sequence[Member], now: float) -> list[Effect]:
         """Take in what another node knows."""
@@ -187,7 +184,7 @@ class Membership:
         """Begin: open a stream to every tracker."""
         self._started_at = now
         self.is_doubted = bool(self._trackers)
-        return [_open(tracker, now) for tracker in self._trackers]
+        return [tracker.open(now) for tracker in self._trackers]
 
     def receive(self, link: Link, message: Any, now: float) -> list[Effect]:
         """Take one message from a tracker."""
@@ -262,15 +259,11 @@ class Membership:
         """Say when `tick` is wanted next; None when only a tracker can change anything."""
         due: float | None = None
         for tracker in self._trackers:
-            if tracker.link is not None:
-                time = tracker.quiet_since + tracker.silent_s
-                if tracker.state == JOINED and not self._is_departing:
-                    time = min(time, tracker.beat_at + BEAT_LATER_INTERVALS * self._interval_s)
-            elif tracker.state == WAITING and not self._is_departing:
-                time = tracker.retry_at
+            if not self._is_departing:
+                time = tracker.due(self._interval_s)
             else:
-                continue
-            if due is None or time < due:
+                time = None if tracker.link is None else tracker.silent_at
+            if time is not None and (due is None or time < due):
                 due = time
         return due
 
@@ -298,16 +291,10 @@ class Membership:
     def _opened(self, tracker: Contact, link: Link, now: float) -> list[Effect]:
         if tracker.state != OPENING or self._is_departing:
             return [Close(link)]
-        tracker.state = JOINING
-        tracker.link = link
-        tracker.is_down = tracker.is_caught_up = False
-        tracker.quiet_since = now
+        registration = Register(self.member, self.lineage, self.parent, self.written)
+        tracker.opened(link, registration, now)
         self._by_link[link] = tracker
-        return [Send(link, self._registration(tracker))]
-
-    def _registration(self, tracker: Contact) -> Register:
-        tracker.told = self.written
-        return Register(self.member, self.lineage, self.parent, self.written)
+        return [Send(link, registration)]
 
     def _wait(self, tracker: Contact, reason: str, now: float) -> list[Effect]:
         """Note that a tracker is lost, and try it again after a pause."""
@@ -317,10 +304,8 @@ class Membership:
             details = {"tracker": shown_endpoint(tracker.endpoint), "reason": printable(reason)}
             effects.append(Emit("tracker-lost", details))
         self._unlink(tracker)
-        tracker.state = WAITING
+        tracker.lost()
         self.is_doubted = self.is_doubted and any(t.is_deciding for t in self._trackers)
-        tracker.is_down = True
-        tracker.tries += 1
         longest_s = min(
             self._reconnect_max_s, self._reconnect_min_s * 2.0 ** min(tracker.tries, 32)
         )
@@ -335,9 +320,9 @@ class Membership:
 
     def _watched(self, tracker: Contact, now: float) -> list[Effect]:
         if tracker.state == WAITING and now >= tracker.retry_at and not self._is_departing:
-            return [_open(tracker, now)]
+            return [tracker.open(now)]
         link = tracker.link
-        if link is None or now < tracker.quiet_since + tracker.silent_s:
+        if link is None or now < tracker.silent_at:
             return []
         effects = [Close(link), *self._wait(tracker, "silent", now)]
         # It was not refused, only not heard: whether it can be reached is not known.
@@ -351,21 +336,11 @@ class Membership:
     ) -> list[Effect]:
         if tracker.state != JOINING:
             return []
-        tracker.state = JOINED
         self.is_doubted = False
-        tracker.tries = 0
-        tracker.in_use_tries = 0
-        tracker.refusal = ""
-        tracker.quiet_since = now
-        longest_s = max(self._interval_s, message.interval_ms / 1000)
-        tracker.silent_s = SILENT_INTERVALS * longest_s
-        self.announcement.registered(tracker.endpoint, now + max(self.stale_s, tracker.silent_s))
-        if tracker.epoch != message.tracker_epoch:
-            tracker.epoch = message.tracker_epoch
-            tracker.version = 0
         effects: list[Effect] = []
-        if tracker.is_missed:
-            tracker.is_missed = False
+        was_missed = tracker.joined(message, self._interval_s, now)
+        self.announcement.registered(tracker.endpoint, now + max(self.stale_s, tracker.silent_s))
+        if was_missed:
             details = {"tracker": shown_endpoint(tracker.endpoint)}
             effects.append(Emit("tracker-back", details))
         own = self.member
@@ -392,13 +367,10 @@ class Membership:
             news = news_from_wire(message.page)
         except FrameError as error:
             return [Close(link), *self._wait(tracker, str(error), now)]
-        tracker.version = max(tracker.version, message.version)
         # The first pages of a long list are no view yet. The last one is short, or holds the
         # record of this node: nothing in the list is newer than its registration.
-        if len(news) <= PAGE_MEMBERS_MIN or any(m.name == self.member.name for m in news):
-            tracker.is_caught_up = True
-        if tracker.is_caught_up:
-            tracker.heard_at = now
+        is_last = len(news) <= PAGE_MEMBERS_MIN or any(m.name == self.member.name for m in news)
+        tracker.heard(message.version, now, is_last=is_last)
         effects: list[Effect] = []
         denials: list[Effect] = []
         if news:
@@ -441,10 +413,12 @@ class Membership:
     def _name_lost(self) -> list[Effect]:
         """Say, once for each, that a later record gives this node's name to somebody else."""
         told = self.view.get(self.member.name)
-        if told is None or self._lost_to == (told.store, told.epoch):
+        loss = None if told is None else loss_in(self.member, told, self.lineage)
+        if told is None or loss is None:
+            self._usurper = ""
             return []
-        loss = loss_in(self.member, told, self.lineage)
-        if loss is None:
+        self._usurper = shown_endpoint(told.endpoint)
+        if self._lost_to == (told.store, told.epoch):
             return []
         self._lost_to = told.store, told.epoch
         self.is_doubted = self.is_doubted or loss.event != "name-lost"
@@ -492,9 +466,3 @@ class Membership:
     def _beat(self, tracker: Contact, link: Link, now: float) -> Effect:
         tracker.beat_at = now + BEAT_AFTER_INTERVALS * self._interval_s
         return Send(link, Beat(tracker.version, self.member.incarnation, self.activity))
-
-
-def _open(tracker: Contact, now: float) -> Effect:
-    tracker.state = OPENING
-    tracker.tried_at = now
-    return Open(tracker.endpoint)

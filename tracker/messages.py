@@ -61,22 +61,6 @@ HEIR_MAX: Final = 64
 _heir = wire.text(HEIR_MAX)
 
 
-def member_from_wire(value: Any) -> Member:
-    """Return the member in a decoded record; raises FrameError.
-
-    Older peers tell no boot, and of an heir only in the note.
-    """
-    fields = [*_member_fields(value)]
-    for check in (_boot, _heir):
-        if len(value) > len(fields):
-            fields.append(check(value[len(fields)]))
-    member = Member(*fields)
-    heir = member.note.removeprefix(HANDED_OVER)
-    if member.status == GONE and not member.heir and heir != member.note:
-        return replace(member, heir=heir[:HEIR_MAX])
-    return member
-
-
 def member_to_wire(member: Member) -> tuple[Any, ...]:
     """Return a member record as it travels."""
     told = (
@@ -93,6 +77,23 @@ def member_to_wire(member: Member) -> tuple[Any, ...]:
         member.boot,
     )
     return (*told, member.heir) if member.heir else told
+
+
+@wire.travels_as(member_to_wire)
+def member_from_wire(value: Any) -> Member:
+    """Return the member in a decoded record; raises FrameError.
+
+    Older peers tell no boot, and of an heir only in the note.
+    """
+    fields = [*_member_fields(value)]
+    for check in (_boot, _heir):
+        if len(value) > len(fields):
+            fields.append(check(value[len(fields)]))
+    member = Member(*fields)
+    heir = member.note.removeprefix(HANDED_OVER)
+    if member.status == GONE and not member.heir and heir != member.note:
+        return replace(member, heir=heir[:HEIR_MAX])
+    return member
 
 
 def news_to_wire(members: Iterable[Member]) -> bytes:
@@ -173,10 +174,6 @@ class Register:
         wire.blob(0, 16),
         wire.integer(-1, 2**63),
     )
-
-    def to_wire(self) -> tuple[Any, ...]:
-        """Return the fields as they travel."""
-        return member_to_wire(self.member), self.lineage, self.parent, self.written
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,11 +329,6 @@ class Listed:
         ),
     )
 
-    def to_wire(self) -> tuple[Any, ...]:
-        """Return the fields as they travel."""
-        rows = [(member_to_wire(m), seconds, activity) for m, seconds, activity in self.rows]
-        return self.request, self.end, rows
-
 
 @dataclass(frozen=True, slots=True)
 class Forget:
@@ -375,10 +367,6 @@ class Introduce:
     member: Member
     TAG: ClassVar[int] = 16
     WIRE: ClassVar[Schema] = (member_from_wire,)
-
-    def to_wire(self) -> tuple[Any, ...]:
-        """Return the fields as they travel."""
-        return (member_to_wire(self.member),)
 
 
 @dataclass(frozen=True, slots=True)

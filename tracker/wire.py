@@ -14,13 +14,16 @@ A message class states its tag and its schema itself::
         key: str
         TAG: ClassVar[int] = 34
         WIRE: ClassVar[Schema] = (wire.u32, wire.key)
+
+What a field becomes for the journey its check knows as well (`travels_as`): an address, a sum
+past 64 bits. A message has a `to_wire` of its own only where that is not all, or must be fast.
 """
 
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import msgpack
 
@@ -37,11 +40,46 @@ AMOUNT_MAX = 2**53 - 1
 SHARE_MAX = 2**62
 
 Check = Callable[[Any], Any]
+Form = Callable[[Any], Any]
 Schema = tuple[Check, ...]
+_Check = TypeVar("_Check", bound=Check)
 
 _LENGTH = struct.Struct(">I")
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
 _pack = msgpack.Packer(autoreset=True).pack
+
+
+def travels_as(form: Form) -> Callable[[_Check], _Check]:
+    """Say in which form the values that pass a check travel, if not as they are; a decorator."""
+
+    def note(check: _Check) -> _Check:
+        check.form = form  # type: ignore[attr-defined]
+        return check
+
+    return note
+
+
+def _form_of(check: Check) -> Form | None:
+    return getattr(check, "form", None)
+
+
+# -- forms in which values travel -------------------------------------------------------------
+
+
+def wire_total(value: int) -> int | bytes:
+    """Return the form in which `total` travels: msgpack's own integers end at 64 bits."""
+    return value if _INT64_MIN <= value <= _UINT64_MAX else str(value).encode()
+
+
+def wire_endpoint(address: Endpoint) -> list[Any]:
+    """Return the form in which `endpoint` travels."""
+    return [packed_ip(address[0]), address[1]]
+
+
+def wire_place(address: Endpoint) -> bytes:
+    """Return an address in one piece: 4 or 16 bytes of the IP address, then two of the port."""
+    host, port = address
+    return packed_ip(host) + port.to_bytes(2, "big")
 
 
 # -- checks: each returns the value a field gets, or raises FrameError ----------------------
@@ -88,7 +126,8 @@ def listing(item: Check, length_max: int) -> Check:
             return tuple([item(v) for v in value])
         raise FrameError(f"wanted a list of at most {length_max}, got {shown(value)}")
 
-    return check
+    form = _form_of(item)
+    return check if form is None else travels_as(lambda value: [form(v) for v in value])(check)
 
 
 def record(*items: Check) -> Check:
@@ -100,7 +139,8 @@ def record(*items: Check) -> Check:
             return tuple([item(v) for item, v in zip(items, value, strict=False)])
         raise FrameError(f"wanted {length} fields, got {shown(value)}")
 
-    return check
+    formed = _formed(items)
+    return check if formed is None else travels_as(formed)(check)
 
 
 def optional(item: Check) -> Check:
@@ -109,7 +149,22 @@ def optional(item: Check) -> Check:
     def check(value: Any) -> Any:
         return None if value is None else item(value)
 
-    return check
+    form = _form_of(item)
+    return check if form is None else travels_as(lambda v: None if v is None else form(v))(check)
+
+
+def _formed(checks: Schema) -> Callable[[Iterable[Any]], list[Any]] | None:
+    """Return what puts fields into the forms in which they travel; None: as they are."""
+    found = [(place, _form_of(check)) for place, check in enumerate(checks)]
+    forms = [(place, form) for place, form in found if form is not None]
+
+    def formed(fields: Iterable[Any]) -> list[Any]:
+        values = list(fields)
+        for place, form in forms:
+            values[place] = form(values[place])
+        return values
+
+    return formed if forms else None
 
 
 def flag(value: Any) -> bool:
@@ -137,6 +192,7 @@ def key(value: Any) -> str:
     raise FrameError(f"a key is 1-256 bytes of printable text, got {shown(value)}")
 
 
+@travels_as(wire_total)
 def total(value: Any) -> int:
     """Check an exact integer of any size: an int, or past 64 bits its digits as bytes."""
     if type(value) is int:
@@ -148,6 +204,7 @@ def total(value: Any) -> int:
     raise FrameError(f"wanted a whole number, got {shown(value)}")
 
 
+@travels_as(wire_endpoint)
 def endpoint(value: Any) -> Endpoint:
     """Check `[packed ip, port]`; returns (host, port)."""
     if type(value) is list and len(value) == 2:
@@ -157,6 +214,7 @@ def endpoint(value: Any) -> Endpoint:
     raise FrameError(f"wanted an address, got {shown(value)}")
 
 
+@travels_as(wire_place)
 def place(value: Any) -> Endpoint:
     """Check an address in one piece, as `wire_place` makes it; returns (host, port)."""
     if type(value) is bytes and len(value) in (6, 18):
@@ -182,22 +240,6 @@ def shown(value: Any) -> str:
 
 
 # -- to the wire ----------------------------------------------------------------------------
-
-
-def wire_total(value: int) -> int | bytes:
-    """Return the form in which `total` travels: msgpack's own integers end at 64 bits."""
-    return value if _INT64_MIN <= value <= _UINT64_MAX else str(value).encode()
-
-
-def wire_endpoint(address: Endpoint) -> list[Any]:
-    """Return the form in which `endpoint` travels."""
-    return [packed_ip(address[0]), address[1]]
-
-
-def wire_place(address: Endpoint) -> bytes:
-    """Return an address in one piece: 4 or 16 bytes of the IP address, then two of the port."""
-    host, port = address
-    return packed_ip(host) + port.to_bytes(2, "big")
 
 
 @lru_cache(maxsize=65_536)
@@ -259,7 +301,7 @@ class Codec:
 
     def __init__(self, *classes: Any) -> None:
         self._by_tag: dict[int, tuple[Any, Schema, Callable[[list[Any]], Any] | None, int]] = {}
-        self._fields: dict[Any, tuple[int, Callable[[Any], tuple[Any, ...]]]] = {}
+        self._fields: dict[Any, tuple[int, Callable[[Any], Sequence[Any]]]] = {}
         for cls in classes:
             if cls.TAG in self._by_tag:
                 raise ValueError(f"tag {cls.TAG} is used twice")
@@ -309,11 +351,21 @@ def checked(schema: Schema, values: list[Any]) -> list[Any]:
     return [check(v) for check, v in zip(schema, values[1:], strict=False)]
 
 
-def _field_getter(cls: Any) -> Callable[[Any], tuple[Any, ...]]:
-    own: Callable[[Any], tuple[Any, ...]] | None = getattr(cls, "to_wire", None)
-    if own is not None:
-        return own
+def _field_getter(cls: Any) -> Callable[[Any], Sequence[Any]]:
+    own: Callable[[Any], Sequence[Any]] | None = getattr(cls, "to_wire", None)
+    return fields_of(cls) if own is None else own
+
+
+def fields_of(cls: Any) -> Callable[[Any], Sequence[Any]]:
+    """Return what takes the fields of a message, in the forms in which they travel."""
     names = tuple(cls.__match_args__)
+    formed = _formed(cls.WIRE)
+    if formed is None:
+        return _plain_getter(names)
+    return lambda message: formed([getattr(message, name) for name in names])
+
+
+def _plain_getter(names: tuple[str, ...]) -> Callable[[Any], Sequence[Any]]:
     if not names:
         return lambda message: ()
     if len(names) == 1:

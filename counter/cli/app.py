@@ -106,8 +106,7 @@ def _finished(dispatch: Dispatch, arguments: list[str], verbosity: int) -> int:
 def _dispatch(arguments: list[str], verbosity: int) -> int:
     first = next((argument for argument in arguments if not argument.startswith("-")), "")
     if arguments[:1] == ["--version"]:
-        screens.out(f"counter {counter.__version__}")
-        return screens.DONE
+        return _say_version()
     if arguments[:1] == [first] and first in COMMANDS and COMPLETION not in os.environ:
         code = _plainly(first, arguments[1:], verbosity)
         if code is not None:
@@ -116,6 +115,14 @@ def _dispatch(arguments: list[str], verbosity: int) -> int:
 
     names = [first] if first in COMMANDS else list(COMMANDS)
     return full.invoked(full.build(COMMANDS, names, verbosity), "counter", arguments)
+
+
+def _say_version() -> int:
+    from tracker.native.inventory import told
+
+    screens.out(f"counter {counter.__version__}")
+    screens.note(told())
+    return screens.DONE
 
 
 def _plainly(name: str, arguments: list[str], verbosity: int) -> int | None:

@@ -10,24 +10,21 @@ from typing import Annotated, Any
 
 from counter.cli import options
 from counter.cli.finding import Finder
-from counter.cli.membership import roster, row_of
+from counter.cli.membership import finder_of_member, roster, row_of
 from counter.cli.options import Argument
 from counter.cli.screens import (
     DONE,
     INTERRUPTED,
-    USAGE,
     CommandError,
     note,
     on_terminal,
     out,
     out_json,
 )
-from counter.cli.settings import Settings
 from counter.client.answers import grouped
 from counter.client.blocking import Connection, now
 from counter.messages import DOOR, DRAINED, PHASE_NAMES, SEEKING, Drain, DrainState
-from tracker.config import parse_name
-from tracker.errors import ClusterError, ConfigError, RefusedError
+from tracker.errors import ClusterError, RefusedError
 from tracker.members import ALIVE, GONE, STATUS_NAMES, Member
 from tracker.text import printable
 
@@ -44,14 +41,7 @@ def drain(
     json: options.Json = False,
 ) -> int:
     """Let a member hand its counts to another one, and leave for good."""
-    try:
-        parse_name(name)
-    except ConfigError as error:
-        raise CommandError(str(error), code=USAGE) from error
-    finder = Finder(
-        Settings(), tracker=tracker, node=None, pick=None, cluster=cluster, deadline=deadline
-    )
-    finder.node = None
+    finder = finder_of_member(name, tracker, cluster, deadline)
     member = _member(finder, name)
     began = now()
     if member.status == GONE:

@@ -27,18 +27,22 @@ WHO_IS_THERE = "who is there:  counter members"
 
 
 class Finder:
-    """The roads into one cluster: settings, deadline and what the flags say."""
+    """The roads into one cluster: settings, deadline and what the flags say.
+
+    A command that has read the settings for itself hands them over.
+    """
 
     def __init__(
         self,
-        settings: Settings,
+        settings: Settings | None = None,
         *,
         tracker: str | None,
-        node: str | None,
-        pick: str | None,
+        node: str | None = None,
+        pick: str | None = None,
         cluster: str | None,
         deadline: str | None,
     ) -> None:
+        settings = settings or Settings()
         self.trackers: tuple[Endpoint, ...] = settings.get("tracker", tracker)
         self.node: str | None = settings.get("node", node)
         self.pick: str = settings.get("pick", pick)

@@ -12,7 +12,6 @@ from counter.cli.finding import Finder, shown_node
 from counter.cli.membership import roster, shown_age
 from counter.cli.options import Argument
 from counter.cli.screens import DONE, USAGE, CommandError, note, on_terminal, out, out_json
-from counter.cli.settings import Settings
 from counter.client.answers import shown_ms
 from counter.client.blocking import Connection, now
 from counter.messages import (
@@ -105,9 +104,7 @@ def cancel(
 def _finder(
     node: str | None, tracker: str | None, cluster: str | None, deadline: str | None
 ) -> Finder:
-    return Finder(
-        Settings(), tracker=tracker, node=node, pick=None, cluster=cluster, deadline=deadline
-    )
+    return Finder(tracker=tracker, node=node, cluster=cluster, deadline=deadline)
 
 
 def checked_id(id: str) -> str:

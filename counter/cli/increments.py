@@ -218,13 +218,14 @@ def _count(
     message = light.Increment(session_of(token), 1, (key, number), promise)
     try:
         reply: light.Counted = connection.request(message)
-    except (ConnectionLostError, DeadlineError, InDoubtError) as error:
+    except (ConnectionLostError, DeadlineError, InDoubtError, KeyboardInterrupt) as error:
+        is_interrupted = isinstance(error, KeyboardInterrupt)
         where = node_again(finder, connection), connection.store
         retry = retry_command(key, number, token, *where)
         raise CommandError(
-            f"{error}; the increment MAY have been counted",
+            f"{'interrupted' if is_interrupted else error}; the increment MAY have been counted",
             f"retrying is safe:  {retry}      (the same id never counts twice)",
-            code=INCOMPLETE,
+            code=INTERRUPTED if is_interrupted else INCOMPLETE,
         ) from error
     return reply
 

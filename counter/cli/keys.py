@@ -23,7 +23,7 @@ from counter.cli.screens import (
     out,
     out_json,
 )
-from counter.cli.settings import Settings, whole
+from counter.cli.settings import whole
 from counter.client import inquiry
 from counter.client.answers import Outcome, as_object, shortfall
 from counter.client.keys import Found, cut_off, keys_object, table_of
@@ -62,9 +62,7 @@ def keys(
     except FrameError as error:
         raise CommandError(str(error), code=USAGE) from error
     number = parse_top(top, question)
-    finder = Finder(
-        Settings(), tracker=tracker, node=node, pick=pick, cluster=cluster, deadline=deadline
-    )
+    finder = Finder(tracker=tracker, node=node, pick=pick, cluster=cluster, deadline=deadline)
     deadline_ms = round((finder.deadline_s or QUERY_S) * 1000)
     query = Query(0, question, 0, 0, 0, deadline_ms, UNTIL_ALL, 0, 0, rows=False)
     with closing(Asker(finder, query)) as asker:

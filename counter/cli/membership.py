@@ -22,7 +22,6 @@ from counter.cli.screens import (
     out,
     out_json,
 )
-from counter.cli.settings import Settings
 from counter.client.answers import grouped
 from counter.client.blocking import Connection, now
 from counter.messages import DOOR, Recall
@@ -49,9 +48,7 @@ def members(
 ) -> int:
     """List the members. Without a tracker: whom --node knows, given by its address."""
     pause_s = parse_pause(watch)
-    finder = Finder(
-        Settings(), tracker=tracker, node=node, pick=None, cluster=cluster, deadline=deadline
-    )
+    finder = Finder(tracker=tracker, node=node, cluster=cluster, deadline=deadline)
     if pause_s is None:
         _show(*roster(finder), json, end=True)
         return DONE
@@ -165,6 +162,23 @@ def shown_age(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
+def finder_of_member(
+    name: str, tracker: str | None, cluster: str | None, deadline: str | None
+) -> Finder:
+    """Return the roads for a command about one member, which only a tracker can answer.
+
+    Raises CommandError if that is no name.
+    """
+    try:
+        parse_name(name)
+    except ConfigError as error:
+        raise CommandError(str(error), code=USAGE) from error
+    finder = Finder(tracker=tracker, cluster=cluster, deadline=deadline)
+    # The setting is for commands that talk to a node.
+    finder.node = None
+    return finder
+
+
 def forget(
     name: Annotated[str, Argument(help="The member to give up.")],
     yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
@@ -174,14 +188,7 @@ def forget(
     json: options.Json = False,
 ) -> int:
     """Give up a dead member's counts, after saying what is lost."""
-    try:
-        parse_name(name)
-    except ConfigError as error:
-        raise CommandError(str(error), code=USAGE) from error
-    finder = Finder(
-        Settings(), tracker=tracker, node=None, pick=None, cluster=cluster, deadline=deadline
-    )
-    finder.node = None
+    finder = finder_of_member(name, tracker, cluster, deadline)
     rows, source = roster(finder)
     if source.role != "tracker":
         raise CommandError("only a tracker can forget a member")

@@ -23,7 +23,6 @@ from counter.cli.screens import (
     out,
     out_json,
 )
-from counter.cli.settings import Settings
 from counter.client.answers import grouped
 from counter.client.blocking import Connection
 from counter.messages import AT_WORK, DOOR, HOME_MAY_SAY, DropParked, ListParked, ParkedRow
@@ -75,9 +74,7 @@ def parked(
         raise CommandError(
             "--drop wants the name of the node that will never come back", code=USAGE
         )
-    finder = Finder(
-        Settings(), tracker=tracker, node=node, pick=None, cluster=cluster, deadline=deadline
-    )
+    finder = Finder(tracker=tracker, node=node, cluster=cluster, deadline=deadline)
     found = [
         _Held(shown_node(connection), shown_endpoint(connection.endpoint), row)
         for connection, rows in told_by_nodes(finder, _listed)

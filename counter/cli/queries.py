@@ -365,9 +365,7 @@ def get(
 ) -> int:
     """Print one node's own share of KEY, without asking anybody else."""
     check_key(key)
-    finder = Finder(
-        Settings(), tracker=tracker, node=node, pick=pick, cluster=cluster, deadline=deadline
-    )
+    finder = Finder(tracker=tracker, node=node, pick=pick, cluster=cluster, deadline=deadline)
     with finder.open_node(codec=DOOR) as connection:
         value = connection.request(Get(connection.number(), key))
     where = shown_node(connection)

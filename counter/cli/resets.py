@@ -18,13 +18,13 @@ from counter.cli.options import Argument, Option
 from counter.cli.screens import (
     DONE,
     INCOMPLETE,
+    INTERRUPTED,
     CommandError,
     note,
     on_terminal,
     out,
     out_json,
 )
-from counter.cli.settings import Settings
 from counter.client.answers import Outcome, as_object, grouped, nothing_heard, shortfall
 from counter.client.blocking import now
 from counter.messages import DOOR, Answer, Missing, Reset, WasReset
@@ -59,9 +59,7 @@ def reset(
 
     Increments that run at the same time are in the old value or in the new one.
     """
-    finder = Finder(
-        Settings(), tracker=tracker, node=node, pick=pick, cluster=cluster, deadline=deadline
-    )
+    finder = Finder(tracker=tracker, node=node, pick=pick, cluster=cluster, deadline=deadline)
     return _Renewal(finder, key, token, json, is_delete=False).run()
 
 
@@ -79,9 +77,7 @@ def delete(
 
     If it is counted again it begins at 0.
     """
-    finder = Finder(
-        Settings(), tracker=tracker, node=node, pick=pick, cluster=cluster, deadline=deadline
-    )
+    finder = Finder(tracker=tracker, node=node, pick=pick, cluster=cluster, deadline=deadline)
     return _Renewal(finder, key, token, json, is_delete=True).run()
 
 
@@ -111,11 +107,13 @@ class _Renewal:
             try:
                 for reply in connection.stream(message):
                     self._take(reply)
-            except (ConnectionLostError, DeadlineError) as error:
+            except (ConnectionLostError, DeadlineError, KeyboardInterrupt) as error:
+                is_interrupted = isinstance(error, KeyboardInterrupt)
+                why = "interrupted" if is_interrupted else error
                 raise CommandError(
-                    f"{error}; {printable(self.key)} MAY have been reset",
+                    f"{why}; {printable(self.key)} MAY have been reset",
                     f"retrying is safe:  {self._again()}      (the same id never resets twice)",
-                    code=INCOMPLETE,
+                    code=INTERRUPTED if is_interrupted else INCOMPLETE,
                 ) from error
         if not self.outcome.answer.origin:
             self.outcome.answer = replace(self.outcome.answer, origin=shown_node(connection))
@@ -133,8 +131,9 @@ class _Renewal:
     def _again(self) -> str:
         from shlex import quote
 
-        command = "delete" if self.is_delete else "reset"
-        return f"counter {command} {quote(printable(self.key))} --id {quote(self.token)}"
+        command = f"counter {'delete' if self.is_delete else 'reset'}"
+        key, named = quote(printable(self.key)), f"--id {quote(self.token)}"
+        return f"{command} {named} -- {key}" if key.startswith("-") else f"{command} {key} {named}"
 
     def _show(self) -> None:
         outcome, answer = self.outcome, self.outcome.answer

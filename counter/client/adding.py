@@ -4,7 +4,7 @@ The rule: an increment is in exactly one place: in the sums, in a message, or in
 its program is told. Whoever takes the sums puts empty ones in their place; an `add` in between
 cannot fall through, since CPython changes threads only at calls and at the ends of loops, and
 between looking up the sums and storing into them there is neither. Where there is no such lock
-over the interpreter, `add` takes one of its own.
+over the interpreter, `add` takes one of its own. `counter/native/tally.c` does the same in C.
 """
 
 import os
@@ -12,7 +12,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from counter.client.operations import (
     Acknowledgement,
@@ -25,6 +25,7 @@ from counter.client.operations import (
     checked_key,
 )
 from tracker.errors import ConfigError, RefusedError
+from tracker.native import extension
 from tracker.wire import AMOUNT_MAX
 
 FLUSH_S: Final = 0.005
@@ -38,16 +39,10 @@ REASONS_MAX: Final = 4
 _ONE: Final = 1
 
 
-class Adding:
-    """What both clients have in common: the sums, and what went wrong with them."""
+class PlainSums:
+    """Sums by key, and `add`."""
 
-    def __init__(self) -> None:
-        self._amounts: dict[str, int] = {}
-        self._adding = threading.Lock()
-        self._uncounted: dict[str, int] = {}
-        self._unknown: dict[str, Operation] = {}
-        self._reasons: dict[str, None] = {}
-        _LIVING.add(self)
+    _amounts: dict[str, int]
 
     def add(self, key: str, n: int = 1) -> None:
         """Count `n` more of `key`, soon: sums are sent every few milliseconds.
@@ -63,6 +58,30 @@ class Adding:
             except (KeyError, TypeError):
                 pass
         self._add_first(key, n)
+
+    def _add_first(self, key: str, n: int) -> None:
+        """Take a key that has no sum yet, or what is no key or no amount."""
+        raise NotImplementedError
+
+
+_NATIVE: Final = extension("counter.native.tally")
+
+if TYPE_CHECKING or _NATIVE is None:  # noqa: SIM108 - a type checker follows no ternary
+    Sums = PlainSums
+else:
+    Sums = _NATIVE.Sums
+
+
+class Adding(Sums):
+    """What both clients have in common: the sums, and what went wrong with them."""
+
+    def __init__(self) -> None:
+        self._amounts: dict[str, int] = {}
+        self._adding = threading.Lock()
+        self._uncounted: dict[str, int] = {}
+        self._unknown: dict[str, Operation] = {}
+        self._reasons: dict[str, None] = {}
+        _LIVING.add(self)
 
     def _add_first(self, key: str, n: int) -> None:
         """Take a key that has no sum yet; also says what went wrong since."""

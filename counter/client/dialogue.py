@@ -39,6 +39,7 @@ from counter.client.options import Options
 from counter.client.parking import GIVEN_AWAY, Parkings, given_away
 from counter.client.parting import Parting
 from counter.client.search import BY_KEY, ELSEWHERE, PAUSE_S_MAX, TRIES_MAX, Search
+from counter.client.session import is_of_request
 from tracker.errors import ConfigError, FrameError, RefusedError, UnreachableError
 from tracker.text import printable
 from tracker.wire import AMOUNT_MAX
@@ -240,9 +241,9 @@ class Dialogue:
         if lane.state == GREETING and lane.stream.is_welcome:
             self._welcomed(lane, now)
         for reply in replies:
-            if self._parkings and self._parkings.answered(lane, reply):
-                continue
-            if self._parting and self._parting.answered(lane, reply):
+            if reply.TAG != light.Counted.TAG and is_of_request(reply):
+                # Where nobody waits for it any more, it says nothing about what is on its way.
+                _ = self._parkings.answered(lane, reply) or self._parting.answered(lane, reply)
                 continue
             entry = lane.replied(reply, now)
             if reply.TAG == light.Refused.TAG:

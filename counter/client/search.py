@@ -20,7 +20,7 @@ TRIES_MAX: Final = 3
 PAUSE_S: Final = 0.1
 PAUSE_S_MAX: Final = 1.0
 
-ELSEWHERE: Final = frozenset({"busy", "leaving", "disk"})
+ELSEWHERE: Final = frozenset({"busy", "leaving", "disk", "displaced"})
 BY_KEY: Final = frozenset({"full", "range"})
 """Refusals after which another node may take it; after which each key may go by itself."""
 

@@ -44,6 +44,11 @@ REPLY_TAGS = {
 _FIRST_REQUEST = 2**48
 
 
+def is_of_request(reply: Any) -> bool:
+    """Whether a reply, which may be a refusal, answers a request and not an increment."""
+    return getattr(reply, "request", 0) > _FIRST_REQUEST
+
+
 class Session:
     """The state of one stream, from Hello on.
 

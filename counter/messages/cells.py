@@ -6,7 +6,7 @@ for dozens of members, so they are frozen, and their schemas are asked for every
 A `Delegate` is answered by an `Ack`, a `Batch` by a `Back`; either is sent again until it is.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from struct import Struct
 from typing import Any, ClassVar, Final
@@ -69,12 +69,21 @@ def positions_in(packed: bytes) -> list[int]:
     return [pos for (pos,) in _POSITION.iter_unpack(packed)]
 
 
-def _arc(low: int, high: int) -> tuple[int, int]:
-    """Return an arc as its two ends, from what travelled."""
-    low, high = swapped(low), swapped(high) or RING
-    if low >= high:
+@wire.travels_as(swapped)
+def _begin(value: Any) -> int:
+    """Check where an arc begins."""
+    return swapped(_u64(value))
+
+
+@wire.travels_as(swapped)
+def _end(value: Any) -> int:
+    """Check where an arc ends, at the end of the ring perhaps."""
+    return swapped(_u64(value)) or RING
+
+
+def _check_arc(told: "Delegate | Ack | Batch") -> None:
+    if told.low >= told.high:
         raise FrameError("an arc that ends before it begins")
-    return low, high
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,39 +124,27 @@ class Delegate:
         wire.integer(1, AGE_MAX),
         wire.integer(1, DEADLINE_MS_MAX),
         _u64,
-        _u64,
-        _u64,
+        _begin,
+        _end,
         wire.listing(_u64, SKIP_MAX),
         wire.listing(_u64, LATE_MAX),
         wire.u8,
     )
 
-    def to_wire(self) -> tuple[Any, ...]:
-        """Return the fields as they travel."""
-        return (
-            self.query,
-            self.share,
-            self.key,
-            wire.wire_endpoint(self.home),
-            self.chatter,
-            self.visits,
-            self.age,
-            self.age_max,
-            self.budget_ms,
-            self.roll,
-            swapped(self.low),
-            swapped(self.high),
-            self.skip,
-            self.late,
-            *((self.flags,) if self.flags else ()),
-        )
+    def to_wire(self) -> Sequence[Any]:
+        """Return the fields as they travel; no flags do not."""
+        fields = _delegate_fields(self)
+        return fields if self.flags else fields[:-1]
 
     @classmethod
     def from_wire(cls, values: list[Any]) -> "Delegate":
         """Return the message in the decoded array; raises FrameError."""
-        fields = wire.checked(cls.WIRE, values)
-        fields[10:12] = _arc(fields[10], fields[11])
-        return cls(*fields)
+        delegate = cls(*wire.checked(cls.WIRE, values))
+        _check_arc(delegate)
+        return delegate
+
+
+_delegate_fields = wire.fields_of(Delegate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,22 +169,17 @@ class Ack:
         _u32,
         _u32,
         wire.u8,
-        _u64,
-        _u64,
+        _begin,
+        _end,
         wire.listing(_u64, SKIP_MAX),
     )
-
-    def to_wire(self) -> tuple[Any, ...]:
-        """Return the fields as they travel."""
-        low, high = swapped(self.low), swapped(self.high)
-        return self.query, self.share, self.cell, self.flags, low, high, self.skip
 
     @classmethod
     def from_wire(cls, values: list[Any]) -> "Ack":
         """Return the message in the decoded array; raises FrameError."""
-        fields = wire.checked(cls.WIRE, values)
-        fields[4:6] = _arc(fields[4], fields[5])
-        return cls(*fields)
+        ack = cls(*wire.checked(cls.WIRE, values))
+        _check_arc(ack)
+        return ack
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,8 +222,8 @@ class Batch:
         _u32,
         wire.integer(0, SEQUENCE_MAX),
         wire.u8,
-        _u64,
-        _u64,
+        _begin,
+        _end,
         _u32,
         wire.u8,
         _u32,
@@ -243,33 +235,11 @@ class Batch:
         wire.listing(wire.record(_u64, _u32), ROLLS_MAX),
     )
 
-    def to_wire(self) -> tuple[Any, ...]:
-        """Return the fields as they travel."""
-        return (
-            self.query,
-            self.share,
-            self.cell,
-            self.sequence,
-            self.flags,
-            swapped(self.low),
-            swapped(self.high),
-            self.messages,
-            self.asks,
-            self.again,
-            self.before,
-            self.identities,
-            self.numbers,
-            self.silent,
-            self.cut,
-            self.rolls,
-        )
-
     @classmethod
     def from_wire(cls, values: list[Any]) -> "Batch":
         """Return the message in the decoded array; raises FrameError."""
-        fields = wire.checked(cls.WIRE, values)
-        fields[5:7] = _arc(fields[5], fields[6])
-        batch = cls(*fields)
+        batch = cls(*wire.checked(cls.WIRE, values))
+        _check_arc(batch)
         _check_rows(batch.identities, batch.numbers)
         if len(batch.silent) % POSITION_BYTES or len(batch.cut) % POSITION_BYTES:
             raise FrameError("wanted positions of 8 bytes each")

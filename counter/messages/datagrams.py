@@ -6,6 +6,7 @@ in one expression; the schema is asked only for the words when that fails. What 
 end of one does not travel.
 """
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 from counter.config import AGE_MAX, CHATTER_MAX, DEADLINE_MS_MAX, VISITS_MAX
@@ -381,10 +382,6 @@ class Uncertain:
     TAG: ClassVar[int] = 24
     WIRE: ClassVar[Schema] = (wire.blob(1, 1_100), wire.total, wire.total, _u32)
 
-    def to_wire(self) -> tuple[Any, ...]:
-        """Return the fields as they travel."""
-        return self.reply, wire.wire_total(self.minus), wire.wire_total(self.plus), self.count
-
 
 @dataclass(frozen=True, slots=True)
 class Traced:
@@ -408,7 +405,10 @@ class Traced:
         wire.flag,
     )
 
-    def to_wire(self) -> tuple[Any, ...]:
-        """Return the fields as they travel."""
-        fields = (wire.wire_endpoint(self.asked_by), self.age, self.reply)
-        return (*fields, True) if self.is_told else fields
+    def to_wire(self) -> Sequence[Any]:
+        """Return the fields as they travel; the last one only if it says something."""
+        fields = _traced_fields(self)
+        return fields if self.is_told else fields[:-1]
+
+
+_traced_fields = wire.fields_of(Traced)

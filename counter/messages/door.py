@@ -130,10 +130,6 @@ class Value:
     TAG: ClassVar[int] = 35
     WIRE: ClassVar[Schema] = (_u64, wire.total, wire.flag)
 
-    def to_wire(self) -> tuple[Any, ...]:
-        """Return the fields as they travel."""
-        return self.request, wire.wire_total(self.value), self.durable
-
 
 @dataclass(frozen=True, slots=True)
 class Query:
@@ -241,35 +237,6 @@ class Answer:
         _u32,
     )
 
-    def to_wire(self) -> tuple[Any, ...]:
-        """Return the fields as they travel."""
-        return (
-            self.request,
-            self.query,
-            self.end,
-            wire.wire_total(self.value),
-            self.complete,
-            self.reason,
-            self.answered,
-            self.members,
-            None if self.low is None else wire.wire_total(self.low),
-            wire.wire_total(self.filled),
-            self.filled_age_s,
-            self.elapsed_ms,
-            self.hops,
-            self.messages,
-            self.bytes,
-            self.duplicates,
-            self.missing,
-            self.cut,
-            self.origin,
-            self.why,
-            [(name, wire.wire_total(v), hops, ms) for name, v, hops, ms in self.top],
-            self.begun_s,
-            None if self.high is None else wire.wire_total(self.high),
-            self.uncertain,
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Answered:
@@ -282,11 +249,6 @@ class Answered:
         _u64,
         wire.listing(wire.record(wire.text(64), wire.total, wire.u16, wire.seconds), ROWS_PER_PAGE),
     )
-
-    def to_wire(self) -> tuple[Any, ...]:
-        """Return the fields as they travel."""
-        rows = [(name, wire.wire_total(v), hops, ms) for name, v, hops, ms in self.rows]
-        return self.request, rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,14 +271,6 @@ class Missing:
             ROWS_PER_PAGE,
         ),
     )
-
-    def to_wire(self) -> tuple[Any, ...]:
-        """Return the fields as they travel."""
-        rows = [
-            (name, status, None if last is None else wire.wire_total(last), age_s, why)
-            for name, status, last, age_s, why in self.rows
-        ]
-        return self.request, rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,12 +56,6 @@ class UncertainMany:
         wire.u64,
     )
 
-    def to_wire(self) -> tuple[Any, ...]:
-        """Return the fields as they travel."""
-        fields = [getattr(self, name) for name in self.__slots__]
-        fields[1:3] = wire.wire_total(self.minus), wire.wire_total(self.plus)
-        return tuple(fields)
-
     @classmethod
     def from_wire(cls, values: list[Any]) -> "UncertainMany":
         """Return the message in the decoded array; raises FrameError."""

@@ -4,7 +4,7 @@ The rule: an id may be shortened to its first hex digits, and it is the node tha
 they name one query; nobody is shown, or cancels, another one than was meant.
 """
 
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from counter.config import AGE_MAX
 from tracker import wire
@@ -152,20 +152,6 @@ class Trail:
             TRAIL_ROWS_PER_PAGE,
         ),
     )
-
-    def to_wire(self) -> tuple[Any, ...]:
-        """Return the fields as they travel."""
-        rows = [
-            (
-                name,
-                None if address is None else wire.wire_endpoint(address),
-                *between,
-                wire.wire_total(value),
-                fate,
-            )
-            for name, address, *between, value, fate in self.rows
-        ]
-        return self.request, rows
 
 
 FOLLOWING: Final = (

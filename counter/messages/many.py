@@ -231,12 +231,6 @@ class ReplyMany:
         wire.blob(0, STORE_BYTES * OTHERS_MAX),
     )
 
-    def to_wire(self) -> tuple[Any, ...]:
-        """Return the fields as they travel."""
-        fields = [getattr(self, name) for name in self.__slots__]
-        fields[4] = wire.wire_total(self.value)
-        return tuple(fields)
-
     @classmethod
     def from_wire(cls, values: list[Any]) -> "ReplyMany":
         """Return the message in the decoded array; raises FrameError."""
@@ -281,9 +275,3 @@ class Keyed:
         wire.u64,
         wire.total,
     )
-
-    def to_wire(self) -> tuple[Any, ...]:
-        """Return the fields as they travel."""
-        rows = [(key, *[None if n is None else wire.wire_total(n) for n in numbers])
-                for key, *numbers in self.rows]  # fmt: skip
-        return self.request, rows, self.keys, self.left_out, wire.wire_total(self.unseen)

@@ -1,6 +1,7 @@
 """The data directory of one node: who it belongs to, and that one process at a time uses it.
 
-    lock        held with flock for as long as the process lives; holds its pid
+    lock        held with flock for as long as the process lives; holds its pid. So is the
+                directory itself, in case somebody takes the file for a stale one and removes it
     identity    store id, boot epoch, node name, cluster, boots: random bytes of the last starts
     members     the last view of the cluster, as the machine wrote it
 
@@ -96,7 +97,9 @@ class Directory:
         self._disk = disk
         self._make()
         self._lock = self._locked()
+        self._own_lock = -1
         try:
+            self._own_lock = self._locked_itself()
             with translated("clean up in", path):
                 remove_strays(path)
             self.owner = self._started(self._taken(name, cluster), reborn=reborn)
@@ -107,9 +110,10 @@ class Directory:
 
     def close(self) -> None:
         """Let other processes in."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        for descriptor in (self._lock, self._own_lock):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._lock = self._own_lock = -1
 
     def read_members(self) -> bytes | None:
         """Return the last members record, or None."""
@@ -130,9 +134,12 @@ class Directory:
         path = self.path
         if path.is_dir():
             return
+        made = [path, *[parent for parent in path.parents if not parent.exists()]]
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._disk.sync_directory(path.parent)
+            # Each name on the way was new: one that a power cut takes back takes all below it.
+            for directory in made:
+                self._disk.sync_directory(directory.parent)
         except FileExistsError as error:
             raise StorageError(
                 f"cannot use {shown_path(path)} for data: it is a file, not a directory"
@@ -162,6 +169,24 @@ class Directory:
         except OSError as error:
             os.close(descriptor)
             raise StorageError(f"cannot lock {shown_path(path)}: {reason_of(error)}") from error
+        return descriptor
+
+    def _locked_itself(self) -> int:
+        """Lock the directory, where a directory can be locked; -1 where it cannot."""
+        descriptor = -1
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise LockedError(
+                f"{shown_path(self.path)} is used by another process, whose lock file was removed"
+            ) from error
+        except OSError:
+            # Some network file systems lock files only: then that file has to do.
+            if descriptor >= 0:
+                os.close(descriptor)
+            return -1
         return descriptor
 
     def _refusal(self, error: OSError) -> str:

@@ -1,8 +1,10 @@
-"""The durable store: group commit, in one worker thread, back to back.
+"""The durable store: group commit, beside the event loop, back to back.
 
 What the event loop queues while a commit runs becomes the next commit: one write and one sync
 for all of it. The rule: one job at a time, and what became of it is told, in the order of
 tokens, before the next one begins; so a snapshot can know whether all that it holds was kept.
+A commit of nothing but the log is done by a native thread where there is one, all else, and
+what is left to do after an error, by the worker.
 
     state of the store        a write is             a snapshot is
     open                      queued                 wanted, begun, worked on step by step
@@ -18,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from counter.storage.appending import Appender, appender_for
 from counter.storage.base import COUNTS, MEMBERS, STATE, Done, Identity
 from counter.storage.directory import Directory
 from counter.storage.frames import RECORD_BYTES_MAX, RECORD_HEAD_BYTES, Record, frame_bytes
@@ -89,6 +92,7 @@ class DurableStorage:
             founder=owner.founder,
         )
         self._log = Log(self._directory.path, owner.files, disk)
+        self._disk = disk
         self._records_max = records_max
         self._token = 0
         self._is_recovered = False
@@ -105,6 +109,7 @@ class DurableStorage:
         self._is_working = False
         self._is_woken = False
         self._worker: Worker | None = None
+        self._appender: Appender | None = None
         self._done: Done | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._idle = asyncio.Event()
@@ -130,6 +135,7 @@ class DurableStorage:
         self._done = done
         self._loop = asyncio.get_running_loop()
         self._worker = Worker("storage")
+        self._appender = appender_for(self._disk)
 
     def write(self, record: Persist) -> None:
         """Queue one record, or its refusal: `busy`, too large, lost, closed."""
@@ -181,6 +187,9 @@ class DurableStorage:
                 await self._idle.wait()
         finally:
             # Only when this was cancelled is there a job left to wait for.
+            appender, self._appender = self._appender, None
+            if appender is not None:
+                appender.close()
             if worker is not None:
                 worker.close()
             self._worker = None
@@ -219,7 +228,12 @@ class DurableStorage:
         if self._queue and not (self._steps is not None and self._is_step_due):
             batch = self._batch()
             # What is not the disk's is done here: a thread that computes holds up the loop.
-            self._run(partial(self._commit, *_parted(batch)), partial(self._committed, batch))
+            frame, token, members = _parted(batch)
+            if self._appender is not None and frame and members is None and not self._lost:
+                self._append(self._appender, batch, frame, token)
+            else:
+                job = partial(self._commit, frame, token, members)
+                self._run(job, partial(self._committed, batch))
         elif self._steps is not None:
             self._run(partial(self._step, self._steps), self._stepped)
         else:
@@ -290,6 +304,29 @@ class DurableStorage:
             except StorageError as error:
                 failed[MEMBERS] = error
         return failed
+
+    def _append(self, appender: Appender, batch: list[_Entry], frame: bytes, token: int) -> None:
+        """Have a frame for the log written by the native thread."""
+        log, size, committed = self._log, len(frame), partial(self._committed, batch)
+
+        def settle(write_error: OSError | None, sync_error: OSError | None) -> _Outcome:
+            try:
+                log.appended(size, token, write_error, sync_error)
+            except StorageError as error:
+                return {COUNTS: error}
+            return {}
+
+        def ended(write_error: OSError | None, sync_error: OSError | None) -> None:
+            if write_error is not None or sync_error is not None:
+                # What is to be done now waits for the disk again.
+                self._run(partial(settle, write_error, sync_error), committed)
+                return
+            self._is_working = False
+            committed(settle(None, None))
+            self._work()
+
+        self._is_working = True
+        appender.append(log.descriptor, frame, log.end, ended)
 
     def _committed(self, batch: list[_Entry], failed: _Outcome) -> None:
         error = failed.get(COUNTS)

@@ -123,7 +123,7 @@ class Log:
                 yield from self._read_segment(segments[first], first, is_last=is_last)
         with translated("open", self._segment_path(self._first)):
             self._open_last()
-        self._delete_covered(chain[0], max(snapshots, default=0))
+        self._delete_covered(chain[0], max(snapshots, default=0), is_named=False)
 
     def _read_snapshot(self, path: Path) -> Iterator[tuple[str, bytes]]:
         with path.open("rb") as file:
@@ -192,17 +192,23 @@ class Log:
 
     def _open_last(self) -> None:
         path, mark = self._segment_path(self._first), self._directory / _UNTRUSTED_NAME
-        if mark.exists():
+        # With a second name, of a backup by links, what is appended would stand in both.
+        if mark.exists() or path.stat().st_nlink > 1:
             self._rewrite(path)
         self.close()
         self._descriptor = os.open(path, os.O_RDWR)
-        self._disk.truncate(self._descriptor, self._size)
-        # What was read may still be in memory only, of a process that was killed.
-        self._disk.sync(self._descriptor)
+        try:
+            self._disk.truncate(self._descriptor, self._size)
+            # What was read may still be in memory only, of a process that was killed.
+            self._disk.sync(self._descriptor)
+        except OSError:
+            # The kernel tells a lost page once: the next opening would hear that all is well.
+            mark.touch()
+            raise
         mark.unlink(missing_ok=True)
 
     def _rewrite(self, path: Path) -> None:
-        """Copy a segment whose sync failed: the kernel may think its pages clean, and forget."""
+        """Copy a segment; one whose sync failed the kernel may think clean, and forget."""
         content = path.read_bytes()[: self._size]
         temporary = path.with_name(path.name + TEMPORARY)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -226,17 +232,49 @@ class Log:
 
     def append_frame(self, frame: bytes, token: int) -> None:
         """Do the same with a frame that was made elsewhere, and its last token."""
-        path = self._segment_path(self._first)
+        write_error = sync_error = None
         try:
             write_all(self._disk, self._descriptor, frame, self._size)
         except OSError as error:
-            self._cut_back(path, error)
-            raise StorageError(f"cannot write {shown_path(path)}: {reason_of(error)}") from error
-        try:
-            self._disk.sync(self._descriptor)
-        except OSError as error:
-            raise self._lost(path, error) from error
-        self._size += len(frame)
+            write_error = error
+        else:
+            try:
+                self._disk.sync(self._descriptor)
+            except OSError as error:
+                sync_error = error
+        self.appended(len(frame), token, write_error, sync_error)
+
+    @property
+    def descriptor(self) -> int:
+        """The file that the next frame goes to, for whoever writes it."""
+        return self._descriptor
+
+    @property
+    def end(self) -> int:
+        """Where in that file the next frame goes."""
+        return self._size
+
+    def appended(
+        self, size: int, token: int, write_error: OSError | None, sync_error: OSError | None
+    ) -> None:
+        """Take what the disk said of a frame of `size` bytes: how its write ended, and its sync.
+
+        Raises as `append` does. Without an error it waits for no disk.
+        """
+        if write_error is not None:
+            path = self._segment_path(self._first)
+            self._cut_back(path, write_error)
+            text = f"cannot write {shown_path(path)}: {reason_of(write_error)}"
+            raise StorageError(text) from write_error
+        if sync_error is not None:
+            raise self._lost(self._segment_path(self._first), sync_error) from sync_error
+        if not os.fstat(self._descriptor).st_nlink:
+            path = self._segment_path(self._first)
+            raise StorageLostError(
+                f"{shown_path(path)} was deleted while this node used it; nothing more is written"
+                " until the node is restarted"
+            )
+        self._size += size
         self._logged = self.token = token
 
     def _cut_back(self, path: Path, error: OSError) -> None:
@@ -322,14 +360,19 @@ class Log:
         finally:
             os.close(descriptor)
 
-    def _delete_covered(self, first: int, token: int) -> None:
-        """Delete the segments before `first` and the snapshots before `token`."""
+    def _delete_covered(self, first: int, token: int, *, is_named: bool = True) -> None:
+        """Delete the segments before `first` and the snapshots before `token`.
+
+        `is_named` when it is certain that what covers them has its name on the disk.
+        """
         segments, snapshots = self._listed(_SEGMENT_NAME), self._listed(_SNAPSHOT_NAME)
         covered = [path for own, path in segments.items() if own < first]
         covered += [path for own, path in snapshots.items() if own < token]
-        for path in covered:
-            # A file that stays is harmless: nothing reads it, and the next opening tries again.
-            with contextlib.suppress(OSError):
+        # A file that stays is harmless: nothing reads it, and the next opening tries again.
+        with contextlib.suppress(OSError):
+            if covered and not is_named:
+                self._disk.sync_directory(self._directory)
+            for path in covered:
                 path.unlink()
 
     def _listed(self, pattern: re.Pattern[str]) -> dict[int, Path]:

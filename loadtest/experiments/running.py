@@ -19,6 +19,7 @@ from loadtest.experiments.library import Experiment
 from loadtest.experiments.tables import ROWS_MAX, Asked, CheckFailedError, Row, rounded
 from loadtest.report import json_line, new_file
 from loadtest.runs import Stop
+from tracker.native.inventory import in_use
 from tracker.text import printable
 
 LOGS: Final = "logs"
@@ -140,6 +141,6 @@ def described() -> str:
         pass
     return printable(
         f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.release()},"
-        f" Python {platform.python_version()}",
-        200,
+        f" Python {platform.python_version()}, {in_use()}",
+        300,
     )

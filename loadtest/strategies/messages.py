@@ -43,10 +43,6 @@ class Rumour:
         wire.integer(1, AGE_MAX),
     )
 
-    def to_wire(self) -> tuple[Any, ...]:
-        """Return the fields as they travel."""
-        return self.query, self.key, wire.wire_endpoint(self.home), self.age, self.age_max
-
 
 @dataclass(slots=True)
 class Marked:
@@ -60,11 +56,6 @@ class Marked:
     visited: bytes
     TAG: ClassVar[int] = 3
     WIRE: ClassVar[Schema] = (*Rumour.WIRE, wire.blob(0, VISITED_BYTES_MAX))
-
-    def to_wire(self) -> tuple[Any, ...]:
-        """Return the fields as they travel."""
-        home = wire.wire_endpoint(self.home)
-        return self.query, self.key, home, self.age, self.age_max, self.visited
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from counter.storage import appending
 from counter.storage.base import COUNTS, MEMBERS, Storage
 from counter.storage.durable import DurableStorage
 from counter.storage.memory import MemoryStorage
@@ -31,10 +32,14 @@ class Ear:
             await self._heard.wait()
 
 
-@pytest.fixture(params=["memory", "durable"])
-async def make(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Make]:
+@pytest.fixture(params=["memory", "durable", "durable, without the native thread"])
+async def make(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Make]:
     """Make new stores of one kind, closed when the test ends."""
     made: list[Storage] = []
+    if request.param != "durable":
+        monkeypatch.setattr(appending, "_NATIVE", None)
 
     def new() -> Storage:
         directory = tmp_path / str(len(made))

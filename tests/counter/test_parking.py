@@ -334,7 +334,7 @@ def test_a_stream_that_never_comes_is_given_up_in_time():
 
     assert failover.parking.look(failover.parking.deadline()) == []
 
-    assert not failover.parking.opens(("127.0.0.1", 7401))
+    assert not failover.parking.homes.opens(("127.0.0.1", 7401))
     assert failover.parking.look(60.0) == [Open(("127.0.0.1", 7401))]
 
 

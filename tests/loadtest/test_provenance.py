@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 from loadtest import provenance
+from tracker.native.inventory import used
 
 
 def test_a_log_tells_versions_and_machine_and_when():
@@ -14,6 +15,7 @@ def test_a_log_tells_versions_and_machine_and_when():
     assert facts["python"].endswith(platform.python_version())
     assert facts["kernel"] == platform.release()
     assert facts["packages"]["msgpack"][0].isdigit()
+    assert facts["native"] == used()
     assert facts["cores"] >= 1
     assert facts["started_at"][4] == "-"
     assert facts["started_at"].endswith("Z")

@@ -1,9 +1,11 @@
 """Data directories that were copied and put back: what a real node does, and says."""
 
 import shutil
+import signal
 
 import pytest
 
+from tracker.errors import RefusedError
 from tracker.messages import Roster
 
 pytestmark = pytest.mark.slow
@@ -56,6 +58,25 @@ def test_a_copy_of_a_store_that_runs_is_not_let_in_and_both_addresses_are_named(
     assert n1.address in line
     assert copy.address in line
     assert machines.ask(n1)["value"] == 10
+
+
+def test_a_node_whose_copy_took_its_place_while_it_slept_acknowledges_nothing_any_more(machines):
+    machines.up(2)
+    n1, n2 = machines.nodes["n1"], machines.nodes["n2"]
+    machines.count(n1, 10)
+    shutil.copytree(machines.home / "n1", machines.home / "copy")
+    n1.signal(signal.SIGSTOP)
+    copy = machines.node("n1", data="copy")
+    copy.said("joined tracker")
+
+    n1.signal(signal.SIGCONT)
+    n1.said("is a copy of that of")
+    with pytest.raises(RefusedError, match="another node counts in this one's place"):
+        machines.count(n1, 1_000)
+    machines.count(copy, 5)
+
+    answer = machines.until(lambda: (a := machines.ask(n2))["complete"] and a)
+    assert answer["value"] == 15
 
 
 def operations_told(machines, tracker):

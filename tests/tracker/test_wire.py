@@ -184,6 +184,27 @@ def test_a_total_of_any_size_travels_exactly(total):
     assert wire.total(wire.unpacked(body)) == total
 
 
+def test_what_stands_within_lists_and_records_travels_in_its_own_form():
+    @dataclass(frozen=True, slots=True)
+    class Deep:
+        home: tuple
+        rows: tuple
+        TAG: ClassVar[int] = 1
+        WIRE: ClassVar[wire.Schema] = (
+            wire.endpoint,
+            wire.listing(wire.record(wire.flag, wire.optional(wire.total)), 3),
+        )
+
+    codec = Codec(Deep)
+    message = Deep(("127.0.0.1", 7401), ((True, 2**80), (False, None), (True, -5)))
+    body = codec.encode(message)
+
+    digits = str(2**80).encode()
+    rows = [[True, digits], [False, None], [True, -5]]
+    assert msgpack.unpackb(body) == [1, [b"\x7f\x00\x00\x01", 7401], rows]
+    assert codec.decode(body) == message
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "2001:db8::1"])
 def test_addresses_travel_as_packed_bytes(host):
     travelled = wire.unpacked(wire.packed(wire.wire_endpoint((host, 7401))))

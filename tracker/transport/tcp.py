@@ -465,6 +465,13 @@ class _Opened(_Stream):
         """
         self.tell_end(self.reason)
 
+    def drop(self) -> None:
+        """Give up; what becomes of the Welcome is of no more interest to anybody."""
+        super().drop()
+        # A refusal may have come in the turn in which the time was over: it counts as heard.
+        if not self.welcomed.cancel() and not self.welcomed.cancelled():
+            self.welcomed.exception()
+
     def lost(self) -> None:
         """Whoever waits for the Welcome waits in vain."""
         if not self.welcomed.done():

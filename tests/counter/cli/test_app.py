@@ -16,6 +16,8 @@ from counter.cli.finding import DEADLINE_S
 from counter.cli.queries import QUERY_S
 from counter.config import LAN
 from counter.messages import Counted, Get, Increment, Value
+from tracker.native import SWITCH
+from tracker.native.inventory import told, used
 
 IMPORTS = """
 import sys; sys.path.insert(0, {root!r})
@@ -58,6 +60,14 @@ def test_a_node_in_memory_imports_neither_a_store_on_disk_nor_what_reads_the_com
 
 def test_the_version_is_the_package_s(counter):
     assert counter("--version").out == f"counter {package.__version__}\n"
+
+
+def test_beside_the_version_a_person_reads_which_native_modules_are_in_use(counter, monkeypatch):
+    assert counter("--version").err == f"{told()}\n"
+
+    monkeypatch.setenv(SWITCH, "0")
+    off = "native modules: turned off by GOSSIP_COUNTER_NATIVE=0\n"
+    assert counter("--version").err == off
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -197,6 +207,17 @@ def test_config_says_where_each_value_comes_from(counter, monkeypatch):
     assert found["chatter"] == {"value": 3, "source": "./counter.toml"}
     assert found["node"] == {"value": "n1", "source": "COUNTER_NODE"}
     assert found["tracker"] == {"value": "127.0.0.1:7400", "source": "default"}
+
+
+def test_config_says_which_native_modules_are_in_use(counter, monkeypatch):
+    monkeypatch.delenv(SWITCH, raising=False)
+    found = json.loads(counter("config", "--json").out)
+    assert found["native"] == {"value": used(), "source": "installation"}
+    assert counter("config").out.splitlines()[-1].split(None, 1)[0] == "native"
+
+    monkeypatch.setenv(SWITCH, "0")
+    found = json.loads(counter("config", "--json").out)
+    assert found["native"] == {"value": [], "source": SWITCH}
 
 
 def test_config_shows_what_holds_where_nothing_is_set(counter):

@@ -1,6 +1,7 @@
 """`counter inc`, against servers that answer as a test wants."""
 
 import os
+import re
 import signal
 import subprocess
 from random import Random
@@ -378,6 +379,27 @@ def test_ctrl_c_says_what_was_counted_and_what_may_have_been(start, serve):
     assert (process.returncode, out) == (130, b"")
     assert err.startswith(b"error: interrupted; lines 2 to 2 MAY have been counted\n")
     assert b"  1 increment before it counted\n  retrying is safe" in err
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_one_increment_waits_says_how_to_repeat_it(start, serve):
+    heard_r, heard_w = os.pipe()
+
+    def script(message):
+        os.write(heard_w, b".")
+        return []
+
+    server = serve(script)
+    process = start("inc", "views", "5", "--node", server.address)
+    os.read(heard_r, 1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    os.close(heard_r)
+    os.close(heard_w)
+
+    assert (process.returncode, out) == (130, b"")
+    assert err.startswith(b"error: interrupted; the increment MAY have been counted\n")
+    assert re.search(rb"retrying is safe:  counter inc views 5 --id \w+ --node ", err)
 
 
 def test_a_name_the_tracker_refuses_comes_with_where_to_look(counter, serve):

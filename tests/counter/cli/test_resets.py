@@ -1,6 +1,8 @@
 """`counter reset`, `delete` and `keys`, against nodes that answer as a test wants."""
 
 import json
+import os
+import signal
 
 import pytest
 
@@ -85,6 +87,35 @@ def test_a_lost_connection_leaves_the_outcome_open_and_shows_the_retry(counter, 
     assert (ran.code, ran.out) == (3, "")
     assert "MAY have been reset" in ran.err
     assert "counter delete views --id x" in ran.err
+
+
+def test_the_retry_of_a_key_that_looks_like_an_option_names_it_as_a_key(counter, serve, close):
+    server = serve(lambda message: [close])
+
+    ran = counter("reset", "--node", server.address, "--id", "x", "--", "-k")
+
+    assert ran.code == 3
+    assert "retrying is safe:  counter reset --id x -- -k " in ran.err
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_a_reset_runs_says_how_to_repeat_it(start, serve):
+    heard_r, heard_w = os.pipe()
+
+    def script(message):
+        os.write(heard_w, b".")
+        return []
+
+    process = start("reset", "views", "--node", serve(script).address, "--id", "x")
+    os.read(heard_r, 1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    os.close(heard_r)
+    os.close(heard_w)
+
+    assert (process.returncode, out) == (130, b"")
+    assert err.startswith(b"error: interrupted; views MAY have been reset\n")
+    assert b"retrying is safe:  counter reset views --id x " in err
 
 
 def test_a_refusal_is_said(counter, serve):

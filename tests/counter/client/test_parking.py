@@ -115,6 +115,40 @@ def silenced(**options):
     return world, world.count(), name, other
 
 
+LATE = {
+    "parked": lambda asked: Parked(asked.request, True, False),
+    "refused": lambda asked: Refused(asked.request, "busy", "later"),
+}
+
+
+@pytest.mark.parametrize("is_counting", [True, False], ids=["counting", "idle"])
+@pytest.mark.parametrize("late", LATE.values(), ids=LATE)
+def test_a_word_about_something_parked_that_comes_too_late_says_nothing_of_what_is_counted(
+    late, is_counting
+):
+    world, batch, _, other = silenced()
+    asked = []
+    world.parks = asked.append
+    world.wait(3.5)
+    with pytest.raises(UnknownOutcomeError):
+        batch.result("k")
+    world.silent.add(other)
+    fresh = world.count() if is_counting else None
+    link = next(link for link, (name, _) in world.links.items() if name == other)
+
+    world.carry(world.dialogue.received(link, framed(late(asked[0])), world.now))
+
+    fresh = fresh or world.count()
+    assert not fresh.is_settled
+    sent = fresh.operation
+    world.carry(world.dialogue.received(link, framed(Counted(sent.sequence, True, False)), 3.5))
+    assert fresh.result("k").id == sent.id
+
+
+def framed(message):
+    return wire.framed(DOOR.encode(message))
+
+
 @pytest.mark.parametrize("is_gone", [False, True], ids=["silent", "gone"])
 def test_an_increment_whose_node_does_not_answer_is_parked_at_another_one(is_gone):
     world, batch, name, other = silenced()

@@ -14,7 +14,7 @@ import pytest
 from counter.storage.directory import BOOT_BYTES, BOOTS_MAX, IDENTITY_MAGIC, read_owner
 from counter.storage.durable import DurableStorage
 from tracker.errors import DamagedError, LockedError, StorageError
-from tracker.files import write_atomically
+from tracker.files import Disk, write_atomically
 
 Open = Any
 
@@ -34,6 +34,28 @@ async def test_a_missing_directory_is_made_with_its_parents(opened: Open, direct
         await store.keep(b"a")
 
     assert (directory / "deeper" / "still").stat().st_mode & 0o077 == 0
+
+
+class WatchedDisk(Disk):
+    """Notes of which directories the names were made safe."""
+
+    def __init__(self) -> None:
+        self.synced: list[Path] = []
+
+    def sync_directory(self, directory: Path) -> None:
+        self.synced.append(directory)
+        super().sync_directory(directory)
+
+
+async def test_every_directory_that_was_made_is_named_on_the_disk(
+    opened: Open, directory: Path
+) -> None:
+    disk = WatchedDisk()
+    async with opened(directory / "deeper" / "still", disk=disk):
+        pass
+
+    # A power cut that takes one of these names back takes every count below it along.
+    assert {directory.parent, directory, directory / "deeper"} <= {*disk.synced}
 
 
 def test_a_file_in_its_place_is_refused(directory: Path) -> None:
@@ -101,6 +123,17 @@ def test_the_lock_holds_between_processes_and_ends_with_the_process(directory: P
     store = DurableStorage(directory, "n1")
 
     assert store.identity.epoch == 2
+
+
+async def test_a_lock_file_that_is_removed_lets_no_second_process_in(
+    opened: Open, directory: Path
+) -> None:
+    async with opened():
+        (directory / "lock").unlink()
+
+        assert "is used by another process, whose lock file was removed" in refusal(
+            directory, LockedError
+        )
 
 
 async def test_data_of_another_name_is_refused(opened: Open, directory: Path) -> None:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from counter.storage import durable, log
 from counter.storage.base import COUNTS, MEMBERS, STATE
 from counter.storage.durable import DurableStorage
+from tracker.errors import StorageError
 from tracker.files import Disk
 from tracker.machine import Persist, Persisted, PersistFailed
 
@@ -299,7 +300,7 @@ async def test_a_mistake_in_the_worker_is_told_and_heard_by_the_loop(
 ) -> None:
     heard: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: heard.append(context))
-    async with opened() as store:
+    async with opened(disk=GatedDisk()) as store:
         monkeypatch.setattr(store.store._log, "append_frame", lambda frame, token: 1 / 0)
         write_all(store, b"a")
         (event,) = await store.heard()
@@ -495,6 +496,68 @@ async def test_a_segment_that_lost_a_sync_is_copied_before_it_is_used_again(
     async with opened() as third:
         assert third.recovered == [*again.recovered, (COUNTS, b"c")]
     assert "untrusted" not in names(directory)
+
+
+class SickAtOpening(Disk):
+    """Fails the sync of the log that an opening begins with, once."""
+
+    def __init__(self) -> None:
+        self.syncs = 0
+
+    def sync(self, descriptor: int) -> None:
+        self.syncs += 1
+        if self.syncs == 2:  # the first one was that of the identity
+            raise OSError(errno.EIO, "")
+        super().sync(descriptor)
+
+
+async def test_a_segment_whose_sync_failed_at_opening_is_copied_at_the_next(
+    opened: Open, directory: Path
+) -> None:
+    async with opened() as store:
+        await store.keep(b"a")
+    segment = directory / f"counts-{1:020d}.log"
+    with pytest.raises(StorageError, match="input/output error"):
+        async with opened(disk=SickAtOpening()):
+            pass
+    before = segment.stat().st_ino
+    # Holds on to the old file, so that its number is not given to the new one.
+    with segment.open("rb"):
+        async with opened() as again:
+            assert again.recovered == [(COUNTS, b"a")]
+            assert segment.stat().st_ino != before
+    assert "untrusted" not in names(directory)
+
+
+async def test_what_is_written_to_a_log_that_was_deleted_is_not_called_safe(
+    opened: Open, directory: Path
+) -> None:
+    async with opened() as store:
+        await store.keep(b"a")
+        (directory / f"counts-{1:020d}.log").unlink()
+        write_all(store, b"b")
+        await store.heard()
+        write_all(store, b"c")
+        lost, refused = (await store.heard())[1:]
+
+    assert "was deleted while this node used it" in lost.reason
+    assert (lost.definite, refused.definite) == (False, True)
+
+
+async def test_a_backup_by_links_gets_nothing_of_what_is_written_later(
+    opened: Open, directory: Path, tmp_path: Path
+) -> None:
+    async with opened() as store:
+        await store.keep(b"a")
+    linked = tmp_path / "backup"
+    linked.mkdir()
+    for name in names(directory):
+        os.link(directory / name, linked / name)
+
+    async with opened() as store:
+        await store.keep(b"b")
+    async with opened(linked) as backup:
+        assert backup.recovered == counts(b"a")
 
 
 async def test_a_members_file_that_cannot_be_written_fails_alone(

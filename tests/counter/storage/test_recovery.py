@@ -1,5 +1,6 @@
 """What a store finds when it is opened: torn tails are cut, damage is refused by file and byte."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -19,7 +20,9 @@ from counter.storage.frames import (
     later_frame,
     read_frames,
 )
+from counter.storage.log import Log
 from tracker.errors import DamagedError, StorageError
+from tracker.files import DISK, Disk
 from tracker.machine import Persist, Persisted
 
 Open = Any
@@ -53,6 +56,34 @@ async def refusal(opened: Open, kind: type[StorageError] = DamagedError) -> str:
             pass
     assert type(caught.value) is kind
     return str(caught.value)
+
+
+class ForgetfulDisk(Disk):
+    """Fails to make names safe: what was renamed may come back under its old name."""
+
+    def sync_directory(self, directory: Path) -> None:
+        raise OSError(errno.EIO, "")
+
+
+def test_nothing_is_deleted_while_what_covers_it_may_lose_its_name(directory: Path) -> None:
+    directory.mkdir()
+    log = Log(directory, b"s" * 16, DISK)
+    log.create()
+    list(log.recover())
+    log.append([(1, b"a")])
+    log.close()
+    older = (directory / SEGMENT).read_bytes()
+    again = Log(directory, b"s" * 16, DISK)
+    list(again.recover())
+    list(again.snapshot(1, [b"a"]))
+    again.close()
+    (directory / SEGMENT).write_bytes(older)
+
+    for disk, is_kept in ((ForgetfulDisk(), True), (DISK, False)):
+        opening = Log(directory, b"s" * 16, disk)
+        assert list(opening.recover()) == [(STATE, b"a")]
+        opening.close()
+        assert (directory / SEGMENT).exists() is is_kept
 
 
 def with_flipped_bit(content: bytes, bit: int) -> bytes:

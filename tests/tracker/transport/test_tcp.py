@@ -1,6 +1,7 @@
 """Streams over TCP: the handshake, and what is beyond what every transport promises."""
 
 import asyncio
+import gc
 import socket
 from typing import Any
 
@@ -262,6 +263,27 @@ async def test_somebody_who_never_answers_is_unreachable_after_a_while(make_stre
         streams.open(silent.getsockname())
 
         assert await recorder.until(1) == [("unreachable", "no answer in 0.02 s")]
+
+
+@pytest.mark.parametrize("is_refused", [True, False], ids=["refused", "closed"])
+async def test_what_comes_of_a_stream_that_was_given_up_complains_to_nobody(
+    make_streams, is_refused
+):
+    # A node that was busy for longer than it waits finds both at once: the end of its patience,
+    # and what the other side said meanwhile.
+    complaints = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: complaints.append(told))
+    streams, _ = await make_streams()
+    stream = tcp._Opened(streams, streams.endpoint)
+
+    if is_refused:
+        stream.greet(MEMBERSHIP.encode(Refused(0, "no-hello", "no Hello within 3 s")))
+    stream.drop()
+    stream.connection_lost(None)
+    del stream
+    gc.collect()
+
+    assert complaints == []
 
 
 async def test_a_second_listener_on_one_port_is_an_error(make_streams):

@@ -1,0 +1,121 @@
+"""A node that learns that another one counts in its place: what it says of increments then."""
+
+from random import Random
+
+from counter.config import LAN, NodeConfig
+from counter.gossip import Gossip
+from counter.messages import ACK_DEFAULT, ACK_MEMORY, Counted, Increment, Park
+from tracker.machine import Closed, Opened, Persist, Persisted, PersistFailed, Send
+from tracker.members import Member
+from tracker.messages import Announced, Heartbeat, Refused, Registered, news_to_wire
+
+TRACKER, CLIENT, OTHER = ("127.0.0.1", 7400), 50, 51
+OWN = Member("n0", b"s" * 16, 0, 1, 0, "127.0.0.1", 7401)
+
+
+def taken_in(gossip, link, now):
+    gossip.submit(Opened(link, TRACKER), now)
+    gossip.receive(link, Registered(b"tracker1", 0, 0, 0), now)
+    heartbeat = Heartbeat(b"tracker1", 1, 0, news_to_wire([OWN]))
+    said = gossip.receive(link, heartbeat, now)
+    return said + gossip.receive(link, Announced(1), now)
+
+
+def running():
+    """Return a node with a disk that counts."""
+    gossip = Gossip(NodeConfig(name="n0"), LAN, OWN, (TRACKER,), Random(1))
+    gossip.resume(0)
+    gossip.start(0.0)
+    taken_in(gossip, 1, 0.0)
+    return gossip
+
+
+def displaced(gossip, link=2, now=9.0):
+    """Let its tracker say that its store is in use elsewhere; returns what follows."""
+    gossip.submit(Closed(link - 1, "reset"), now - 8)
+    gossip.tick(now)
+    gossip.submit(Opened(link, TRACKER), now)
+    return gossip.receive(link, Refused(0, "in-use", "lives at 10.0.0.9:7401"), now)
+
+
+def count(gossip, sequence, ack=ACK_DEFAULT, link=CLIENT):
+    return gossip.receive(link, Increment(b"a" * 16, sequence, ("k", 5), ack), 9.0)
+
+
+def said(effects):
+    return [e.message for e in effects if isinstance(e, Send) and e.to in (CLIENT, OTHER)]
+
+
+def code_of(effects):
+    [refused] = said(effects)
+    assert isinstance(refused, Refused)
+    return refused.code
+
+
+def test_a_displaced_node_refuses_what_would_be_in_no_total():
+    gossip = running()
+    displaced(gossip)
+
+    for ack in (ACK_DEFAULT, ACK_MEMORY):
+        effects = count(gossip, 1, ack)
+
+        assert code_of(effects) == "displaced"
+        assert not any(isinstance(effect, Persist) for effect in effects)
+
+
+def test_a_displaced_node_holds_nothing_for_others():
+    gossip = running()
+    displaced(gossip)
+
+    park = Park(7, b"a" * 16, 1, ("k", 5), ACK_DEFAULT, b"h" * 16, "n9")
+
+    assert code_of(gossip.receive(CLIENT, park, 9.0)) == "displaced"
+
+
+def test_what_was_on_its_way_to_the_disk_of_a_displaced_node_is_not_acknowledged():
+    gossip = running()
+    [persist] = count(gossip, 1)
+    displaced(gossip)
+
+    assert code_of(gossip.submit(Persisted(persist.token), 9.1)) == "in-doubt"
+
+
+def test_what_a_displaced_node_knows_is_not_acknowledged_again():
+    gossip = running()
+    [persist] = count(gossip, 1)
+    gossip.submit(Persisted(persist.token), 0.1)
+    displaced(gossip)
+
+    assert code_of(count(gossip, 1)) == "in-doubt"
+
+
+def test_what_the_disk_of_a_displaced_node_refuses_is_refused_for_that():
+    gossip = running()
+    [persist] = count(gossip, 1)
+    displaced(gossip)
+
+    failed = PersistFailed(persist.token, "the disk is full", definite=True)
+
+    assert code_of(gossip.submit(failed, 9.1)) == "disk"
+
+
+def test_replies_that_were_held_back_are_in_doubt_once_the_node_is_displaced():
+    gossip = Gossip(NodeConfig(name="n0"), LAN, OWN, (TRACKER,), Random(1))
+    gossip.resume(0)
+    gossip.start(0.0)
+    assert said(count(gossip, 1, ACK_MEMORY)) == []
+    gossip.submit(Opened(1, TRACKER), 0.0)
+
+    refused = gossip.receive(1, Refused(0, "in-use", "lives at 10.0.0.9:7401"), 0.0)
+
+    assert code_of(refused) == "in-doubt"
+
+
+def test_a_node_that_is_taken_in_again_counts_again():
+    gossip = running()
+    displaced(gossip)
+    gossip.tick(20.0)
+    taken_in(gossip, 3, 20.0)
+
+    [persist] = count(gossip, 1)
+    assert said(gossip.submit(Persisted(persist.token), 20.1)) == [Counted(1, True, False)]

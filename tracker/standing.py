@@ -1,0 +1,54 @@
+"""What a node may conclude from how its trackers stand to it: how current its view is, and more.
+
+    known_until   up to when its view is that of the cluster
+    displaced     whether somebody else counts under its name, or in its store
+
+The rule: silence proves nothing. Only a tracker that speaks, one that cannot be reached, or one
+that says no lets anything follow. Times in seconds.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from tracker.admission import OLD_BACKUP
+from tracker.config import shown_endpoint
+from tracker.contact import JOINED, REFUSED, Contact
+
+DISPLACING_CODES: Final = frozenset(
+    {"in-use", "clone", OLD_BACKUP, "handed-over", "name-taken", "name-kept"}
+)
+"""Refusals by which what a node counts is in no total, or is not expected there."""
+
+
+def known_until(
+    trackers: Sequence[Contact], now: float, fresh_s: float, *, is_cut_off: bool
+) -> float:
+    """Say up to when the view is that of the cluster, as far as anybody knows.
+
+    Infinity while a tracker speaks, heard within `fresh_s`. Without one, after one was
+    heard at all: when the last look at all of them began that reached none. Whoever was
+    in reach of a tracker before may have let others in, so a stream that was lost, or is
+    open but silent, proves nothing (minus infinity).
+    """
+    is_heard = False
+    for tracker in trackers:
+        if tracker.heard_at is not None:
+            is_heard = True
+            is_open = tracker.state == JOINED and tracker.is_caught_up
+            if is_open and now - tracker.heard_at <= max(fresh_s, tracker.silent_s):
+                return float("inf")
+    if not is_heard or not is_cut_off:
+        return float("-inf")
+    # Who was refused for good looks no more; that tracker will tell nothing.
+    looked = [t.missed_at for t in trackers if t.state != REFUSED]
+    return min(looked, default=float("inf"))
+
+
+def displaced(trackers: Sequence[Contact]) -> str:
+    """Return which tracker refuses this node for somebody else's sake, while none has it."""
+    if any(tracker.state == JOINED for tracker in trackers):
+        return ""
+    refusing = [tracker for tracker in trackers if tracker.refusal in DISPLACING_CODES]
+    if not refusing:
+        return ""
+    return f"{refusing[0].refusal}, says the tracker at {shown_endpoint(refusing[0].endpoint)}"
