@@ -5,6 +5,11 @@ def main() -> None:
     """Run the command in `sys.argv` and exit with its code."""
     import sys
 
-    from counter.cli.app import run
+    try:
+        from counter.cli.app import run
 
-    sys.exit(run(sys.argv[1:]))
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:
+        # While it was still loaded; nothing had begun.
+        code = 130
+    sys.exit(code)
