@@ -20,7 +20,7 @@ from typing import Final
 from counter.config import GossipConfig
 from tracker.classes import dataclass
 
-PRIOR_FOUND: Final = 1
+PRIOR_FOUND: Final = 0.5
 PRIOR_ASKS: Final = 12
 SPREAD_ASKS_MAX: Final = 100
 MEMBERS_LEAST: Final = 200
