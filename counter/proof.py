@@ -20,10 +20,10 @@ from typing import Final
 from counter.config import GossipConfig
 from tracker.classes import dataclass
 
-PRIOR_FOUND: Final = 2
+PRIOR_FOUND: Final = 0.5
 PRIOR_ASKS: Final = 12
 SPREAD_ASKS_MAX: Final = 100
-MEMBERS_LEAST: Final = 100
+MEMBERS_LEAST: Final = 200
 """In fewer members a wrong guess of p weighs more: K is that of a cluster of this size."""
 
 

@@ -7,6 +7,9 @@ def main() -> None:
 
     try:
         from counter.cli.app import run
+
+        code = run(sys.argv[1:])
     except KeyboardInterrupt:
-        sys.exit(130)
-    sys.exit(run(sys.argv[1:]))
+        # While it was still loaded; nothing had begun.
+        code = 130
+    sys.exit(code)

@@ -35,6 +35,7 @@ from tracker.errors import (
     RefusedError,
     UnreachableError,
 )
+from tracker.text import printable
 
 QUERY_S = 2.0
 GRACE_S = 3.0
@@ -77,12 +78,24 @@ class Asker:
 
         With `pause_s` the query begins so much later, or together with others who watch.
         """
-        for tried in range(self._retries + 1):
-            outcome = self._ask_once(on_partial, pause_s)
-            if outcome.answer.reason != "origin-lost" or tried == self._retries:
-                break
-            note(f"note: origin-lost ({outcome.answer.why}); asking another node")
-        return outcome
+        seen: Outcome | None = None
+        for left in range(self._retries, -1, -1):
+            try:
+                outcome = self._ask_once(on_partial, pause_s)
+            except ClusterError as error:
+                if seen is None:
+                    raise
+                note(f"note: {printable(str(error))}")
+                return seen
+            if outcome.answer.reason != "origin-lost":
+                return outcome
+            if seen is None or outcome.answer.answered > seen.answer.answered:
+                # What came before counts for more than another try that heard less.
+                seen = outcome
+            if left:
+                note(f"note: origin-lost ({outcome.answer.why}); asking another node")
+        assert seen is not None, "at least one try"
+        return seen
 
     def _ask_once(self, on_partial: OnPartial, pause_s: float) -> Outcome:
         connection = self._open()

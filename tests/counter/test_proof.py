@@ -1,5 +1,6 @@
 """How often silence is asked before it is proof: by hand, and against dice."""
 
+from math import ceil, log
 from random import Random
 
 import pytest
@@ -17,9 +18,9 @@ def wanted(members=1_000, again=0, before=0, spread=None):
 
 
 def test_without_evidence_the_prior_decides():
-    assert (PRIOR_FOUND, PRIOR_ASKS) == (2, 12)
-    assert wanted() == 12  # 2/12 * 3/13 * ... * 13/23 = 0.95e-5, and 0.01 / 1000 is 1e-5
-    assert wanted(members=200) == 10
+    assert (PRIOR_FOUND, PRIOR_ASKS) == (0.5, 12)
+    assert wanted() == 7  # 0.5/12 * 1.5/13 * ... * 6.5/18 = 0.7e-5, and 0.01 / 1000 is 1e-5
+    assert wanted(members=200) == 6
 
 
 def test_evidence_of_waves_outweighs_the_prior_and_the_spread():
@@ -51,15 +52,19 @@ def test_first_asks_that_all_got_lost_are_no_sign_that_nothing_gets_lost():
     assert wanted(spread=Spread(answers=0, found=35)) == wanted()
 
 
-def test_it_asks_more_often_the_less_it_knows_of_the_same_loss():
-    few, many = Spread(answers=15, ages=15, found=5), Spread(answers=75, ages=75, found=25)
-
-    assert few.failure() == pytest.approx(many.failure(), abs=0.03)
-    assert wanted(spread=few) > wanted(spread=many)
+def power(failed, asked, members=1_000):
+    return ceil(log(LAN.stop_epsilon / members) / log(failed / asked))
 
 
-def test_in_a_small_cluster_it_is_as_careful_as_in_one_of_a_hundred():
-    assert wanted(members=3) == wanted(members=100) < wanted(members=5_000)
+def test_what_was_estimated_of_few_is_not_taken_for_the_truth_and_of_many_it_is():
+    few = PRIOR_FOUND + 7, PRIOR_ASKS + 35
+
+    assert wanted(again=7, before=35) > power(*few)
+    assert wanted(again=7_000, before=35_000) == power(7_000.5, 35_012)
+
+
+def test_in_a_small_cluster_it_is_as_careful_as_in_one_of_two_hundred():
+    assert wanted(members=3) == wanted(members=200) < wanted(members=5_000)
 
 
 # -- against dice ---------------------------------------------------------------------------

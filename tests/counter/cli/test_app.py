@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -128,6 +129,20 @@ def test_a_traceback_is_shown_only_to_those_who_ask(counter, nobody):
 
     assert "Traceback" not in short
     assert "Traceback" in long
+
+
+def test_ctrl_c_while_a_command_is_still_loaded_leaves_no_traceback(monkeypatch, capsys):
+    class HalfLoaded(ModuleType):
+        def __getattr__(self, name):
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "counter.cli.app", HalfLoaded("counter.cli.app"))
+
+    with pytest.raises(SystemExit) as ended:
+        package.cli.main()
+
+    assert ended.value.code == 130
+    assert capsys.readouterr() == ("", "")
 
 
 def test_get_prints_the_bare_share(counter, serve):

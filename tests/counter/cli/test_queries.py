@@ -266,6 +266,26 @@ def test_after_all_retries_the_origin_is_lost(counter, serve, close):
     assert (ran.code, json.loads(ran.out)["reason"], server.streams) == (3, "origin-lost", 3)
 
 
+@pytest.mark.parametrize("again", ["lost", "refused"])
+def test_what_was_seen_of_a_lost_origin_outlives_a_retry_that_hears_less(
+    counter, serve, make_answer, close, again
+):
+    def dying(message):
+        if sum(isinstance(heard, Query) for heard in server.heard) == 1:
+            part = make_answer(request=message.request, end=False, value=21, complete=False)
+            return [part, close]
+        return [close if again == "lost" else Refused(message.request, "busy", "come back")]
+
+    server = serve(dying)
+
+    ran = counter("query", "k", "--node", server.address, "--retry", "1", "--json")
+
+    found = json.loads(ran.out)
+    assert (ran.code, found["value"], found["reason"]) == (3, 21, "origin-lost")
+    assert server.streams == 2
+    assert ("come back" in ran.err) == (again == "refused")
+
+
 def test_a_query_that_another_client_cancels_before_it_began_is_incomplete(counter, serve):
     text = "another client cancelled it"
     server = serve(lambda message: [Refused(message.request, "cancelled", text)])
