@@ -277,17 +277,26 @@ class Departed:
 
 @dataclass(frozen=True, slots=True)
 class Find:
-    """A client looks for one node by name, or with an empty name for any living ones."""
+    """A client looks for one node by name, or with an empty name for any living ones.
+
+    With a `turn` from 0 up those are named that have it next: a number that grows by one from
+    choice to choice names each node first as often as any other (round robin). -1: whichever.
+    """
 
     request: int
     name: str
+    turn: int = -1
     TAG: ClassVar[int] = 106
-    WIRE: ClassVar[Schema] = (wire.u64, wire.text(64))
+    FIELDS_MIN: ClassVar[int] = 2
+    WIRE: ClassVar[Schema] = (wire.u64, wire.text(64), wire.integer(-1, 2**63))
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Nodes to talk to: (name, host, port, status, activity), at most 32, in random order."""
+    """Nodes to talk to: (name, host, port, status, activity), at most 32.
+
+    In the order of their turns if a turn was asked for, else in random order.
+    """
 
     request: int
     candidates: tuple[tuple[str, str, int, int, int], ...]
@@ -362,11 +371,17 @@ class Announced:
 
 @dataclass(frozen=True, slots=True)
 class Introduce:
-    """This member is here, and the tracker that took it in may have told nobody. A datagram."""
+    """This member is here, and the tracker that took it in may have told nobody. A datagram.
+
+    A datagram has no `Hello` before it, so it says itself which `cluster` it is for; older peers
+    tell none.
+    """
 
     member: Member
+    cluster: str = ""
     TAG: ClassVar[int] = 16
-    WIRE: ClassVar[Schema] = (member_from_wire,)
+    FIELDS_MIN: ClassVar[int] = 1
+    WIRE: ClassVar[Schema] = (member_from_wire, wire.text(64))
 
 
 @dataclass(frozen=True, slots=True)

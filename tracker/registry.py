@@ -22,6 +22,7 @@ from typing import Any, Final
 from tracker.admission import Admitted, Refusal, Seen, judge
 from tracker.classes import dataclass, replace
 from tracker.config import TrackerConfig, shown_endpoint
+from tracker.directory import Directory
 from tracker.errors import FrameError
 from tracker.failure import FailureDetector
 from tracker.keeping import MEMBERS_KIND as MEMBERS_KIND
@@ -41,7 +42,6 @@ from tracker.machine import (
 )
 from tracker.members import ALIVE, AWAY, GONE, STATUS_NAMES, SUSPECT, Member
 from tracker.messages import (
-    CANDIDATES_MAX,
     HEIR_MAX,
     NO_REQUEST,
     TEXT_MAX,
@@ -52,7 +52,6 @@ from tracker.messages import (
     Find,
     Forget,
     Forgotten,
-    Found,
     Refused,
     Register,
     Registered,
@@ -61,7 +60,7 @@ from tracker.messages import (
     Wrote,
     news_from_wire,
 )
-from tracker.pages import marks_from_record, members_from_record, roster_of
+from tracker.pages import marks_from_record, members_from_record
 from tracker.publication import Publication
 from tracker.pulse import activity_in
 from tracker.replies import not_registered, shown, unexpected, unknown
@@ -103,7 +102,7 @@ class Registry:
         self._config = config
         self._epoch = tracker_epoch
         self._saved = members_from_record(saved) if saved is not None else ()
-        self._rng = rng
+        self._directory = Directory(self.table, self._activity, rng)
         self._links: dict[Link, _Registration] = {}
         self._keeping = Keeping(token)
         self._written = Written(config.members_max)
@@ -420,26 +419,15 @@ class Registry:
     # -- clients ----------------------------------------------------------------------------
 
     def _find(self, link: Link, message: Find, now: float) -> list[Effect]:
-        if not message.name:
-            drawn = self.table.draw(CANDIDATES_MAX, self._rng)
-            return [Send(link, Found(message.request, tuple(map(self._candidate, drawn))))]
-        member = self.table.get(message.name)
-        if member is None or member.status == GONE:
-            return [unknown(link, message.request, message.name)]
-        return [Send(link, Found(message.request, (self._candidate(member),)))]
+        return [Send(link, self._directory.find(message))]
 
     def _roster(self, link: Link, message: Roster, now: float) -> list[Effect]:
-        pages = roster_of(
-            self.table.members.values(),
-            message.request,
-            lambda member: (now - self.table.since(member.name), self._activity(member.name)),
-        )
-        return [Send(link, page) for page in pages]
+        return [Send(link, page) for page in self._directory.roster(message, now)]
 
     def _forget(self, link: Link, message: Forget, now: float) -> list[Effect]:
         member = self.table.get(message.name)
         if member is None:
-            return [unknown(link, message.request, message.name)]
+            return [Send(link, unknown(message.request, message.name))]
         if member.status == ALIVE:
             text = f'"{member.name}" is alive at {shown_endpoint(member.endpoint)}: stop it first'
             return [Send(link, Refused(message.request, "alive", text))]
@@ -449,10 +437,6 @@ class Registry:
             return [answer]
         note = "given up by an operator"
         return [answer, *self._changed(member.became(GONE, note), now, note)]
-
-    def _candidate(self, member: Member) -> tuple[str, str, int, int, int]:
-        activity = max(0, self._activity(member.name))
-        return member.name, member.host, member.port, member.status, activity
 
     def _activity(self, name: str) -> int:
         link = self._link_of.get(name)

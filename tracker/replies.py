@@ -30,7 +30,7 @@ def not_registered(link: Link) -> list[Effect]:
     return [Send(link, Refused(NO_REQUEST, "not-registered", text))]
 
 
-def unknown(link: Link, request: int, name: str) -> Effect:
+def unknown(request: int, name: str) -> Refused:
     """Refuse a request for somebody of whom nothing is known."""
     text = f'no member is called "{printable(name, 64)}"'
-    return Send(link, Refused(request, "unknown", text))
+    return Refused(request, "unknown", text)

@@ -98,6 +98,15 @@ class Table:
         among = len(self._alive)
         return [self.members[self._alive[i]] for i in dice.sample(range(among), min(count, among))]
 
+    def in_turn(self, count: int, turn: int) -> list[Member]:
+        """Return up to `count` living members, in the order in which they have their turns.
+
+        That order stays as long as the same members live; another tracker has its own.
+        """
+        alive, among = self._alive, len(self._alive)
+        places = range(turn, turn + min(count, among))
+        return [self.members[alive[place % among]] for place in places]
+
     def _encoded(self, since: int) -> tuple[Heartbeat, ...]:
         newest = takewhile(lambda item: item[1] > since, reversed(self._versions.items()))
         names = [name for name, _ in newest]

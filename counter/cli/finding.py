@@ -11,7 +11,7 @@ from counter.cli.screens import CommandError
 from counter.cli.settings import Settings
 from counter.client import light
 from counter.client.blocking import Connection, SystemDice, now
-from counter.client.choice import Candidate, ordered
+from counter.client.choice import NO_TURN, ROUND_ROBIN, Candidate, ordered
 from tracker.address import Endpoint
 from tracker.config import parse_endpoint, shown_endpoint
 from tracker.errors import RefusedError, UnreachableError
@@ -78,10 +78,12 @@ class Finder:
         if self.node is not None and ":" in self.node:
             return [parse_endpoint(self.node)]
         name = self.node or ""
+        # Round robin needs no memory: each process begins one further than the process before.
+        turn = os.getpid() if self.pick == ROUND_ROBIN else NO_TURN
         with self.open_tracker() as tracker:
             where = tracker.who
             try:
-                found = tracker.request(light.Find(tracker.number(), name))
+                found = tracker.request(light.Find(tracker.number(), name, turn))
             except RefusedError as error:
                 if error.code != "unknown":
                     raise
@@ -91,8 +93,7 @@ class Finder:
             return [(candidate[1], candidate[2]) for candidate in _named(candidates, name, where)]
         if not candidates:
             raise CommandError(f"{where} knows no living node", "start one:  counter node")
-        # Round robin needs no memory: each process begins one further than the process before.
-        best = ordered(candidates, self.pick, SystemDice(), os.getpid())
+        best = ordered(candidates, self.pick, SystemDice(), turn)
         return [(c[1], c[2]) for c in best][:CANDIDATES_TRIED_MAX]
 
 

@@ -13,7 +13,10 @@ from counter.client import light
 Candidate = tuple[str, str, int, int, int]
 """(name, host, port, status, activity), as a tracker tells of a node."""
 
-PICKS: Final = ("least-active", "random", "round-robin")
+ROUND_ROBIN: Final = "round-robin"
+PICKS: Final = ("least-active", "random", ROUND_ROBIN)
+NO_TURN: Final = -1
+"""What a tracker is told of turns by who does not take any."""
 
 
 class Dice(Protocol):
@@ -60,7 +63,10 @@ def ordered(
 
 def _arranged(group: list[Candidate], pick: str, dice: Dice, turn: int) -> list[Candidate]:
     """Return the nodes of one group in the order to try them."""
-    if pick == "round-robin":
+    if pick == ROUND_ROBIN:
+        if len(group) == light.CANDIDATES_MAX:
+            # There may be more of them; the tracker was told the turn, and begins with it.
+            return group
         by_name = sorted(group)
         first = turn % len(by_name) if by_name else 0
         return by_name[first:] + by_name[:first]

@@ -376,7 +376,7 @@ class Dialogue:
             elif search.again():
                 continue
             elif not self._lookup.is_busy:
-                self._effects += self._lookup.ask(self.options.node, now)
+                self._effects += self._lookup.ask(self.options.node, now, search.turn)
             else:
                 return
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from counter.client import light
 from counter.client.answers import Outcome, ended, nothing_heard, status_name
 from counter.client.changes import change_between
-from counter.client.choice import Dice, ordered
+from counter.client.choice import NO_TURN, ROUND_ROBIN, Dice, ordered
 from counter.client.keys import Found
 from counter.client.operations import checked_key
 from counter.client.options import Options, parse_until, whole_option
@@ -55,6 +55,8 @@ LOST_MAX: Final = 10
 
 LOST_PAUSE_S: Final = 1.0
 CANDIDATES_TRIED_MAX: Final = 4
+TURNS_MAX: Final = 2**16
+"""Among so many a client that has just begun draws its turn of round robin."""
 WATCH_S_MIN, WATCH_S_MAX = 0.01, 86_400.0
 
 _REQUEST: Final = 2**48
@@ -189,7 +191,9 @@ def finding(
     if options.address is not None:
         return [options.address]
     yield from got(Dial(options.trackers, "tracker"))
-    yield from got(Say(Find(_REQUEST, options.node), options.deadline_s))
+    turn = int(dice.random() * TURNS_MAX)
+    asked = Find(_REQUEST, options.node, turn if options.pick == ROUND_ROBIN else NO_TURN)
+    yield from got(Say(asked, options.deadline_s))
     found, _ = yield from _heard()
     rows = found.candidates
     if options.node:
@@ -197,7 +201,7 @@ def finding(
     if not rows:
         who = f'node "{options.node}"' if options.node else "living node"
         raise UnreachableError(f"no tracker knows a {who}")
-    best = [(row[1], row[2]) for row in ordered(rows, options.pick, dice, int(dice.random() * 99))]
+    best = [(row[1], row[2]) for row in ordered(rows, options.pick, dice, turn)]
     best.sort(key=lambda endpoint: endpoint in lost)
     return best[:CANDIDATES_TRIED_MAX]
 

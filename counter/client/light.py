@@ -12,6 +12,7 @@ from tracker.wire import Schema
 
 ACK_DEFAULT, ACK_MEMORY, ACK_DISK = range(3)
 ALIVE, SUSPECT = 0, 1
+CANDIDATES_MAX = 32
 IN_DOUBT = "in-doubt"
 
 
@@ -58,11 +59,15 @@ class Refused(_Light):
 
 
 class Find(_Light):
-    """Where is this node, or with an empty name any living one?"""
+    """Where is this node, or with an empty name any living one; whose turn it is?"""
 
-    __slots__ = __match_args__ = ("request", "name")
+    __slots__ = __match_args__ = ("request", "name", "turn")
     TAG: ClassVar[int] = 106
-    WIRE: ClassVar[Schema] = (wire.u64, wire.text(64))
+    FIELDS_MIN: ClassVar[int] = 2
+    WIRE: ClassVar[Schema] = (wire.u64, wire.text(64), wire.integer(-1, 2**63))
+
+    def __init__(self, request: int, name: str, turn: int = -1) -> None:
+        super().__init__(request, name, turn)
 
 
 class Found(_Light):
@@ -72,7 +77,9 @@ class Found(_Light):
     TAG: ClassVar[int] = 107
     WIRE: ClassVar[Schema] = (
         wire.u64,
-        wire.listing(wire.record(wire.text(64), wire.text(64), wire.u16, wire.u8, wire.u64), 32),
+        wire.listing(
+            wire.record(wire.text(64), wire.text(64), wire.u16, wire.u8, wire.u64), CANDIDATES_MAX
+        ),
     )
 
 

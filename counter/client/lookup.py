@@ -7,7 +7,7 @@ what a tracker told, or with why none did.
 from collections.abc import Iterator
 
 from counter.client import light
-from counter.client.choice import Candidate
+from counter.client.choice import NO_TURN, Candidate
 from counter.client.lane import Effect, Open, Shut, Write
 from counter.client.options import Options
 from counter.client.session import Session
@@ -28,10 +28,15 @@ class Lookup:
         self._links = links
         self._link: int | None = None
         self._next = 0
+        self._turn = NO_TURN
         self._stream: Session | None = None
 
-    def ask(self, name: str, now: float) -> list[Effect]:
-        """Begin: where is the node `name`, or with an empty name, which ones live?"""
+    def ask(self, name: str, now: float, turn: int = NO_TURN) -> list[Effect]:
+        """Begin: where is the node `name`, or with an empty name, which ones live?
+
+        With a `turn`: those that have it next.
+        """
+        self._turn = turn
         self.is_busy, self.name, self.found, self.reason, self._next = True, name, None, "", 0
         return self._call(now)
 
@@ -43,7 +48,7 @@ class Lookup:
         """Ask the tracker whose stream stands."""
         assert self._link is not None
         self._stream = Session(light.LIGHT, self._options.cluster)
-        question = light.Find(self._stream.number(), self.name)
+        question = light.Find(self._stream.number(), self.name, self._turn)
         return [Write(self._link, self._stream.send(question))]
 
     def failed(self, reason: str, now: float) -> list[Effect]:

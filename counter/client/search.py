@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from counter.client import light
-from counter.client.choice import Candidate, Dice, ordered
+from counter.client.choice import NO_TURN, ROUND_ROBIN, Candidate, Dice, ordered
 from counter.client.lane import DOWN, Lane
 from counter.client.operations import Failure
 from counter.client.options import Options
@@ -40,6 +40,11 @@ class Search:
         self._turn = int(dice.random() * 2**16)
         if options.address is not None:
             self._known = ((shown_endpoint(options.address), *options.address, light.ALIVE, 0),)
+
+    @property
+    def turn(self) -> int:
+        """Whose turn it is, for the tracker; NO_TURN without round robin."""
+        return self._turn if self._options.pick == ROUND_ROBIN else NO_TURN
 
     def pause_s(self, tries: int) -> float:
         """Return a jittered pause that doubles with the tries, in seconds."""

@@ -89,7 +89,8 @@ is_plain(const Layout *at, PyObject *query, PyObject *until_all)
     pending = SLOT(query, at->pendings);
     request = SLOT(query, at->request);
     if (pending == NULL || !PyDict_CheckExact(pending) || PyDict_GET_SIZE(pending) <= 1
-        || !is_empty_dict(SLOT(query, at->moved)) || SLOT(query, at->view) == NULL
+        || !is_empty_dict(SLOT(query, at->moved)) || !is_empty_dict(SLOT(query, at->elsewhere))
+        || SLOT(query, at->view) == NULL
         || SLOT(query, at->view) != SLOT(query, at->first_view) || request == NULL)
         return 0;
     until = PyObject_GetAttr(request, s_until);

@@ -15,7 +15,8 @@ enum { ROUND, QUERY, PENDING, MEMBER, TALLY, SPREAD, HOPS, HEARD, LAST, KINDS };
 typedef struct {
     PyTypeObject *kinds[KINDS];
     Py_ssize_t round_query;
-    Py_ssize_t id, request, view, first_view, started, pendings, answers, held, moved;
+    Py_ssize_t id, request, view, first_view, started, pendings, answers, held, moved,
+        elsewhere;
     Py_ssize_t changed_at, heard_at, value, hops_seen, visits, waves, is_plan_due;
     Py_ssize_t its_tally, its_spread, its_hops;
     Py_ssize_t member_of, asks, name, store, host, port, replies, unrepaired;
@@ -37,6 +38,7 @@ find_slots(Layout *at, PyObject *const *kinds)
         {&at->request, QUERY, "request"}, {&at->view, QUERY, "view"},
         {&at->first_view, QUERY, "first_view"}, {&at->started, QUERY, "started"},
         {&at->answers, QUERY, "answers"}, {&at->held, QUERY, "held"}, {&at->moved, QUERY, "moved"},
+        {&at->elsewhere, QUERY, "elsewhere"},
         {&at->changed_at, QUERY, "changed_at"}, {&at->heard_at, QUERY, "heard_at"},
         {&at->value, QUERY, "value"}, {&at->hops_seen, QUERY, "hops_seen"},
         {&at->visits, QUERY, "visits"}, {&at->waves, QUERY, "waves"},

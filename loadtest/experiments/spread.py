@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from counter.client.choice import PICKS, ordered
+from counter.client.choice import NO_TURN, PICKS, ROUND_ROBIN, ordered
 from counter.messages import ACK_DEFAULT, Counted, Get, Increment, Value
 from loadtest.experiments.asking import VIRTUAL
 from loadtest.experiments.evenness import (
@@ -148,7 +148,8 @@ class _Client:
 
     def pick(self, turn: int) -> None:
         """Choose a node by what the tracker tells now, and begin a session there."""
-        found = self._reply(TRACKER, Find(turn + 1, ""), Found)
+        told = turn if self._pick == ROUND_ROBIN else NO_TURN
+        found = self._reply(TRACKER, Find(turn + 1, "", told), Found)
         _, host, port, *_ = ordered(found.candidates, self._pick, self._dice, turn)[0]
         self._chosen = (host, port)
         self._session, self._sequence = self._dice.randbytes(16), 0

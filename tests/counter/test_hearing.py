@@ -125,6 +125,11 @@ def after_a_newer_list(side):
     return side.reply(OTHERS[0])
 
 
+def after_an_answer_elsewhere(side):
+    side.query.elsewhere[("127.0.0.1", 1)] = b"e" * 8
+    return side.reply(OTHERS[0])
+
+
 def after_counts_moved(side):
     side.query.moved[b"m" * 8] = MEMBERS[3]
     return side.reply(OTHERS[0])
@@ -158,6 +163,7 @@ def for_a_cell_headed_here(side):
         asked_again,
         after_a_newer_list,
         after_counts_moved,
+        after_an_answer_elsewhere,
         held_by_another,
         while_somebody_knows_more,
         for_a_cell_headed_here,

@@ -28,6 +28,7 @@ from loadtest.experiments import (
 )
 from loadtest.experiments.tables import Asked, CheckFailedError, Column, Panel
 from tracker.classes import replace
+from tracker.messages import CANDIDATES_MAX
 
 ROOT = Path(__file__).parents[2]
 
@@ -251,6 +252,12 @@ def test_a_round_robin_is_even_and_the_others_are_not():
     assert rows[2]["variation"] == 0.0
     assert min(row["variation"] for row in rows[:2]) > 0.0
     assert [row["by_chance"] for row in rows] == [pytest.approx(0.05)] * 3
+
+
+def test_a_round_robin_is_even_over_more_nodes_than_a_tracker_names_at_once():
+    size = spread.Size(increments=80, nodes=(40,), per_pick=(1,), runs=1, rate=400.0)
+
+    assert spread.counted(size, CANDIDATES_MAX + 8, "round-robin", 1, 7) == [2] * 40
 
 
 def test_the_spread_is_that_of_the_seed():

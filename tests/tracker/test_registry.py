@@ -1023,6 +1023,33 @@ def test_candidates_are_living_members_in_random_order_and_not_too_many():
     assert len(set(draws)) == 3
 
 
+def test_turns_go_round_all_who_live_however_many_they_are():
+    members = [make_member(f"n{i}", port=1000 + i) for i in range(100)]
+    dead = [make_member(f"d{i}", status=DEAD) for i in range(10)]
+    registry = make_registry(members_to_record(members + dead))
+
+    rounds = [
+        [row[0] for row in sent(registry.receive(9, Find(1, "", turn), 0.0), Found)[0].candidates]
+        for turn in range(200)
+    ]
+
+    firsts = [names[0] for names in rounds]
+    assert sorted(firsts[:100]) == sorted(member.name for member in members)
+    assert firsts[100:] == firsts[:100]
+    # Whoever finds the first one gone goes on with those who have their turns behind it.
+    assert all(names == (firsts * 2)[i : i + CANDIDATES_MAX] for i, names in enumerate(rounds))
+
+
+def test_a_turn_among_few_names_each_of_them_once():
+    registry = make_registry()
+    for link in range(3):
+        join(registry, link, make_member(f"n{link}", port=7000 + link))
+
+    [found] = sent(registry.receive(9, Find(1, "", 2**62), 0.0), Found)
+
+    assert sorted(row[0] for row in found.candidates) == ["n0", "n1", "n2"]
+
+
 def test_those_who_died_are_no_candidates_any_more():
     registry = make_registry()
     for link in range(5):
@@ -1039,6 +1066,7 @@ def test_an_empty_tracker_has_no_candidates_and_an_empty_roster():
     registry = make_registry()
 
     assert sent(registry.receive(9, Find(1, ""), 0.0), Found) == [Found(1, ())]
+    assert sent(registry.receive(9, Find(1, "", 7), 0.0), Found) == [Found(1, ())]
     assert sent(registry.receive(9, Roster(2), 0.0), Listed) == [Listed(2, True, ())]
 
 

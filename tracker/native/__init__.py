@@ -20,6 +20,8 @@ SWITCH: Final = "GOSSIP_COUNTER_NATIVE"
 FOLDERS: Final = ("tracker/native", "counter/native")
 """Where native modules lie, from the folder that holds the packages."""
 
+_HERE: Final = os.path.dirname(__file__)
+
 USED, OFF, OUTDATED, NOT_BUILT = "used", "off", "outdated", "not built"
 
 
@@ -50,18 +52,15 @@ def digest_of(source: str) -> str | None:
     Of the source, and of the headers beside it and in this folder, which it may include.
     """
     content = []
-    for path in (source, *_headers(os.path.dirname(source)), *_headers(os.path.dirname(__file__))):
-        try:
+    try:
+        for path in (source, *_headers(os.path.dirname(source)), *_headers(_HERE)):
             with open(path, "rb") as file:
                 content.append(file.read())
-        except OSError:
-            return None
+    except OSError:
+        return None
     return blake2b(b"\0".join(content), digest_size=8).hexdigest()
 
 
 def _headers(folder: str) -> list[str]:
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError:
-        return []
-    return [os.path.join(folder, name) for name in names if name.endswith(".h")]
+    names = [name for name in sorted(os.listdir(folder)) if name.endswith(".h")]
+    return [os.path.join(folder, name) for name in names]

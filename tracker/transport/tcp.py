@@ -452,9 +452,8 @@ class _Opened(_Stream):
             return
         refusal = answer if isinstance(answer, Refused) else None
         text = refusal.text if refusal else f"{shown_endpoint(self.to)} does not say Welcome"
-        if not self.welcomed.done():
-            code = refusal.code if refusal else "no-welcome"
-            self.welcomed.set_exception(RefusedError(code, printable(text, TEXT_MAX)))
+        code = refusal.code if refusal else "no-welcome"
+        self._fail(RefusedError(code, printable(text, TEXT_MAX)))
         self.end()
 
     def eof_received(self) -> None:
@@ -468,14 +467,17 @@ class _Opened(_Stream):
     def drop(self) -> None:
         """Give up; what becomes of the Welcome is of no more interest to anybody."""
         super().drop()
-        # A refusal may have come in the turn in which the time was over: it counts as heard.
-        if not self.welcomed.cancel() and not self.welcomed.cancelled():
-            self.welcomed.exception()
+        self.welcomed.cancel()
 
     def lost(self) -> None:
         """Whoever waits for the Welcome waits in vain."""
+        self._fail(ConnectionResetError("closed before it was opened"))
+
+    def _fail(self, error: Exception) -> None:
         if not self.welcomed.done():
-            self.welcomed.set_exception(ConnectionResetError("closed before it was opened"))
+            self.welcomed.set_exception(error)
+            # Whoever wanted the stream may have given it up: then nobody is to miss the word.
+            self.welcomed.exception()
 
 
 def _why(error: BaseException) -> str:

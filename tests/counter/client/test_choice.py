@@ -8,6 +8,7 @@ import pytest
 from counter.client.blocking import SystemDice
 from counter.client.choice import PICKS, least_active, ordered
 from tracker.members import ALIVE, SUSPECT
+from tracker.messages import CANDIDATES_MAX
 
 
 @pytest.mark.parametrize(
@@ -72,6 +73,14 @@ def test_round_robin_begins_one_further_each_turn():
     orders = [names(ordered(candidates, "round-robin", Random(1), turn)) for turn in range(4)]
 
     assert [order[0] for order in orders] == ["n1", "n2", "n3", "n1"]
+
+
+def test_where_a_tracker_names_as_many_as_it_can_its_order_is_that_of_the_turns():
+    candidates = make_candidates(*[0] * CANDIDATES_MAX)
+    told = candidates[20:] + candidates[:20]
+
+    assert ordered(told, "round-robin", Random(1), 7) == told
+    assert ordered(told[1:], "round-robin", Random(1), 0)[0] == min(told[1:])
 
 
 def test_the_idle_node_is_mostly_tried_first():

@@ -14,6 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from counter.client.choice import PICKS
 from counter.client.dialogue import BATCHES_MAX, PIPELINED_MAX, Dialogue
 from counter.client.lane import SESSION_SPREAD_MAX, Open, Settled, Shut, Write
 from counter.client.lanes import LANES_MAX
@@ -85,6 +86,7 @@ class Tracker:
         self.is_paused = False
         self.nodes = nodes
         self.asked: list[str] = []
+        self.turns: list[int] = []
         self.role = "tracker"
 
     def answer(self, message):
@@ -92,6 +94,7 @@ class Tracker:
             return [Welcome(wire.PROTOCOL, self.role, "")]
         assert isinstance(message, Find)
         self.asked.append(message.name)
+        self.turns.append(message.turn)
         rows = [
             (node.name, *node.endpoint, ALIVE, 0)
             for node in self.nodes
@@ -1216,3 +1219,19 @@ class AnyStory(RuleBasedStateMachine):
 
 TestAnyStory = pytest.mark.slow(AnyStory.TestCase)
 TestAnyStory.settings = settings(max_examples=100, stateful_step_count=30)
+
+
+@pytest.mark.parametrize("pick", PICKS)
+def test_a_client_that_takes_turns_says_whose_turn_it_is_for_it(pick):
+    worlds = [World(3, seed, pick=pick) for seed in range(9)]
+
+    for world in worlds:
+        world.count()
+        world.settle()
+
+    turns = {turn for world in worlds for turn in world.tracker.turns}
+    if pick == "round-robin":
+        assert len(turns) > 5
+        assert min(turns) >= 0
+    else:
+        assert turns == {-1}

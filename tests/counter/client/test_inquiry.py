@@ -4,6 +4,7 @@ from random import Random
 
 import pytest
 
+from counter.client.choice import PICKS
 from counter.client.inquiry import (
     HEAR,
     LOST_MAX,
@@ -158,6 +159,18 @@ def test_a_tracker_tells_of_nodes_and_those_that_were_lost_come_last():
     assert isinstance(steps[1].message, Find)
     assert endpoints[-1] == lost[0]
     assert len(endpoints) == 3
+
+
+@pytest.mark.parametrize("pick", PICKS)
+def test_a_tracker_is_told_of_a_turn_where_turns_are_taken(pick):
+    asked = {replies(finding(options(pick=pick), Random(seed)), found("n1"))[0][1].message.turn
+             for seed in range(9)}  # fmt: skip
+
+    if pick == "round-robin":
+        assert len(asked) > 5
+        assert min(asked) >= 0
+    else:
+        assert asked == {-1}
 
 
 def test_of_a_named_node_only_that_one_counts():

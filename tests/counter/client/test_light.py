@@ -12,7 +12,7 @@ SAMPLES = [
     membership.Hello(1, "default"),
     membership.Welcome(1, "node", "n1"),
     membership.Refused(7, "busy", "come back later"),
-    membership.Find(2**48 + 1, "n1"),
+    membership.Find(2**48 + 1, "n1", 12_345),
     membership.Found(9, (("n1", "10.0.0.1", 7401, 0, 12), ("n2", "::1", 7402, 1, 0))),
     messages.Increment(bytes(16), 3, ("views", 5, "ünï", -(2**53) + 1), 2),
     messages.Counted(3, True, False),
@@ -53,6 +53,7 @@ def test_the_words_repeated_in_the_light_client_mean_the_same():
         messages.ACK_MEMORY,
         messages.ACK_DISK,
     )
+    assert light.CANDIDATES_MAX == membership.CANDIDATES_MAX
     assert (light.ALIVE, light.SUSPECT) == (members.ALIVE, members.SUSPECT)
     assert session.QUERY_TAG == messages.Query.TAG
     assert session.ROSTER_TAG == membership.Roster.TAG

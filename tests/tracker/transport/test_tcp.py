@@ -12,6 +12,8 @@ from tracker.transport import tcp
 from tracker.transport.tcp import TcpStreams, bind_tcp
 from tracker.wire import FRAME_BYTES_MAX, PROTOCOL, FrameReader, framed
 
+LOOPS = {"asyncio": ("asyncio", {"use_uvloop": False}), "uvloop": ("asyncio", {"use_uvloop": True})}
+
 
 class Recorder:
     """Takes everything, and lets a test wait for it."""
@@ -284,6 +286,35 @@ async def test_what_comes_of_a_stream_that_was_given_up_complains_to_nobody(
     gc.collect()
 
     assert complaints == []
+
+
+@pytest.mark.parametrize("anyio_backend", LOOPS.values(), ids=LOOPS)
+async def test_a_stream_that_ends_after_it_was_given_up_is_no_news_to_anybody(
+    make_streams, monkeypatch
+):
+    told = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, about: told.append(about))
+    other, _ = await make_streams()
+    streams, _ = await make_streams()
+    # Between the moment the connection stands and the one in which whoever wanted it hears so.
+    stands = tcp._Opened.connection_made
+
+    def given_up(stream, transport):
+        stands(stream, transport)
+        for task in streams._opening:
+            task.cancel()
+
+    monkeypatch.setattr(tcp._Opened, "connection_made", given_up)
+
+    streams.open(other.endpoint)
+    await asyncio.wait(streams._opening)
+    streams.close()
+    await streams.wait_closed()
+    # The stream was the last one written to; nothing else holds it.
+    streams._alone = None
+    gc.collect()
+
+    assert told == []
 
 
 async def test_a_second_listener_on_one_port_is_an_error(make_streams):

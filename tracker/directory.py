@@ -1,0 +1,51 @@
+"""Where to find whom, for clients that ask a tracker: one node, some that live, or everybody.
+
+The rule: it only looks. Nothing a client asks changes what a tracker knows; giving a member up
+does, and is `tracker.registry`'s.
+"""
+
+from collections.abc import Callable
+from random import Random
+
+from tracker.members import GONE, Member
+from tracker.messages import CANDIDATES_MAX, Find, Found, Listed, Refused, Roster
+from tracker.pages import roster_of
+from tracker.replies import unknown
+from tracker.table import Table
+
+
+class Directory:
+    """What clients are told of the members in a table.
+
+    `activity` says what a node did in the last 30 s, -1 if that is not known.
+    """
+
+    def __init__(self, table: Table, activity: Callable[[str], int], rng: Random) -> None:
+        self._table = table
+        self._activity = activity
+        self._rng = rng
+
+    def find(self, message: Find) -> Found | Refused:
+        """Name the node that is looked for; without a name some living ones."""
+        if not message.name:
+            if message.turn < 0:
+                named = self._table.draw(CANDIDATES_MAX, self._rng)
+            else:
+                named = self._table.in_turn(CANDIDATES_MAX, message.turn)
+            return Found(message.request, tuple(map(self._candidate, named)))
+        member = self._table.get(message.name)
+        if member is None or member.status == GONE:
+            return unknown(message.request, message.name)
+        return Found(message.request, (self._candidate(member),))
+
+    def roster(self, message: Roster, now: float) -> list[Listed]:
+        """List everybody, in as many pages as that takes."""
+        return roster_of(
+            self._table.members.values(),
+            message.request,
+            lambda member: (now - self._table.since(member.name), self._activity(member.name)),
+        )
+
+    def _candidate(self, member: Member) -> tuple[str, str, int, int, int]:
+        activity = max(0, self._activity(member.name))
+        return member.name, member.host, member.port, member.status, activity
