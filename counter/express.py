@@ -4,7 +4,8 @@ An ask of a query that a node has not seen is answered and passed on. On the com
 machine, effects, encode) that costs three times as much. The rule: this way takes only what the
 common way would take without a second look, changes exactly what it would change, draws the same
 dice and answers the same bytes; everything else it leaves alone. `counter.hearing` has the
-shortest way of answers, `counter.counting` those of increments.
+shortest way of answers, `counter.counting` those of increments. `counter/native/asks.c` does the
+same in C for the plainest of these.
 
 Most asks are laid out alike, and are read in three pieces. What stands between key and arc is the
 same for all asks of one origin that are as old, and is decoded once (`Leg`)::

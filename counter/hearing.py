@@ -4,6 +4,7 @@ Half of what a query costs its cluster is heard by one node, the origin. On the 
 (decode, make whole, machine, effects) an answer costs twice as much. The rule: this way takes
 only what the common way would take without a second look, and changes exactly what it would
 change; everything else it leaves alone, above all the answer that may end a query.
+`counter/native/answers.c` does the same in C, `OwnQuery.count` and `LastValues.note` included.
 """
 
 from collections.abc import Callable

@@ -2,7 +2,8 @@
 
 The rule: the parts are those of `counter.selection.split`, from the same dice, and the bytes those
 that the codec would make; a property test holds both to it. What is not plain is left to `split`:
-members that are not alive, several visits, an ask too old to travel on.
+members that are not alive, several visits, an ask too old to travel on. `counter/native/arc.h` does
+the same in C.
 """
 
 from struct import Struct

@@ -236,7 +236,7 @@ class OwnQuery:
         """See to those whose answers were withdrawn: here they are asked by the next wave."""
 
     def count(self, heard: Heard, place: int, pending: Pending | None, now: float) -> None:
-        """Count a first answer of one who is whom he says; `pending` if he is waited for."""
+        """Count the first answer of a member (heard.h does it in C); `pending` if waited for."""
         self.answers[heard.store] = heard
         self.value += heard.value
         self.heard_at = now
