@@ -297,8 +297,9 @@ class Asker:
             if isinstance(reply, Reply) and reply.others:
                 query.hold(reply.others, reply.age, now)
                 value += sum([held for _, _, held in reply.others])
-            last = LastValue(value, now, bool(reply.flags & DECREASED))
-            self.last_values.note(reply.store, query.request.key, last)
+            if sender not in query.elsewhere:
+                last = LastValue(value, now, bool(reply.flags & DECREASED))
+                self.last_values.note(reply.store, query.request.key, last)
             if reply.roll != query.view.roll and reply.roll:
                 self.strange.append((reply.roll, sender))
         # With somebody pending only time can end it, and time is the tick's business.

@@ -126,6 +126,11 @@ class Cell(OwnQuery):
             self.pending.clear()
         return self._asks(parts)
 
+    @property
+    def is_final(self) -> bool:
+        """Whether what was counted can no more be withdrawn: the origin was told, or will be."""
+        return True
+
     def ack(self) -> Ack:
         """Return what tells the asker, and the origin, that this arc is collected here."""
         ask = self.ask

@@ -36,6 +36,9 @@ from tracker.wire import AMOUNT_MAX, FRAME_BYTES_MAX, KEY_BYTES_MAX, framed, pac
 Way = Callable[[Link, bytes], bytes | None]
 """What was read, to what is written; None: not taken."""
 
+Acknowledge = Callable[[Persisted], list[tuple[Link, bytes]] | None]
+"""The disk's word, to frames and where to; None: not taken."""
+
 _Batch = Callable[[Link, bytes, int, bytes], bytes | None]
 """The same for many pairs: with session and sequence, and what stands behind them."""
 
@@ -65,8 +68,10 @@ _ONE_PAIR: Final = b"\x92"
 _ONE, _FALSE, _TRUE = packed(1), packed(False), packed(True)
 _IN_MEMORY, _ON_DISK = _FALSE + _FALSE, _TRUE + _FALSE
 """How a `Counted` ends that was not there before."""
-_FOR_MEMORY: Final = (packed(ACK_DEFAULT), packed(ACK_MEMORY))
-_FOR_DISK: Final = (packed(ACK_DEFAULT), packed(ACK_DISK))
+_MEMORY_ACKS: Final = (ACK_DEFAULT, ACK_MEMORY)
+_DISK_ACKS: Final = (ACK_DEFAULT, ACK_DISK)
+_FOR_MEMORY: Final = tuple(map(packed, _MEMORY_ACKS))
+_FOR_DISK: Final = tuple(map(packed, _DISK_ACKS))
 """How a batch ends that each way takes."""
 
 _unpack = msgpack.unpackb
@@ -178,19 +183,27 @@ def _amounts_of(pairs: list[Any], body: bytes) -> list[int] | None:
     return amounts if packed(pairs) == body else None
 
 
-def increments(ledger: Ledger, keep: Callable[[Persist], None]) -> Way:
+def endings_of(ledger: Ledger) -> Endings:
+    """Return what the way into this ledger begins to learn from: nothing."""
+    return Endings(_DISK_ACKS if ledger.durable else _MEMORY_ACKS)
+
+
+def increments(
+    ledger: Ledger, keep: Callable[[Persist], None], endings: Endings | None = None
+) -> Way:
     """Return the way into this ledger: what it makes of a frame, None for most.
 
     On disk it makes no reply but a record, which is handed to `keep`; see `acknowledgements`.
+    `counter/native/counting.c` does the same for the plainest frames, with the same `endings`.
     """
-    return _on_disk(ledger, keep) if ledger.durable else _in_memory(ledger)
+    endings = endings or endings_of(ledger)
+    return _on_disk(ledger, keep, endings) if ledger.durable else _in_memory(ledger, endings)
 
 
-def _in_memory(ledger: Ledger) -> Way:
+def _in_memory(ledger: Ledger, endings: Endings) -> Way:
     own, names = ledger.counters.own, ledger.counters.names
     totals, follows = own.positive, ledger.sessions.follows
     batch = _batch_in_memory(ledger)
-    endings = Endings((ACK_DEFAULT, ACK_MEMORY))
     known, begins_with = endings.known, _HEADS.get
     quick = _SHORT
 
@@ -260,10 +273,9 @@ def _batch_in_memory(ledger: Ledger) -> _Batch:
     return count
 
 
-def _on_disk(ledger: Ledger, keep: Callable[[Persist], None]) -> Way:
+def _on_disk(ledger: Ledger, keep: Callable[[Persist], None], endings: Endings) -> Way:
     totals, names = ledger.counters.own.positive, ledger.counters.names
     batch = _batch_on_disk(ledger, keep)
-    endings = Endings((ACK_DEFAULT, ACK_DISK))
     known, begins_with = endings.known, _HEADS.get
 
     def count(link: Link, frame: bytes) -> bytes | None:
@@ -316,8 +328,8 @@ def _batch_on_disk(ledger: Ledger, keep: Callable[[Persist], None]) -> _Batch:
     return count
 
 
-def acknowledgements(ledger: Ledger) -> Callable[[Persisted], list[tuple[Link, bytes]] | None]:
-    """Return what follows from the disk's word: frames and where to; None for what is not plain."""
+def acknowledgements(ledger: Ledger) -> Acknowledge:
+    """Return what follows from the disk's word, `counter/native/settling.c` does the same."""
 
     def acknowledge(event: Persisted) -> list[tuple[Link, bytes]] | None:
         told = ledger.counted(event.token)

@@ -21,7 +21,7 @@ from rich.live import Live
 from counter.client.answers import Outcome, grouped, sentence
 from counter.client.door import Door
 from counter.config import LOCAL
-from counter.live import FRAMES_MAX, FRAMES_PER_S, panel, plain_line
+from counter.live import FRAMES_MAX, FRAMES_PER_S, panel, plain_line, unmarked
 from counter.messages import UNTIL_ALL, Answer, Query
 from counter.node import Node, NodeSettings
 from tracker.config import TrackerConfig
@@ -186,7 +186,7 @@ def _screen() -> Iterator[tuple[ShowFrame, float]]:
         return
     # The panel draws what each frame brought: here what was counted since the last one.
     history: deque[int] = deque(maxlen=FRAMES_MAX)
-    with Live(console=console, auto_refresh=False) as live:
+    with unmarked(sys.stdout), Live(console=console, auto_refresh=False) as live:
 
         def show(answer: Answer) -> None:
             history.append(answer.value)

@@ -102,6 +102,7 @@ class Gossip:
         self.ledger = Ledger(config, Counters(member.store, 0), durable=member.durable)
         pauses_s = config.interval_s, config.reconnect_min_s, config.reconnect_max_s
         self.membership = fixed or Membership(trackers, member, NOBODY, rng, *pauses_s)
+        self.membership.introduction.cluster = config.cluster
         self.asker = Asker(gossip, member, rng)
         where = position(member.name)
         self.relay = Relay(gossip, where, member.store, member.epoch, self._share_of, rng)
@@ -379,8 +380,13 @@ class Gossip:
         return effects + self.embargo.look(now)
 
     def _introduce(self, sender: Any, message: Introduce, now: float) -> list[Effect]:
-        """Take in a newcomer by its own word, unless its name is known as another's."""
+        """Take in a newcomer by its own word, unless its name is known as another's.
+
+        One of another cluster may have a member in its list whose port is this node's now.
+        """
         member = message.member
+        if message.cluster and message.cluster != self.config.cluster:
+            return []
         known = self.membership.view.get(member.name)
         if known is not None and known.store != member.store:
             return []

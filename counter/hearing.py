@@ -90,6 +90,7 @@ def _is_plain(query: OwnQuery) -> bool:
         query.__class__ is OwnQuery
         and len(query.pending) > 1
         and not query.moved
+        and not query.elsewhere
         and query.view is query.first_view
         and query.request.until == UNTIL_ALL
     )

@@ -38,7 +38,7 @@ from tracker.messages import Refused
 
 
 @dataclass(slots=True)
-class _Waiting:
+class Waiting:
     """An increment whose record is on its way to the disk. Made as often as a message."""
 
     token: int
@@ -70,8 +70,8 @@ class Ledger:
         self.founder = counters.store
         # Whether the owner keeps replies back: then each has to pass through its hands.
         self.is_held = False
-        self._waiting: deque[_Waiting] = deque()
-        self._underway: dict[tuple[bytes, int], _Waiting] = {}
+        self._waiting: deque[Waiting] = deque()
+        self._underway: dict[tuple[bytes, int], Waiting] = {}
         self._followers: dict[int, list[tuple[Link, int]]] = {}
         # By link, the last token its replies wait for; by token, replies that wait for theirs.
         self._turns: dict[Link, int] = {}
@@ -176,7 +176,7 @@ class Ledger:
     ) -> Persist:
         """Note that an increment waits for the disk."""
         self.token = token = self.token + 1
-        waiting = _Waiting(token, link, operation, pairs, counts_later, magnitude)
+        waiting = Waiting(token, link, operation, pairs, counts_later, magnitude)
         self._reserved += magnitude
         self._waiting.append(waiting)
         self._underway[operation] = waiting
@@ -402,7 +402,7 @@ class Ledger:
             self._reserved -= _magnitude(pairs[-1])
         return pairs
 
-    def _whose_turn_came(self, entry: _Waiting) -> list[Send]:
+    def _whose_turn_came(self, entry: Waiting) -> list[Send]:
         """Return the replies that waited behind an increment which has had its own."""
         if self._turns.get(entry.link) == entry.token:
             del self._turns[entry.link]
@@ -410,7 +410,7 @@ class Ledger:
         self._behind_replies -= len(replies)
         return replies
 
-    def _settle(self, entry: _Waiting) -> None:
+    def _settle(self, entry: Waiting) -> None:
         self._reserved -= entry.magnitude
         self._underway.pop(entry.operation, None)
 

@@ -5,11 +5,14 @@ picture can be made again, in a test as in the docs. What is certain stands firs
 seen); what is filled in from memory is labelled as that.
 """
 
+import os
 import sys
+import termios
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -144,12 +147,37 @@ def shown(key: str) -> Iterator[Screen]:
         yield PlainScreen()
         return
     screen = PanelScreen(key, console)
-    screen.start()
+    with unmarked(sys.stdout):
+        screen.start()
+        try:
+            yield screen
+        except BaseException:
+            screen.stop()
+            raise
+
+
+@contextmanager
+def unmarked(terminal: TextIO) -> Iterator[None]:
+    """Keep the terminal from echoing control keys as ^C while a picture is redrawn on it.
+
+    A panel as wide as the terminal leaves the cursor at the right edge: a ^C there goes to the next
+    line, and the picture is drawn anew a line too low, under what is left of the old one.
+    """
+    descriptor, before = -1, None
+    with suppress(OSError, ValueError, termios.error):
+        descriptor = terminal.fileno()
+        # Whoever changes a terminal from the background is stopped for it.
+        if os.tcgetpgrp(descriptor) == os.getpgrp():
+            before = termios.tcgetattr(descriptor)
+            quiet = [*before]
+            quiet[3] &= ~termios.ECHOCTL
+            termios.tcsetattr(descriptor, termios.TCSADRAIN, quiet)
     try:
-        yield screen
-    except BaseException:
-        screen.stop()
-        raise
+        yield
+    finally:
+        if before is not None:
+            with suppress(OSError, termios.error):
+                termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
 
 
 def plain_line(answer: Answer) -> str:

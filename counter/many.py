@@ -20,6 +20,7 @@ every member itself at any size of the cluster.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from counter.answerers import name_of
 from counter.doubtful import Doubted
 from counter.messages import (
     DECREASED,
@@ -152,7 +153,7 @@ class ManyQuery(OwnQuery):
     # Members that said they are looking: their answers say nothing of the network's time.
     looking: dict[int, None] = field(default_factory=dict)
     reply: ReplyMany | None = None
-    # Stores counted as part of what another member answered, and whether some came twice.
+    # Stores counted as part of what another member answered, and whether all are asked anew.
     covered: dict[bytes, None] = field(default_factory=dict)
     is_torn: bool = False
     # What members hold in doubt, by position, until their answers are counted.
@@ -198,12 +199,15 @@ class ManyQuery(OwnQuery):
         if reply.flags & WORKING:
             self.tally.replies += 1
             pending = self.pending.get(reply.position)
-            if pending is not None and self._name_of(reply, sender) is not None:
+            if pending is not None and name_of(self, reply, sender) is not None:
                 pending.asks = 0
                 self.looking[reply.position] = None
             return False
-        if reply.store not in self.answers and not self._cover(reply.store, reply.held()):
-            return False
+        if reply.store not in self.answers:
+            # Whoever is not believed takes nobody off the list by saying that he holds its counts.
+            is_told = name_of(self, reply, sender) is None
+            if not is_told and not self._cover(reply.store, reply.held()):
+                return False
         hops = self.hops
         if reply.position in self.looking:
             self.hops = Hops(hops.mean_s, hops.deviation_s)
@@ -216,6 +220,9 @@ class ManyQuery(OwnQuery):
             self.sums.add(rows, reply.left_out, reply.rest, decreased=decreased)
             self._count_doubts(reply.position)
         return is_first
+
+    def _ask_anew(self, places: list[int], now: float) -> None:
+        self.is_torn = True
 
     def doubt(self, pos: int, told: Doubted) -> None:
         """Keep what a member holds in doubt until its answer is counted, once."""

@@ -15,11 +15,11 @@ import anyio
 
 from counter import __version__
 from counter.config import LAN, GossipConfig, NodeConfig
-from counter.counting import acknowledgements, increments
-from counter.express import ways
+from counter.doorway import acknowledgements, increments
 from counter.gossip import UNTIMED, Gossip
 from counter.lives import introduce, is_old_backup, member_of
 from counter.messages import DOOR, GOSSIP
+from counter.quick import ways
 from counter.storage.base import Storage
 from counter.storage.memory import MemoryStorage
 from tracker.classes import dataclass, replace
@@ -159,6 +159,9 @@ class Node:
         with suppress(TimeoutError):
             async with asyncio.timeout(LEAVE_S):
                 await self.departed.wait()
+        if self.machine.ledger.has_gap:
+            # What was acknowledged from memory while the disk was full has no record.
+            self.storage.snapshot(self.machine.dump())
         await self.abandon()
 
     async def abandon(self) -> None:

@@ -16,6 +16,8 @@ wants the answer, end to end: Saltzer, Reed and Clark 1984.
 import dataclasses
 from random import Random
 
+from counter.answerers import UNLISTED_MAX as UNLISTED_MAX
+from counter.answerers import name_of, note, withdraw
 from counter.arcs import least_age
 from counter.config import AGE_MAX, GossipConfig
 from counter.doubtful import Doubted
@@ -40,18 +42,17 @@ from counter.messages import (
 from counter.moving import hold, let_go
 from counter.pending import Pending as Pending
 from counter.pending import Tally as Tally
-from counter.places import displaced, is_his
+from counter.places import displaced
 from counter.proof import Spread, asks_wanted
 from counter.selection import Part, asked_anew, head_of, split
 from tracker.machine import Endpoint, Send
-from tracker.members import ALIVE, Member, View, position
+from tracker.members import ALIVE, Member, View
 
 COMPLETE, SATISFIED, CONVERGED = "complete", "satisfied", "converged"
 AGED, DEADLINE, CANCELLED = "aged", "deadline", "cancelled"
 AGAIN = "again"
 """No end: counts went from a member to another while both were asked, so all are asked anew."""
 
-UNLISTED_MAX = 1_024
 _FEW_ANSWERS = 8
 
 
@@ -77,6 +78,7 @@ class OwnQuery:
     answers: dict[bytes, Heard] = dataclasses.field(default_factory=dict)
     cut: dict[int, Member] = dataclasses.field(default_factory=dict)
     gone: frozenset[int] | None = None
+    elsewhere: dict[Endpoint, bytes] = dataclasses.field(default_factory=dict)
     held: dict[bytes, Heard] = dataclasses.field(default_factory=dict)
     moved: dict[bytes, Member] = dataclasses.field(default_factory=dict)
     firsts: list[int] = dataclasses.field(default_factory=lambda: [0])
@@ -204,14 +206,18 @@ class OwnQuery:
         """
         tally = self.tally
         tally.replies += 1
+        if self.elsewhere and (places := withdraw(self, reply, sender)) is not None:
+            self._ask_anew(places, now)
         if reply.store in self.answers or reply.store in self.held:
             tally.duplicates += 1
             return False
         pending = None if reply.store in self.moved else self.pending.get(reply.position)
-        name = self._name_of(reply, sender)
+        name = name_of(self, reply, sender)
         if name is None:
             tally.strangers += 1
             return False
+        if pending is None or sender != pending.member.endpoint:
+            note(self, name, reply, sender)
         heard = Heard(
             name,
             reply.store,
@@ -225,6 +231,9 @@ class OwnQuery:
         if reply.cut:
             self._cut_arc(reply.cut)
         return True
+
+    def _ask_anew(self, places: list[int], now: float) -> None:
+        """See to those whose answers were withdrawn: here they are asked by the next wave."""
 
     def count(self, heard: Heard, place: int, pending: Pending | None, now: float) -> None:
         """Count a first answer of one who is whom he says; `pending` if he is waited for."""
@@ -263,25 +272,10 @@ class OwnQuery:
         if len(self.uncertain) < len(self.view) + UNLISTED_MAX:
             self.uncertain[pos] = told.amounts
 
-    def _name_of(self, reply: Reply | ReplyMany, sender: Endpoint) -> str | None:
-        """Return who answers; None for one who is not whom he says, or not expected to answer."""
-        pos = reply.position
-        pending = self.pending.get(pos)
-        member = pending.member if pending is not None else self.cut.get(pos)
-        member = self.moved.get(reply.store, member)
-        if member is not None:
-            return member.name if is_his(member, reply, sender) else None
-        return self._unlisted_name(pos)
-
-    def _unlisted_name(self, pos: int) -> str | None:
-        """Return what to call an answerer that nobody waits for; None if the view knows it."""
-        if self.gone is None:
-            self.gone = frozenset([position(m.name) for m in self.view if not m.expected])
-        is_known = pos == self.own_position or pos in self.gone or self.view.at(pos) is not None
-        if is_known or self.tally.unlisted >= UNLISTED_MAX:
-            return None
-        self.tally.unlisted += 1
-        return f"?{pos:016x}"
+    @property
+    def is_final(self) -> bool:
+        """Whether what was counted can no more be withdrawn."""
+        return False
 
     def _cut_arc(self, cut: tuple[int, ...]) -> None:
         low, last, asked = cut[0], cut[1], cut[2:]

@@ -20,7 +20,7 @@ from counter.messages import (
     ShortReply,
     Trail,
 )
-from counter.query import COMPLETE, CONVERGED, OwnQuery
+from counter.query import COMPLETE, CONVERGED, DEADLINE, OwnQuery
 from tracker.classes import replace
 from tracker.machine import Effect, Link, Send
 from tracker.members import Member
@@ -100,7 +100,8 @@ def answer_of(
     has_decreased = any(h.has_decreased for h in query.answers.values()) or any(
         v.has_decreased for v in last
     )
-    confirmed = reason != CONVERGED or bool(silent)
+    # Everybody known answered, and still it is not complete: the list itself is in doubt.
+    confirmed = reason not in (CONVERGED, DEADLINE) or bool(silent)
     heard = query.heard()[:TOP_ROWS]
     minus, plus, doubts = added_up(query.uncertain)
     return Answer(

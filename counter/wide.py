@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Final
 
+from counter.answerers import unlisted_name
 from counter.arcs import least_age
 from counter.config import GossipConfig
 from counter.delegation import DIRECT_PART, GENERATIONS_MAX, Arc, Brief, Charge, Delegation
@@ -141,6 +142,10 @@ class WideQuery(OwnQuery):
         self.is_plan_due = False
         return is_first
 
+    def _ask_anew(self, places: list[int], now: float) -> None:
+        for pos in places:
+            self._orphan(pos, now)
+
     def acknowledged(self, ack: Ack, sender: Endpoint, now: float) -> list[Send]:
         """Take the word of a head: for the origin's own charge, or for one passed on."""
         if not self._is_from_head(ack.share, sender):
@@ -240,7 +245,8 @@ class WideQuery(OwnQuery):
         if member is not None:
             name = member.name if member.store[:8] == store else None
         else:
-            name = self._unlisted_name(pos)
+            name = unlisted_name(self, pos)
+            self.tally.unlisted += name is not None
         if name is None:
             self.tally.strangers += 1
             return False

@@ -56,19 +56,22 @@ class Cluster(Started):
         ports: Sequence[int] = (),
         look_s: float = LOOK_S,
         joining_max: int = JOINING_MAX,
+        cluster: str = "default",
     ) -> None:
         """Make a cluster; with `tracker` its nodes join one that runs elsewhere.
 
         With `data` each node keeps its counts in a directory of its own below that one. The
         first node is n`first`; it is up when it knows `members`, by default as many as there
         are here, which is looked at every `look_s`. `ports` are where they listen, each anywhere
-        if there are none. So many as `joining_max` are on their way to the tracker at a time.
+        if there are none. So many as `joining_max` are on their way to the tracker at a time. All
+        of them, and their clients, belong to `cluster`.
         """
         if not 1 <= count <= NODES_MAX:
             raise ConfigError(f"{count} nodes: one process runs 1 to {NODES_MAX}")
         self.count = count
         self.names: Sequence[str] = [f"n{number}" for number in range(first, first + count)]
         self.nodes: list[Node] = []
+        self.cluster = cluster
         self._members = count if members is None else members
         self._look_s = look_s
         self._joining_max = joining_max
@@ -254,7 +257,9 @@ class Cluster(Started):
 
     async def _start(self) -> None:
         if self._elsewhere is None:
-            settings = TrackerSettings(listen=("127.0.0.1", 0), config=TRACKER)
+            settings = TrackerSettings(
+                listen=("127.0.0.1", 0), config=TRACKER, cluster=self.cluster
+            )
             self._tracker = Tracker(settings, lambda emit: None)
             await self._tracker.start()
         for number, (name, port) in enumerate(zip(self.names, self._ports, strict=True), 1):
@@ -263,6 +268,7 @@ class Cluster(Started):
                     name=name,
                     listen=("127.0.0.1", port),
                     trackers=(self.tracker_endpoint,),
+                    cluster=self.cluster,
                     gossip=self._gossip,
                     data=None if self._data is None else self._data / name,
                 )

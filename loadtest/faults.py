@@ -68,7 +68,17 @@ class Way:
         self.is_clear = True
         self._dice = dice
         self._path = Path(faults.latency_s)
+        self._sockets: dict[FaultyDatagrams, None] = {}
         self._look()
+
+    def enter(self, datagrams: "FaultyDatagrams") -> None:
+        """Tell a socket of this process what is done to datagrams, until it is to `leave`."""
+        self._sockets[datagrams] = None
+        datagrams.look()
+
+    def leave(self, datagrams: "FaultyDatagrams") -> None:
+        """Forget a socket."""
+        self._sockets.pop(datagrams, None)
 
     def set_loss(self, share: float) -> None:
         """Lose each datagram with this chance from now on."""
@@ -105,41 +115,49 @@ class Way:
 
     def _look(self) -> None:
         self.is_clear = not (self.cuts or self.loss or self.latency_s)
+        for datagrams in self._sockets:
+            datagrams.look()
 
 
 class FaultyDatagrams(UdpDatagrams):
     """A UDP socket whose datagrams leave late, or never, and that may stop being read."""
 
     def __init__(self, sock: socket.socket, handler: DatagramHandler, way: Way) -> None:
-        super().__init__(sock, handler)
         self._way = way
         self._is_held = False
+        super().__init__(sock, handler)
+        way.enter(self)
 
-    def send(self, to: Endpoint, body: bytes) -> bool:
+    def look(self) -> None:
+        """Have a gate stand before the socket while anything is done to what leaves."""
+        self.gate = None if self._way.is_clear else self._carry
+
+    def _carry(self, to: Endpoint, body: bytes) -> bool:
         """Send one body after the delay, unless it is lost or cut off."""
-        if self._way.is_clear:
-            return super().send(to, body)
-        return self._way.carry(self.endpoint, to, partial(super().send, to, body))
+        return self._way.carry(self.endpoint, to, partial(self.send_now, to, body))
 
     def hold(self) -> None:
         """Read nothing more; the system keeps what comes, as far as its buffer goes."""
         self._is_held = True
+        number = self._socket.fileno()
+        if number >= 0:
+            self._loop.remove_reader(number)
 
     def release(self) -> None:
         """Read again, what was kept first."""
         self._is_held = False
-        number = self._socket.fileno()
-        if number >= 0:
-            self._loop.remove_reader(number)
-            self._loop.add_reader(number, self._readable)
+        self._listen()
 
     def drain(self) -> None:
         """Hand over what is waiting, unless it is held."""
         if not self._is_held:
             super().drain()
 
-    def _readable(self) -> None:
-        if self._is_held:
-            self._loop.remove_reader(self._socket.fileno())
-            return
-        super()._readable()
+    def close(self) -> None:
+        """Stop receiving and give the port back."""
+        self._way.leave(self)
+        super().close()
+
+    def _listen(self) -> None:
+        if not self._is_held:
+            super()._listen()

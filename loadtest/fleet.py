@@ -106,6 +106,10 @@ class Fleet(Protocol):
     names: Sequence[str]
     """All nodes, whether they are up or not."""
 
+    cluster: str
+    """The name of the cluster that they are. A node that was left over from another fleet bears
+    another name: whatever port it finds open, it is refused there, and so are its clients."""
+
     @property
     def endpoints(self) -> Mapping[str, Endpoint]:
         """Where each node listens, by name; it stays there when it is started anew."""

@@ -28,6 +28,12 @@ VIRTUAL_BYTES = 16_000_000
 VIRTUAL_BYTES_PER_STORE = 14_000_000
 """Addresses of a store's thread: its stack is 8 MiB, and the allocator sets more aside."""
 TRACKER_BYTES_PER_NODE = 20_000
+FILES_BYTES = 20_000
+"""The files of a store at its start: each takes at least a page."""
+MEMBER_BYTES = 2 * 64
+"""Each store holds a list of all members, and for a moment the one that replaces it."""
+INCREMENT_BYTES = 80
+"""An increment alone in its record, as it stands in the log."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +45,10 @@ class Shape:
     is_each: bool = False
     """Whether each node has a process of its own."""
     is_durable: bool = False
+    kept_in: str = ""
+    """Where durable nodes keep their counts, if that is memory."""
+    increments: int = 0
+    """About as many as they will count."""
     clients: int = 0
 
     @property
@@ -59,7 +69,8 @@ class Shape:
     def memory_bytes(self) -> int:
         """Memory of all processes together."""
         each = NODE_BYTES + (STORE_BYTES if self.is_durable else 0)
-        return BESIDE_BYTES + self.processes * PROCESS_BYTES + self.nodes * each
+        kept = store_bytes(self.nodes, self.increments) if self.kept_in else 0
+        return BESIDE_BYTES + self.processes * PROCESS_BYTES + self.nodes * each + kept
 
     @property
     def addresses(self) -> int:
@@ -87,6 +98,11 @@ class Room:
     """What they are left of, if not of the whole machine; stands behind the number."""
     addresses: int | None = None
     tasks: int | None = None
+
+
+def store_bytes(nodes: int, increments: int) -> int:
+    """Return what the files of so many nodes take when all have counted so much together."""
+    return nodes * (FILES_BYTES + MEMBER_BYTES * nodes) + increments * INCREMENT_BYTES
 
 
 Lack = tuple[str, str]
@@ -143,10 +159,11 @@ def told(shape: Shape, room: Room) -> str:
     free = ""
     if room.memory_bytes is not None:
         free = f" of {megabytes(room.memory_bytes)} free{room.memory_where}"
+    kept = f", counts in {shape.kept_in}" if shape.kept_in else ""
     return (
         f"{grouped(shape.nodes)} node{plural} in {grouped(shape.processes)} process{many}:"
         f" about {megabytes(shape.memory_bytes)} of memory{free},"
-        f" {grouped(shape.files)} open files a process"
+        f" {grouped(shape.files)} open files a process{kept}"
     )
 
 

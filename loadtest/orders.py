@@ -22,6 +22,7 @@ WORDS_PER_PAGE = 5_000
 SETTINGS_MAX = 8_192
 PATH_MAX = 4_096
 TEXT_MAX = 1_000
+CLUSTER_MAX = 64
 
 _numbers = wire.blob(0, 2 * NUMBERS_MAX)
 _words = wire.blob(0, 8 * WORDS_PER_PAGE)
@@ -31,14 +32,16 @@ _words = wire.blob(0, 8 * WORDS_PER_PAGE)
 class Host:
     """Run a tracker. Told: its port.
 
-    It tells its news no more often than every `gap_s`, and doubts a node after `suspect_s`.
+    It tells its news no more often than every `gap_s`, and doubts a node after `suspect_s`;
+    who names another cluster than `cluster` is refused.
     """
 
     request: int
     gap_s: float
     suspect_s: float
+    cluster: str
     TAG: ClassVar[int] = 1
-    WIRE: ClassVar[Schema] = (wire.u32, wire.seconds, wire.seconds)
+    WIRE: ClassVar[Schema] = (wire.u32, wire.seconds, wire.seconds, wire.text(CLUSTER_MAX))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,8 @@ class Boot:
 
     They look every `look_s`; `joining_max` ask the tracker at a time. `ports` are where they
     listen, none for any. `settings` are those of the gossip, as JSON; `data` the directory in
-    which each has one of its own, empty for nodes in memory. Told: their ports.
+    which each has one of its own, empty for nodes in memory. `cluster` is what they all belong to.
+    Told: their ports.
     """
 
     request: int
@@ -63,6 +67,7 @@ class Boot:
     loss: float
     settings: str
     data: str
+    cluster: str
     TAG: ClassVar[int] = 2
     WIRE: ClassVar[Schema] = (
         wire.u32,
@@ -78,6 +83,7 @@ class Boot:
         wire.seconds,
         wire.text(SETTINGS_MAX),
         wire.text(PATH_MAX),
+        wire.text(CLUSTER_MAX),
     )
 
 

@@ -34,6 +34,8 @@ LATENCY_S_MAX = 1.0
 DURATION_S_MAX = 3_600.0
 WRITERS_MAX = 1_000
 RATE_MAX = 1_000_000.0
+CLOSED_RATE = 50_000.0
+"""What a closed loop is reckoned to count a second, where room for it is wanted."""
 QUERIES_MAX = 100_000
 BARE_ABOVE = 2_000
 """Nodes in the simulator; up to here it runs the whole plan, above it queries alone."""
@@ -137,6 +139,12 @@ class Plan:
         return any(each.kind == CRASH for each in self.happenings)
 
     @property
+    def increments_about(self) -> int:
+        """How many increments there will be; in a closed loop nobody knows, and it is a guess."""
+        rate = self.rate if self.is_open_loop else CLOSED_RATE
+        return round(rate * self.duration_s) if self.writers else 0
+
+    @property
     def query_gap_s(self) -> float:
         """The time from one query to the next, if each ends within it."""
         return self.duration_s / max(1, self.queries)
@@ -206,4 +214,11 @@ def writers_for(nodes: int) -> int:
 
 def _within(what: str, value: float, low: float, high: float, unit: str = "") -> None:
     if not low <= value <= high:
-        raise ConfigError(f"{what} is {value:g}{unit}, needs {low:g} to {high:g}{unit}")
+        raise ConfigError(
+            f"{what} is {_told(value)}{unit}, needs {_told(low)} to {_told(high)}{unit}"
+        )
+
+
+def _told(number: float) -> str:
+    """Return a number as people write it: a whole one with all its digits."""
+    return str(number) if isinstance(number, int) else f"{number:.12g}"

@@ -73,7 +73,7 @@ class Readers:
         async with asyncio.timeout(ANSWER_S_MAX):
             door = self._doors.get(name)
             if door is None:
-                door = await Door.open(self._fleet.endpoints[name])
+                door = await Door.open(self._fleet.endpoints[name], self._fleet.cluster)
                 # Somebody else may have been faster.
                 if name in self._doors:
                     door.close()

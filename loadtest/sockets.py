@@ -6,6 +6,7 @@ wish while nodes come up, a fault in the plan, a process that is killed.
 """
 
 import asyncio
+import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -14,7 +15,7 @@ from typing import Any, Final
 
 import anyio
 
-from loadtest import needs, room
+from loadtest import needs, room, stores
 from loadtest.faults import Faults
 from loadtest.fleet import Fleet, FleetError
 from loadtest.needs import Shape
@@ -28,6 +29,7 @@ from tracker.errors import ConfigError
 
 SOCKETS: Final = "sockets"
 PROCESSES: Final = "processes"
+NAME_BYTES: Final = 8
 CAUSE_S: Final = 1.0
 """How long the word that a process has ended may take, after what its clients hear."""
 
@@ -57,11 +59,14 @@ def check_fits(plan: Plan, mode: str = SOCKETS) -> str:
 def shape_of(plan: Plan, mode: str) -> Shape:
     """Return how a plan runs here: how many processes, how many connections."""
     is_each = mode == PROCESSES
+    parent = stores.parent(plan.nodes, plan.increments_about)
     return Shape(
         nodes=plan.nodes,
         processes=plan.nodes if is_each else min(plan.nodes, cores()),
         is_each=is_each,
         is_durable=plan.is_durable,
+        kept_in=str(parent) if plan.is_durable and stores.is_memory(parent) else "",
+        increments=plan.increments_about,
         clients=plan.writers + min(plan.nodes, plan.queries + len(plan.keys)),
     )
 
@@ -77,6 +82,9 @@ def fleet_of(run: Run, mode: str) -> Fleet:
         gossip=plan.gossip,
         on_up=run.watcher.booting,
         durable=plan.is_durable,
+        increments=plan.increments_about,
+        # A node that another load test left behind may find a port of this one: it is refused.
+        cluster=f"loadtest-{secrets.token_hex(NAME_BYTES)}",
     )
 
 

@@ -60,6 +60,7 @@ class Stage:
         """Make the clients that count, and let each find a node."""
         options = Options(
             trackers=(self.fleet.tracker_endpoint,),
+            cluster=self.fleet.cluster,
             pick=self.plan.pick,
             deadline_s=CLIENT_DEADLINE_S,
         )

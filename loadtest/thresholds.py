@@ -85,7 +85,9 @@ NUMBERS: Final[dict[str, Callable[[Measured], float | None]]] = {
        for reason in (COMPLETE, SATISFIED, CONVERGED, AGED, DEADLINE, CANCELLED)},
 }  # fmt: skip
 """Plain numbers; shares may be written as `5%` or `0.05`, numbers of seconds as `5s` or `5`."""
-SHARES: Final = frozenset({"duplicates_share", "coverage_min", "complete_share", "cpu_share"})
+PARTS: Final = frozenset({"duplicates_share", "coverage_min", "complete_share"})
+"""Shares of a whole: a bound beyond it would be a slip, and hold always or never."""
+SHARES: Final = PARTS | {"cpu_share"}
 SECONDS: Final = frozenset({"boot_s", "cpu_s"})
 _UNITS: Final = {"boot_s": "s", "cpu_s": "s", "rss_mb": "MB", "writes_per_s": "/s"}
 _OF_QUERIES: Final = frozenset(
@@ -174,6 +176,8 @@ def parse(written: str) -> Threshold:
         if name in SECONDS:
             wanted = "a time, like 5s"
         raise ConfigError(f'"{shown}": {name} is compared with {wanted}')
+    if name in PARTS and bound > 1.0:
+        raise ConfigError(f'"{shown}": {name} is a share of all, 100% at most')
     return Threshold(f"{name}{sign}{value}", metric, part, sign, bound)
 
 

@@ -39,7 +39,7 @@ EXAMPLES: Final = {
     LOSS: "20%:3s@4s",
 }
 
-_SHARE: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%")
+_SHARE: Final = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)%")
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,7 @@ class Worker(asyncio.Protocol):
                 suspect_after_s=order.suspect_s,
                 dead_after_s=DEAD_FACTOR * order.suspect_s,
             )
-            settings = TrackerSettings(listen=(LOOPBACK, 0), config=config)
+            settings = TrackerSettings(listen=(LOOPBACK, 0), config=config, cluster=order.cluster)
             self._tracker = Tracker(settings, lambda emit: None)
             await self._tracker.start()
             return [self._tracker.endpoint[1]]
@@ -151,6 +151,7 @@ class Worker(asyncio.Protocol):
             faults=Faults(latency_s=order.latency_s, loss=order.loss),
             gossip=GossipConfig(**json.loads(order.settings)),
             data=Path(order.data) if order.data else None,
+            cluster=order.cluster,
         )
         telling = asyncio.ensure_future(self._tell(nodes, max(TELL_S, order.look_s)))
         try:

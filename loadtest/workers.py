@@ -19,6 +19,7 @@ from time import monotonic
 from typing import Any, Final
 
 from counter.config import LOCAL, GossipConfig
+from loadtest import stores
 from loadtest.faults import Faults
 from loadtest.fleet import FleetError, Started, Totals, Traffic, Usage, added
 from loadtest.holders import Holder, Nursery
@@ -77,9 +78,12 @@ class Workers(Started):
         gossip: GossipConfig = LOCAL,
         on_up: Callable[[int], None] = lambda up: None,
         durable: bool = False,
+        increments: int = 0,
+        cluster: str = "default",
     ) -> None:
-        """Make a fleet; with `durable` each node keeps its counts on disk while it lasts.
+        """Make a fleet; with `durable` each node keeps its counts in files while it lasts.
 
+        `increments` are about as many as will be counted; `cluster` is what all belong to.
         `processes` hold nodes, by default one for each core. Raises ConfigError.
         """
         if not 1 <= count <= NODES_MAX:
@@ -94,6 +98,8 @@ class Workers(Started):
         self._settings = json.dumps(settings_of(gossip))
         self._on_up = on_up
         self._durable = durable
+        self._increments = increments
+        self.cluster = cluster
         self._data = ""
         self._nursery = Nursery(self._still, self._ended, self._lost)
         self._broken: asyncio.Future[str] | None = None
@@ -139,13 +145,16 @@ class Workers(Started):
 
     async def _start(self) -> None:
         if self._durable:
-            self._data = tempfile.mkdtemp(prefix="loadtest-")
+            parent = stores.parent(self.count, self._increments)
+            self._data = tempfile.mkdtemp(prefix="loadtest-", dir=parent)
         try:
             self._nursery.start(self._data)
         except OSError as error:
             raise FleetError(f"no process could be started: {error.strerror}") from error
         await self._nursery.fork(self._tracker)
-        [port] = await self._tracker.ask(Host, news_gap_s(self.count), suspect_s(self.count))
+        [port] = await self._tracker.ask(
+            Host, news_gap_s(self.count), suspect_s(self.count), self.cluster
+        )
         self._tracker_endpoint = (LOOPBACK, port)
         for holder in self.holders:
             await self._nursery.fork(holder)
@@ -184,6 +193,7 @@ class Workers(Started):
             self._faults.loss,
             self._settings,
             self._data,
+            self.cluster,
         )
         holder.up = holder.count
         holder.ports = ports

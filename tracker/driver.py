@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from time import monotonic
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from tracker.classes import dataclass
 from tracker.errors import FrameError
@@ -34,6 +34,7 @@ from tracker.machine import (
     Unreachable,
 )
 from tracker.messages import NO_REQUEST, TEXT_MAX, Refused
+from tracker.native import extension
 from tracker.text import printable
 from tracker.transport.base import Datagrams, Streams
 from tracker.wire import Codec
@@ -56,8 +57,8 @@ NO_WAYS: Mapping[bytes, Express] = {}
 
 
 @dataclass(slots=True)
-class Traffic:
-    """What went through one driver."""
+class PlainTraffic:
+    """What went through one driver; `tracker/native/datagrams.c` has the same."""
 
     datagrams_in: int = 0
     datagrams_out: int = 0
@@ -65,6 +66,14 @@ class Traffic:
     datagram_bytes_out: int = 0
     frames_in: int = 0
     refused: int = 0
+
+
+_NATIVE: Final = extension("tracker.native.datagrams")
+
+if TYPE_CHECKING or _NATIVE is None:  # noqa: SIM108 - a type checker follows no ternary
+    Traffic = PlainTraffic
+else:
+    Traffic = _NATIVE.Traffic
 
 
 class Driver:
@@ -96,7 +105,7 @@ class Driver:
         self._gossip = datagrams
         self._on_emit = on_emit
         self._untimed = untimed
-        self._way_of = express.get
+        self._express = express
         self._reflex = reflex
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -109,6 +118,10 @@ class Driver:
     ) -> None:
         """Begin: the machine's first effects are carried out at once."""
         self.streams, self.datagrams, self.records = streams, datagrams, records
+        shorten = getattr(datagrams, "shorten", None)
+        if shorten is not None and self._express:
+            # It does what `on_datagram` does, and hands over what has no shorter way.
+            shorten(dict(self._express), self.traffic, self._take, self._aim)
         self.carry_out(self.machine.start(monotonic()))
         self._aim()
 
@@ -173,7 +186,7 @@ class Driver:
         traffic.datagrams_in += 1
         traffic.datagram_bytes_in += len(body)
         now = monotonic()
-        way = self._way_of(body[:2])
+        way = self._express.get(body[:2])
         answers = way(body, sender, now) if way is not None else None
         if answers:
             send = self.datagrams.send  # type: ignore[union-attr]
@@ -185,10 +198,14 @@ class Driver:
         if answers is not None:
             self._is_aim_due = True
             return
+        self._take(body, sender, now)
+
+    def _take(self, body: bytes, sender: Endpoint, now: float) -> None:
+        """Hand the machine what has no shorter way."""
         try:
             message = self._gossip.decode(body)  # type: ignore[union-attr]
         except FrameError:
-            traffic.refused += 1
+            self.traffic.refused += 1
             return
         self.carry_out(self.machine.receive(sender, message, now))
         if message.__class__ not in self._untimed:

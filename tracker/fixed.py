@@ -87,7 +87,9 @@ class FixedMembership(Membership):
         if self._due is not None and now < self._due:
             return []
         self._due = now + TRY_S
-        return [Send(place, Introduce(self.member)) for place in self._told.untold]
+        return [
+            Send(place, Introduce(self.member, self._told.cluster)) for place in self._told.untold
+        ]
 
     def deadline(self) -> float | None:
         """Say when `tick` is wanted next; None when everybody has confirmed."""
@@ -101,4 +103,4 @@ class FixedMembership(Membership):
         if not self._told.untold:
             self._due = now + TRY_S
         self._told.untold.update(dict.fromkeys(new))
-        return effects + [Send(place, Introduce(self.member)) for place in new]
+        return effects + [Send(place, Introduce(self.member, self._told.cluster)) for place in new]

@@ -21,10 +21,11 @@ TOLD_AT_ONCE_MAX: Final = 3
 class Introduction:
     """One newcomer's own word to the members it knows. Times in seconds."""
 
-    __slots__ = ("_due", "_tries", "is_over")
+    __slots__ = ("_due", "_tries", "cluster", "is_over")
 
     def __init__(self) -> None:
         self.is_over = False
+        self.cluster = ""
         self._tries = 0
         self._due: float | None = None
 
@@ -42,7 +43,7 @@ class Introduction:
         self._due = now + TRY_S
         turn = range(first, first + TOLD_AT_ONCE_MAX)
         told = {others[index % len(others)].endpoint: None for index in turn}
-        return [Send(endpoint, Introduce(member)) for endpoint in told]
+        return [Send(endpoint, Introduce(member, self.cluster)) for endpoint in told]
 
     def confirmed(self, sender: Address) -> None:
         """Take the word of another node that it knows of this one now: one is enough."""

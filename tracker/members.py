@@ -202,6 +202,14 @@ class View:
         """Return whose store begins with these 8 bytes, also if it is gone; None if not known."""
         return self._owners.get(store)
 
+    @cached_property
+    def _at_endpoints(self) -> dict[Endpoint, Member]:
+        return {member.endpoint: member for member in self.ring if member.status == ALIVE}
+
+    def listed_at(self, endpoint: Endpoint) -> Member | None:
+        """Return the living member that is listed at an address, None if nobody is."""
+        return self._at_endpoints.get(endpoint)
+
     def neighbours(self, pos: int) -> tuple[int, int]:
         """Return the positions (before, after) `pos` on the ring, -1 and 2^64 at its ends.
 

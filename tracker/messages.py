@@ -371,11 +371,17 @@ class Announced:
 
 @dataclass(frozen=True, slots=True)
 class Introduce:
-    """This member is here, and the tracker that took it in may have told nobody. A datagram."""
+    """This member is here, and the tracker that took it in may have told nobody. A datagram.
+
+    A datagram has no `Hello` before it, so it says itself which `cluster` it is for; older peers
+    tell none.
+    """
 
     member: Member
+    cluster: str = ""
     TAG: ClassVar[int] = 16
-    WIRE: ClassVar[Schema] = (member_from_wire,)
+    FIELDS_MIN: ClassVar[int] = 1
+    WIRE: ClassVar[Schema] = (member_from_wire, wire.text(64))
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,13 +43,18 @@ class Ids:
         with _locked(self._directory), open(self._path, "ab+") as file:
             if file.tell() > FILE_BYTES_MAX:
                 self._halve()
-                with open(self._path, "ab") as shorter:
+                with open(self._path, "ab+") as shorter:
                     self._append(shorter.fileno(), token, node, store)
             else:
                 self._append(file.fileno(), token, node, store)
 
     def _append(self, file: int, token: str, node: str, store: bytes) -> None:
-        os.write(file, f"{self._mark(token)} {node} {store.hex()}\n".encode())
+        line = f"{self._mark(token)} {node} {store.hex()}\n".encode()
+        size = os.fstat(file).st_size
+        if size and os.pread(file, 1, size - 1) != b"\n":
+            line = b"\n" + line  # behind half a line, of a full disk or a power cut
+        if os.write(file, line) < len(line):
+            raise OSError("the disk is full")
         os.fsync(file)
 
     def _halve(self) -> None:

@@ -207,8 +207,9 @@ def _watch(asker: Asker, report: "Report", pause_s: float) -> int:
                 show_error(error)
             time.sleep(min(pause_s, FAILURE_PAUSE_S) * (failures > 1))
     except KeyboardInterrupt:
-        # The last answer was whole, and a person has seen it; a program waits for an end.
-        if outcome is None or not report.json:
+        # The last answer was whole, and a person has seen it; a program waits for an end, and
+        # whoever looks at a panel for a word on why that is the last one, and who is missing.
+        if outcome is None or not (report.json or report.live):
             report.leave()
             return INTERRUPTED
         outcome.answer = ended(outcome.answer, "cancelled", "")

@@ -132,8 +132,6 @@ static PyMethodDef sums_methods[] = {
     {NULL},
 };
 
-#include <structmember.h>
-
 static PyMemberDef sums_members[] = {
     {"_amounts", T_OBJECT_EX, offsetof(Sums, amounts), 0, "the sums, by key"},
     {NULL},

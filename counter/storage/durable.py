@@ -19,6 +19,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
+from zlib import crc32
 
 from counter.storage.appending import Appender, appender_for
 from counter.storage.base import COUNTS, MEMBERS, STATE, Done, Identity
@@ -30,12 +31,14 @@ from tracker.classes import dataclass
 from tracker.errors import StorageError, StorageLostError
 from tracker.files import DISK, Disk
 from tracker.machine import Persist, Persisted, PersistFailed
+from tracker.native import extension
 
 QUEUE_RECORDS_MAX: Final = 200_000
 QUEUE_BYTES_MAX: Final = 256 * 2**20
 COMMIT_BYTES_MAX: Final = 8 * 2**20
 
 _KINDS: Final = (COUNTS, MEMBERS)
+_NATIVE: Final = extension("counter.native.framing")
 
 
 @dataclass(slots=True)
@@ -398,7 +401,13 @@ def _all_failed(error: StorageError) -> _Outcome:
 
 
 def _parted(batch: list[_Entry]) -> tuple[bytes, int, Persist | None]:
-    """Return the log's frame for a batch, empty for none, its last token, its last members."""
+    """Return the log's frame for a batch, empty for none, its last token, its last members.
+
+    `counter/native/framing.c` does the same where there is nothing but the log.
+    """
+    plain = _NATIVE.frame_of(batch, Persist, crc32) if _NATIVE is not None else None
+    if plain is not None:
+        return *plain, None
     kept = [entry for entry in batch if entry.__class__ is Persist]
     records: list[Record] = [(e.token, e.record) for e in kept if e.kind == COUNTS]
     members = None

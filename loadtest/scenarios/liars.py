@@ -17,14 +17,15 @@ NAMES_MAX = 8
 FORGED = 1_000_000
 """What it says that they have."""
 
-TRUTH, IN_ANOTHER_S_NAME, TWICE = "", "name", "twice"
+TRUTH, IN_ANOTHER_S_NAME, TWICE, LATER, INVENTED = "", "name", "twice", "later", "invented"
 
 
 class Answerer(Gossip):
     """A node; `lie` says how it lies, "" for not at all.
 
     `name`: beside its own answer, it answers for others, with a million each. `twice`: it
-    answers a second time, with one more.
+    answers a second time, with one more. `later`: for others as if they had started again, before
+    its own answer. `invented`: for members that nobody has heard of, before its own answer.
     """
 
     lie = TRUTH
@@ -47,20 +48,28 @@ class Answerer(Gossip):
     def _lied(self, effects: list[Effect]) -> list[Effect]:
         result: list[Effect] = []
         for effect in effects:
-            result.append(effect)
+            lies: list[Effect] = []
             if type(effect) is Send and type(effect.message) is Reply:
-                result += [Send(effect.to, lie) for lie in self._lies(effect.message)]
+                lies += [Send(effect.to, lie) for lie in self._lies(effect.message)]
+            is_first = self.lie in (LATER, INVENTED)
+            result += [*lies, effect] if is_first else [effect, *lies]
         return result
 
     def _lies(self, reply: Reply) -> list[Reply]:
         if self.lie == TWICE:
             return [_changed(reply, reply.position, reply.store, reply.value + 1)]
+        if self.lie == INVENTED:
+            names = [f"nobody{number}" for number in range(NAMES_MAX)]
+            return [_changed(reply, position(n), n.encode()[-8:], FORGED) for n in names]
         own = self.membership.member.name
         others = [member for member in self.membership.view.ring if member.name != own]
-        return [
+        lies = [
             _changed(reply, position(member.name), member.store[:8], FORGED)
             for member in others[:NAMES_MAX]
         ]
+        for lie, member in zip(lies, others, strict=False):
+            lie.epoch = member.epoch + (self.lie == LATER)
+        return lies
 
 
 def _changed(reply: Reply, place: int, store: bytes, value: int) -> Reply:

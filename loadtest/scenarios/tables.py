@@ -341,8 +341,9 @@ class Lie(Event):
     do: ClassVar[str] = "lie"
     who: Who = entry(NODES, "which")
     how: str = entry(
-        one_of("name", "twice"),
-        "`name`: also answer in others' names. `twice`: answer a second time, with one more",
+        one_of("name", "twice", "later", "invented"),
+        "`name`: also answer in others' names. `twice`: answer a second time, with one more. "
+        "`later`: for others as if they had started again. `invented`: for members there are not",
     )
     until_s: float | None = entry(duration(), UNTIL_TIME, None)
 

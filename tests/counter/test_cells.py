@@ -343,3 +343,17 @@ def test_a_batch_tells_whose_views_differ_from_that_of_the_head():
     assert batch.rolls[:3] == (own, *strange)
     assert len(batch.rolls) == ROLLS_MAX
     assert len(GOSSIP.encode(batch)) <= DATAGRAM_BYTES_MAX
+
+
+def test_a_head_believes_nobody_who_speaks_from_another_member_s_address():
+    cell, _ = make_cell()
+    later, _ = reply_of(3, epoch=2)
+    ghost, _ = reply_of(300)
+
+    assert not cell.take(later, MEMBERS[4].endpoint, 0.02)
+    assert not cell.take(ghost, MEMBERS[4].endpoint, 0.02)
+    assert cell.tally.strangers == 2
+    cell.take(later, ("127.0.0.1", 9), 0.02)
+    assert later.store in cell.answers
+    take(cell, 3)
+    assert cell.answers[later.store].epoch == 2

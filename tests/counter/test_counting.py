@@ -1,21 +1,52 @@
-"""The shortest way is the common way, byte for byte; what it does not take, it leaves alone."""
+"""The shortest way is the common way, byte for byte; what it does not take, it leaves alone.
+
+Each test is run on the way in Python, and on the native one in front of it.
+"""
+
+from functools import partial
 
 import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from counter import counting
+from counter import counting, doorway
 from counter.config import NodeConfig
-from counter.counting import acknowledgements, increments
 from counter.crdt import Counters
 from counter.ledger import Ledger
 from counter.messages import ACK_DISK, ACK_MEMORY, DOOR, Increment
 from tracker.machine import Persist, Persisted, PersistFailed
+from tracker.native import extension
 from tracker.wire import SHARE_MAX, framed
 
 SESSION = b"s" * 16
 LINK = 1
+NATIVE = extension("counter.native.counting")
+SETTLING = extension("counter.native.settling")
+
+ways = {
+    "python": (counting.increments, counting.acknowledgements),
+    "native": (partial(doorway.native, NATIVE), partial(doorway.native_acknowledgements, SETTLING)),
+}
+in_use = [ways["python"]]
+not_built = pytest.mark.skipif(
+    NATIVE is None or SETTLING is None, reason="NO NATIVE MODULES: not built here"
+)
+
+
+@pytest.fixture(
+    scope="module", autouse=True, params=["python", pytest.param("native", marks=not_built)]
+)
+def _language(request):
+    in_use[0] = ways[request.param]
+
+
+def increments(ledger, keep):
+    return in_use[0][0](ledger, keep)
+
+
+def acknowledgements(ledger):
+    return in_use[0][1](ledger)
 
 
 def make_ledger(*, durable=False):

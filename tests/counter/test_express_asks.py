@@ -12,6 +12,7 @@ from counter.config import GossipConfig
 from counter.crdt import Counters, Share
 from counter.express import LEGS_MAX, _plainest, asks
 from counter.messages import DECREASED, GOSSIP, LEAF, RING, SKIP_MAX, Ask, AskAgain, Stop
+from counter.quick import _ASKS, quick_asks
 from counter.relay import Relay
 from tracker.errors import FrameError
 from tracker.members import SUSPECT, Member, View, position
@@ -24,8 +25,19 @@ VIEW = View().merged(MEMBERS)
 ME = position("n1")
 
 
+in_c = pytest.mark.skipif(_ASKS is None, reason="NO NATIVE MODULES: not built here")
+
+
+@pytest.fixture(params=["python", pytest.param("native", marks=in_c)], autouse=True, scope="module")
+def language(request):
+    """What the short way is written in."""
+    Side.is_native = request.param == "native"
+
+
 class Side:
     """One node's relay and counts, with its own dice of one seed."""
+
+    is_native = False
 
     def __init__(self, view=VIEW, queries_max=3):
         self.view = view
@@ -35,7 +47,10 @@ class Side:
         config = GossipConfig(queries_max=queries_max)
         self.relay = Relay(config, ME, MEMBERS[1].store, 1, self.share_of, Random(1))
         self.doubtful = self.relay.doubtful = {}
-        self._way = asks(self.relay, self.counters, lambda query: query == OWN_QUERY, self)
+        running = {OWN_QUERY: None}
+        self._way = asks(self.relay, self.counters, running.__contains__, self)
+        if self.is_native:
+            self._way = quick_asks(self._way, self.relay, self.counters, running, self)
 
     def short(self, body, now):
         """Return the datagrams that the short way leads to, None if it does not take the body."""

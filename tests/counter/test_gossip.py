@@ -329,6 +329,17 @@ def test_with_a_tracker_that_fell_silent_it_waits_for_a_word_until_the_deadline(
     assert answer.reason == "complete"
 
 
+def test_with_a_tracker_silent_until_the_deadline_it_says_that_the_list_is_in_doubt():
+    gossip = started(2)
+    asks = gossip.receive(CLIENT, make_query(), 3.5)
+    assert messages(heard_from(gossip, asks, 1, 3.51)) == []
+
+    (answer,) = messages(gossip.tick(3.5 + make_query().deadline_ms / 1000))
+
+    assert (answer.reason, answer.answered, answer.missing) == ("deadline", 2, 0)
+    assert "who belongs to the cluster could not be confirmed" in answer.why
+
+
 def test_with_every_tracker_gone_after_it_was_heard_queries_go_on():
     gossip = started(2)
     gossip.submit(Closed(TRACKER_LINK, "killed"), 1.0)

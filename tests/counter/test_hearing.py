@@ -22,6 +22,7 @@ from counter.messages import (
     ShortReply,
 )
 from counter.query import OwnQuery
+from counter.quick import _ANSWERS, quick_answers
 from tracker.members import Member, View
 
 REPLY_FIELDS = Reply.__match_args__
@@ -35,8 +36,19 @@ OTHERS = [place for place, member in enumerate(VIEW.ring) if member.name != "n0"
 LINK = 7
 
 
+in_c = pytest.mark.skipif(_ANSWERS is None, reason="NO NATIVE MODULES: not built here")
+
+
+@pytest.fixture(params=["python", pytest.param("native", marks=in_c)], autouse=True, scope="module")
+def language(request):
+    """What the short way is written in."""
+    Side.is_native = request.param == "native"
+
+
 class Side:
     """An origin that has asked one query, with dice of one seed."""
+
+    is_native = False
 
     def __init__(self, until=UNTIL_ALL, key="views"):
         self.node = Gossip(NodeConfig(name="n0"), LAN, MEMBERS[0], (), Random(1))
@@ -47,6 +59,8 @@ class Side:
             self.node.origin.begin(due, 0.0)
         [self.query] = self.node.asker.under_way()
         self._way = answers(self.node.asker, self.node.heads)
+        if self.is_native:
+            self._way = quick_answers(self._way, self.node.asker, self.node.heads)
 
     def shortly(self, body, sender, now=0.01):
         return self._way(body, sender, now) if body.startswith(HEAD) else None
@@ -111,6 +125,11 @@ def after_a_newer_list(side):
     return side.reply(OTHERS[0])
 
 
+def after_an_answer_elsewhere(side):
+    side.query.elsewhere[("127.0.0.1", 1)] = b"e" * 8
+    return side.reply(OTHERS[0])
+
+
 def after_counts_moved(side):
     side.query.moved[b"m" * 8] = MEMBERS[3]
     return side.reply(OTHERS[0])
@@ -144,6 +163,7 @@ def for_a_cell_headed_here(side):
         asked_again,
         after_a_newer_list,
         after_counts_moved,
+        after_an_answer_elsewhere,
         held_by_another,
         while_somebody_knows_more,
         for_a_cell_headed_here,

@@ -209,6 +209,30 @@ def test_the_word_of_a_stranger_that_it_is_looking_is_nothing():
     assert origin.query.looking == {}
 
 
+def test_a_stranger_who_says_that_he_holds_the_counts_of_others_takes_nobody_off_the_list():
+    origin = Origin()
+    stranger, holds = make_member(9), b"".join([make_member(i).store[:8] for i in (1, 2)])
+    forged = ReplyMany(
+        b"q" * 16, position("n1"), stranger.store[:8], 1, 0, 1, 0, (), 0, (), 0, 0, holds
+    )
+
+    assert not origin.query.hear(forged, stranger.endpoint, 0.01)
+    assert len(origin.query.pending) == 2
+
+
+def test_keys_that_were_told_from_elsewhere_are_asked_anew_when_he_was_belied():
+    origin = Origin()
+    member = make_member(2)
+    forged = ReplyMany(
+        b"q" * 16, position("n2"), member.store[:8], 2, 9, 1, 0, (), 0, (("a", 9),), 0, 0
+    )
+
+    assert origin.query.hear(forged, make_member(1).endpoint, 0.01)
+    origin.reply(1, ("a", 1))
+
+    assert origin.query.verdict(0.01, view_is_current=True) == "again"
+
+
 def test_a_plain_reply_is_no_answer():
     origin, member = Origin(), make_member(1)
     reply = Reply(b"q" * 16, position("n1"), member.store[:8], 1, 5, 1, 0, (), ())

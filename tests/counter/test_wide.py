@@ -609,3 +609,16 @@ def test_the_whole_ring_can_be_one_arc():
     origin = Origin(chatter=1)
 
     assert (origin.delegates[0].low, origin.delegates[-1].high) == (0, RING)
+
+
+def test_whoever_was_spoken_for_by_a_liar_is_asked_by_the_origin_itself():
+    origin = Origin()
+    liar, other = MEMBERS[7], MEMBERS[8]
+    forged = Reply(b"q" * 16, position("n8"), other.store[:8], 2, 99, 1, 0, (), ())
+    own = Reply(b"q" * 16, position("n7"), liar.store[:8], 1, 1, 1, 0, (), ())
+
+    assert origin.query.hear(forged, liar.endpoint, 0.02)
+    assert origin.query.hear(own, liar.endpoint, 0.03)
+
+    assert origin.query.value == 2
+    assert other.endpoint in [send.to for send in origin.query.wave(0.04)]

@@ -174,7 +174,7 @@ def test_queries_that_did_not_fit_are_said(loadtest):
         ("--loss 0.05", '--loss: "0.05" is not a share (5%, 0.5%)'),
         ("--crash 100%", "--crash is 100%, needs 0% or more, less than 100%"),
         ("--rate fast", '--rate: "fast" is not a number: increments a second'),
-        ("--rate 9999999", "--rate is 1e+07, needs 0 to 1e+06"),
+        ("--rate 9999999", "--rate is 9999999, needs 0 to 1000000"),
         ("--queries 5 --queries-per-s 5", "--queries and --queries-per-s exclude each other"),
         ("--queries-per-s 0", "--queries-per-s is 0: leave queries out by --queries 0"),
         ("--keys 0", "--keys is 0, needs 1 to 10000"),

@@ -198,7 +198,7 @@ def test_two_reports_are_one_table_and_what_they_were_not_asked_alike_is_said(lo
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("share", "code"), [("30%", 0), ("25%", 0), ("24.9%", 99)])
+@pytest.mark.parametrize(("share", "code"), [("2000%", 0), ("30%", 0), ("25%", 0), ("24.9%", 99)])
 def test_a_number_that_got_worse_by_more_than_was_allowed_ends_with_99(
     loadtest, reports, share, code
 ):

@@ -19,7 +19,8 @@ from tracker.wire import framed
 
 def test_an_order_to_boot_keeps_every_field_on_its_way():
     tracker = ("127.0.0.1", 7_400)
-    order = Boot(9, 501, 500, 1_000, 0.02, 50, tracker, short([1, 2]), 7, 0.01, 0.05, "{}", "/data")
+    numbers = (9, 501, 500, 1_000, 0.02, 50)
+    order = Boot(*numbers, tracker, short([1, 2]), 7, 0.01, 0.05, "{}", "/data", "ours")
 
     assert ORDERS.decode(ORDERS.encode(order)) == order
 

@@ -23,7 +23,7 @@ def make_plan(**fields):
         ({"latency_s": 2.0}, "latency is 2 s, needs 0 to 1 s"),
         ({"loss": 1.0}, "loss is 100%, needs 0% or more, less than 100%"),
         ({"crash": -0.1}, "crash is -10%"),
-        ({"rate": -1.0}, "rate is -1, needs 0 to 1e\\+06"),
+        ({"rate": -1.0}, "rate is -1, needs 0 to 1000000"),
         ({"key_count": 0}, "keys is 0, needs 1 to 10000"),
         ({"zipf": 11.0}, "zipf is 11, needs 0 to 10"),
         ({"pick": "best"}, "pick is best, needs one of least-active, random, round-robin"),

@@ -272,6 +272,16 @@ async def test_what_cannot_be_resolved_stays_unknown_and_fails_nothing(monkeypat
     assert run.writes.unknown >= 1
 
 
+def test_no_two_fleets_are_one_cluster():
+    run = make_run(nodes=2)
+    fleets = [sockets.fleet_of(run, mode) for mode in ("sockets", "sockets", "processes")]
+
+    names = {fleet.cluster for fleet in fleets}
+
+    assert len(names) == 3
+    assert "default" not in names
+
+
 def test_more_nodes_than_the_machine_has_ports_for_are_refused_with_a_number_that_fits():
     with pytest.raises(ConfigError, match=r"one machine has 20 000 for them: [\d ]+ would fit"):
         sockets.check_fits(Plan(nodes=10**9, seed=1))

@@ -121,6 +121,8 @@ def test_without_a_query_nothing_about_queries_was_reached():
         ("queries.stop.p99<1s", r"did you mean queries.stop_ms.p99\?"),
         ("reasons.compleet>1", r"did you mean reasons.complete\?"),
         ("boot_s<5%", "boot_s is compared with a time, like 5s"),
+        ("coverage_min>100.5%", "coverage_min is a share of all, 100% at most"),
+        ("complete_share>=1.01", "complete_share is a share of all, 100% at most"),
         ("coverage_min>5x", "coverage_min is compared with a share"),
         ("messages_per_node<5%", "is compared with a number"),
         ("query.p99<\x1b[31m", r"\\x1b"),

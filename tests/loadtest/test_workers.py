@@ -14,11 +14,12 @@ import pytest
 
 from counter.client.door import Door
 from counter.messages import UNTIL_ALL, Query
+from counter.node import Node, NodeSettings
 from loadtest.faults import Faults
 from loadtest.fleet import FleetError
 from loadtest.processes import Processes
 from loadtest.workers import Workers, spread
-from tracker.errors import ConfigError
+from tracker.errors import ConfigError, RefusedError
 
 FOREVER_S = 3_600.0
 LOOK_S = 0.02
@@ -56,6 +57,31 @@ async def asked(fleet, name, query=ASK):
     answer, _ = await door.ask(query)
     door.close()
     return answer
+
+
+async def test_a_node_that_another_fleet_left_behind_is_refused_and_answers_nothing(kind):
+    # Its tracker is gone, and the port of that belongs to a tracker of ours by now.
+    refused = asyncio.Event()
+
+    def emitted(emit):
+        if "cluster" in str(emit.details):
+            refused.set()
+
+    async with make_fleet(kind, 2, cluster="ours") as fleet:
+        trackers, anywhere = (fleet.tracker_endpoint,), ("127.0.0.1", 0)
+        settings = NodeSettings(name="n9", listen=anywhere, trackers=trackers, cluster="theirs")
+        stray = Node(settings, emitted)
+        await stray.start()
+        async with asyncio.timeout(WAIT_S):
+            await refused.wait()
+        door = await Door.open(fleet.endpoints["n1"], "ours")
+        answer, _ = await door.ask(ASK)
+        door.close()
+        with pytest.raises(RefusedError, match="cluster"):
+            await Door.open(fleet.endpoints["n1"], "theirs")
+        await stray.abandon()
+
+    assert (answer.answered, answer.members, answer.complete) == (2, 2, True)
 
 
 async def until(wish):

@@ -262,6 +262,23 @@ def test_a_disk_that_became_read_only_refuses_increments_and_answers_all_the_sam
     assert machines.share(faults.node) == 10
 
 
+@on_linux
+def test_what_was_acknowledged_from_memory_without_a_record_survives_a_graceful_stop(faults):
+    machines = faults.machines
+    faults.want("read-only")
+    counted = ask(faults, increment(1, ack=ACK_MEMORY))
+    assert not counted.on_disk
+    # By then its record was refused as well.
+    assert isinstance(ask(faults, increment(2)), RefusedError)
+    faults.end("read-only")
+
+    assert faults.node.stop() == 0
+    faults.restart()
+
+    assert machines.share(faults.node) == 5
+    assert ask(faults, increment(1)).repeated
+
+
 # -- a file system that is full -------------------------------------------------------------------
 
 

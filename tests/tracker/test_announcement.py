@@ -326,6 +326,18 @@ def test_a_node_takes_a_newcomer_in_by_its_own_word_but_no_second_one_under_a_na
     assert node.membership.view.get("n2") == newcomer
 
 
+def test_a_node_of_another_cluster_is_not_taken_in_by_its_word():
+    node = Gossip(NodeConfig(name="n1", cluster="ours"), LAN, make_member(1), (), Random(1))
+    node.start(0.0)
+    stray, newcomer, older = make_member(2), make_member(3), make_member(4)
+
+    assert node.receive(stray.endpoint, Introduce(stray, "theirs"), 0.0) == []
+    node.receive(newcomer.endpoint, Introduce(newcomer, "ours"), 0.0)
+    node.receive(older.endpoint, Introduce(older), 0.0)
+
+    assert {m.name for m in node.membership.view} == {"n3", "n4"}
+
+
 def test_a_word_that_is_meant_for_another_releases_nothing():
     node = Gossip(NodeConfig(name="n1"), LAN, make_member(1), (TRACKER,), Random(1))
     node.ledger.durable = False
@@ -335,7 +347,9 @@ def test_a_word_that_is_meant_for_another_releases_nothing():
     node.membership._trackers[0].retry_at = 9.0
     node.receive(9, INCREMENT, 0.0)
     node.membership.learn((make_member(2), make_member(1)), 0.0)
-    assert [e.message for e in node.tick(0.1) if isinstance(e, Send)] == [Introduce(make_member(1))]
+    assert [e.message for e in node.tick(0.1) if isinstance(e, Send)] == [
+        Introduce(make_member(1), "default")
+    ]
 
     assert node.receive(("10.0.0.2", 7401), Introduced(b"x" * 16), 0.2) == []
     [counted] = node.receive(("10.0.0.2", 7401), Introduced(make_member(1).store), 0.2)

@@ -20,8 +20,7 @@ SWITCH: Final = "GOSSIP_COUNTER_NATIVE"
 FOLDERS: Final = ("tracker/native", "counter/native")
 """Where native modules lie, from the folder that holds the packages."""
 
-SHARED: Final = "module.h"
-"""What every source includes; it lies in this folder."""
+_HERE: Final = os.path.dirname(__file__)
 
 USED, OFF, OUTDATED, NOT_BUILT = "used", "off", "outdated", "not built"
 
@@ -50,14 +49,18 @@ def looked_up(name: str) -> tuple[Any | None, str]:
 def digest_of(source: str) -> str | None:
     """Return what tells one state of a source from another, 16 hex digits; None: no such file.
 
-    Of the source and of the header that all share.
+    Of the source, and of the headers beside it and in this folder, which it may include.
     """
-    header = os.path.join(os.path.dirname(__file__), SHARED)
     content = []
-    for path in (source, header):
-        try:
+    try:
+        for path in (source, *_headers(os.path.dirname(source)), *_headers(_HERE)):
             with open(path, "rb") as file:
                 content.append(file.read())
-        except OSError:
-            return None
+    except OSError:
+        return None
     return blake2b(b"\0".join(content), digest_size=8).hexdigest()
+
+
+def _headers(folder: str) -> list[str]:
+    names = [name for name in sorted(os.listdir(folder)) if name.endswith(".h")]
+    return [os.path.join(folder, name) for name in names]

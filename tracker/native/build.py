@@ -143,6 +143,8 @@ def compile_all(root: Path = ROOT, *extra: str) -> Iterator[Path | CannotBuildEr
         except CannotBuildError as error:
             return error
 
+    # It fills its table when it is first asked, and another thread would find it half full.
+    sysconfig.get_config_vars()
     with ThreadPoolExecutor(os.cpu_count() or 1) as workers:
         yield from workers.map(attempt, sources(root))
 

@@ -7,6 +7,7 @@
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <structmember.h>
 
 #ifndef SOURCE_DIGEST
 #define SOURCE_DIGEST "" /* compiled by hand: never used by the product */
@@ -17,6 +18,39 @@ static inline int
 add_source(PyObject *module)
 {
     return PyModule_AddStringConstant(module, "SOURCE", SOURCE_DIGEST);
+}
+
+/* Where objects of a slotted class keep a slot; -1 with an exception set.
+ *
+ * The descriptor of each slot says it, so a class may change its slots without this knowing.
+ */
+static inline Py_ssize_t
+slot_of(PyObject *type, const char *name)
+{
+    PyObject *member = PyObject_GetAttrString(type, name);
+    Py_ssize_t offset = -1;
+
+    if (member == NULL)
+        return -1;
+    if (PyType_Check(type) && Py_IS_TYPE(member, &PyMemberDescr_Type))
+        offset = ((PyMemberDescrObject *)member)->d_member->offset;
+    else
+        PyErr_Format(PyExc_TypeError, "%R has no slot %s", type, name);
+    Py_DECREF(member);
+    return offset;
+}
+
+/* A slot of an object, a reference that is the object's own; NULL where nothing was put yet. */
+#define SLOT(object, offset) (*(PyObject **)((char *)(object) + (offset)))
+
+/* Put a value into a slot; takes the reference. */
+static inline void
+put_slot(PyObject *object, Py_ssize_t offset, PyObject *value)
+{
+    PyObject *old = SLOT(object, offset);
+
+    SLOT(object, offset) = value;
+    Py_XDECREF(old);
 }
 
 #define UNLIKELY(what) __builtin_expect(!!(what), 0)

@@ -468,9 +468,7 @@ class _Opened(_Stream):
     def drop(self) -> None:
         """Give up; what becomes of the Welcome is of no more interest to anybody."""
         super().drop()
-        # A refusal may have come in the turn in which the time was over: it counts as heard.
-        if not self.welcomed.cancel() and not self.welcomed.cancelled():
-            self.welcomed.exception()
+        self.welcomed.cancel()
 
     def lost(self) -> None:
         """Whoever waits for the Welcome waits in vain."""

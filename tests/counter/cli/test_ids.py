@@ -286,6 +286,19 @@ def test_nothing_is_sent_to_a_node_that_does_not_say_who_it_is(counter, serve, c
     assert "nothing was sent" in ran.err
 
 
+def test_an_id_written_behind_half_a_line_is_found_again(tmp_path):
+    ids = Ids("default")
+    ids.note("first", "n1", b"1" * 16)
+    file = tmp_path / "state" / "counter" / "ids"
+    with file.open("ab") as torn:
+        torn.write(b"0123456789abcdef")  # what a full disk or a power cut leaves
+
+    ids.note("second", "n2", b"2" * 16)
+
+    assert ids.sent_to("first") == [("n1", (b"1" * 16).hex())]
+    assert ids.sent_to("second") == [("n2", (b"2" * 16).hex())]
+
+
 # -- what was promised ------------------------------------------------------------------------
 
 

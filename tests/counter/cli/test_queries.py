@@ -1,8 +1,14 @@
 """`counter query`, against nodes that answer as a test wants."""
 
+import fcntl
 import json
+import os
+import pty
+import select
 import signal
+import struct
 import subprocess
+import termios
 import threading
 
 import pytest
@@ -381,6 +387,76 @@ def test_live_on_a_pipe_is_a_line_a_second_and_the_end(counter, serve, make_answ
 
 
 # -- Ctrl-C -----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_ctrl_c_on_a_live_watch_says_why_this_is_the_last_frame_and_who_is_missing(
+    start, serve, make_answer
+):
+    def script(message):
+        if not isinstance(message, Query):
+            return []
+        silent = Missing(message.request, (("n9", 2, None, -1.0, "no answer"),))
+        ending = {"reason": "converged", "complete": False, "missing": 1}
+        return [silent, make_answer(request=message.request, **ending)]
+
+    process = start("query", "k", "--live", "--watch=1h", "--node", serve(script).address)
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=20)
+
+    assert process.returncode == 130
+    assert out.decode().splitlines()[-1].endswith("incomplete: cancelled; n9 silent")
+
+
+def own_terminal() -> None:
+    """Make what stands on stdout the terminal that controls this process."""
+    os.setsid()
+    fcntl.ioctl(1, termios.TIOCSCTTY, 0)
+
+
+def read_until(terminal: int, wanted: bytes) -> bytes:
+    """Return what is on the terminal when `wanted` is there, or when nobody writes any more."""
+    seen = b""
+    while wanted not in seen and select.select([terminal], [], [], 20)[0]:
+        try:
+            seen += os.read(terminal, 65_536)
+        except OSError:
+            break
+    return seen
+
+
+@pytest.mark.slow
+def test_ctrl_c_on_a_terminal_leaves_the_panel_whole_and_the_terminal_as_it_was(
+    start, serve, make_answer
+):
+    def script(message):
+        if isinstance(message, Query) and not message.pause_ms:
+            return [make_answer(request=message.request)]
+        waits.set()  # it asks for its next round: nothing is drawn until that is over
+        return []
+
+    waits = threading.Event()
+    server = serve(script)
+    terminal, inner = pty.openpty()
+    before = termios.tcgetattr(inner)
+    fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    pipes = {"stdin": inner, "stdout": inner, "stderr": inner}
+    process = start(
+        "query", "k", "--live", "--watch=1h", "--node", server.address,
+        preexec_fn=own_terminal, env={**os.environ, "TERM": "xterm"}, **pipes,
+    )  # fmt: skip
+    read_until(terminal, "╰".encode())
+    assert waits.wait(60)
+
+    os.write(terminal, b"\x03")
+    after = read_until(terminal, b"cancelled")
+
+    assert process.wait(timeout=20) == 130
+    assert b"^C" not in after
+    assert termios.tcgetattr(inner) == before
+    os.close(inner)
+    os.close(terminal)
 
 
 def interrupted(process) -> list[dict]:

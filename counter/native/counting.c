@@ -1,0 +1,473 @@
+/* `Way`: the plainest increments of `counter.counting`, from the bytes of a frame to those of its
+ * reply or its record. It stands for `_in_memory`, `_on_disk` and the two batches there, and with
+ * them for `Sessions.follows`, `Share.raise_known` and `Ledger.followed`.
+ *
+ * The rule: it looks at everything before it changes anything. What is not the next operation of
+ * a known client, in the one way we would pack it, on keys held here and far from every limit, it
+ * hands to the way in Python, untouched. What one pair means it has from Python, too (`Endings`).
+ */
+#include "way.h"
+
+#define PAIRS_MAX 512                   /* counter.messages.PAIRS_MAX */
+#define KEY_BYTES_MAX 255               /* of one length byte; longer ones are Python's */
+
+typedef struct {
+    Py_ssize_t count;
+    long long more;
+    PyObject *keys[PAIRS_MAX];
+    long long amounts[PAIRS_MAX];
+} Pairs;
+
+/* -- one pair ---------------------------------------------------------------------------------- */
+
+/* Count one pair in memory. */
+static int
+raised(Way *self, const Frame *frame, PyObject *pair, PyObject *key, long long amount,
+       PyObject **reply)
+{
+    Operation operation = {NULL};
+    PyObject *name = key;
+    long long total = 0, ceiling = 0;
+    int is_taken = is_open(self);
+
+    if (is_taken > 0 && PyDict_GET_SIZE(self->held[NAMES])) {
+        name = PyDict_GetItemWithError(self->held[NAMES], key);
+        if (name == NULL) {
+            if (PyErr_Occurred())
+                return -1;
+            name = key;
+        }
+    }
+    Py_INCREF(name);
+    if (is_taken > 0)
+        is_taken = total_of(self, name, &total);
+    if (is_taken > 0)
+        is_taken = number(self->held[OWN], words[CEILING], &ceiling);
+    if (is_taken > 0 && (ceiling > SHARE_MAX || total < 0 || total > ceiling - amount))
+        is_taken = 0;
+    if (is_taken > 0)
+        is_taken = follows(self, frame, &operation);
+    if (is_taken > 0) {
+        *reply = counted(frame);
+        if (*reply == NULL || remember(self, &operation, pair) < 0 ||
+            put_total(self, name, total + amount) < 0 || one_operation_more(self) < 0) {
+            Py_CLEAR(*reply);
+            is_taken = -1;
+        }
+    }
+    Py_DECREF(name);
+    release(&operation);
+    return is_taken;
+}
+
+/* Take one pair whose ending was learned by the way in Python. */
+static int
+one_pair(Way *self, PyObject *link, const Frame *frame, PyObject **reply)
+{
+    PyObject *pair, *key, *ending;
+    long long amount;
+    int is_taken;
+
+    ending = PyBytes_FromStringAndSize((const char *)frame->data + frame->ending,
+                                       frame->size - frame->ending);
+    if (ending == NULL)
+        return -1;
+    pair = PyDict_GetItemWithError(self->held[KNOWN], ending);
+    Py_XINCREF(pair); /* the endings may be forgotten while this runs */
+    Py_DECREF(ending);
+    if (pair == NULL)
+        return PyErr_Occurred() ? -1 : 0;
+    is_taken = 0;
+    if (PyTuple_CheckExact(pair) && PyTuple_GET_SIZE(pair) == 2 &&
+        PyUnicode_CheckExact(key = PyTuple_GET_ITEM(pair, 0)) &&
+        plain_number(PyTuple_GET_ITEM(pair, 1), &amount) && amount >= 0 && amount <= AMOUNT_MAX) {
+        if (self->held[KEEP] == NULL)
+            is_taken = raised(self, frame, pair, key, amount, reply);
+        else {
+            is_taken = PyDict_Contains(self->held[TOTALS], key);
+            if (is_taken > 0 && PyDict_GET_SIZE(self->held[NAMES])) {
+                int is_renamed = PyDict_Contains(self->held[NAMES], key);
+                is_taken = is_renamed < 0 ? -1 : !is_renamed;
+            }
+            if (is_taken > 0)
+                is_taken = kept(self, link, frame, pair, amount, pair, reply);
+        }
+    }
+    Py_DECREF(pair);
+    return is_taken;
+}
+
+/* -- many pairs -------------------------------------------------------------------------------- */
+
+/* Return the key that is spelled so, NULL for none: with no exception where it is only not plain.
+ * Only what is held stays in the table, so that nobody fills it with keys of his own. */
+static PyObject *
+key_of(Way *self, const unsigned char *data, Py_ssize_t size, PyObject ***place)
+{
+    unsigned long long hash = 14695981039346656037ULL; /* FNV-1a, draft-eastlake-fnv */
+    unsigned char all = 0;
+    PyObject *key, **slot;
+
+    for (Py_ssize_t at = 0; at < size; at++) {
+        if (data[at] == 0)
+            return NULL; /* a name of an epoch, which nobody may send */
+        all |= data[at];
+        hash = (hash ^ data[at]) * 1099511628211ULL;
+    }
+    slot = self->keys + ((hash ^ hash >> 32) & (KEYS_MAX - 1));
+    *place = NULL;
+    key = *slot;
+    if (key != NULL && PyUnicode_GET_LENGTH(key) == size &&
+        memcmp(PyUnicode_1BYTE_DATA(key), data, (size_t)size) == 0)
+        return Py_NewRef(key);
+    key = PyUnicode_DecodeUTF8((const char *)data, size, NULL);
+    if (key == NULL) {
+        if (PyErr_ExceptionMatches(PyExc_UnicodeDecodeError))
+            PyErr_Clear();
+        return NULL;
+    }
+    if (all < 0x80)
+        *place = slot;
+    return key;
+}
+
+static void
+let_go(Pairs *pairs)
+{
+    for (Py_ssize_t at = 0; at < pairs->count; at++)
+        Py_DECREF(pairs->keys[at]);
+    pairs->count = 0;
+}
+
+/* Read the next pair; `at` is moved behind it. Its key is held here, or it is not plain. */
+static int
+pair_in(Way *self, const Frame *frame, Py_ssize_t *at, Pairs *pairs)
+{
+    const unsigned char *data = frame->data;
+    Py_ssize_t end = frame->size - 1, begin = *at + 1, length;
+    unsigned long long amount;
+    long long total;
+    PyObject *key, **place;
+    int width, is_held;
+
+    if (*at + 2 > end)
+        return 0;
+    length = data[*at];
+    if (length >= 0xa0 && length <= 0xbf)
+        length -= 0xa0;
+    else if (length == 0xd9 && (length = data[begin]) >= 32 && length <= KEY_BYTES_MAX)
+        begin++;
+    else
+        return 0;
+    if (length > end - begin)
+        return 0;
+    width = packed_number(data + begin + length, end - begin - length, &amount);
+    if (width == 0 || amount > AMOUNT_MAX)
+        return 0;
+    key = key_of(self, data + begin, length, &place);
+    if (key == NULL)
+        return PyErr_Occurred() ? -1 : 0;
+    is_held = total_of(self, key, &total);
+    if (is_held <= 0 || total < 0 || total > SHARE_MAX) {
+        Py_DECREF(key);
+        return is_held < 0 ? -1 : 0;
+    }
+    if (place != NULL)
+        Py_XSETREF(*place, Py_NewRef(key));
+    pairs->keys[pairs->count] = key;
+    pairs->amounts[pairs->count++] = (long long)amount;
+    pairs->more += (long long)amount;
+    *at = begin + length + width;
+    return 1;
+}
+
+/* Read all pairs, which are as many as the frame says, and nothing stands behind them. */
+static int
+pairs_in(Way *self, const Frame *frame, Pairs *pairs)
+{
+    Py_ssize_t at = frame->ending, fields, end = frame->size - 1;
+    int done;
+
+    pairs->count = 0;
+    pairs->more = 0;
+    fields = frame->data[at++];
+    if (fields >= 0x94 && fields <= 0x9e)
+        fields -= 0x90;
+    else if (fields == 0xdc && at + 2 <= end && (fields = big_endian(frame->data + at, 2)) >= 16)
+        at += 2;
+    else
+        return 0;
+    if (fields % 2 || fields > 2 * PAIRS_MAX)
+        return 0;
+    while (fields > 0) {
+        if ((done = pair_in(self, frame, &at, pairs)) <= 0)
+            return done;
+        fields -= 2;
+    }
+    return at == end;
+}
+
+/* Count many pairs in memory. */
+static int
+all_raised(Way *self, const Frame *frame, const Pairs *pairs, PyObject *content, PyObject **reply)
+{
+    Operation operation = {NULL};
+    long long ceiling = 0, total = 0;
+    int is_taken = is_open(self);
+
+    if (is_taken > 0)
+        is_taken = number(self->held[OWN], words[CEILING], &ceiling);
+    if (is_taken > 0)
+        is_taken = ceiling >= 0 && ceiling <= SHARE_MAX - pairs->more;
+    if (is_taken > 0)
+        is_taken = follows(self, frame, &operation);
+    if (is_taken <= 0)
+        goto end;
+    *reply = counted(frame);
+    is_taken = *reply == NULL || remember(self, &operation, content) < 0 ? -1 : 1;
+    for (Py_ssize_t at = 0; at < pairs->count && is_taken > 0; at++) {
+        /* Looked up anew: a key may come more than once. */
+        if (total_of(self, pairs->keys[at], &total) <= 0 ||
+            put_total(self, pairs->keys[at], total + pairs->amounts[at]) < 0)
+            is_taken = -1;
+    }
+    if (is_taken > 0 && (put_number(self->held[OWN], words[CEILING], ceiling + pairs->more) < 0 ||
+                         one_operation_more(self) < 0))
+        is_taken = -1;
+    if (is_taken < 0)
+        Py_CLEAR(*reply);
+end:
+    release(&operation);
+    return is_taken;
+}
+
+/* Return `key, amount, key, amount, ...`. */
+static PyObject *
+in_turns(const Pairs *pairs)
+{
+    PyObject *flat = PyTuple_New(2 * pairs->count), *amount;
+
+    for (Py_ssize_t at = 0; flat != NULL && at < pairs->count; at++) {
+        PyTuple_SET_ITEM(flat, 2 * at, Py_NewRef(pairs->keys[at]));
+        if ((amount = PyLong_FromLongLong(pairs->amounts[at])) == NULL)
+            Py_CLEAR(flat);
+        else
+            PyTuple_SET_ITEM(flat, 2 * at + 1, amount);
+    }
+    return flat;
+}
+
+static int
+batch(Way *self, PyObject *link, const Frame *frame, PyObject **reply)
+{
+    const unsigned char ack = frame->data[frame->size - 1];
+    PyObject *body = NULL, *content = NULL, *flat = NULL;
+    Pairs pairs;
+    int is_taken;
+
+    if ((ack != self->acks[0] && ack != self->acks[1]) || PyDict_GET_SIZE(self->held[NAMES]))
+        return 0;
+    is_taken = pairs_in(self, frame, &pairs);
+    if (is_taken <= 0)
+        goto end;
+    is_taken = -1;
+    body = PyBytes_FromStringAndSize((const char *)frame->data + frame->ending,
+                                     frame->size - frame->ending - 1);
+    if (body == NULL || (content = PyObject_CallOneArg(self->held[CHECKSUM], body)) == NULL)
+        goto end;
+    if (self->held[KEEP] == NULL)
+        is_taken = all_raised(self, frame, &pairs, content, reply);
+    else if ((flat = in_turns(&pairs)) != NULL)
+        is_taken = kept(self, link, frame, flat, pairs.more, content, reply);
+end:
+    let_go(&pairs);
+    Py_XDECREF(body);
+    Py_XDECREF(content);
+    Py_XDECREF(flat);
+    return is_taken;
+}
+
+/* -- the type ---------------------------------------------------------------------------------- */
+
+static PyObject *
+way_call(PyObject *object, PyObject *const *arguments, size_t flags, PyObject *names)
+{
+    Way *self = (Way *)object;
+    PyObject *reply = NULL;
+    Frame frame;
+
+    if (PyVectorcall_NARGS(flags) != 2 || names != NULL) {
+        PyErr_SetString(PyExc_TypeError, "a way takes a link and a frame");
+        return NULL;
+    }
+    if (self->held[PLAIN] == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "this way is no more");
+        return NULL;
+    }
+    if (PyBytes_CheckExact(arguments[1]) && is_frame(arguments[1], &frame)) {
+        int is_one = frame.data[frame.ending] == 0x92;
+        int is_taken = is_one ? one_pair(self, arguments[0], &frame, &reply)
+                              : batch(self, arguments[0], &frame, &reply);
+        if (is_taken != 0)
+            return reply;
+    }
+    return PyObject_Vectorcall(self->held[PLAIN], arguments, 2, NULL);
+}
+
+static int
+way_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    for (int at = 0; at < HELD_MAX; at++)
+        Py_VISIT(((Way *)self)->held[at]);
+    return 0;
+}
+
+static int
+way_clear(PyObject *object)
+{
+    Way *self = (Way *)object;
+
+    for (int at = 0; at < HELD_MAX; at++)
+        Py_CLEAR(self->held[at]);
+    return 0;
+}
+
+static void
+way_dealloc(PyObject *object)
+{
+    Way *self = (Way *)object;
+    PyTypeObject *type = Py_TYPE(object);
+
+    PyObject_GC_UnTrack(object);
+    way_clear(object);
+    for (int at = 0; self->keys != NULL && at < KEYS_MAX; at++)
+        Py_XDECREF(self->keys[at]);
+    PyMem_Free(self->keys);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+/* Take what the ledger is made of: none of it is ever replaced by another object. */
+static int
+take_apart(Way *self)
+{
+    static const struct {
+        int what, of;
+        const char *name;
+    } parts[] = {
+        {COUNTERS, LEDGER, "counters"},    {OWN, COUNTERS, "own"},
+        {TOTALS, OWN, "positive"},         {NAMES, COUNTERS, "names"},
+        {SESSIONS, LEDGER, "sessions"},    {TABLE, SESSIONS, "_sessions"},
+        {MOVE_TO_END, TABLE, "move_to_end"}, {CONFIG, LEDGER, "config"},
+        {DOUBTFUL, LEDGER, "_doubtful"},   {QUEUE, LEDGER, "_waiting"},
+        {APPEND, QUEUE, "append"},         {UNDERWAY, LEDGER, "_underway"},
+        {TURNS, LEDGER, "_turns"},
+    };
+
+    for (size_t at = 0; at < sizeof parts / sizeof *parts; at++) {
+        PyObject *found = PyObject_GetAttrString(self->held[parts[at].of], parts[at].name);
+        if (found == NULL)
+            return -1;
+        self->held[parts[at].what] = found;
+    }
+    if (!PyDict_Check(self->held[TOTALS]) || !PyDict_Check(self->held[NAMES]) ||
+        !PyDict_Check(self->held[TABLE]) || !PyDict_Check(self->held[KNOWN]) ||
+        !PyDict_Check(self->held[UNDERWAY]) || !PyDict_Check(self->held[TURNS])) {
+        PyErr_SetString(PyExc_TypeError, "this is no ledger");
+        return -1;
+    }
+    return 0;
+}
+
+static PyObject *
+way_new(PyTypeObject *type, PyObject *arguments, PyObject *named)
+{
+    static char *names[] = {"plain", "ledger",  "known",   "acks", "keep",
+                            "waiting", "persist", "checksum", NULL};
+    PyObject *given[8];
+    Way *self;
+
+    if (!PyArg_ParseTupleAndKeywords(arguments, named, "OOO!SOOOO:Way", names, &given[0],
+                                     &given[1], &PyDict_Type, &given[2], &given[3], &given[4],
+                                     &given[5], &given[6], &given[7]))
+        return NULL;
+    if (PyBytes_GET_SIZE(given[3]) != 2) {
+        PyErr_SetString(PyExc_ValueError, "a way takes two acks");
+        return NULL;
+    }
+    self = (Way *)type->tp_alloc(type, 0);
+    if (self == NULL)
+        return NULL;
+    self->call = way_call;
+    memcpy(self->acks, PyBytes_AS_STRING(given[3]), 2);
+    self->held[PLAIN] = Py_NewRef(given[0]);
+    self->held[LEDGER] = Py_NewRef(given[1]);
+    self->held[KNOWN] = Py_NewRef(given[2]);
+    self->held[KEEP] = given[4] == Py_None ? NULL : Py_NewRef(given[4]);
+    self->held[WAITING] = Py_NewRef(given[5]);
+    self->held[PERSIST] = Py_NewRef(given[6]);
+    self->held[CHECKSUM] = Py_NewRef(given[7]);
+    self->keys = PyMem_Calloc(KEYS_MAX, sizeof *self->keys);
+    if (self->keys == NULL)
+        PyErr_NoMemory();
+    if (self->keys == NULL || take_apart(self) < 0)
+        Py_CLEAR(self);
+    return (PyObject *)self;
+}
+
+static PyMemberDef way_members[] = {
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(Way, call), READONLY},
+    {NULL},
+};
+
+static PyType_Slot way_slots[] = {
+    {Py_tp_doc, "Way(plain, ledger, known, acks, keep, waiting, persist, checksum)\n--\n\n"
+                "The plainest increments of a ledger; called with a link and a frame, it returns\n"
+                "the reply, or what the way in Python returns, `plain`."},
+    {Py_tp_new, way_new},
+    {Py_tp_call, PyVectorcall_Call},
+    {Py_tp_members, way_members},
+    {Py_tp_traverse, way_traverse},
+    {Py_tp_clear, way_clear},
+    {Py_tp_dealloc, way_dealloc},
+    {0, NULL},
+};
+
+static PyType_Spec way_spec = {
+    .name = "counter.native.counting.Way",
+    .basicsize = sizeof(Way),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL,
+    .slots = way_slots,
+};
+
+static int
+fill(PyObject *module)
+{
+    PyObject *type;
+    int done;
+
+    if (intern_all(spelled, words) < 0 || (type = PyType_FromSpec(&way_spec)) == NULL)
+        return -1;
+    done = PyModule_AddObjectRef(module, "Way", type);
+    Py_DECREF(type);
+    return done < 0 ? -1 : add_source(module);
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, fill},
+    {0, NULL},
+};
+
+static PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "counter.native.counting",
+    .m_doc = "The plainest increments, from the bytes of a frame to those of its reply.",
+    .m_slots = slots,
+};
+
+PyMODINIT_FUNC
+PyInit_counting(void)
+{
+    return PyModuleDef_Init(&definition);
+}

@@ -1,0 +1,139 @@
+"""What a UDP socket does for every datagram; `tracker/native/datagrams.c` does the same in C.
+
+The rule: both read, count and drop the same, and leave to `udp.UdpDatagrams` what is rare: an
+address that is not written in numbers, another seal, and what the kernel says of others.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from tracker.errors import FrameError
+from tracker.machine import Endpoint
+from tracker.native import extension
+from tracker.transport.base import DATAGRAMS_PER_DRAIN_MAX, DatagramHandler
+from tracker.wire import DATAGRAM_BYTES_MAX
+
+BURST_S: Final = 0.002
+"""Two calls of the loop within this time: there may be many datagrams waiting."""
+
+Gate = Callable[[Endpoint, bytes], bool]
+"""Who is asked to send instead of the socket: an address and a body; false when it was dropped."""
+
+
+class PlainDatagrams:
+    """One socket, as far as every datagram has to do with it."""
+
+    gate: Gate | None = None
+    _socket: socket.socket
+    _loop: asyncio.AbstractEventLoop
+
+    def _begin(self, number: int, handler: DatagramHandler, is_v6: bool, is_sealed: bool) -> None:
+        self.dropped = self.strange = 0
+        self._handler = handler
+        self._is_v6 = is_v6
+        self._is_busy = False
+        self._read_at = 0.0
+        self._receive = self._socket.recvfrom
+
+    def _end(self) -> None:
+        """Read and send nothing more."""
+
+    def send(self, to: Endpoint, body: bytes) -> bool:
+        """Send one body; false when it was dropped."""
+        if self.gate is not None:
+            return self.gate(to, body)
+        return self.send_now(to, body)
+
+    def send_now(self, to: Endpoint, body: bytes) -> bool:
+        """Send one body, whoever stands at the gate."""
+        datagram = self._sealed(body)
+        try:
+            self._socket.sendto(datagram, to)
+        except ConnectionRefusedError:
+            # That is the word of an earlier datagram, and this one was not sent.
+            self._refused_soon()
+            return self._send_again(datagram, to)
+        except OSError:
+            self.dropped += 1
+            return False
+        return True
+
+    def _send_again(self, datagram: bytes, to: Endpoint) -> bool:
+        try:
+            self._socket.sendto(datagram, to)
+        except OSError:
+            self.dropped += 1
+            return False
+        return True
+
+    def drain(self) -> None:
+        """Hand over what is waiting, at most 64 datagrams, then let the handler decide."""
+        self._take_burst()
+        self._handler.on_drained()
+
+    def _readable(self) -> None:
+        """Take what the loop says is there.
+
+        A node on a query's way gets one datagram a query: the read that would find nothing
+        more is a tenth of what handling it costs. So one is read; if the loop calls again at
+        once there were more, and everything is drained until a turn finds a single one.
+        """
+        if self._is_busy:
+            self._is_busy = self._take_burst() > 1
+        else:
+            now = monotonic()
+            self._is_busy = now - self._read_at < BURST_S
+            self._read_at = now
+            self._take_one()
+        self._handler.on_drained()
+
+    def _take_burst(self) -> int:
+        taken = 0
+        while taken < DATAGRAMS_PER_DRAIN_MAX and self._take_one():
+            taken += 1
+        return taken
+
+    def _take_one(self) -> bool:
+        try:
+            datagram, sender = self._receive(DATAGRAM_BYTES_MAX + 1)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError:
+            self._refused_soon()
+            return self._socket.fileno() >= 0
+        body = self._opened_or_none(datagram) if len(datagram) <= DATAGRAM_BYTES_MAX else None
+        if body is None:
+            self.strange += 1
+        else:
+            self._handler.on_datagram(body, sender[:2] if self._is_v6 else sender)
+        return True
+
+    def _sealed(self, body: bytes) -> bytes:
+        """Return the datagram that carries a body."""
+        raise NotImplementedError
+
+    def _opened(self, datagram: bytes) -> bytes:
+        """Return the body of a datagram; raises FrameError."""
+        raise NotImplementedError
+
+    def _opened_or_none(self, datagram: bytes) -> bytes | None:
+        """Return the body of a datagram, None where it is not sealed as ours are."""
+        try:
+            return self._opened(datagram)
+        except FrameError:
+            return None
+
+    def _refused_soon(self) -> None:
+        """Hear that the socket has met an error, which is most often the word of another host."""
+        raise NotImplementedError
+
+
+_NATIVE: Final = extension("tracker.native.datagrams")
+
+if TYPE_CHECKING or _NATIVE is None:  # noqa: SIM108 - a type checker follows no ternary
+    ReadAndSent = PlainDatagrams
+else:
+    ReadAndSent = _NATIVE.Datagrams
