@@ -22,6 +22,8 @@ from tracker.machine import Endpoint
 from tracker.text import printable
 from tracker.transport.tcp import bind_tcp
 
+STOPPING = (signal.SIGTERM, signal.SIGINT)
+
 SWITCH_S = 0.000_2
 """How long a thread that waits for the interpreter leaves it to another one."""
 
@@ -87,18 +89,33 @@ def prompt_threads() -> Iterator[None]:
 def run_daemon(serve: Callable[[anyio.Event], Awaitable[int]]) -> int:
     """Run a service until SIGTERM or Ctrl-C sets its event; returns its exit code.
 
-    uvloop where it exists.
+    uvloop where it exists. A signal that comes before the loop listens is kept for it: as an
+    exception it would be raised wherever this program happens to be, and may be lost there.
     """
 
     async def main() -> int:
         stop = anyio.Event()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOPPING:
             loop.add_signal_handler(number, stop.set)
+        if early:
+            stop.set()
         return await serve(stop)
 
-    with rare_collections(), prompt_threads():
+    with rare_collections(), prompt_threads(), _kept_for_later() as early:
         return anyio.run(main, backend="asyncio", backend_options={"use_uvloop": has_uvloop()})
+
+
+@contextmanager
+def _kept_for_later() -> Iterator[set[int]]:
+    """Note the signals that stop a daemon in the set that is yielded."""
+    early: set[int] = set()
+    before = {number: signal.signal(number, lambda n, _: early.add(n)) for number in STOPPING}
+    try:
+        yield early
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def has_uvloop() -> bool:

@@ -7,6 +7,7 @@ errors into screens and exit codes.
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -83,6 +84,9 @@ def run(arguments: Sequence[str], dispatch: Dispatch | None = None) -> int:
         _trace(verbosity)
         return screens.show_error(error)
     except Exception as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            # While a class was made, which tells it as an error of its own.
+            return screens.INTERRUPTED
         _trace(verbosity)
         text = printable(str(error))
         screens.note(f"error: this is a bug: {type(error).__name__}: {text}")
@@ -105,6 +109,8 @@ def _finished(dispatch: Dispatch, arguments: list[str], verbosity: int) -> int:
 
 def _dispatch(arguments: list[str], verbosity: int) -> int:
     first = next((argument for argument in arguments if not argument.startswith("-")), "")
+    if COMMANDS.get(first) != "daemons":
+        _be_interrupted()
     if arguments[:1] == ["--version"]:
         return _say_version()
     if arguments[:1] == [first] and first in COMMANDS and COMPLETION not in os.environ:
@@ -115,6 +121,15 @@ def _dispatch(arguments: list[str], verbosity: int) -> int:
 
     names = [first] if first in COMMANDS else list(COMMANDS)
     return full.invoked(full.build(COMMANDS, names, verbosity), "counter", arguments)
+
+
+def _be_interrupted() -> None:
+    """Have Ctrl-C end what a command does, which then says what is known of it.
+
+    Until here it ended the process; what a daemon loads it still does, until the daemon listens.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _say_version() -> int:
