@@ -12,8 +12,8 @@ NODES_MAX = 20_000
 """Nodes on one machine: each has a port, and the system has less than 65,536."""
 FILES_PER_NODE = 4
 """A node opens three: two to listen, and its stream to the tracker."""
-FILES_PER_STORE = 3
-"""And two more where it keeps its counts on disk."""
+FILES_PER_STORE = 4
+"""And these where it keeps its counts on disk: lock, directory, log, word of its appends."""
 FILES_PER_CLIENT = 2
 FILES_BESIDE = 64
 """What a process has open beside: its loop, its sockets to the others, what Python reads."""
@@ -25,8 +25,10 @@ BESIDE_BYTES = 80_000_000
 """The load generator, the tracker, and the process that forks the others."""
 VIRTUAL_BYTES = 16_000_000
 """Addresses that a process of nodes takes beyond those of the one that was started."""
-VIRTUAL_BYTES_PER_STORE = 14_000_000
-"""Addresses of a store's thread: its stack is 8 MiB, and the allocator sets more aside."""
+VIRTUAL_BYTES_PER_STORE = 23_000_000
+"""Addresses of a store's threads: their stacks are 8 MiB, and the allocator sets more aside."""
+THREADS_PER_STORE = 2
+"""The worker, and the native one that appends to the log, where it was built."""
 TRACKER_BYTES_PER_NODE = 20_000
 FILES_BYTES = 20_000
 """The files of a store at its start: each takes at least a page."""
@@ -81,7 +83,7 @@ class Shape:
     @property
     def tasks(self) -> int:
         """Processes and threads."""
-        return self.processes + 2 + (self.nodes if self.is_durable else 0)
+        return self.processes + 2 + (THREADS_PER_STORE * self.nodes if self.is_durable else 0)
 
     def of(self, nodes: int) -> "Shape":
         """Return the same with so many nodes."""
