@@ -1,0 +1,286 @@
+/* How datagrams are read, one or a burst of them, and whom their bodies are handed to.
+ *
+ * The rule: the order in which they arrived is the order in which they are taken.
+ */
+#ifndef GOSSIP_COUNTER_RECEIVING_H
+#define GOSSIP_COUNTER_RECEIVING_H
+
+#include "sending.h"
+
+static double
+monotonic_s(void)
+{
+#ifdef __APPLE__
+    /* The clock of Python's `time.monotonic` there. */
+    return (double)clock_gettime_nsec_np(CLOCK_UPTIME_RAW) / 1e9;
+#else
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)((long long)now.tv_sec * 1000000000 + now.tv_nsec) / 1e9;
+#endif
+}
+
+static PyObject *
+sender_of(Datagrams *self, const Address *from)
+{
+    char text[INET6_ADDRSTRLEN];
+    PyObject *host, *port, *sender;
+
+    if (self->is_v6) {
+        if (inet_ntop(AF_INET6, &from->v6.sin6_addr, text, sizeof text) == NULL)
+            return PyErr_SetFromErrno(PyExc_OSError);
+        return Py_BuildValue("(si)", text, (int)ntohs(from->v6.sin6_port));
+    }
+    if (self->host == NULL || self->host_packed.s_addr != from->v4.sin_addr.s_addr) {
+        if (inet_ntop(AF_INET, &from->v4.sin_addr, text, sizeof text) == NULL)
+            return PyErr_SetFromErrno(PyExc_OSError);
+        host = PyUnicode_FromString(text);
+        if (host == NULL)
+            return NULL;
+        Py_XSETREF(self->host, host);
+        self->host_packed = from->v4.sin_addr;
+    }
+    host = Py_NewRef(self->host);
+    port = PyLong_FromLong(ntohs(from->v4.sin_port));
+    sender = port == NULL ? NULL : PyTuple_New(2);
+    if (sender == NULL) {
+        Py_DECREF(host);
+        Py_XDECREF(port);
+        return NULL;
+    }
+    PyTuple_SET_ITEM(sender, 0, host);
+    PyTuple_SET_ITEM(sender, 1, port);
+    return sender;
+}
+
+static PyObject *
+way_of(const Datagrams *self, const char *body, Py_ssize_t size)
+{
+    if (size >= 2)
+        for (int at = 0; at < self->ways_count; at++)
+            if (memcmp(self->ways[at].head, body, 2) == 0)
+                return self->ways[at].take;
+    return NULL;
+}
+
+/* Take a body as the driver does, by a shorter way if there is one. */
+static int
+taken_by_driver(Datagrams *self, PyObject *body, PyObject *sender)
+{
+    Traffic *traffic = (Traffic *)self->traffic;
+    PyObject *way = way_of(self, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body));
+    PyObject *now = PyFloat_FromDouble(monotonic_s()), *result, *commonly;
+    int done = 0;
+
+    if (now == NULL)
+        return -1;
+    traffic->datagrams_in++;
+    traffic->datagram_bytes_in += PyBytes_GET_SIZE(body);
+    if (way != NULL) {
+        Py_INCREF(way);
+        result = PyObject_CallFunctionObjArgs(way, body, sender, now, NULL);
+        Py_DECREF(way);
+        if (result == NULL)
+            done = -1;
+        else if (result != Py_None) {
+            done = 1;
+            if (!PyList_CheckExact(result)) {
+                PyErr_SetString(PyExc_TypeError, "a way returns a list, or None");
+                done = -1;
+            }
+            else if (PyList_GET_SIZE(result) == 0)
+                self->is_heard = 1;
+            else if (send_all(self, result) < 0)
+                done = -1;
+        }
+        Py_XDECREF(result);
+    }
+    if (done == 0) {
+        self->is_left = 1;
+        commonly = Py_NewRef(self->commonly);
+        result = PyObject_CallFunctionObjArgs(commonly, body, sender, now, NULL);
+        Py_DECREF(commonly);
+        done = result == NULL ? -1 : 0;
+        Py_XDECREF(result);
+    }
+    Py_DECREF(now);
+    return done < 0 ? -1 : 0;
+}
+
+/* Return the body in a datagram; NULL without an exception when it is not for us. */
+static PyObject *
+opened(Datagrams *self, const char *datagram, Py_ssize_t size)
+{
+    PyObject *sealed, *body;
+
+    if (size > DATAGRAM_BYTES_MAX)
+        return NULL;
+    if (LIKELY(!self->is_sealed)) {
+        if (size < 1 || datagram[0] != FORMAT)
+            return NULL;
+        return PyBytes_FromStringAndSize(datagram + 1, size - 1);
+    }
+    sealed = PyBytes_FromStringAndSize(datagram, size);
+    if (sealed == NULL)
+        return NULL;
+    body = PyObject_CallMethodObjArgs((PyObject *)self, s_opened_or_none, sealed, NULL);
+    Py_DECREF(sealed);
+    if (body == Py_None)
+        Py_CLEAR(body);
+    if (body != NULL && !PyBytes_CheckExact(body)) {
+        PyErr_SetString(PyExc_TypeError, "a seal opens to bytes");
+        Py_CLEAR(body);
+    }
+    return body;
+}
+
+/* Take one datagram; -1 with an exception set. */
+static int
+taken(Datagrams *self, const char *datagram, Py_ssize_t size, const Address *from)
+{
+    PyObject *body = opened(self, datagram, size), *sender, *result;
+    int done = -1;
+
+    if (body == NULL) {
+        if (PyErr_Occurred())
+            return -1;
+        self->strange++;
+        return 0;
+    }
+    sender = sender_of(self, from);
+    if (sender != NULL && self->ways_count)
+        done = taken_by_driver(self, body, sender);
+    else if (sender != NULL && self->handler != NULL) {
+        self->is_left = 1;
+        result = PyObject_CallMethodObjArgs(self->handler, s_on_datagram, body, sender, NULL);
+        done = result == NULL ? -1 : 0;
+        Py_XDECREF(result);
+    }
+    Py_XDECREF(sender);
+    Py_DECREF(body);
+    return done;
+}
+
+/* Read up to `wanted` datagrams; how many, -1 with errno set. */
+static int
+read_some(const Datagrams *self, Burst *burst, int wanted)
+{
+#ifdef __linux__
+    struct mmsghdr headers[AT_ONCE_MAX];
+    struct iovec rooms[AT_ONCE_MAX];
+    int count;
+
+    if (wanted > 1) {
+        memset(headers, 0, sizeof headers[0] * (size_t)wanted);
+        for (int at = 0; at < wanted; at++) {
+            rooms[at].iov_base = burst->bytes[at];
+            rooms[at].iov_len = sizeof burst->bytes[at];
+            headers[at].msg_hdr.msg_iov = &rooms[at];
+            headers[at].msg_hdr.msg_iovlen = 1;
+            headers[at].msg_hdr.msg_name = &burst->from[at];
+            headers[at].msg_hdr.msg_namelen = sizeof burst->from[at];
+        }
+        count = recvmmsg(self->number, headers, (unsigned)wanted, 0, NULL);
+        for (int at = 0; at < count; at++)
+            burst->sizes[at] = (Py_ssize_t)headers[at].msg_len;
+        return count;
+    }
+#endif
+    socklen_t size = sizeof burst->from[0];
+
+    burst->sizes[0] = recvfrom(self->number, burst->bytes[0], sizeof burst->bytes[0], 0,
+                               &burst->from[0].any, &size);
+    return burst->sizes[0] < 0 ? -1 : 1;
+}
+
+/* Take up to `most` of what is waiting; how many, -1 with an exception set. */
+static int
+taken_up_to(Datagrams *self, int most)
+{
+    Burst burst;
+    PyObject *result;
+    int all = 0;
+
+    while (all < most && self->number >= 0) {
+        int left = most - all;
+        int count = read_some(self, &burst, left < AT_ONCE_MAX ? left : AT_ONCE_MAX);
+
+        if (count < 0) {
+            if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)
+                break;
+            result = PyObject_CallMethodNoArgs((PyObject *)self, s_refused_soon);
+            if (result == NULL)
+                return -1;
+            Py_DECREF(result);
+            all++;
+        }
+        /* Whoever takes one may close the socket: the rest is then for nobody. */
+        for (int at = 0; at < count && self->number >= 0; at++) {
+            if (taken(self, burst.bytes[at], burst.sizes[at], &burst.from[at]) < 0)
+                return -1;
+            all++;
+        }
+    }
+    return all;
+}
+
+/* Let the handler decide, if there is anything to decide; -1 with an exception set. */
+static int
+decided(Datagrams *self)
+{
+    PyObject *result;
+    int is_left = self->is_left || !self->ways_count, is_heard = self->is_heard;
+
+    self->is_left = self->is_heard = 0;
+    if (is_left && self->handler != NULL) {
+        result = PyObject_CallMethodNoArgs(self->handler, s_on_drained);
+        if (result == NULL)
+            return -1;
+        Py_DECREF(result);
+    }
+    if (is_heard && self->aim != NULL) {
+        PyObject *aim = Py_NewRef(self->aim);
+
+        result = PyObject_CallNoArgs(aim);
+        Py_DECREF(aim);
+        if (result == NULL)
+            return -1;
+        Py_DECREF(result);
+    }
+    return 0;
+}
+
+static PyObject *
+datagrams_drain(PyObject *self, PyObject *nothing)
+{
+    Datagrams *own = (Datagrams *)self;
+
+    if (taken_up_to(own, DATAGRAMS_PER_DRAIN_MAX) < 0 || decided(own) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+datagrams_readable(PyObject *self, PyObject *nothing)
+{
+    Datagrams *own = (Datagrams *)self;
+    int count;
+
+    if (own->is_busy) {
+        count = taken_up_to(own, DATAGRAMS_PER_DRAIN_MAX);
+        own->is_busy = count > 1;
+    }
+    else {
+        double now = monotonic_s();
+
+        own->is_busy = now - own->read_at < BURST_S;
+        own->read_at = now;
+        count = taken_up_to(own, 1);
+    }
+    if (count < 0 || decided(own) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+#endif
