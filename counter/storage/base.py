@@ -6,6 +6,7 @@ replayed in order, each exactly once; a record of kind `members` replaces the on
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Protocol
 
 from tracker.classes import dataclass
@@ -34,6 +35,15 @@ class Identity:
     lineage: bytes = b""
     parent: bytes = b""
     founder: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The end of a log that was no whole frame, and is no more: `size` bytes at `offset`."""
+
+    path: Path
+    offset: int
+    size: int
 
 
 class Storage(Protocol):
@@ -69,5 +79,13 @@ class Storage(Protocol):
         Takes the records at once, writes them in the background; on failure the log stays.
         """
 
-    async def close(self) -> None:
-        """Finish what was queued, then release the directory."""
+    @property
+    def cut(self) -> Cut | None:
+        """What recovery cut from the end of the log; None after a life that left no torn tail."""
+
+    async def close(self, *, noted: bool = False) -> None:
+        """Finish what was queued, then release the directory.
+
+        With `noted` it is written down how far the log goes, so that the next opening refuses a
+        log that ends before that, where it would otherwise take its end for a torn tail.
+        """
