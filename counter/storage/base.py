@@ -6,7 +6,6 @@ replayed in order, each exactly once; a record of kind `members` replaces the on
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Protocol
 
 from tracker.classes import dataclass
@@ -41,7 +40,7 @@ class Identity:
 class Cut:
     """The end of a log that was no whole frame, and is no more: `size` bytes at `offset`."""
 
-    path: Path
+    path: str
     offset: int
     size: int
 

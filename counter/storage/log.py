@@ -192,7 +192,7 @@ class Log:
         later = later_frame(rest, self._logged)
         if later is not None:
             raise damaged(path, end, f"a record is bad, and good ones follow at {end + later}")
-        self.cut = Cut(path, end, len(rest))
+        self.cut = Cut(str(path), end, len(rest))
 
     def _check_reach(self, reach: int) -> None:
         if self.token < reach:

@@ -504,7 +504,7 @@ async def test_what_a_later_life_left_half_written_is_cut_and_said(
 
     async with opened() as store:
         assert store.recovered == counts(b"first", b"second")
-        assert store.store.cut == Cut(segment, begin, FRAME_BYTES + len(b"third") - 1)
+        assert store.store.cut == Cut(str(segment), begin, FRAME_BYTES + len(b"third") - 1)
 
 
 async def test_a_store_that_lost_a_write_notes_no_end(opened: Open, directory: Path) -> None:
