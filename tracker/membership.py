@@ -152,8 +152,18 @@ class Membership:
         return all(tracker.is_down for tracker in self._trackers)
 
     def known_until(self, now: float, fresh_s: float) -> float:
-        """Say up to when the view is that of the cluster; see `tracker.standing`."""
+        """Say up to when the view is that of the cluster; see `tracker.standing`.
+
+        Never for a node that lost its name: the list has another store there, and the sum ours.
+        """
+        if self.is_usurped:
+            return float("-inf")
         return known_until(self._trackers, now, fresh_s, is_cut_off=self.is_cut_off)
+
+    @property
+    def is_usurped(self) -> bool:
+        """Whether a later record gives this node's name to another store."""
+        return bool(self._usurper)
 
     @property
     def displaced(self) -> str:
