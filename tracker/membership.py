@@ -298,10 +298,9 @@ class Membership:
         joined = [t for t in self._trackers if t.state == JOINED]
         self.is_departed = not joined
         effects: list[Effect] = []
-        for tracker in joined:
-            if tracker.link is not None:
-                effects += self._wrote(tracker, tracker.link)
-                effects.append(Send(tracker.link, Departing(holds_counts, heir)))
+        for tracker, link in [(t, t.link) for t in joined if t.link is not None]:
+            effects += self._wrote(tracker, link)
+            effects.append(Send(link, Departing(holds_counts, heir)))
         return effects
 
     def _wrote(self, tracker: Contact, link: Link) -> list[Effect]:
