@@ -11,6 +11,7 @@ a refusal, or anybody else does not.
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from tracker import wire
@@ -54,8 +55,14 @@ async def _is_there(endpoint: Endpoint) -> bool:
             _, writer = await asyncio.open_connection(*endpoint)
     except (OSError, TimeoutError):
         return False
-    writer.close()
+    await _end(writer)
     return True
+
+
+async def _end(writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+    with suppress(OSError):
+        await writer.wait_closed()
 
 
 async def _runs_at(endpoint: Endpoint, store: bytes, cluster: str) -> bool:
@@ -70,7 +77,7 @@ async def _runs_at(endpoint: Endpoint, store: bytes, cluster: str) -> bool:
                         word = MEMBERSHIP.decode(body)
                         return isinstance(word, Welcome) and word.store == store
             finally:
-                writer.close()
+                await _end(writer)
     except (OSError, TimeoutError, FrameError):
         pass
     return False
