@@ -4,7 +4,8 @@
             -> answers arrive, each origin counted once
             -> nobody pending:            complete (or aged, if aging cut arcs off)
             -> silence past the expected time: repair waves, a plain ask to each pending member
-            -> counts moved meanwhile:    asked anew from the start
+            -> counts moved meanwhile, or
+               too many members came:     asked anew from the start
             -> every pending member asked often enough for silence to be proof: converged
             -> the asker's own condition:  satisfied; its deadline: deadline; its wish: cancelled
 
@@ -50,7 +51,8 @@ from tracker.members import ALIVE, Member, View
 COMPLETE, SATISFIED, CONVERGED = "complete", "satisfied", "converged"
 AGED, DEADLINE, CANCELLED = "aged", "deadline", "cancelled"
 AGAIN = "again"
-"""No end: counts went from a member to another while both were asked, so all are asked anew."""
+"""No end: all are asked anew. Counts went from a member to another while both were asked, or
+those who answered had more lists of members than are read."""
 
 _FEW_ANSWERS = 8
 
@@ -98,6 +100,8 @@ class OwnQuery:
     repaired: dict[Endpoint, Pending] = dataclasses.field(default_factory=dict)
     first_view: View = dataclasses.field(init=False)
     """The view at its start, whose roll its asks name."""
+    is_outdone: bool = False
+    """Whether more was heard of that others know than is learned: who that is is heard anew."""
 
     def __post_init__(self) -> None:
         """Keep the view at the start."""
@@ -417,7 +421,7 @@ class OwnQuery:
         What the asker called enough counts for more than what is lacking still.
         """
         is_over = not self.pending and (view_is_current or view_is_hopeless)
-        if is_over and self.moved:
+        if is_over and (self.moved or (self.is_outdone and view_is_current)):
             return AGAIN
         if is_over and view_is_current and not self.cut:
             return COMPLETE

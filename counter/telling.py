@@ -137,7 +137,9 @@ def answer_of(
     key = query.request.key
     silent = [waiting.member for waiting in query.pending.values()]
     silent += [*query.cut.values(), *query.moved.values()]
-    last = [v for m in silent if (v := values.get(m.store[:8], key)) is not None]
+    # What was told under another name is no gap.
+    stores = [m.store[:8] for m in silent if m.store[:8] not in query.answers]
+    last = [v for store in stores if (v := values.get(store, key)) is not None]
     has_decreased = any(h.has_decreased for h in query.answers.values()) or any(
         v.has_decreased for v in last
     )
