@@ -316,11 +316,11 @@ class Asker:
         self.strangers += reply is None
         return reply
 
-    def doubt(self, query: bytes, position: int, told: Doubted) -> None:
-        """Take in what a member holds in doubt for a query of this node, before its answer."""
+    def offer(self, query: bytes, told: Doubted | None) -> None:
+        """Take what the next reply to a query of this node says is in doubt."""
         asked = self._by_id.get(query)
         if asked is not None:
-            asked.query.doubt(position, told)
+            asked.query.offered = told
 
     def hears_many(self, reply: ReplyMany) -> bool:
         """Whether this is an answer to a query of this node for many keys; others are dropped."""

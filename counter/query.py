@@ -100,6 +100,8 @@ class OwnQuery:
     repaired: dict[Endpoint, Pending] = dataclasses.field(default_factory=dict)
     first_view: View = dataclasses.field(init=False)
     """The view at its start, whose roll its asks name."""
+    offered: Doubted | None = None
+    """What the reply that is being heard says is in doubt."""
     is_outdone: bool = False
     """Whether more was heard of that others know than is learned: who that is is heard anew."""
 
@@ -221,6 +223,8 @@ class OwnQuery:
             return False
         if pending is None or sender != pending.member.endpoint:
             note(self, name, reply, sender)
+        if self.offered is not None:
+            self.doubt(reply.position, self.offered)
         heard = Heard(
             name,
             reply.store,
@@ -271,7 +275,7 @@ class OwnQuery:
         return hold(self, held, age, now)
 
     def doubt(self, pos: int, told: Doubted) -> None:
-        """Take in what the member at a position holds in doubt, before its answer is counted."""
+        """Take in what the member at a position holds in doubt, whose answer is counted."""
         if len(self.uncertain) < len(self.view) + UNLISTED_MAX:
             self.uncertain[pos] = told.amounts
 
