@@ -147,7 +147,7 @@ class Node:
             raise
         cut = self.storage.cut
         if cut is not None:
-            details = {"file": str(cut.path), "byte": cut.offset, "bytes": cut.size}
+            details = {"file": cut.file, "byte": cut.offset, "bytes": cut.size}
             self._on_emit(Emit("log-cut", details))
         self.storage.start(self._settle)
         self._datagrams = self._make_datagrams(self._udp, self.driver)
