@@ -207,6 +207,7 @@ class Node:
             self.driver.settle(event)
         else:
             self._streams.send_frames(replies)
+            self.storage.answered([link for link, _ in replies])
         if self.storage.wants_snapshot:
             self.storage.snapshot(self.machine.dump())
 
