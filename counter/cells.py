@@ -5,7 +5,8 @@ asks the silent again, and it knows when silence is proof (`counter/query.py`). 
 goes on::
 
     answers for a full datagram   -> Batch
-    half a hop after an answer    -> Batch with what there is so far
+    half a hop after an answer    -> Batch, if that is much beside what is waited for
+    two hops after a wave         -> Batch with what it brought, and what came late before
     nobody left to wait for       -> Batch with the rest, who stayed silent, and DONE
     an answer after that          -> Batch with it, DONE again
     Batch                         -> again every T, until its Back
@@ -53,9 +54,11 @@ from counter.selection import split
 from tracker.machine import Endpoint, Send
 from tracker.members import Member, View, folded
 
-BATCHES_SOON_MAX: Final = 20
-"""Batches that leave half a hop after an answer without being full; each later one waits twice as
-long as the one before, at most T."""
+PART_TOLD: Final = 2
+"""Before the first wave a batch that is not full leaves with one answer for so many waited for."""
+
+ADVICE_FACTOR: Final = 1.5
+"""A head goes by its own evidence if that wants so many times the asks that all cells do."""
 
 BATCH_TRIES_MAX: Final = 10
 
@@ -83,7 +86,8 @@ class Cell(OwnQuery):
     is_done: bool = False
     is_over: bool = False
     tell_at: float = inf
-    tellings: int = 0
+    asked_at: float = 0.0
+    """When the last wave left."""
     asks_advised: int = 0
     room_bytes: int = 0
     told_view: View | None = None
@@ -187,8 +191,13 @@ class Cell(OwnQuery):
             self.asks_advised = back.asks
 
     def asks_wanted(self) -> int:
-        """Return K, which is not less than what the evidence of all cells asks for."""
-        return max(OwnQuery.asks_wanted(self), min(self.asks_advised, self.config.waves_max))
+        """Return K: what the evidence of all cells asks for, or more if that of this one does.
+
+        A cell has little to go by, and asks too often for that alone: only what wants many more
+        speaks of links worse than those of others.
+        """
+        own, advised = OwnQuery.asks_wanted(self), min(self.asks_advised, self.config.waves_max)
+        return max(own, advised) if own > ADVICE_FACTOR * advised else advised
 
     def follow(self, view: View) -> None:
         """Take in a newer view. Once all is told, whoever joins is the origin's business."""
@@ -219,12 +228,27 @@ class Cell(OwnQuery):
         is_full = size > self.room_bytes or len(self.rows) + len(rows) > ROWS_MAX
         sends = self._tell(now) if is_full else []
         if self.tell_at == inf:
-            settle_s = max(self.config.settle_floor_s, self.hops.mean_s / 2)
-            doublings = max(0, self.tellings - BATCHES_SOON_MAX)
-            self.tell_at = now + min(settle_s * 2**doublings, self.repair_s())
+            self.tell_at = self._telling_due(now)
         self.rows += rows
         self.room_bytes -= size
         return sends
+
+    def _telling_due(self, now: float) -> float:
+        """Return when what is at hand is looked at: whether to tell it, or wait for more.
+
+        Answers to a wave are told together, two hops after it; those that come later than most
+        are told with those to the next wave.
+        """
+        hops = self.hops
+        if not self.waves:
+            return now + max(self.config.settle_floor_s, hops.mean_s / 2)
+        answered_s = 2 * hops.mean_s + 4 * hops.deviation_s
+        ready = self.asked_at + answered_s
+        return ready if ready > now else max(now, self.next_wave) + answered_s
+
+    def _is_worth_telling(self) -> bool:
+        """Whether what is at hand is much beside what is waited for; after a wave it always is."""
+        return self.waves > 0 or PART_TOLD * len(self.rows) >= len(self.pending)
 
     def _tell(
         self,
@@ -295,10 +319,15 @@ class Cell(OwnQuery):
             self.excuse(now, lag_s)
             sends = self.look(now)
         if now >= self.tell_at:
-            self.tellings += 1
-            sends += self._tell(now)
-        if not self.is_done:
-            sends += self.wave(now)
+            if self._is_worth_telling():
+                sends += self._tell(now)
+            else:
+                self.tell_at = self._telling_due(now)
+        if not self.is_done and (asks := self.wave(now)):
+            self.asked_at = now
+            sends += asks
+            if self.rows:
+                self.tell_at = self._telling_due(now)
         for waiting in self.unconfirmed.values():
             if waiting.due <= now:
                 self.is_over = self.is_over or waiting.tries >= BATCH_TRIES_MAX

@@ -183,7 +183,7 @@ class ManyQuery(OwnQuery):
         ask.roll = 0
         return AskMany(*[getattr(ask, name) for name in Ask.__match_args__])
 
-    def _ask_again(self, now: float) -> Ask:
+    def _ask_again(self, now: float, asks: int) -> Ask:
         return self._ask(now, 1, 1, 1, (), (), LEAF)
 
     # -- hearing ------------------------------------------------------------------------------

@@ -54,6 +54,9 @@ AGAIN = "again"
 """No end: all are asked anew. Counts went from a member to another while both were asked, or
 those who answered had more lists of members than are read."""
 
+ROLLS_TOLD_MAX = 2
+"""Repair asks of one member that name the roll of the view, for a short reply."""
+
 _FEW_ANSWERS = 8
 
 
@@ -187,10 +190,14 @@ class OwnQuery:
             flags | TRACE if self.request.trace else flags,
         )
 
-    def _ask_again(self, now: float) -> Ask:
-        """Return an ask for one member alone."""
+    def _ask_again(self, now: float, asks: int) -> Ask:
+        """Return an ask for one member alone, who has been asked so often with this one.
+
+        From the third on it names no roll: hardly anybody answers it, so a short reply saves less.
+        """
         left_ms, flags = self._left_ms(now), LEAF | TRACE if self.request.trace else LEAF
-        return AskAgain.made(self.id, self.request.key, self.home, left_ms, self._roll(), flags)
+        roll = self._roll() if asks <= ROLLS_TOLD_MAX else 0
+        return AskAgain.made(self.id, self.request.key, self.home, left_ms, roll, flags)
 
     def _roll(self) -> int:
         """Return the roll that short replies refer to; traced replies name who answers."""
@@ -399,7 +406,7 @@ class OwnQuery:
             pending.asks += 1
             while len(self.firsts) <= pending.asks:
                 self.firsts.append(0)
-            ask = self._ask_again(now)
+            ask = self._ask_again(now, pending.asks)
             self.repaired[pending.member.endpoint] = pending
             asks.append(Send(pending.member.endpoint, ask))
         self.tally.repairs += len(asks)

@@ -38,12 +38,12 @@ _u64 = wire.u64
 
 
 def swapped(end: int) -> int:
-    """Return an end of an arc with its halves swapped, as it travels, or as it was.
+    """Return an end of an arc with its bytes in the opposite order, as it travels, or as it was.
 
-    Ends are rounded (`counter.selection`), so their lower halves are mostly 0: behind the others
+    Ends are rounded (`counter.selection`), so their lower bytes are mostly 0: before the others
     they cost nothing. The end of the ring, 2^64, travels as 0.
     """
-    return (end >> 32 & 0xFFFFFFFF) | (end & 0xFFFFFFFF) << 32
+    return int.from_bytes((end % RING).to_bytes(8, "big"), "little")
 
 
 def ends_of(skip: tuple[int, ...], late: tuple[int, ...], flags: int) -> tuple[Any, ...]:
@@ -63,8 +63,8 @@ class Ask:
     `home` is the origin, where the answer goes: the bytes of its IP address and of its port.
     `age` is hops since the origin; `budget_ms` is what is left of the query's life, no clock is
     compared. `roll` is that of the view at home (`View.roll`), for a `ShortReply`; 0 wants none.
-    `low` and `high` travel with their halves swapped. `skip` are positions in the arc that were
-    asked already, `late` positions that had better not be given an arc (suspects).
+    `low` and `high` travel with their bytes in the opposite order. `skip` are positions in the arc
+    that were asked already, `late` positions that had better not be given an arc (suspects).
     """
 
     query: bytes

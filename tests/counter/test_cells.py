@@ -25,7 +25,7 @@ from counter.messages import (
     Reply,
     positions_in,
 )
-from counter.query import Heard, Hops
+from counter.query import Heard, Hops, OwnQuery
 from tracker.members import Member, View, position
 from tracker.wire import DATAGRAM_BYTES_MAX
 
@@ -89,6 +89,14 @@ def batches(sends):
 
 def rows(sends):
     return [row for batch in batches(sends) for row in batch.rows()]
+
+
+def told(cell, now):
+    """Let a time come, and the origin confirm what it is told; returns the rows."""
+    fresh = cell.tick(now, 0.0)
+    for batch in batches(fresh):
+        cell.confirmed(Back(batch.query, batch.cell, batch.sequence, 0))
+    return rows(fresh)
 
 
 def run_out(cell, until=3.0, *, confirm=False):
@@ -182,12 +190,50 @@ def test_a_batch_of_the_largest_numbers_fits_a_datagram(value):
     assert all(GOSSIP.decode(GOSSIP.encode(b)) == b for b in batches(sends))
 
 
-def test_what_was_heard_is_told_half_a_hop_later_though_the_batch_is_not_full():
+def test_what_was_heard_first_is_told_half_a_hop_later_though_the_batch_is_not_full():
     cell, _ = make_cell(40)
-    take(cell, 1, now=0.02)
+    take(cell, *range(1, 14), now=0.02)
 
     assert cell.next_due() == pytest.approx(0.025)
-    assert len(rows(cell.tick(0.025, 0.0))) == 2
+    assert len(rows(cell.tick(0.025, 0.0))) == 14
+
+
+def test_little_waits_while_much_is_to_be_heard():
+    cell, _ = make_cell(40)
+    take(cell, *range(1, 12), now=0.02)
+
+    assert rows(cell.tick(cell.next_due(), 0.0)) == []
+    take(cell, 12, 13, now=0.03)
+    assert len(rows(cell.tick(cell.next_due(), 0.0))) == 14
+
+
+def test_what_a_wave_brought_is_told_at_once_two_hops_after_it():
+    cell, _ = make_cell(40)
+    take(cell, *range(1, 14), now=0.02)
+    told(cell, cell.tell_at)
+    told(cell, cell.next_wave)
+    began = cell.asked_at
+
+    take(cell, 14, now=began + 0.016)
+    take(cell, 15, now=began + 0.018)
+
+    assert began + 0.018 < cell.tell_at < cell.next_wave
+    assert len(told(cell, cell.tell_at)) == 2
+
+
+def test_what_comes_late_is_told_with_what_the_next_wave_brings():
+    cell, _ = make_cell(40)
+    take(cell, *range(1, 14), now=0.02)
+    told(cell, cell.tell_at)
+    told(cell, cell.next_wave)
+
+    take(cell, 14, now=cell.next_wave - 0.001)
+    with_the_wave = told(cell, cell.next_wave)
+    take(cell, 15, now=cell.asked_at + 0.016)
+
+    assert with_the_wave == []
+    assert cell.asked_at < cell.tell_at < cell.next_wave
+    assert len(told(cell, cell.tell_at)) == 2
 
 
 def test_a_batch_is_sent_again_until_it_is_confirmed():
@@ -246,6 +292,17 @@ def test_the_head_asks_no_less_often_than_the_evidence_of_all_cells_wants():
 
     cell.asks_advised = 255
     assert cell.asks_wanted() == LAN.waves_max
+
+
+def test_a_head_goes_by_its_own_evidence_where_that_wants_far_more_asks():
+    cell, _ = make_cell(60)
+    cell.asks_advised = 6
+    cell.waves, cell.firsts = 3, [0, 4, 2, 0]
+    assert OwnQuery.asks_wanted(cell) > 6
+    assert cell.asks_wanted() == 6
+
+    cell.firsts = [0, 10, 20, 20]
+    assert cell.asks_wanted() == OwnQuery.asks_wanted(cell) > 9
 
 
 def test_more_silent_members_than_a_batch_can_name_are_named_in_several():
