@@ -2,16 +2,16 @@
 
 K asks prove it if hardly a living member can have failed all of them. How many live among the
 silent, and how often an ask fails, is judged from what this very query has seen, and by how little
-that is. If repair found m members, a of whose asks were answered or lost, f of them lost, then a
-living one more is still unheard after K asks, as against none, by odds of
+that is. If repair has found m members, and of the a asks to them f got lost or their answers did,
+then one more that lives, and was not heard in K asks, is as likely as
 
     (m + 1) * f/a * (f + 1)/(a + 1) * ... * (f + K - 1)/(a + K - 1)
 
-since any number of the living is as likely as another beforehand, and the chance that an ask fails
-has a beta distribution: the succession of Laplace, and not a power of f/a, which would take an
-estimate for the truth. This is told for all whom repair asked; then for those who failed the first
-ask, and those who failed two, as far as it can be told of so few. For in a burst of loss the ask
-after a lost one is likelier to be lost than others are. The most careful answer counts.
+if none is 1; for any number of living members is as likely as another beforehand, and the chance
+that an ask fails has a beta distribution. That is the succession of Laplace, and not a power of
+f/a, which would take an estimate for the truth. It is told for all whom repair asked, then for
+those among them who failed the first ask, then for those who failed two: in a burst of loss the
+ask after a lost one is likelier to be lost than others are. The most careful answer counts.
 
     waves     of the members that repair found, how many asks each needed: the best witness
     spread    how many of those that answered did so without repair; an answer at age a is a + 1
@@ -42,9 +42,9 @@ SPREAD_ASKS_MAX: Final = 100
 FOUND_LEAST: Final = 20
 """Where repair found few, a wrong guess weighs more: as many living members are reckoned with."""
 NOBODY_ASKS: Final = 10
-"""K while nobody at all has answered: of two others that live, and lose 40 % of all datagrams,
-both are that silent in 1 of 100 queries."""
-EPSILON_SHARE: Final = 0.75
+"""K while nobody at all has answered. One other that lives, and loses 40 % of all datagrams, is that
+silent in one query of 135: 0.64 ** 11."""
+EPSILON_SHARE: Final = 0.6
 """The share of epsilon that is aimed at, for epsilon is what is to be kept, not met."""
 CELLS_PRIOR_ASKS: Final = 12
 CELLS_MEMBERS_LEAST: Final = 200
@@ -75,7 +75,7 @@ class Spread:
 def asks_wanted(config: GossipConfig, firsts: Sequence[int], spread: Spread) -> int:
     """Return K, within the config's bounds.
 
-    `firsts[j]` members answered for the first time after their j-th repair ask.
+    `firsts[j]` members answered for the first time after their j-th repair ask (Laplace 1774).
     """
     # By how many asks it took, from two on: those whom one ask found need no loop.
     several = [(asks, count) for asks, count in enumerate(firsts) if count and asks > 1]
