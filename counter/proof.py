@@ -42,8 +42,8 @@ SPREAD_ASKS_MAX: Final = 100
 FOUND_LEAST: Final = 20
 """Where repair found few, a wrong guess weighs more: as many living members are reckoned with."""
 NOBODY_ASKS: Final = 10
-"""K while nobody at all has answered. One other that lives, and loses 40 % of all datagrams, is that
-silent in one query of 135: 0.64 ** 11."""
+"""K while nobody at all has answered. One other that lives, and loses 40 % of all datagrams, is
+that silent in one query of 135: 0.64 ** 11."""
 EPSILON_SHARE: Final = 0.6
 """The share of epsilon that is aimed at, for epsilon is what is to be kept, not met."""
 CELLS_PRIOR_ASKS: Final = 12
