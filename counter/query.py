@@ -42,7 +42,7 @@ from counter.moving import hold, let_go
 from counter.pending import Pending as Pending
 from counter.pending import Tally as Tally
 from counter.places import displaced
-from counter.proof import Spread, asks_wanted
+from counter.proof import Spread, asks_of_cells, asks_wanted
 from counter.selection import Part, asked_anew, head_of, split
 from counter.until import is_satisfied, is_soon_satisfied, stable_at
 from tracker.machine import Endpoint, Send
@@ -372,7 +372,10 @@ class OwnQuery:
 
     def asks_wanted(self) -> int:
         """Return K: how many asks make a member's silence a proof."""
-        return asks_wanted(self.config, self.view.expected, *self.evidence(), self.spread)
+        config, members = self.config, self.view.expected
+        if members > config.cell_members_max:
+            return asks_of_cells(config, members, *self.evidence(), self.spread)
+        return asks_wanted(config, self.firsts, self.spread)
 
     def evidence(self) -> tuple[int, int]:
         """Return how many members a second ask or a later one found, and any but the last."""

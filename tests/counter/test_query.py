@@ -431,12 +431,11 @@ def test_a_loop_that_hardly_lags_or_has_nothing_due_waits_for_nothing():
 @pytest.mark.parametrize(
     ("members", "firsts", "waves", "wanted"),
     [
-        pytest.param(200, [0], 0, 6, id="no wave yet: from 0.5 of 12"),
-        pytest.param(200, [0, 50], 1, 6, id="one wave tells nothing of a second ask"),
-        pytest.param(1000, [0, 30, 5, 2], 3, 8, id="from 7.5 of 47"),
-        pytest.param(100, [0, 30, 20, 9], 3, 16, id="heavy loss: from 29.5 of 62"),
-        pytest.param(100, [0, 1, 40, 40], 3, 30, id="at most 30"),
-        pytest.param(100, [0, 9_000, 0], 2, 2, id="at least 2"),
+        pytest.param(200, [0], 0, 10, id="nobody answered yet"),
+        pytest.param(100, [0, 30, 20, 9], 3, 11, id="heavy loss"),
+        pytest.param(100, [0, 1, 40, 40, 40, 40, 40, 40, 40], 3, 30, id="at most 30"),
+        pytest.param(2_000, [0, 30, 5, 2], 3, 8, id="cells: from 7.5 of 47"),
+        pytest.param(2_000, [0, 90_000, 0], 2, 2, id="cells: at least 2"),
     ],
 )
 def test_silence_is_proof_after_as_many_asks_as_the_formula_says(members, firsts, waves, wanted):
