@@ -33,6 +33,8 @@ from tracker.members import Member
 TOP_ROWS = 8
 HEADER_BYTES = 28
 """An IPv4 and a UDP header: what a datagram costs beyond its body."""
+V6_MORE_BYTES = 20
+"""An IPv6 header is so much longer."""
 ARC_EDGE = (RING - 1) >> 32 << 32
 """An end of an arc like most of them: its lower half is 0, and so it travels short."""
 
@@ -55,6 +57,7 @@ def bytes_of(query: OwnQuery) -> int:
     heads = min(asks, max(0, -(-(asks - width) // width)) + 1)
     ask = replace(query.sample_ask(), low=ARC_EDGE, high=ARC_EDGE)
     size = heads * _size(ask) + (asks - heads) * _size(replace(ask, skip=()))
+    size += query.messages * V6_MORE_BYTES if ":" in query.home[0] else 0
     if not query.cut:
         return size + query.replies * _size(_sample_reply(query, ()))
     # Whoever was too old to pass it on names the arc that is left out.

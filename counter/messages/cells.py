@@ -233,7 +233,7 @@ class Batch:
         _u32,
         _u32,
         wire.blob(0, _IDENTITY.size * ROWS_MAX),
-        wire.listing(wire.i64, 4 * ROWS_MAX),
+        wire.listing(wire.share, 4 * ROWS_MAX),
         wire.blob(0, POSITION_BYTES * NAMED_MAX),
         wire.blob(0, POSITION_BYTES * NAMED_MAX),
         wire.listing(wire.record(_u64, _u32), ROLLS_MAX),

@@ -19,7 +19,7 @@ from counter.messages import (
     Reply,
 )
 from counter.query import PRIOR_WEIGHT, UNLISTED_MAX, Heard, Hops, OwnQuery
-from counter.telling import largest
+from counter.telling import bytes_of, largest
 from tracker.members import DEAD, GONE, Member, View, position
 
 ID = b"q" * 16
@@ -547,6 +547,17 @@ def test_messages_are_replies_the_asks_behind_first_answers_and_all_repair_asks(
     hear(query, 2)
 
     assert query.messages == 3 + 1 + 2
+
+
+def test_datagrams_between_addresses_of_ipv6_weigh_their_longer_headers():
+    query, _ = begun(4)
+    hear(query, 1)
+    weight = bytes_of(query)
+
+    query.home = ("::1", query.home[1])
+
+    longer_addresses = (16 - 4) * (query.messages - query.replies)
+    assert bytes_of(query) == weight + 20 * query.messages + longer_addresses
 
 
 def test_an_answer_to_a_repair_ask_is_counted_by_how_often_it_was_asked():
