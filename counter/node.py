@@ -15,6 +15,7 @@ import anyio
 
 from counter import __version__
 from counter.config import LAN, GossipConfig, NodeConfig
+from counter.copies import refuse_copy
 from counter.doorway import acknowledgements, increments
 from counter.gossip import UNTIMED, Gossip
 from counter.lives import introduce, is_old_backup, is_told_already, member_of
@@ -141,6 +142,7 @@ class Node:
             for kind, record in self.storage.recover():
                 self.machine.restore(kind, record)
             self.machine.resume(self.storage.token)
+            await self._refuse_copy()
         except BaseException:
             self._close_sockets()
             await self.storage.close()
@@ -153,6 +155,11 @@ class Node:
         self._datagrams = self._make_datagrams(self._udp, self.driver)
         await self._streams.listen(self._tcp)
         self.driver.start(self._streams, self._datagrams, self.storage)
+
+    async def _refuse_copy(self) -> None:
+        own = self.machine.membership.member
+        last = self.machine.membership.view.get(own.name)
+        await refuse_copy(own, self.settings.cluster, last, self.settings.trackers)
 
     @property
     def holds_counts(self) -> bool:
