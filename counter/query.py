@@ -134,11 +134,9 @@ class OwnQuery:
         self.heard_at = self.changed_at = self.started
         self.answers[own.store] = own
         self.value, self.own_name = own.value, own.name
-        self.pending = {
-            pos: Pending(member)
-            for pos, member in self._expected().items()
-            if pos != self.own_position
-        }
+        expected = self._expected()
+        self.pending = dict(zip(expected, map(Pending, expected.values()), strict=True))
+        self.pending.pop(self.own_position, None)
         self._plan_first_repair()
 
     def _expected(self) -> dict[int, Member]:

@@ -39,20 +39,23 @@ class Way:
         self.is_clear = True
         self._dice = dice
         self._sockets: dict[FaultyDatagrams, None] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._look()
 
     def enter(self, datagrams: "FaultyDatagrams") -> None:
         """Tell a socket of this process what is done to datagrams, until it is to `leave`."""
         if self.flight is not None and not self._sockets:
-            self.flight.begin(asyncio.get_running_loop())
+            self._loop = asyncio.get_running_loop()
+            self.flight.begin(self._loop)
         self._sockets[datagrams] = None
         datagrams.look()
 
     def leave(self, datagrams: "FaultyDatagrams") -> None:
         """Forget a socket, and with the last one what is on its way."""
         self._sockets.pop(datagrams, None)
-        if self.flight is not None and not self._sockets:
-            self.flight.end(asyncio.get_running_loop())
+        if self.flight is not None and self._loop is not None and not self._sockets:
+            self.flight.end(self._loop)
+            self._loop = None
 
     def set_loss(self, share: float) -> None:
         """Lose each datagram with this chance from now on."""
@@ -157,8 +160,8 @@ class FaultyDatagrams(UdpDatagrams):
 
     def close(self) -> None:
         """Stop receiving and give the port back."""
-        self._way.leave(self)
         super().close()
+        self._way.leave(self)
 
     def _arrived(self) -> None:
         assert self._flight is not None

@@ -25,12 +25,12 @@ typedef struct {
 
 /* -- what comes ----------------------------------------------------------------------------- */
 
-/* Read what is there, at most AT_ONCE_MAX; how many, -1 with errno set. */
+/* Read what is there, at most so many; how many, -1 with errno set. */
 static int
-read_burst(int number, Burst *burst)
+read_burst(int number, Burst *burst, int wanted)
 {
-    memset(burst->headers, 0, sizeof burst->headers);
-    for (int at = 0; at < AT_ONCE_MAX; at++) {
+    memset(burst->headers, 0, sizeof burst->headers[0] * (size_t)wanted);
+    for (int at = 0; at < wanted; at++) {
         struct msghdr *header = &burst->headers[at].msg_hdr;
 
         burst->rooms[at].iov_base = burst->bytes[at];
@@ -42,7 +42,7 @@ read_burst(int number, Burst *burst)
         header->msg_control = burst->stamps[at];
         header->msg_controllen = sizeof burst->stamps[at];
     }
-    return recvmmsg(number, burst->headers, AT_ONCE_MAX, 0, NULL);
+    return recvmmsg(number, burst->headers, (unsigned)wanted, 0, NULL);
 }
 
 /* Return how long ago a datagram came, in s; 0 where the kernel does not say.
@@ -95,15 +95,15 @@ flight_arrive(PyObject *self, PyObject *const *arguments, Py_ssize_t argument_co
 {
     Burst burst;
     PyObject *result;
-    int number, count, all = 0;
+    int number, count, wanted = 2, all = 0; /* most often there is one */
 
     if (argument_count != 3)
         return PyErr_Format(PyExc_TypeError,
                             "arrive() takes a socket, who takes a datagram and who a refusal");
     if ((number = PyObject_AsFileDescriptor(arguments[0])) < 0)
         return NULL;
-    do {
-        count = read_burst(number, &burst);
+    for (;;) {
+        count = read_burst(number, &burst, wanted);
         if (count >= 0) {
             if (put_burst_in((Flight *)self, &burst, count, arguments[1]) < 0)
                 return NULL;
@@ -115,8 +115,11 @@ flight_arrive(PyObject *self, PyObject *const *arguments, Py_ssize_t argument_co
                 return NULL;
             Py_DECREF(result);
         }
-    } while (count == AT_ONCE_MAX && all < ARRIVALS_PER_TURN_MAX);
-    Py_RETURN_NONE;
+        if (count < wanted || all >= ARRIVALS_PER_TURN_MAX)
+            Py_RETURN_NONE;
+        wanted = ARRIVALS_PER_TURN_MAX - all;
+        wanted = wanted < AT_ONCE_MAX ? wanted : AT_ONCE_MAX;
+    }
 }
 
 static PyObject *

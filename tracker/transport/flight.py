@@ -27,7 +27,7 @@ from tracker.wire import DATAGRAM_BYTES_MAX
 IN_FLIGHT_MAX: Final = 262_144
 """Datagrams on their way in one process; what comes beyond them is dropped and counted."""
 ARRIVALS_PER_TURN_MAX: Final = 64
-"""Read from one socket in one turn of the event loop, up to one call of the kernel more."""
+"""Read from one socket in one turn of the event loop."""
 DELIVERIES_PER_TURN_MAX: Final = 256
 """Handed over in one turn of the event loop."""
 
