@@ -23,12 +23,13 @@ ALL = (
     "door",
     "doorway",
     "increments",
+    "redisdoor",
     "keeping",
     "clients",
     "membership",
     "startup",
 )
-SHORTER = ("increments", "keeping")
+SHORTER = ("increments", "redisdoor", "keeping")
 ALONE = ("limits", "stops", "leftovers", "bare")
 FLAGS = ("--readme", "--brief")
 README = Path(__file__).parent.parent / "README.md"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from counter.frontends.redis import resp
 from counter.frontends.redis.commands import (
     AT_ONCE,
+    COUNTS,
     Add,
     AddOnce,
     Ask,
@@ -29,7 +30,7 @@ from tracker.transport.passage import Passage
 if TYPE_CHECKING:
     from counter.frontends.redis.door import RedisDoor
 
-SLOTS_MAX: Final = 1_024
+REQUESTS_MAX: Final = 1_024
 """Requests of one connection that wait for their reply; past it, it is not read from."""
 OUTPUT_BYTES_MAX: Final = 262_144
 """Replies that are collected before they are written, and that wait for a slow reader before no
@@ -39,13 +40,14 @@ UNREAD_BYTES_MAX: Final = 8 * 1024 * 1024
 
 
 class Place:
-    """The place of one reply."""
+    """The place of one reply, or of those to a run of increments."""
 
-    __slots__ = ("client", "is_last", "protocol", "reply")
+    __slots__ = ("client", "is_last", "protocol", "reply", "weight")
 
-    def __init__(self, client: "RedisClient", protocol: int) -> None:
+    def __init__(self, client: "RedisClient", protocol: int, weight: int) -> None:
         self.client = client
         self.protocol = protocol
+        self.weight = weight
         self.reply: bytes | None = None
         self.is_last = False
 
@@ -73,6 +75,7 @@ class RedisClient(Passage, asyncio.Protocol):
         self._door = door
         self._desk = desk
         self._slots: deque[Place] = deque()
+        self._under_way = 0
         # Of which kind those are that wait; what came and has to wait for them.
         self._kind = AT_ONCE
         self._held: list[bytes] | None = None
@@ -144,17 +147,13 @@ class RedisClient(Passage, asyncio.Protocol):
             self.is_over
             or not self.is_greeted
             or self.is_unread
-            or len(self._slots) >= SLOTS_MAX
+            or self._under_way >= REQUESTS_MAX
             or (self._held is not None and bool(self._slots))
         )
 
     def _take_next(self) -> bool:
-        straight = self._door.straight_some
-        if straight is not None and self._may_go_straight():
-            replies = self.requests.straight(straight)
-            if replies:
-                self._say(replies)
-                return True
+        if self._held is None and not self.talk.is_refusing and self._goes_straight():
+            return True
         arguments, self._held = self._held or self.requests.next(), None
         if arguments is None:
             return False
@@ -167,8 +166,30 @@ class RedisClient(Passage, asyncio.Protocol):
         self._carry_out(self.talk.take(arguments))
         return True
 
-    def _may_go_straight(self) -> bool:
-        return not self._slots and self._held is None and not self.talk.is_refusing
+    def _goes_straight(self) -> bool:
+        """Take plain increments, if such stand first: count them, or have them counted."""
+        door = self._door
+        if not self._slots:
+            if door.straight is not None:
+                replies = self.requests.taken(door.straight.take)
+                if replies:
+                    self._say(replies)
+                    return True
+        elif self._kind != COUNTS:
+            return False
+        run = self.requests.taken(door.run)
+        if not run:
+            return False
+        self._kind = COUNTS
+        self._desk.count_run(run, self._place(len(run)))
+        return True
+
+    def _place(self, weight: int = 1) -> Place:
+        """Return the next place of a reply, or of so many that are made together."""
+        place = Place(self, self.talk.protocol, weight)
+        self._slots.append(place)
+        self._under_way += weight
+        return place
 
     def _carry_out(self, outcome: Any) -> None:
         """Answer a request, or have it counted or asked."""
@@ -180,10 +201,9 @@ class RedisClient(Passage, asyncio.Protocol):
             self.is_greeted = False
             self._answer(outcome.reply, is_last=True)
             return
-        place = Place(self, self.talk.protocol)
-        self._slots.append(place)
+        place = self._place()
         if isinstance(outcome, Add):
-            self._desk.count(outcome, place)
+            self._desk.count_run([(outcome.key, outcome.amount)], place)
         elif isinstance(outcome, AddOnce):
             self._desk.count_once(outcome, place)
         elif isinstance(outcome, Ask):
@@ -194,9 +214,8 @@ class RedisClient(Passage, asyncio.Protocol):
     def _answer(self, reply: bytes, *, is_last: bool = False) -> None:
         """Say a reply at once, or behind those that wait."""
         if self._slots:
-            place = Place(self, self.talk.protocol)
+            place = self._place()
             place.reply, place.is_last = reply, is_last
-            self._slots.append(place)
         elif is_last:
             self._last_words(reply)
         else:
@@ -209,6 +228,7 @@ class RedisClient(Passage, asyncio.Protocol):
             return
         while slots and slots[0].reply is not None:
             first = slots.popleft()
+            self._under_way -= first.weight
             if first.is_last:
                 self._last_words(first.reply or b"")
                 return

@@ -14,16 +14,25 @@ that is refused has changed nothing.
 
 import re
 from collections.abc import Callable, Mapping
-from fnmatch import translate
 from typing import Any, Final, Protocol
 
-from counter.config import DEADLINE_MS_MAX
 from counter.frontends.redis import refusals, resp
 from counter.frontends.redis.resp import OK, error, integer, null, simple
+from counter.frontends.redis.words import (
+    Arguments,
+    BadRequestError,
+    amount_in,
+    deadline_in,
+    key_in,
+    matcher,
+    options_in,
+    shown,
+    text_in,
+    upper,
+)
 from counter.messages import KEYS_BYTES_MAX, KEYS_PER_QUERY_MAX
-from tracker import wire
 from tracker.classes import dataclass
-from tracker.errors import ClusterError, FrameError
+from tracker.errors import FrameError
 from tracker.text import printable
 
 AT_ONCE, COUNTS, ASKS, LOOKS = range(4)
@@ -39,16 +48,8 @@ KEYS_MAX: Final = 8_192
 STORE_DIGITS_MIN: Final = 8
 """Of a store's 32 hexadecimal digits, as many as `counter inc --store` wants."""
 
-_WHOLE = re.compile(rb"-?(?:0|[1-9][0-9]{0,15})")
-_DEADLINE = re.compile(rb"[1-9][0-9]{0,5}")
 _CURSOR = re.compile(rb"[0-9]{1,12}")
 _CATEGORIES = {AT_ONCE: "fast", COUNTS: "write", ASKS: "readonly", LOOKS: "readonly"}
-
-
-class BadRequestError(ClusterError):
-    """A request that is refused with these words; nothing was changed."""
-
-    retry_safe = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +89,6 @@ class End:
 
 Outcome = bytes | Add | AddOnce | Ask | End
 """The reply, or what has to happen before there is one."""
-
-Arguments = list[bytes]
 
 
 class Facts(Protocol):
@@ -137,12 +136,12 @@ class Talk:
         """Return of which kind a request is."""
         if self.is_refusing:
             return AT_ONCE
-        found = COMMANDS.get(_upper(arguments[0]))
+        found = COMMANDS.get(upper(arguments[0]))
         return found.kind if found is not None else AT_ONCE
 
     def take(self, arguments: Arguments) -> Outcome:
         """Return what a request asks for, or the reply."""
-        name = _upper(arguments[0])
+        name = upper(arguments[0])
         if name in refusals.HTTP:
             return End(error(refusals.SPEAKS_HTTP))
         found = COMMANDS.get(name)
@@ -158,83 +157,22 @@ class Talk:
             return error(str(refusal))
 
 
-def _upper(name: bytes) -> str:
-    return name.decode("latin-1").upper()
-
-
-# -- words ------------------------------------------------------------------------------------
-
-
-def _text(word: bytes, what: str, most: int) -> str:
-    try:
-        text = word.decode()
-    except UnicodeDecodeError:
-        text = ""
-    if not text or len(word) > most:
-        raise BadRequestError(f"{what} is 1 to {most} bytes of UTF-8, got {_shown(word)}")
-    return text
-
-
-def _key(word: bytes) -> str:
-    return wire.key(_text(word, "a key", wire.KEY_BYTES_MAX))
-
-
-def amount_in(word: bytes) -> int:
-    """Return an amount; raises BadRequestError."""
-    if _WHOLE.fullmatch(word) is None or abs(number := int(word)) > wire.AMOUNT_MAX:
-        raise BadRequestError(f"an amount is a whole number up to 2^53-1, got {_shown(word)}")
-    return number
-
-
-def _shown(word: bytes) -> str:
-    return f'"{printable(word.decode("utf-8", "backslashreplace"), 40)}"'
-
-
-def _deadline(word: bytes) -> int:
-    if _DEADLINE.fullmatch(word) is None or int(word) > DEADLINE_MS_MAX:
-        text = f"a deadline is 1 to {DEADLINE_MS_MAX} ms, got {_shown(word)}"
-        raise BadRequestError(text)
-    return int(word)
-
-
-def _options(words: Arguments, *known: str) -> dict[str, bytes]:
-    """Return the values of options that come as NAME VALUE, in any order."""
-    found = {}
-    for at in range(0, len(words), 2):
-        name = _upper(words[at])
-        if name not in known or at + 1 == len(words):
-            shown = " and ".join(known)
-            raise BadRequestError(f"{_shown(words[at])} is not understood; options: {shown}")
-        found[name] = words[at + 1]
-    return found
-
-
-def matcher(pattern: bytes) -> Callable[[str], Any]:
-    """Return what says whether a key has the form of a pattern of Redis: * ? [abc] [^a-z] and \\.
-
-    As `fnmatch` does it, which never goes back over what a star has passed.
-    """
-    text = _text(pattern, "a pattern", wire.KEY_BYTES_MAX)
-    text = re.sub(r"\\(.)|\[\^", lambda m: f"[{m[1]}]" if m[1] else "[!", text, flags=re.DOTALL)
-    return re.compile(translate(text)).match
-
-
 # -- increments and questions -----------------------------------------------------------------
 
 
 def _adds(sign: int) -> Callable[[Talk, Facts, Arguments], Outcome]:
     def taken(talk: Talk, facts: Facts, words: Arguments) -> Outcome:
-        return Add(_key(words[0]), sign * (amount_in(words[1]) if len(words) > 1 else 1))
+        return Add(key_in(words[0]), sign * (amount_in(words[1]) if len(words) > 1 else 1))
 
     return taken
 
 
 def _add_once(talk: Talk, facts: Facts, words: Arguments) -> Outcome:
-    key, amount = _key(words[0]), amount_in(words[1])
-    options = _options(words[2:], "ID", "STORE")
+    key, amount = key_in(words[0]), amount_in(words[1])
+    options = options_in(words[2:], "ID", "STORE")
     if "ID" not in options:
         raise BadRequestError("COUNTER.INCRBY wants an ID; without one, INCRBY counts as well")
-    token = _text(options["ID"], "an id", TOKEN_BYTES_MAX)
+    token = text_in(options["ID"], "an id", TOKEN_BYTES_MAX)
     store = options.get("STORE", b"").decode("latin-1").lower()
     if "STORE" in options:
         if not STORE_DIGITS_MIN <= len(store) <= 32 or set(store) - set("0123456789abcdef"):
@@ -250,11 +188,11 @@ def _add_once(talk: Talk, facts: Facts, words: Arguments) -> Outcome:
 
 
 def _get(talk: Talk, facts: Facts, words: Arguments) -> Outcome:
-    return Ask((_key(words[0]),), GET_DEADLINE_MS, is_list=False)
+    return Ask((key_in(words[0]),), GET_DEADLINE_MS, is_list=False)
 
 
 def _many(talk: Talk, facts: Facts, words: Arguments) -> Outcome:
-    keys = tuple([_key(word) for word in words])
+    keys = tuple([key_in(word) for word in words])
     named = dict.fromkeys(keys)
     if len(named) > KEYS_PER_QUERY_MAX or sum(map(len, set(words))) > KEYS_BYTES_MAX:
         raise BadRequestError(
@@ -265,25 +203,25 @@ def _many(talk: Talk, facts: Facts, words: Arguments) -> Outcome:
 
 
 def _query(talk: Talk, facts: Facts, words: Arguments) -> Outcome:
-    options = _options(words[1:], "DEADLINE")
+    options = options_in(words[1:], "DEADLINE")
     written = options.get("DEADLINE")
-    deadline_ms = GET_DEADLINE_MS if written is None else _deadline(written)
-    return Ask((_key(words[0]),), deadline_ms, is_list=False, is_told_whole=True)
+    deadline_ms = GET_DEADLINE_MS if written is None else deadline_in(written)
+    return Ask((key_in(words[0]),), deadline_ms, is_list=False, is_told_whole=True)
 
 
 # -- what this node holds ---------------------------------------------------------------------
 
 
 def _share(talk: Talk, facts: Facts, words: Arguments) -> Outcome:
-    return integer(facts.value(_key(words[0])), talk.protocol)
+    return integer(facts.value(key_in(words[0])), talk.protocol)
 
 
 def _exists(talk: Talk, facts: Facts, words: Arguments) -> Outcome:
-    return integer(sum(facts.holds(_key(word)) for word in words))
+    return integer(sum(facts.holds(key_in(word)) for word in words))
 
 
 def _type(talk: Talk, facts: Facts, words: Arguments) -> Outcome:
-    return simple("string" if facts.holds(_key(words[0])) else "none")
+    return simple("string" if facts.holds(key_in(words[0])) else "none")
 
 
 def _size(talk: Talk, facts: Facts, words: Arguments) -> Outcome:
@@ -308,9 +246,9 @@ def _keys(talk: Talk, facts: Facts, words: Arguments) -> Outcome:
 def _scan(talk: Talk, facts: Facts, words: Arguments) -> Outcome:
     if _CURSOR.fullmatch(words[0]) is None:
         raise BadRequestError("invalid cursor")
-    options = _options(words[1:], "MATCH", "COUNT", "TYPE")
+    options = options_in(words[1:], "MATCH", "COUNT", "TYPE")
     matches = matcher(options.get("MATCH", b"*"))
-    is_ours = _upper(options.get("TYPE", b"string")) == "STRING"
+    is_ours = upper(options.get("TYPE", b"string")) == "STRING"
     number = int(words[0])
     page, is_more = facts.page(number)
     found = [resp.bulk(key) for key in page if is_ours and matches(key)]
@@ -333,7 +271,7 @@ def _time(talk: Talk, facts: Facts, words: Arguments) -> Outcome:
 
 
 def _config(talk: Talk, facts: Facts, words: Arguments) -> Outcome:
-    if _upper(words[0]) != "GET" or len(words) < 2:
+    if upper(words[0]) != "GET" or len(words) < 2:
         raise BadRequestError("settings are read with CONFIG GET, and changed with counter config")
     known = {"appendonly": "yes" if facts.is_durable else "no", "save": ""}
     asked = [word.decode("latin-1").lower() for word in words[1:]]
@@ -367,14 +305,14 @@ def _hello(talk: Talk, facts: Facts, words: Arguments) -> Outcome:
         protocol = int(words[0])
     rest = words[1:]
     while rest:
-        option = _upper(rest[0])
+        option = upper(rest[0])
         if option == "SETNAME" and len(rest) > 1:
             talk.name = _client_name(rest[1])
             rest = rest[2:]
         elif option == "AUTH":
             raise BadRequestError(refusals.NO_PASSWORD)
         else:
-            raise BadRequestError(f"{_shown(rest[0])} is not understood; options: SETNAME")
+            raise BadRequestError(f"{shown(rest[0])} is not understood; options: SETNAME")
     talk.protocol = protocol
     told = {
         "server": "gossip-counter",
@@ -396,7 +334,7 @@ def _client_name(word: bytes) -> bytes:
 
 
 def _client(talk: Talk, facts: Facts, words: Arguments) -> Outcome:
-    what = _upper(words[0])
+    what = upper(words[0])
     if what == "SETNAME" and len(words) == 2:
         talk.name = _client_name(words[1])
         return OK
@@ -405,7 +343,7 @@ def _client(talk: Talk, facts: Facts, words: Arguments) -> Outcome:
     if what in ("NO-EVICT", "NO-TOUCH") and len(words) == 2:
         return OK
     if what == "REPLY":
-        if len(words) == 2 and _upper(words[1]) == "ON":
+        if len(words) == 2 and upper(words[1]) == "ON":
             return OK
         raise BadRequestError(refusals.NO_SUBSCRIBER)
     if what == "GETNAME":
@@ -419,18 +357,18 @@ def _client(talk: Talk, facts: Facts, words: Arguments) -> Outcome:
 
 
 def _command(talk: Talk, facts: Facts, words: Arguments) -> Outcome:
-    what = _upper(words[0]) if words else ""
+    what = upper(words[0]) if words else ""
     if what == "COUNT":
         return integer(len(COMMANDS))
     if what == "DOCS":
-        names = [_upper(word) for word in words[1:]] or list(COMMANDS)
+        names = [upper(word) for word in words[1:]] or list(COMMANDS)
         told = {n.lower(): {"summary": COMMANDS[n].usage} for n in names if n in COMMANDS}
         return resp.mapping(told.items(), talk.protocol)
     if what not in ("", "INFO", "LIST"):
         raise BadRequestError("COMMAND is offered with COUNT, DOCS, INFO and LIST")
     if what == "LIST":
         return resp.array([resp.bulk(name.lower()) for name in COMMANDS])
-    names = [_upper(word) for word in words[1:]] or list(COMMANDS)
+    names = [upper(word) for word in words[1:]] or list(COMMANDS)
     return resp.array([_described(name, talk.protocol) for name in names])
 
 

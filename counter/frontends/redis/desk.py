@@ -16,7 +16,8 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from counter.frontends.redis import answers, resp
-from counter.frontends.redis.commands import Add, AddOnce, Ask
+from counter.frontends.redis.commands import AddOnce, Ask
+from counter.frontends.redis.straight import Run
 from counter.messages import (
     ACK_DEFAULT,
     DOOR,
@@ -67,9 +68,9 @@ class Slot(Protocol):
 
 @dataclass(slots=True)
 class Batch:
-    """Increments that are one operation, each with the place of its reply."""
+    """Increments that are one operation, each run of them with the place of its replies."""
 
-    entries: list[tuple[str, int, Slot]]
+    runs: list[tuple[Run, Slot]]
     session: bytes = b""
     renewals: int = 0
 
@@ -116,8 +117,9 @@ class Desk:
         self._session = session(0)
         self._sequence = 0
         self._request = FIRST_REQUEST
-        self._batch: list[tuple[str, int, Slot]] = []
-        self._batch_bytes = 0
+        self._runs: list[tuple[Run, Slot]] = []
+        self._pairs = 0
+        self._bytes = 0
         self._counting: dict[int, Batch] = {}
         self._asking: dict[int, Asking] = {}
         self._once: dict[Link, Once] = {}
@@ -129,23 +131,29 @@ class Desk:
 
     # -- from the connections -----------------------------------------------------------------
 
-    def count(self, add: Add, slot: Slot) -> None:
-        """Count with all others of this turn."""
-        key = add.key
-        size = (len(key) if key.isascii() else 4 * len(key)) + AMOUNT_BYTES
-        if not self._batch:
+    def count_run(self, pairs: Run, slot: Slot) -> None:
+        """Count these, up to PAIRS_MAX of them, with all others of this turn."""
+        keys = "".join([key for key, _ in pairs])
+        size = (len(keys) if keys.isascii() else 4 * len(keys)) + AMOUNT_BYTES * len(pairs)
+        if size > BATCH_BYTES_MAX:
+            parts = Parts(slot, len(pairs))
+            for at, pair in enumerate(pairs):
+                self.count_run([pair], parts.part(at))
+            return
+        if not self._runs:
             self._soon(self.submit)
-        elif len(self._batch) >= PAIRS_MAX or self._batch_bytes + size > BATCH_BYTES_MAX:
+        elif self._pairs + len(pairs) > PAIRS_MAX or self._bytes + size > BATCH_BYTES_MAX:
             self.submit()
             self._soon(self.submit)
-        self._batch.append((key, add.amount, slot))
-        self._batch_bytes += size
+        self._runs.append((pairs, slot))
+        self._pairs += len(pairs)
+        self._bytes += size
 
     def submit(self) -> None:
         """Send what was collected."""
-        entries, self._batch, self._batch_bytes = self._batch, [], 0
-        if entries:
-            self._send(Batch(entries))
+        runs, self._runs, self._pairs, self._bytes = self._runs, [], 0, 0
+        if runs:
+            self._send(Batch(runs))
 
     def count_once(self, add: AddOnce, slot: Slot) -> None:
         """Count under an id of the client's own."""
@@ -182,15 +190,13 @@ class Desk:
         """Answer what the node will not answer any more."""
         self.flush()
         for batch in self._counting.values():
-            for _, _, slot in batch.entries:
-                slot.fill(resp.error(STOPPED, answers.IN_DOUBT))
-        for _, _, slot in self._batch:
-            slot.fill(resp.error("this node is stopping; count at another one"))
+            _fill(batch.runs, resp.error(STOPPED, answers.IN_DOUBT))
+        _fill(self._runs, resp.error("this node is stopping; count at another one"))
         for once in list(self._once.values()):
             once.end(resp.error(STOPPED, answers.IN_DOUBT))
         for asking in self._asking.values():
             asking.slot.fill(resp.error("this node stopped before all members had answered"))
-        self._counting, self._batch, self._asking = {}, [], {}
+        self._counting, self._runs, self._asking = {}, [], {}
 
     # -- to the node and back -----------------------------------------------------------------
 
@@ -198,7 +204,7 @@ class Desk:
         batch.session = self._session
         self._sequence = sequence = self._sequence + 1
         self._counting[sequence] = batch
-        pairs = pairs_of(batch.entries)
+        pairs = pairs_of(batch.runs)
         body = DOOR.encode(Increment(self._session, sequence, pairs, ACK_DEFAULT))
         reply = self._express(self.link, framed(body))
         if reply is None:
@@ -236,16 +242,19 @@ class Desk:
         All of them are counted by now, so the values are found from the last one backwards.
         """
         values: dict[str, int] = {}
-        told: list[tuple[Slot, int]] = []
+        told: list[tuple[Slot, bytes]] = []
         for batch in reversed(counted):
-            for key, amount, slot in reversed(batch.entries):
-                value = values.get(key)
-                if value is None:
-                    value = self._held(key)
-                told.append((slot, value))
-                values[key] = value - amount
-        for slot, value in reversed(told):
-            slot.fill(resp.integer(value, slot.protocol))
+            for pairs, slot in reversed(batch.runs):
+                replies = []
+                for key, amount in reversed(pairs):
+                    value = values.get(key)
+                    if value is None:
+                        value = self._held(key)
+                    replies.append(resp.integer(value, slot.protocol))
+                    values[key] = value - amount
+                told.append((slot, b"".join(replies[::-1])))
+        for slot, reply in reversed(told):
+            slot.fill(reply)
 
     def _refused(self, refused: Refused) -> None:
         asking = self._asking.pop(refused.request, None)
@@ -261,12 +270,13 @@ class Desk:
             if batch.session == self._session:
                 self._session = self._new_session(batch.renewals)
             self._send(batch)
-        elif refused.code in _ONE_BY_ONE and len(batch.entries) > 1:
-            for entry in batch.entries:
-                self._send(Batch([entry]))
+        elif refused.code in _ONE_BY_ONE and sum(len(pairs) for pairs, _ in batch.runs) > 1:
+            for pairs, slot in batch.runs:
+                parts = Parts(slot, len(pairs))
+                for at, pair in enumerate(pairs):
+                    self._send(Batch([([pair], parts.part(at))]))
         else:
-            for _, _, slot in batch.entries:
-                slot.fill(answers.refused(refused.code, refused.text))
+            _fill(batch.runs, answers.refused(refused.code, refused.text))
 
     def _answered(self, message: Any) -> None:
         asking = self._asking.get(getattr(message, "request", 0))
@@ -325,18 +335,61 @@ class Once:
         self.slot.fill(reply)
 
 
-def pairs_of(entries: list[tuple[str, int, Any]]) -> tuple[Any, ...]:
+class Parts:
+    """The replies to a run, one of each increment: said when all of them are there."""
+
+    def __init__(self, slot: Slot, count: int) -> None:
+        self.slot = slot
+        self._replies = [b""] * count
+        self._missing = count
+
+    def part(self, at: int) -> "Part":
+        """Return the place of one of them."""
+        return Part(self, at)
+
+    def fill(self, at: int, reply: bytes) -> None:
+        """Take one of them."""
+        self._replies[at] = reply
+        self._missing -= 1
+        if not self._missing:
+            self.slot.fill(b"".join(self._replies))
+
+
+class Part:
+    """The place of one reply among those to a run."""
+
+    __slots__ = ("_at", "_parts", "client", "protocol")
+
+    def __init__(self, parts: Parts, at: int) -> None:
+        self.client = parts.slot.client
+        self.protocol = parts.slot.protocol
+        self._parts = parts
+        self._at = at
+
+    def fill(self, reply: bytes) -> None:
+        """Hand the reply on."""
+        self._parts.fill(self._at, reply)
+
+
+def _fill(runs: list[tuple[Run, Slot]], reply: bytes) -> None:
+    """Say the same to every increment."""
+    for pairs, slot in runs:
+        slot.fill(reply * len(pairs))
+
+
+def pairs_of(runs: list[tuple[Run, Any]]) -> tuple[Any, ...]:
     """Return what several increments come to, in pairs: one for each key and sign.
 
     What would be more than an increment may hold becomes another pair of that key.
     """
     pairs: list[Any] = []
     places: dict[tuple[str, bool], int] = {}
-    for key, amount, _ in entries:
-        at = places.get((key, amount < 0))
-        if at is not None and abs(pairs[at] + amount) <= AMOUNT_MAX:
-            pairs[at] += amount
-        else:
-            places[key, amount < 0] = len(pairs) + 1
-            pairs += [key, amount]
+    for run, _ in runs:
+        for key, amount in run:
+            at = places.get((key, amount < 0))
+            if at is not None and abs(pairs[at] + amount) <= AMOUNT_MAX:
+                pairs[at] += amount
+            else:
+                places[key, amount < 0] = len(pairs) + 1
+                pairs += [key, amount]
     return tuple(pairs)

@@ -18,7 +18,8 @@ from counter.frontends.redis.client import RedisClient
 from counter.frontends.redis.commands import Talk
 from counter.frontends.redis.desk import Desk
 from counter.frontends.redis.facts import NodeFacts
-from counter.frontends.redis.straight import Straight
+from counter.frontends.redis.straight import Run, Straight
+from counter.ledger import Ledger
 from counter.node import Node
 from counter.stamps import new_session
 from tracker.config import shown_endpoint
@@ -35,15 +36,17 @@ TOO_MANY: Final = "max number of clients reached"
 
 _NATIVE: Final = extension("counter.native.redis")
 
-Take = Callable[[bytes, int], tuple[bytes, int]]
+Read = Callable[[bytes, int], tuple[Run, int]]
 
 
 class RedisDoor:
     """One port; opened with a node, closed with it."""
 
     streams: TcpStreams
-    straight: Callable[[int, bytes], bytes | None] | None
-    straight_some: Take | None
+    straight: Straight | None
+    """The shortest way, where a node counts in memory."""
+    run: Read
+    soon: Callable[..., Any]
 
     def __init__(
         self, endpoint: Endpoint, *, insecure: bool, connections_max: int = CONNECTIONS_MAX
@@ -59,7 +62,6 @@ class RedisDoor:
         self._facts: NodeFacts
         self._numbers = count(1)
         self._all_left = asyncio.Event()
-        self.soon: Callable[..., Any]
 
     @property
     def line(self) -> str:
@@ -80,10 +82,9 @@ class RedisDoor:
         self.streams = streams = node.streams
         ledger = node.machine.ledger
         self._facts = NodeFacts(node, lambda: len(self._clients), self.endpoint[1])
-        self.straight = self.straight_some = None
-        if not ledger.durable:
-            way = Straight(ledger) if _NATIVE is None else native(_NATIVE, ledger)
-            self.straight, self.straight_some = way, way.take
+        way = Straight(ledger) if _NATIVE is None else native(_NATIVE, ledger)
+        self.run = way.run
+        self.straight = None if ledger.durable else way
         self._desk = Desk(
             self._facts.value,
             express=streams.express,
@@ -140,6 +141,7 @@ def session(renewals: int) -> bytes:
     return chance if renewals > 1 else new_session(int(time.time()), chance[:8])
 
 
-def native(module: Any, ledger: Any) -> Any:
-    """Return the way of the native module into a ledger that counts in memory."""
-    return module.Straight(plain=Straight(ledger), ledger=ledger)
+def native(module: Any, ledger: Ledger) -> Straight:
+    """Return the way of the native module into a ledger."""
+    way: Straight = module.Straight(plain=Straight(ledger), ledger=ledger)
+    return way

@@ -74,15 +74,15 @@ class Requests:
         self._buffer = self._buffer[self._at :] + data if self._at < len(self._buffer) else data
         self._at = 0
 
-    def straight(self, take: Callable[[bytes, int], tuple[bytes, int]]) -> bytes:
-        """Let a shorter way take what stands first, where a request begins; returns its replies.
+    def taken(self, take: Callable[[bytes, int], tuple[Any, int]]) -> Any:
+        """Let a shorter way take what stands first, where a request begins; None: none does.
 
-        It is handed the buffer and where to begin, and says where it ended.
+        It is handed the buffer and where to begin; it returns what it made of it, and its end.
         """
         if self._wanted:
-            return b""
-        replies, self._at = take(self._buffer, self._at)
-        return replies
+            return None
+        made, self._at = take(self._buffer, self._at)
+        return made
 
     def next(self) -> list[bytes] | None:
         """Return the next request; None: there is no whole one. Raises RespError."""

@@ -17,12 +17,12 @@ from typing import Any, Final
 
 from counter.crdt import Counters
 from counter.ledger import Ledger
-from counter.messages import NUL
+from counter.messages import NUL, PAIRS_MAX
 from tracker.machine import Link
 from tracker.wire import AMOUNT_MAX, KEY_BYTES_MAX
 
-RUN_MAX: Final = 1_024
-"""Increments that are counted at once."""
+RUN_MAX: Final = PAIRS_MAX
+"""Increments that are taken at once: as many as one operation holds."""
 AMOUNT_DIGITS_MAX: Final = 16
 """Of an amount that is read here; 2^53-1 has as many."""
 
@@ -33,11 +33,11 @@ _INCR = re.compile(
 ).match
 
 Run = list[tuple[str, int]]
-"""Names under which a share counts, and what to add to each."""
+"""Keys, or names under which a share counts them, and what to add to each."""
 
 
 class Straight:
-    """The way into one ledger that counts in memory."""
+    """The way into one ledger; on disk it counts nothing, and only reads what came (`run`)."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -53,8 +53,20 @@ class Straight:
         run, end = self._run(data, begin)
         return (self._counted(run), end) if run else (b"", begin)
 
+    def run(self, data: bytes, begin: int) -> tuple[Run, int]:
+        """Return the plain increments that stand there first, of any keys, and where they end."""
+        run, at = Run(), begin
+        while len(run) < RUN_MAX:
+            match = _INCR(data, at)
+            pair = None if match is None else _pair_in(match)
+            if match is None or pair is None or not (pair[0].isascii() and pair[0].isprintable()):
+                break
+            run.append(pair)
+            at = match.end()
+        return run, at
+
     def _run(self, data: bytes, begin: int) -> tuple[Run, int]:
-        """Return the plain increments that stand there first, and where they end."""
+        """Return those of them that may be counted without a second look."""
         ledger, counters = self._ledger, self._counters
         own, names, run = counters.own, counters.names, Run()
         at, more = begin, 0
