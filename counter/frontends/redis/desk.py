@@ -296,7 +296,7 @@ class Desk:
         """Answer an increment with an id."""
         if isinstance(message, Counted):
             once.end(resp.integer(self._held(once.add.key), once.slot.protocol))
-        elif isinstance(message, Refused):
+        else:
             once.end(answers.refused(message.code, message.text))
 
     def once_ended(self, link: Link) -> None:

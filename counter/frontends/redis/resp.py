@@ -33,7 +33,7 @@ OK: Final = b"+OK\r\n"
 _ARRAY, _BULK = b"*", b"$"
 _WORD = re.compile(
     rb"""\s* (?: "(?P<double> (?: [^"\\] | \\. )* )"
-             | '(?P<single> (?: [^'\\] | \\' )* )'
+             | '(?P<single> (?: [^'\\] | \\. )* )'
              | (?P<bare> [^\s"']+ ) )  (?= \s | $ )""",
     re.VERBOSE | re.DOTALL,
 )
@@ -149,14 +149,14 @@ class Requests:
             raise RespError("too big inline request")
         if end < 0:
             return None
-        line = self._buffer[self._at : end].strip()
+        line = self._buffer[self._at : end]
         self._at = end + 1
         return words_in(line)
 
 
 def words_in(line: bytes) -> list[bytes]:
     """Return the words of an inline request, unquoted; raises RespError."""
-    words, at = [], 0
+    words, at, line = list[bytes](), 0, line.strip()
     while at < len(line):
         match = _WORD.match(line, at)
         if match is None:
