@@ -17,6 +17,7 @@ from counter.frontends.redis import resp
 from counter.frontends.redis.commands import (
     AT_ONCE,
     COUNTS,
+    LOOKS,
     Add,
     AddOnce,
     Ask,
@@ -35,6 +36,12 @@ REQUESTS_MAX: Final = 1_024
 OUTPUT_BYTES_MAX: Final = 262_144
 """Replies that are collected before they are written, and that wait for a slow reader before no
 more of its requests are taken."""
+TURN_WORK_MAX: Final = 128
+"""Requests that one connection has taken in one turn of the loop; others wait for the next."""
+LOOK_WORK: Final = 32
+"""For how many of them a look at what the node holds counts: it may be at thousands of keys."""
+RUN_WORK: Final = 8
+"""For how many a run of plain increments counts."""
 UNREAD_BYTES_MAX: Final = 8 * 1024 * 1024
 """Of replies that a client does not read; past it, its connection is ended."""
 
@@ -134,9 +141,13 @@ class RedisClient(Passage, asyncio.Protocol):
     def _work(self) -> None:
         """Take requests until there is none, or something has to wait."""
         self._is_due = False
+        work = 0
         try:
-            while not self._is_blocked() and self._take_next():
-                pass
+            while not self._is_blocked() and (took := self._take_next()):
+                work += took
+                if work >= TURN_WORK_MAX:
+                    self._work_soon()
+                    break
         except RespError as error:
             self._answer(resp.error(f"Protocol error: {error}"), is_last=True)
             self.is_greeted = False
@@ -145,26 +156,34 @@ class RedisClient(Passage, asyncio.Protocol):
     def _is_blocked(self) -> bool:
         return (
             self.is_over
+            or self._is_due
             or not self.is_greeted
             or self.is_unread
             or self._under_way >= REQUESTS_MAX
             or (self._held is not None and bool(self._slots))
         )
 
-    def _take_next(self) -> bool:
+    def _work_soon(self) -> None:
+        """Go on in the next turn."""
+        if not self._is_due:
+            self._is_due = True
+            self._door.soon(self._work)
+
+    def _take_next(self) -> int:
+        """Take the next request, or a run of them; returns how much work it was, 0 for none."""
         if self._held is None and not self.talk.is_refusing and self._goes_straight():
-            return True
+            return RUN_WORK
         arguments, self._held = self._held or self.requests.next(), None
         if arguments is None:
-            return False
+            return 0
         kind = self.talk.kind(arguments)
         if kind != AT_ONCE:
             if self._slots and kind != self._kind:
                 self._held = arguments
-                return False
+                return 0
             self._kind = kind
         self._carry_out(self.talk.take(arguments))
-        return True
+        return LOOK_WORK if kind == LOOKS else 1
 
     def _goes_straight(self) -> bool:
         """Take plain increments, if such stand first: count them, or have them counted."""
@@ -235,9 +254,7 @@ class RedisClient(Passage, asyncio.Protocol):
             self._say(first.reply or b"")
         if self._is_paused or self._held is not None:
             # Not here: whoever fills a place may be about to fill the next one.
-            if not self._is_due:
-                self._is_due = True
-                self._door.soon(self._work)
+            self._work_soon()
         elif not slots:
             self._look()
 
@@ -266,7 +283,7 @@ class RedisClient(Passage, asyncio.Protocol):
     def _look(self) -> None:
         """Read on, or not; and let the straight way look at what comes next, or not."""
         waits = bool(self._slots) or self._held is not None
-        if self._has_ended and not waits:
+        if self._has_ended and not waits and not self.is_unread and not self._is_due:
             self.close()
             return
         is_midway = waits or not self.requests.is_empty or self.talk.is_refusing

@@ -10,7 +10,12 @@ import pytest
 from counter.frontends.redis import client as clients
 from counter.frontends.redis import door as doors
 from counter.frontends.redis import resp
-from counter.frontends.redis.client import OUTPUT_BYTES_MAX, REQUESTS_MAX
+from counter.frontends.redis.client import (
+    LOOK_WORK,
+    OUTPUT_BYTES_MAX,
+    REQUESTS_MAX,
+    TURN_WORK_MAX,
+)
 from counter.frontends.redis.door import TOO_MANY, RedisDoor
 from counter.keyindex import RUN_KEYS_MAX
 from counter.node import Node, NodeSettings
@@ -163,6 +168,19 @@ async def test_a_long_pipeline_is_answered_to_the_end(line):
     assert await line.hear(count + 2) == [*wanted, b":%d" % (count - 1), b"%d" % (count - 1)]
 
 
+async def test_nobody_waits_for_a_long_pipeline_of_others(party):
+    await party.node()
+    busy, other = await party.line(), await party.line()
+    assert await other.ask("PING") == await busy.ask("PING") == b"+PONG"
+    count = 40 * TURN_WORK_MAX // LOOK_WORK
+    (client,) = [c for c in party.doors[0]._clients if c.talk.number == 1]
+    client.data_came(packed("SCAN", "0") * count)
+
+    assert await other.ask("INCR", "a") == b":1"
+    assert client._is_due
+    assert len(await busy.hear(3 * count)) == 3 * count
+
+
 async def test_questions_in_a_pipeline_wait_together(line):
     await line.ask("INCRBY", "a", "7")
 
@@ -265,6 +283,7 @@ async def test_a_question_of_a_client_that_is_gone_is_asked_no_more(party):
         assert party.doors[0]._desk.waiting == 0
 
 
+@pytest.mark.slow
 async def test_keys_are_listed_in_pages_each_once(party):
     node = await party.node()
     wanted = {f"key:{number}" for number in range(RUN_KEYS_MAX + 10)}

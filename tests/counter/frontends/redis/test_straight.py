@@ -175,6 +175,7 @@ damages = st.none() | st.tuples(st.integers(0, 200), st.binary(max_size=2))
 
 
 @pytest.mark.skipif(NATIVE is None, reason="NO NATIVE MODULES: not built here")
+@pytest.mark.slow
 @given(st.lists(st.tuples(pieces, damages), min_size=1, max_size=5))
 def test_c_and_python_say_and_do_the_same(steps):
     ledgers = make_ledger(), make_ledger()
