@@ -111,14 +111,13 @@ class Node:
         identity = self.storage.identity
         reached_at = advertised(self.endpoint[0], trackers), self.endpoint[1]
         self.member = member_of(identity, settings.name, reached_at)
-        self.machine = Gossip(
+        self.machine = machine = Gossip(
             NodeConfig(name=settings.name, cluster=settings.cluster),
             settings.gossip,
             self.member,
             trackers,
             random.Random(random.SystemRandom().getrandbits(128)),
         )
-        machine = self.machine
         introduce(machine, identity)
         self.driver = Driver(
             machine,

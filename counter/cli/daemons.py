@@ -154,7 +154,6 @@ def node(
     if peers is not None:
         gossip = replace(gossip, chatter=peers)
     endpoint = listen_endpoint(settings, listen)
-    door = endpoint_of(settings, "redis", redis)
     insecure = settings.get("insecure", insecure or None)
     return service.run(
         service.NodeSettings(
@@ -169,15 +168,18 @@ def node(
             gossip=gossip,
             port_search=endpoint is None,
         ),
-        [] if door is None else [_redis_door(door, insecure=insecure)],
+        _doors(endpoint_of(settings, "redis", redis), insecure=insecure),
     )
 
 
-def _redis_door(endpoint: Endpoint, *, insecure: bool) -> Any:
-    # Only for who wants it: a node that does not speak Redis's protocol does not load it.
+def _doors(redis: Endpoint | None, *, insecure: bool) -> list[Any]:
+    """Return the doors beside a node's own; raises ConfigError where a port is taken."""
+    if redis is None:
+        return []
+    # A node that does not speak Redis's protocol does not load it.
     from counter.frontends.redis.door import RedisDoor
 
-    return RedisDoor(endpoint, insecure=insecure)
+    return [RedisDoor(redis, insecure=insecure)]
 
 
 def _data_directory(settings: Settings, name: str, data: str | None, memory: bool) -> Path | None:
