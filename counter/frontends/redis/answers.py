@@ -16,7 +16,7 @@ IN_DOUBT: Final = "INDOUBT"
 INCOMPLETE: Final = "INCOMPLETE"
 """The error of an answer that is not that of all members."""
 
-_IN_DOUBT_CODES: Final = ("in-doubt", "too-old")
+_IN_DOUBT_CODES: Final = ("in-doubt", "too-old", "given-away")
 
 
 def told(

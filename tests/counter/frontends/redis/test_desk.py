@@ -353,6 +353,16 @@ def test_an_id_with_another_content_is_refused():
     assert said(slots)[1] == b"-ERR another increment was counted under this id\r\n"
 
 
+def test_an_id_that_another_node_counts_by_now_is_in_doubt():
+    house, slot = House(), Slot()
+    house.take = house.desk._take = lambda link, body: None
+    house.desk.count_once(AddOnce("views", 5, "order-17", ""), slot)
+
+    house.say(Refused(1, "given-away", "this increment was parked at another node"), 2)
+
+    assert slot.said == [b"-INDOUBT this increment was parked at another node\r\n"]
+
+
 def test_an_id_whose_record_waits_is_answered_from_the_disk():
     house, slots = House(durable=True), [Slot(), Slot()]
     for slot in slots:
