@@ -25,11 +25,12 @@ ALL = (
     "increments",
     "redisdoor",
     "keeping",
+    "two",
     "clients",
     "membership",
     "startup",
 )
-SHORTER = ("increments", "redisdoor", "keeping")
+SHORTER = ("increments", "redisdoor", "keeping", "two")
 ALONE = ("limits", "stops", "leftovers", "bare")
 FLAGS = ("--readme", "--brief")
 README = Path(__file__).parent.parent / "README.md"
