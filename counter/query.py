@@ -472,13 +472,8 @@ class OwnQuery:
 
     @property
     def messages(self) -> int:
-        """Messages the query cost, as far as its origin can tell.
-
-        Replies, the ask behind each answer that came without repair, and all repair asks. A
-        lost ask of somebody else is seen by nobody.
-        """
-        tally = self.tally
-        return tally.replies + tally.unrepaired + tally.repairs + tally.undelivered
+        """Messages the query cost, as far as its origin can tell."""
+        return self.tally.messages
 
     @property
     def duplicates(self) -> int:
