@@ -389,7 +389,7 @@ def test_it_says_that_it_collects_and_whom_it_leaves_out():
 
 
 def test_batches_tell_of_each_view_that_differs_from_that_of_the_origin_once():
-    cell, _ = make_cell()
+    cell, _ = make_cell(10)
     own = (position(MEMBERS[HEAD].name), cell.view.roll)
     said = [(1, 0), (2, 70), (3, 71), (4, 71), (5, 72), (6, 73), (7, 74)]
     for number, roll in said:
@@ -421,7 +421,7 @@ def test_before_a_cell_is_done_it_has_told_of_every_view():
 
 
 def test_a_cell_with_more_views_than_it_tells_of_says_so():
-    cell, _ = make_cell()
+    cell, _ = make_cell(4)
     cell.strange = dict.fromkeys(range(1000, 1000 + STRANGE_MAX), 1)
 
     cell.take(*reply_of(1, roll=70), 0.02)
