@@ -68,6 +68,12 @@ class Storage(Protocol):
     def write(self, record: Persist) -> None:
         """Queue one record. Never blocks; what becomes of it is told to `done`."""
 
+    def answered(self, clients: Iterable[int]) -> None:
+        """Note which clients were just told that something of theirs is safe.
+
+        A store that serves many of them together may let a commit wait for more of them.
+        """
+
     @property
     def wants_snapshot(self) -> bool:
         """Whether the log has grown so long that a snapshot would pay."""
