@@ -52,6 +52,13 @@ class Waiting:
 class Ledger:
     """The counters of one node and the operations that made them."""
 
+    __slots__ = (
+        *("_adopting", "_behind", "_behind_replies", "_doubtful", "_followers", "_reserved"),
+        *("_turns", "_underway", "_waiting", "config", "counters", "displaced", "durable"),
+        *("founder", "given_away", "has_gap", "is_held", "is_leaving", "operations", "sessions"),
+        *("token", "written"),
+    )
+
     def __init__(self, config: NodeConfig, counters: Counters, *, durable: bool) -> None:
         self.config = config
         self.counters = counters

@@ -16,6 +16,7 @@ import anyio
 
 from counter import __version__
 from counter.config import LAN, GossipConfig, NodeConfig
+from counter.copies import refuse_copy
 from counter.doorway import acknowledgements, increments
 from counter.gossip import UNTIMED, Gossip
 from counter.lives import introduce, is_old_backup, is_told_already, member_of
@@ -159,13 +160,14 @@ class Node:
             for kind, record in self.storage.recover():
                 self.machine.restore(kind, record)
             self.machine.resume(self.storage.token)
+            await self._refuse_copy()
         except BaseException:
             self._close_sockets()
             await self.storage.close()
             raise
         cut = self.storage.cut
         if cut is not None:
-            details = {"file": str(cut.path), "byte": cut.offset, "bytes": cut.size}
+            details = {"file": cut.file, "byte": cut.offset, "bytes": cut.size}
             self._on_emit(Emit("log-cut", details))
         self.storage.start(self._settle)
         self._datagrams = self._make_datagrams(self._udp, self.driver)
@@ -178,6 +180,11 @@ class Node:
     def streams(self) -> TcpStreams:
         """The streams of its clients, and those to its trackers."""
         return self._streams
+
+    async def _refuse_copy(self) -> None:
+        own = self.machine.membership.member
+        last = self.machine.membership.view.get(own.name)
+        await refuse_copy(own, self.settings.cluster, last, self.settings.trackers)
 
     @property
     def holds_counts(self) -> bool:
@@ -236,6 +243,7 @@ class Node:
             self.driver.settle(event)
         else:
             self._streams.send_frames(replies)
+            self.storage.answered([link for link, _ in replies])
         if self.storage.wants_snapshot:
             self.storage.snapshot(self.machine.dump())
 
