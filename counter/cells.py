@@ -32,6 +32,7 @@ from counter.messages import (
     DONE,
     DOUBT,
     HELD,
+    OUTDONE,
     POSITION_BYTES,
     ROLLS_MAX,
     ROWS_MAX,
@@ -61,6 +62,9 @@ ADVICE_FACTOR: Final = 1.5
 
 BATCH_TRIES_MAX: Final = 10
 
+STRANGE_MAX: Final = 32
+"""Rolls of which the batches of one cell tell; if there are more, that is said."""
+
 
 @dataclass(slots=True)
 class _Unconfirmed:
@@ -89,7 +93,9 @@ class Cell(OwnQuery):
     told_view: View | None = None
     """The view by which batches tell who answered, if it is the origin's."""
     strange: dict[int, int] = field(default_factory=dict)
-    """By the roll of a view that is not the head's, the position of one who has it."""
+    """By the roll of a view that is not the origin's, the position of one who has it."""
+    untold: list[tuple[int, int]] = field(default_factory=list)
+    """Of these the ones that stand in no batch yet: (position, roll)."""
     rows: list[Row] = field(default_factory=list)
     unconfirmed: dict[int, _Unconfirmed] = field(default_factory=dict)
     batches: int = 0
@@ -151,8 +157,7 @@ class Cell(OwnQuery):
             row = (reply.position, reply.store, reply.epoch, reply.value, age, reply.flags)
             sends = self._add(now, row, *self._doubts_beside(row))
             sends += self.take_held(reply.position, reply.others, reply.age, now)
-            if reply.roll not in (0, self.view.roll) and len(self.strange) < ROLLS_MAX - 1:
-                self.strange.setdefault(reply.roll, reply.position)
+            self._note_roll(reply.position, reply.roll)
         return sends if self.pending and not self.is_done else [*sends, *self.look(now)]
 
     def take_held(self, pos: int, held: Held, age: int, now: float) -> list[Send]:
@@ -163,11 +168,21 @@ class Cell(OwnQuery):
             sends += self._add(now, (pos, store, epoch, value, age, HELD))
         return sends
 
+    def _note_roll(self, pos: int, roll: int) -> None:
+        """Note by which roll somebody knows his view, for the origin to read what is in it."""
+        if roll in self.strange or roll in (0, folded(self.ask.roll)):
+            return
+        if len(self.strange) >= STRANGE_MAX:
+            self.is_outdone = True
+            return
+        self.strange[roll] = pos
+        self.untold.append((pos, roll))
+
     def _rolls(self) -> tuple[tuple[int, int], ...]:
-        """Return whose views are known by which roll, if it is not that of the origin."""
-        rolls = {self.view.roll: self.own_position, **self.strange}
-        rolls.pop(folded(self.ask.roll), None)
-        return tuple([(pos, roll) for roll, pos in rolls.items()])
+        """Return views that the next batch tells of; that of the head may be another by now."""
+        self._note_roll(self.own_position, self.view.roll)
+        told, self.untold = self.untold[:ROLLS_MAX], self.untold[ROLLS_MAX:]
+        return tuple(told)
 
     def confirmed(self, back: Back) -> None:
         """Take the word that a batch has come."""
@@ -249,6 +264,9 @@ class Cell(OwnQuery):
             self.is_over = True
             return []
         ask, messages = self.ask, self.messages + self.batches + self.backs + 1
+        rolls = self._rolls()
+        if self.is_outdone:
+            flags |= OUTDONE
         batch = Batch(
             ask.query,
             ask.share,
@@ -263,7 +281,7 @@ class Cell(OwnQuery):
             *packed_rows(rows, self.told_view, ask.low),
             packed_positions(silent),
             packed_positions(cut),
-            self._rolls(),
+            rolls,
         )
         self.unconfirmed[self.sequence] = _Unconfirmed(batch, now + self.repair_s())
         self.sequence += 1
@@ -273,12 +291,17 @@ class Cell(OwnQuery):
     def look(self, now: float) -> list[Send]:
         """Tell the rest if nobody is waited for any more, or not with any hope."""
         if self.is_done:
-            return self._tell(now, DONE) if self.rows else []
+            return self._tell(now, DONE) if self.rows or self.untold else []
         if self.verdict(now, view_is_current=True) is None:
             return []
         self.is_done = True
+        self._note_roll(self.own_position, self.view.roll)
         sends: list[Send] = []
+        while len(self.untold) > ROLLS_MAX:
+            sends += self._tell(now)
         named = [(pos, True) for pos in self.pending] + [(pos, False) for pos in self.cut]
+        if not named:
+            sends += self._tell(now, DONE)
         while named:
             if self.room_bytes < POSITION_BYTES:
                 sends += self._tell(now)
@@ -287,7 +310,7 @@ class Cell(OwnQuery):
             silent = [pos for pos, is_silent in page if is_silent]
             cut = [pos for pos, is_silent in page if not is_silent]
             sends += self._tell(now, 0 if named else DONE, silent, cut)
-        return sends or self._tell(now, DONE)
+        return sends
 
     def tick(self, now: float, lag_s: float) -> list[Send]:
         """Repair the cell, say how far it is, and send again what was not confirmed."""

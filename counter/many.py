@@ -225,7 +225,7 @@ class ManyQuery(OwnQuery):
         self.is_torn = True
 
     def doubt(self, pos: int, told: Doubted) -> None:
-        """Keep what a member holds in doubt until its answer is counted, once."""
+        """Keep what a member holds in doubt while its answer is being counted."""
         if len(self.told) < len(self.view) + UNLISTED_MAX:
             self.told[pos] = told
 

@@ -246,11 +246,11 @@ class Reply:
         _u64,
         wire.blob(8, 8),
         _u32,
-        wire.i64,
+        wire.share,
         wire.integer(0, AGE_MAX),
         wire.u8,
         wire.listing(_u64, SKIP_MAX + 2),
-        wire.listing(wire.record(wire.blob(8, 8), _u32, wire.i64), OTHERS_MAX),
+        wire.listing(wire.record(wire.blob(8, 8), _u32, wire.share), OTHERS_MAX),
         _u32,
     )
 
@@ -269,7 +269,7 @@ class Reply:
             and type(epoch) is int
             and 0 <= epoch < 2**32
             and type(value) is int
-            and -(2**63) <= value < 2**63
+            and -wire.SHARE_MAX <= value <= wire.SHARE_MAX
             and type(age) is int
             and 0 <= age <= AGE_MAX
             and type(flags) is int
@@ -306,7 +306,7 @@ class ShortReply:
         wire.id16,
         _u32,
         _u32,
-        wire.i64,
+        wire.share,
         wire.integer(0, AGE_MAX),
         wire.u8,
     )
@@ -329,7 +329,7 @@ class ShortReply:
             and type(epoch) is int
             and 0 <= epoch < 2**32
             and type(value) is int
-            and -(2**63) <= value < 2**63
+            and -wire.SHARE_MAX <= value <= wire.SHARE_MAX
             and type(age) is int
             and 0 <= age <= AGE_MAX
         ):

@@ -6,15 +6,15 @@ from random import Random
 
 import pytest
 
-from counter.cells import BATCH_TRIES_MAX, Cell
+from counter.cells import BATCH_TRIES_MAX, STRANGE_MAX, Cell
 from counter.config import LAN
 from counter.messages import (
     COLLECTS,
     DECREASED,
     DONE,
     GOSSIP,
+    OUTDONE,
     RING,
-    ROLLS_MAX,
     SEQUENCE_MAX,
     UNTIL_ALL,
     Ask,
@@ -388,18 +388,47 @@ def test_it_says_that_it_collects_and_whom_it_leaves_out():
     assert (ack.low, ack.high) == (0, RING)
 
 
-def test_a_batch_tells_whose_views_differ_from_that_of_the_head():
-    cell, _ = make_cell()
+def test_batches_tell_of_each_view_that_differs_from_that_of_the_origin_once():
+    cell, _ = make_cell(10)
     own = (position(MEMBERS[HEAD].name), cell.view.roll)
-    for number, roll in ((1, 0), (2, cell.view.roll), (3, 71), (4, 71), (5, 72), (6, 73), (7, 74)):
+    said = [(1, 0), (2, 70), (3, 71), (4, 71), (5, 72), (6, 73), (7, 74)]
+    for number, roll in said:
         cell.take(*reply_of(number, roll=roll), 0.02)
 
     [batch] = batches(cell.tick(cell.tell_at, 0.0))
+    cell.take(*reply_of(8, roll=72), 0.03)
+    [after] = batches(cell.tick(cell.tell_at, 0.0))
 
-    strange = [(position(MEMBERS[number].name), 66 + roll) for number, roll in ((3, 5), (5, 6))]
-    assert batch.rolls[:3] == (own, *strange)
-    assert len(batch.rolls) == ROLLS_MAX
+    strange = [(position(MEMBERS[number].name), roll) for number, roll in said]
+    assert batch.rolls == (strange[1], strange[2], strange[4], strange[5])
+    assert after.rolls == (strange[6], own)
+    assert not (batch.flags | after.flags) & OUTDONE
     assert len(GOSSIP.encode(batch)) <= DATAGRAM_BYTES_MAX
+
+
+def test_before_a_cell_is_done_it_has_told_of_every_view():
+    cell, _ = make_cell(20)
+    sends = []
+    for number in range(1, 20):
+        sends += cell.take(*reply_of(number, roll=100 + number), 0.02)
+
+    told = batches(sends)
+
+    rolls = [roll for batch in told for _, roll in batch.rolls]
+    assert cell.is_done
+    assert sorted(rolls) == sorted([*range(101, 120), cell.view.roll])
+    assert [batch.flags for batch in told] == [0, 0, 0, 0, DONE]
+
+
+def test_a_cell_with_more_views_than_it_tells_of_says_so():
+    cell, _ = make_cell(4)
+    cell.strange = dict.fromkeys(range(1000, 1000 + STRANGE_MAX), 1)
+
+    cell.take(*reply_of(1, roll=70), 0.02)
+
+    [batch] = batches(cell.tick(cell.tell_at, 0.0))
+    assert batch.flags == OUTDONE
+    assert batch.rolls == ()
 
 
 def test_a_head_believes_nobody_who_speaks_from_another_member_s_address():
