@@ -129,7 +129,7 @@ def test_in_a_large_cluster_a_small_arc_is_split_over_few_new_heads():
 
 
 def test_an_arc_split_too_often_is_handed_back():
-    delegation = make_delegation(direct_max=1, direct_left=0)
+    delegation = make_delegation(direct_left=0)
     spread(delegation)
 
     now = 0.0
@@ -138,6 +138,7 @@ def test_an_arc_split_too_often_is_handed_back():
         delegation.tick(VIEW, now, PAUSE_S)
 
     assert now < PAUSE_S * 2 * (GENERATIONS_MAX + 2)
+    assert delegation.lost
     assert all(arc.generation == GENERATIONS_MAX + 1 for arc in delegation.lost)
 
 
