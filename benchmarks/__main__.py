@@ -23,13 +23,14 @@ ALL = (
     "door",
     "doorway",
     "increments",
+    "redisdoor",
     "keeping",
     "two",
     "clients",
     "membership",
     "startup",
 )
-SHORTER = ("increments", "keeping", "two")
+SHORTER = ("increments", "redisdoor", "keeping", "two")
 ALONE = ("limits", "leftovers", "bare")
 FLAGS = ("--readme", "--brief")
 README = Path(__file__).parent.parent / "README.md"

@@ -52,6 +52,13 @@ class Waiting:
 class Ledger:
     """The counters of one node and the operations that made them."""
 
+    __slots__ = (
+        *("_adopting", "_behind", "_behind_replies", "_doubtful", "_followers", "_reserved"),
+        *("_turns", "_underway", "_waiting", "config", "counters", "displaced", "durable"),
+        *("founder", "given_away", "has_gap", "is_held", "is_leaving", "operations", "sessions"),
+        *("token", "written"),
+    )
+
     def __init__(self, config: NodeConfig, counters: Counters, *, durable: bool) -> None:
         self.config = config
         self.counters = counters
@@ -252,7 +259,7 @@ class Ledger:
             if len(own) + len(new) > self.config.counters_max:
                 return "full", f"this node holds {len(own)} keys, its limit"
         if self.leaves_range(pairs):
-            return "range", "the share of this node would leave the range of 2^62"
+            return "range", "what this node counted up, or down, of this key would pass 2^62"
         return None
 
     def leaves_range(self, pairs: tuple[Any, ...]) -> bool:

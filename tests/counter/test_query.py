@@ -18,8 +18,8 @@ from counter.messages import (
     Query,
     Reply,
 )
-from counter.query import PRIOR_WEIGHT, UNLISTED_MAX, Heard, Hops, OwnQuery
-from counter.telling import largest
+from counter.query import PRIOR_WEIGHT, ROLLS_TOLD_MAX, UNLISTED_MAX, Heard, Hops, OwnQuery
+from counter.telling import bytes_of, largest
 from tracker.members import DEAD, GONE, Member, View, position
 
 ID = b"q" * 16
@@ -336,6 +336,15 @@ def test_a_repair_is_a_plain_ask_to_each_pending_member_with_the_budget_that_is_
     assert {(a.message.flags, a.message.budget_ms) for a in asks} == {(LEAF, 1_500)}
 
 
+def test_from_the_third_on_a_repair_ask_names_no_roll():
+    query, _ = begun(5)
+
+    rolls = [{s.message.roll for s in query.wave(query.next_wave)} for _ in range(4)]
+
+    assert ROLLS_TOLD_MAX == 2
+    assert rolls == [{query.first_view.roll}] * 2 + [{0}] * 2
+
+
 def test_a_repair_wave_comes_every_three_hops_while_somebody_is_silent():
     query, _ = begun(3)
     hear(query, 1, START + 0.08)
@@ -547,6 +556,17 @@ def test_messages_are_replies_the_asks_behind_first_answers_and_all_repair_asks(
     hear(query, 2)
 
     assert query.messages == 3 + 1 + 2
+
+
+def test_datagrams_between_addresses_of_ipv6_weigh_their_longer_headers():
+    query, _ = begun(4)
+    hear(query, 1)
+    weight = bytes_of(query)
+
+    query.home = ("::1", query.home[1])
+
+    longer_addresses = (16 - 4) * (query.messages - query.replies)
+    assert bytes_of(query) == weight + 20 * query.messages + longer_addresses
 
 
 def test_an_answer_to_a_repair_ask_is_counted_by_how_often_it_was_asked():
