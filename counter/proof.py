@@ -10,8 +10,8 @@ then one more that lives, and was not heard in K asks, is as likely as
 if none is 1; for any number of living members is as likely as another beforehand, and the chance
 that an ask fails has a beta distribution. That is the succession of Laplace, and not a power of
 f/a, which would take an estimate for the truth. It is told for all whom repair asked, then for
-those among them who failed the first ask, then for those who failed two: in a burst of loss the
-ask after a lost one is likelier to be lost than others are. The most careful answer counts.
+those among them who failed the first ask: in a burst of loss the ask after a lost one is likelier
+to be lost than others are. The more careful answer counts.
 
     waves     of the members that repair found, how many asks each needed: the best witness
     spread    how many of those that answered did so without repair; an answer at age a is a + 1
@@ -36,8 +36,9 @@ from tracker.classes import dataclass
 PRIOR_FAILED: Final = 0.5
 PRIOR_ASKS: Final = 3
 BEFORE_ASKS: Final = 8
-LEVELS: Final = 3
-"""All whom repair asked, those who failed one ask, those who failed two."""
+LEVELS: Final = 2
+"""All whom repair asked, and those who failed one ask. A third level, those who failed two, would
+tell long bursts better, and cost up to a wave more where there are none."""
 SPREAD_ASKS_MAX: Final = 100
 FOUND_LEAST: Final = 20
 """Where repair found few, a wrong guess weighs more: as many living members are reckoned with."""

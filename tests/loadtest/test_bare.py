@@ -10,6 +10,7 @@ import pytest
 from counter.config import LAN
 from counter.messages import UNTIL_ALL, Query, Trail
 from loadtest.bare import KEY, NODES_MAX, BareConfig, BareWorld
+from loadtest.simulation.bursts import Bursts
 from tracker.errors import ConfigError
 
 SMALL = replace(LAN, cell_members_max=32, direct_max=8)
@@ -141,6 +142,16 @@ def test_doubled_and_lost_datagrams_change_nothing_in_the_sum(seed):
     assert outcome.answer.complete
     assert outcome.answer.value == outcome.exact
     assert outcome.answer.answered == 600
+
+
+def test_where_ways_are_always_bad_nobody_hears_and_where_hardly_ever_everybody():
+    never = Bursts(good_s=1e9, bad_s=1e-9)
+    always = Bursts(good_s=1e-9, bad_s=1e9)
+
+    assert make_world(30, bursts=never).run().answer.complete
+    alone = make_world(30, bursts=always).run()
+    assert (alone.answer.answered, alone.live_missing) == (1, 29)
+    assert alone.is_false_stop
 
 
 def test_members_believed_dead_are_asked_and_head_nothing():
