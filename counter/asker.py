@@ -316,11 +316,11 @@ class Asker:
         self.strangers += reply is None
         return reply
 
-    def doubt(self, query: bytes, position: int, told: Doubted) -> None:
+    def doubt(self, query: bytes, position: int, told: Doubted, now: float) -> None:
         """Take in what a member holds in doubt for a query of this node, before its answer."""
         asked = self._by_id.get(query)
         if asked is not None:
-            asked.query.doubt(position, told)
+            asked.query.doubt(position, told.heard(now - asked.query.started))
 
     def hears_many(self, reply: ReplyMany) -> bool:
         """Whether this is an answer to a query of this node for many keys; others are dropped."""

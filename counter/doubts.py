@@ -23,8 +23,6 @@ from counter.messages import (
     Traced,
     Uncertain,
     UncertainMany,
-    is_question,
-    key_in,
 )
 from counter.parking import Parking
 from counter.relay import Relay
@@ -40,14 +38,14 @@ class Origin(Protocol):
 
     doubted: Callable[[Any], Doubted | None]
 
+    def doubt(self, query: bytes, position: int, told: Doubted, now: float) -> None:
+        """Take in what a member holds in doubt, if the query is its."""
+
     def is_own(self, query: bytes) -> bool:
         """Whether answers to a query come here."""
 
     def whole(self, short: ShortReply) -> Reply | None:
         """Return the reply that a short one stands for; None for a query that is not its."""
-
-    def doubt(self, query: bytes, position: int, told: Doubted) -> None:
-        """Take in what a member holds in doubt, if the query is its."""
 
 
 class Doubts:
@@ -70,7 +68,7 @@ class Doubts:
         self._heads = heads
         self._receive = receive
         self._by_query: dict[bytes, Doubted] = {}
-        origin.doubted = self._about
+        origin.doubted = self._known.about
         heads.doubted = self._by_query.get
         relay.doubtful = self._known.by_key
         tables.reserved_bytes = self._reserved_bytes
@@ -92,7 +90,7 @@ class Doubts:
             query = ask.query
             is_first = query not in seen
             if is_first and self._known.by_key:
-                self._note(query, ask.key)
+                self._note(query, ask.key, now)
             effects = handler(sender, ask, now)
             doubted = known.get(query)
             if doubted is None:
@@ -109,9 +107,9 @@ class Doubts:
         known = self._by_query
         return [_wrapped(effect, known.get(_query_in(effect))) for effect in effects]
 
-    def _note(self, query: bytes, text: str) -> None:
+    def _note(self, query: bytes, text: str, now: float) -> None:
         """Remember what is in doubt as a query is first seen."""
-        doubted = self._about(text)
+        doubted = self._known.about(text, now)
         if doubted is None:
             return
         known = self._by_query
@@ -119,13 +117,6 @@ class Doubts:
             for over in [other for other in known if other not in self._seen]:
                 del known[over]
         known[query] = doubted.fitted()
-
-    def _about(self, text: str) -> Doubted | None:
-        """Return what is in doubt of what is asked for, a key or many."""
-        if is_question(text):
-            return self._known.asked(text)
-        key = key_in(text)
-        return Doubted(*self._known.of(key), ()) if key in self._known.by_key else None
 
     def _reserved_bytes(self, query: bytes) -> int:
         doubted = self._by_query.get(query)
@@ -141,13 +132,14 @@ class Doubts:
             return []
         if not isinstance(reply, Reply | ShortReply):
             return []
-        told = Doubted(message.minus, message.plus, message.count, ())
+        amounts = message.minus, message.plus, message.count
+        told = Doubted(*amounts, (), faded=message.faded)
         for side in (self._heads, self._origin):
             if not side.is_own(reply.query):
                 continue
             whole = side.whole(reply) if isinstance(reply, ShortReply) else reply
             if whole is not None:
-                side.doubt(whole.query, whole.position, told)
+                side.doubt(whole.query, whole.position, told, now)
         return self._receive(sender, outer, now)
 
     def _heard_many(self, sender: Endpoint, message: UncertainMany, now: float) -> list[Effect]:
@@ -159,7 +151,8 @@ class Doubts:
             return []
         amounts = message.minus, message.plus, message.count
         rests = message.left_out, message.rest_minus, message.rest_plus
-        self._origin.doubt(reply.query, reply.position, Doubted(*amounts, message.rows, *rests))
+        told = Doubted(*amounts, message.rows, *rests, message.faded)
+        self._origin.doubt(reply.query, reply.position, told, now)
         return self._receive(sender, reply, now)
 
 
@@ -173,7 +166,7 @@ def _wrapped(effect: Effect, doubted: Doubted | None) -> Effect:
     """Return a reply with what is in doubt around it; any other effect as it is."""
     match effect:
         case Send(to, Reply() | ShortReply() | Traced() as plain) if doubted is not None:
-            return Send(to, Uncertain(GOSSIP.encode(plain), *doubted.amounts))
+            return Send(to, Uncertain(GOSSIP.encode(plain), *doubted.amounts, doubted.faded))
         case Send(to, ReplyMany(flags=flags) as plain) if doubted and not flags & WORKING:
             return Send(to, UncertainMany(GOSSIP.encode(plain), *doubted))
     return effect

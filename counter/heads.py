@@ -195,7 +195,7 @@ class Heads:
                 return list[Effect](cell.take(reply, sender, now))
         return []
 
-    def doubt(self, query: bytes, position: int, told: Doubted) -> None:
+    def doubt(self, query: bytes, position: int, told: Doubted, now: float) -> None:
         """Take in what a member of a cell holds in doubt, before its answer is taken."""
         for cell in self.collected.get(query, ()):
             if cell.ask.low <= position < cell.ask.high:

@@ -19,7 +19,7 @@ from random import Random
 from counter.answerers import UNLISTED_MAX as UNLISTED_MAX
 from counter.answerers import name_of, note, withdraw
 from counter.arcs import least_age
-from counter.config import AGE_MAX, GossipConfig
+from counter.config import AGE_MAX, LATE_S, GossipConfig
 from counter.doubtful import Doubted
 from counter.heard import Heard as Heard
 from counter.heard import Held, who_is_silent
@@ -416,7 +416,8 @@ class OwnQuery:
         With a view that is not current the answer of all who are known is not complete; it is
         waited for a tracker's word, unless no tracker can be reached (`view_is_hopeless`).
         """
-        if not self.pending and (view_is_current or view_is_hopeless):
+        is_late = now >= self.deadline + LATE_S
+        if not self.pending and not is_late and (view_is_current or view_is_hopeless):
             if self.moved:
                 return AGAIN
             return AGED if self.cut else COMPLETE if view_is_current else CONVERGED

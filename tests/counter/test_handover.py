@@ -6,12 +6,12 @@ from random import Random
 import pytest
 
 from counter.config import LAN, NodeConfig
-from counter.folding import MUTE_AFTER_S
 from counter.gossip import Gossip
 from counter.handover import GRACE_S, TOLD_S
 from counter.messages import (
     DRAINED,
     LEAVING,
+    RING,
     SEEKING,
     Adopted,
     Ask,
@@ -22,12 +22,10 @@ from counter.messages import (
     Offer,
     Page,
     Park,
-    Reply,
-    ReplyMany,
+    Query,
     Seal,
     Stored,
     Take,
-    prefixed,
 )
 from tracker.machine import Close, Closed, Emit, Leave, Open, Opened, Persisted, Send, Unreachable
 from tracker.members import GONE, Member, View, position
@@ -68,10 +66,10 @@ def make_node(*others, amount=5):
 
 
 def handed_over(node, now=0.0):
-    """Bring a node to where its only peer has adopted everything."""
+    """Bring a node to where a peer has adopted everything."""
     node.receive(CLIENT, Drain(1), now)
-    assert Open(make_member(1).endpoint) in node.tick(now)
-    node.submit(Opened(PEER, make_member(1).endpoint), now)
+    [heir] = [effect.to for effect in node.tick(now) if isinstance(effect, Open)]
+    node.submit(Opened(PEER, heir), now)
     node.receive(PEER, Take(False), now)
     node.receive(PEER, Stored(1), now)
     return node.receive(PEER, Adopted(make_member(0).store), now)
@@ -111,16 +109,28 @@ def test_a_node_is_gone_when_the_trackers_say_so_and_answers_for_a_moment_longer
 
 
 @pytest.mark.parametrize("kind", [Ask, AskMany])
-def test_whatever_stops_it_a_node_that_has_handed_over_is_mute_in_the_end(kind):
+def test_a_node_that_has_handed_over_answers_no_more_but_passes_queries_on(kind):
     key = "k" if kind is Ask else "*\n"
-    node, other = make_node(make_member(1)), make_node(make_member(1))
-    for one in (node, other):
-        handed_over(one, now=1.0)
+    node = make_node(make_member(1), make_member(2))
+    handed_over(node, now=1.0)
     peer = ("127.0.0.1", 9)
+    onward = kind(b"o" * 16, key, peer, 3, 1, 1, 9, 5_000, 0, 0, RING, (), (), 0)
 
-    assert node.receive(peer, ask(kind, key), 1.0 + MUTE_AFTER_S) == []
-    assert node.receive(peer, delegate(), 1.0 + MUTE_AFTER_S) == []
-    assert other.receive(peer, ask(Ask, "k"), 0.9 + MUTE_AFTER_S) != []
+    assert node.receive(peer, ask(kind, key), 1.0) == []
+    assert node.receive(peer, delegate(), 1.0) == []
+    passed_on = node.receive(peer, onward, 1.0)
+    assert passed_on
+    assert {type(effect.message) for effect in passed_on} == {kind}
+
+
+def test_a_node_that_has_handed_over_sends_who_asks_it_to_others():
+    node = make_node(make_member(1))
+    handed_over(node, now=1.0)
+
+    [refused] = node.receive(CLIENT, Query(5, "k", 0, 0, 0, 1_000, 0, 0, 50, False), 1.0)
+
+    assert refused.message.code == "leaving"
+    assert "handed its counts over" in refused.message.text
 
 
 def test_a_node_that_writes_down_what_it_folds_leaves_a_moment_later():
@@ -175,18 +185,6 @@ def test_a_tracker_that_refuses_it_since_it_knows_need_not_be_told():
     node.tick(9.0)
     node.tick(9.0)
     assert "drained" in events(node.tick(9.0 + GRACE_S))
-
-
-def test_after_the_seal_only_a_question_for_one_key_is_answered():
-    node = make_node(make_member(1))
-    handed_over(node)
-    node.tick(0.1)
-
-    [reply] = node.receive(("127.0.0.1", 9), ask(), 0.2)
-    assert isinstance(reply.message, Reply)
-    assert reply.message.value == 5
-    many = node.receive(("127.0.0.1", 9), ask(AskMany, prefixed("")), 0.2)
-    assert [e for e in many if isinstance(e.message, ReplyMany)] == []
 
 
 def test_a_stop_before_the_end_says_what_it_takes_along():
