@@ -24,11 +24,12 @@ ALL = (
     "doorway",
     "increments",
     "keeping",
+    "two",
     "clients",
     "membership",
     "startup",
 )
-SHORTER = ("increments", "keeping")
+SHORTER = ("increments", "keeping", "two")
 ALONE = ("limits", "stops", "leftovers", "bare")
 FLAGS = ("--readme", "--brief")
 README = Path(__file__).parent.parent / "README.md"

@@ -1,22 +1,19 @@
-"""What a million keys cost a node: to hold them, to read them at its start; and a second process.
+"""What a million keys cost a node: to hold them, and to read them at its start.
 
 Memory is what the process holds more than before, for each key, beside Redis with the same keys.
 Recovery is how much more CPU a start takes than that of an empty node: it waits for nothing else.
 """
 
-import os
 import shutil
 import statistics
 import tempfile
 
-from benchmarks.load import Node, Redis, Server, cpu_ns, drive, fill, judged, running
+from benchmarks.load import Node, Redis, Server, cpu_ns, fill, judged, running
 from benchmarks.machine import Row, process, rss_mb
-from benchmarks.rounds import in_turns, spread
 
 COMMAND = "python -m benchmarks keeping"
 KEYS = 1_000_000
 STARTS = 3
-TWO_CONNECTIONS, TWO_INCREMENTS, TWO_SIZE, TWO_ROUNDS = 8, 500_000, 500, 9
 
 
 def measure(brief: bool = False) -> list[Row]:
@@ -27,8 +24,6 @@ def measure(brief: bool = False) -> list[Row]:
         print("keeping: memory is skipped, redis-server is not installed")
     else:
         rows.append(_memory(keys))
-    if len(os.sched_getaffinity(0)) > 1:
-        rows.append(_two(TWO_INCREMENTS // 10 if brief else TWO_INCREMENTS))
     return rows
 
 
@@ -62,22 +57,3 @@ def _bytes_per_key(server: Server, keys: int) -> float:
         before = rss_mb(server.pid)
         fill(server, keys)
         return (rss_mb(server.pid) - before) * 1e6 / keys
-
-
-def _two(increments: int) -> Row:
-    load = (TWO_CONNECTIONS, increments, TWO_SIZE)
-    first, second = Node(None), Node(None)
-    with (
-        process(first.command, first.port, 0) as first.pid,
-        process(second.command, second.port, 1) as second.pid,
-    ):
-        for node in (first, second):
-            fill(node, 1_000)
-        walls = in_turns(
-            lambda: drive([first], *load).wall_s,
-            lambda: drive([first, second], *load).wall_s,
-            TWO_ROUNDS,
-        )
-    what = f"two processes on two cores against one, {TWO_SIZE} in a message, by time"
-    value = spread([alone / both for alone, both in walls])
-    return judged(what, value, 1.6, 1.9, COMMAND)

@@ -136,27 +136,22 @@ def running(*servers: Server) -> Iterator[None]:
         yield
 
 
-def drive(server: Server | list[Server], connections: int, increments: int, size: int) -> Run:
-    """Count `increments` in all, `size` in a message, one message in flight on a connection.
-
-    Several servers share the connections between them; the CPU is that of all of them.
-    """
-    servers = server if isinstance(server, list) else [server]
+def drive(server: Server, connections: int, increments: int, size: int) -> Run:
+    """Count `increments` in all, `size` in a message, one message in flight on a connection."""
     dice = random.Random(increments + size)
     each = max(1, increments // connections // size)
     load = [
-        (one, one.open(), one.messages([_batch(dice, size) for _ in range(each + 1)]))
-        for number in range(connections)
-        for one in [servers[number % len(servers)]]
+        (server, server.open(), server.messages([_batch(dice, size) for _ in range(each + 1)]))
+        for _ in range(connections)
     ]
     # As a client that stays does: its first message opens its session, which is done once.
     _exchange([(one, sock, messages[:1]) for one, sock, messages in load])
     load = [(one, sock, messages[1:]) for one, sock, messages in load]
-    cpu_before = sum(cpu_ns(one.pid) for one in servers)
+    cpu_before = cpu_ns(server.pid)
     began = time.perf_counter()
     waits = _exchange(load)
     wall_s = time.perf_counter() - began
-    used = (sum(cpu_ns(one.pid) for one in servers) - cpu_before) / 1e9
+    used = (cpu_ns(server.pid) - cpu_before) / 1e9
     for _, sock, _ in load:
         sock.close()
     return Run(wall_s, used, waits)

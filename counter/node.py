@@ -145,6 +145,10 @@ class Node:
             self._close_sockets()
             await self.storage.close()
             raise
+        cut = self.storage.cut
+        if cut is not None:
+            details = {"file": str(cut.path), "byte": cut.offset, "bytes": cut.size}
+            self._on_emit(Emit("log-cut", details))
         self.storage.start(self._settle)
         self._datagrams = self._make_datagrams(self._udp, self.driver)
         await self._streams.listen(self._tcp)
@@ -172,13 +176,16 @@ class Node:
         if self.machine.ledger.has_gap:
             # What was acknowledged from memory while the disk was full has no record.
             self.storage.snapshot(self.machine.dump())
-        await self.abandon()
+        await self.abandon(noted=True)
 
-    async def abandon(self) -> None:
-        """End without a word to anybody, as a crash would; only what was queued is written."""
+    async def abandon(self, *, noted: bool = False) -> None:
+        """End without a word to anybody, as a crash would; only what was queued is written.
+
+        With `noted` so is how far that goes.
+        """
         if self._datagrams is not None:
             self._datagrams.close()
-        await self.storage.close()
+        await self.storage.close(noted=noted)
         self.driver.close()
         self._streams.close()
         await self._streams.wait_closed()

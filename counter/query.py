@@ -30,8 +30,6 @@ from counter.messages import (
     LEAF,
     RING,
     TRACE,
-    UNTIL_SHARE,
-    UNTIL_STABLE,
     Amounts,
     Ask,
     AskAgain,
@@ -45,6 +43,7 @@ from counter.pending import Tally as Tally
 from counter.places import displaced
 from counter.proof import Spread, asks_wanted
 from counter.selection import Part, asked_anew, head_of, split
+from counter.until import is_satisfied, is_soon_satisfied, stable_at
 from tracker.machine import Endpoint, Send
 from tracker.members import ALIVE, Member, View
 
@@ -415,19 +414,20 @@ class OwnQuery:
 
         With a view that is not current the answer of all who are known is not complete; it is
         waited for a tracker's word, unless no tracker can be reached (`view_is_hopeless`).
+        What the asker called enough counts for more than what is lacking still.
         """
         is_late = now >= self.deadline + LATE_S
-        if not self.pending and not is_late and (view_is_current or view_is_hopeless):
-            if self.moved:
-                return AGAIN
-            return AGED if self.cut else COMPLETE if view_is_current else CONVERGED
-        if self._is_satisfied(now):
+        is_over = not self.pending and not is_late and (view_is_current or view_is_hopeless)
+        if is_over and self.moved:
+            return AGAIN
+        if is_over and view_is_current and not self.cut:
+            return COMPLETE
+        if is_satisfied(self, now):
             return SATISFIED
-        if now >= self.deadline:
-            return DEADLINE
-        if self._silence_is_proof(now):
+        is_known = is_over or (now < self.deadline and self._silence_is_proof(now))
+        if is_known and not is_soon_satisfied(self):
             return AGED if self.cut else CONVERGED
-        return None
+        return DEADLINE if now >= self.deadline else None
 
     def _silence_is_proof(self, now: float) -> bool:
         if self.pending and all(p.is_refused for p in self.pending.values()):
@@ -438,22 +438,17 @@ class OwnQuery:
         wanted = self.asks_wanted()
         return all(p.is_refused or p.asks >= wanted for p in self.pending.values())
 
-    def _is_satisfied(self, now: float) -> bool:
-        request = self.request
-        if request.until == UNTIL_SHARE:
-            return 1000 * len(self.answers) >= request.until_value * self.members
-        if request.until == UNTIL_STABLE:
-            return now >= self.changed_at + request.until_value / 1000
-        return False
-
     def next_deadline(self) -> float:
         """Say when `wave` or `verdict` is wanted next."""
         due = min(self.deadline, self.next_wave)
-        if self.request.until == UNTIL_STABLE:
-            due = min(due, self.changed_at + self.request.until_value / 1000)
-        return due
+        return min(due, stable_at(self))
 
     # -- telling ------------------------------------------------------------------------------
+
+    @property
+    def answered(self) -> int:
+        """How many have answered."""
+        return len(self.answers)
 
     @property
     def members(self) -> int:

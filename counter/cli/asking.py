@@ -93,9 +93,14 @@ class Asker:
                 # What came before counts for more than another try that heard less.
                 seen = outcome
             if left:
-                note(f"note: origin-lost ({outcome.answer.why}); asking another node")
+                self.note_lost(outcome.answer)
         assert seen is not None, "at least one try"
         return seen
+
+    def note_lost(self, answer: Answer) -> None:
+        """Say that the origin was lost, and whom is asked next."""
+        whom = "it again" if self.finder.is_bound else "another node"
+        note(f"note: origin-lost ({answer.why}); asking {whom}")
 
     def _ask_once(self, on_partial: OnPartial, pause_s: float) -> Outcome:
         connection = self._open()
@@ -136,8 +141,13 @@ class Asker:
         return self._connection
 
     def _open_another(self) -> Connection:
-        """Connect to a node that was not lost, or to any if there is no other."""
+        """Connect to a node that was not lost, or to any if there is no other.
+
+        A node that was asked for by its name is lost, and others of its cluster will do.
+        """
         finder = self.finder
+        if not finder.is_bound:
+            finder.node = None
         endpoints = finder.node_endpoints()
         others = [endpoint for endpoint in endpoints if endpoint not in self._lost] or endpoints
         try:

@@ -54,6 +54,11 @@ class Finder:
         """Give the next request the whole deadline again."""
         self.until = now() + (self.deadline_s or DEADLINE_S)
 
+    @property
+    def is_bound(self) -> bool:
+        """Whether one address was named: whose cluster that is, no tracker needs to know."""
+        return self.node is not None and ":" in self.node
+
     def open_tracker(self, **options: Any) -> Connection:
         """Connect to the first tracker that answers; raises CommandError."""
         try:
@@ -75,8 +80,8 @@ class Finder:
 
     def node_endpoints(self) -> list[Endpoint]:
         """Return the addresses worth trying, the best first."""
-        if self.node is not None and ":" in self.node:
-            return [parse_endpoint(self.node)]
+        if self.is_bound:
+            return [parse_endpoint(str(self.node))]
         name = self.node or ""
         # Round robin needs no memory: each process begins one further than the process before.
         turn = os.getpid() if self.pick == ROUND_ROBIN else NO_TURN

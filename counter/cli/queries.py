@@ -199,12 +199,12 @@ def _watch(asker: Asker, report: "Report", pause_s: float) -> int:
                 failures += 1
                 if outcome is None or failures >= FAILURES_MAX:
                     return report.last(_latest(outcome, found), interrupted=False)
-                note(f"note: origin-lost ({found.answer.why}); asking another node")
+                asker.note_lost(found.answer)
             except ClusterError as error:
                 failures += 1
-                if outcome is None or failures >= FAILURES_MAX:
-                    raise
-                show_error(error)
+                last = _failed(outcome, error, failures)
+                if last is not None:
+                    return report.last(last, interrupted=False)
             time.sleep(min(pause_s, FAILURE_PAUSE_S) * (failures > 1))
     except KeyboardInterrupt:
         # The last answer was whole, and a person has seen it; a program waits for an end, and
@@ -214,6 +214,18 @@ def _watch(asker: Asker, report: "Report", pause_s: float) -> int:
             return INTERRUPTED
         outcome.answer = ended(outcome.answer, "cancelled", "")
     return report.last(outcome, interrupted=True)
+
+
+def _failed(outcome: Outcome | None, error: ClusterError, failures: int) -> Outcome | None:
+    """Show a failure; returns what was seen last if it is one too many. Raises the first one."""
+    if outcome is None:
+        raise error
+    show_error(error)
+    if failures < FAILURES_MAX:
+        return None
+    # Whoever reads waits for an end.
+    outcome.answer = ended(outcome.answer, "origin-lost", str(error))
+    return outcome
 
 
 def _latest(before: Outcome | None, found: Outcome) -> Outcome:

@@ -36,6 +36,15 @@ class Identity:
     founder: bytes = b""
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The end of a log that was no whole frame, and is no more: `size` bytes at `offset`."""
+
+    path: str
+    offset: int
+    size: int
+
+
 class Storage(Protocol):
     """A place for records. Every method raises StorageError for what the disk refuses."""
 
@@ -69,5 +78,13 @@ class Storage(Protocol):
         Takes the records at once, writes them in the background; on failure the log stays.
         """
 
-    async def close(self) -> None:
-        """Finish what was queued, then release the directory."""
+    @property
+    def cut(self) -> Cut | None:
+        """What recovery cut from the end of the log; None after a life that left no torn tail."""
+
+    async def close(self, *, noted: bool = False) -> None:
+        """Finish what was queued, then release the directory.
+
+        With `noted` it is written down how far the log goes, so that the next opening refuses a
+        log that ends before that, where it would otherwise take its end for a torn tail.
+        """

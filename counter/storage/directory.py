@@ -2,7 +2,8 @@
 
     lock        held with flock for as long as the process lives; holds its pid. So is the
                 directory itself, in case somebody takes the file for a stale one and removes it
-    identity    store id, boot epoch, node name, cluster, boots: random bytes of the last starts
+    identity    store id, boot epoch, node name, cluster, boots: random bytes of the last starts;
+                how far the log went when the node was last stopped in order
     members     the last view of the cluster, as the machine wrote it
 
 The rule: the boot epoch is raised, and on disk, before anything else is read or written; two
@@ -54,6 +55,8 @@ class Owner:
     boots: tuple[bytes, ...] = ()
     parent: bytes = b""
     founder: bytes = b""
+    reach: int = 0
+    """The last token of the log when the store was last closed in order. A log never shrinks."""
 
     @property
     def files(self) -> bytes:
@@ -77,6 +80,7 @@ def read_owner(directory: Path) -> Owner | None:
             tuple([bytes.fromhex(boot) for boot in fields.get("boots", [])]),
             bytes.fromhex(fields.get("parent", "")),
             bytes.fromhex(fields.get("founder", "")),
+            int(fields.get("reach", 0)),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedError(f"{shown_path(path)} is damaged at byte 14: not an identity") from error
@@ -129,6 +133,12 @@ class Directory:
         """Replace the members record."""
         body = _TOKEN.pack(token) + record
         write_atomically(self.path / "members", body, MEMBERS_MAGIC, disk=self._disk)
+
+    def note_reach(self, token: int) -> None:
+        """Write down that the log is safe up to `token`. Raises StorageError."""
+        if token > self.owner.reach:
+            self.owner = replace(self.owner, reach=token)
+            self._write_owner()
 
     def _make(self) -> None:
         path = self.path
@@ -245,5 +255,7 @@ class Directory:
         }
         if owner.parent:
             fields |= {"parent": owner.parent.hex(), "founder": owner.founder.hex()}
+        if owner.reach:
+            fields["reach"] = owner.reach
         body = json.dumps(fields).encode()
         write_atomically(self.path / "identity", body, IDENTITY_MAGIC, disk=self._disk)

@@ -16,13 +16,14 @@ what is left to do after an error, by the worker.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
 from zlib import crc32
 
 from counter.storage.appending import Appender, appender_for
-from counter.storage.base import COUNTS, MEMBERS, STATE, Done, Identity
+from counter.storage.base import COUNTS, MEMBERS, STATE, Cut, Done, Identity
 from counter.storage.directory import Directory
 from counter.storage.frames import RECORD_BYTES_MAX, RECORD_HEAD_BYTES, Record, frame_bytes
 from counter.storage.log import Log
@@ -127,7 +128,7 @@ class DurableStorage:
         members = self._directory.read_members()
         if members is not None:
             yield MEMBERS, members
-        yield from self._log.recover()
+        yield from self._log.recover(self._directory.owner.reach)
         self._token = max(self._directory.members_token, self._log.token)
         self._is_recovered = True
 
@@ -180,14 +181,25 @@ class DurableStorage:
             self._wanted = _Wanted(self._token, self._failures, tuple(state))
             self._wake()
 
-    async def close(self) -> None:
-        """Finish what was queued and the snapshot under way, then release the directory."""
+    @property
+    def cut(self) -> Cut | None:
+        """What recovery cut from the end of the log."""
+        return self._log.cut
+
+    async def close(self, *, noted: bool = False) -> None:
+        """Finish what was queued and the snapshot under way, then release the directory.
+
+        With `noted` it is written down how far the log goes, if the disk takes it.
+        """
         self._refusal = self._refusal or "this node is stopping"
         worker = self._worker
         try:
             if worker is not None:
                 self._wake()
                 await self._idle.wait()
+                if noted and not self._lost:
+                    with suppress(StorageError):
+                        self._directory.note_reach(self._log.token)
         finally:
             # Only when this was cancelled is there a job left to wait for.
             appender, self._appender = self._appender, None

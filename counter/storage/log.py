@@ -24,7 +24,7 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from counter.storage.base import COUNTS, STATE
+from counter.storage.base import COUNTS, STATE, Cut
 from counter.storage.frames import (
     HEADER_BYTES,
     RECORD_HEAD_BYTES,
@@ -69,6 +69,7 @@ class Log:
         self._size = 0
         self._descriptor = -1
         self._snapshot_floor = SNAPSHOT_AFTER_BYTES
+        self.cut: Cut | None = None
 
     @property
     def log_bytes(self) -> int:
@@ -102,10 +103,11 @@ class Log:
 
     # -- recovery ---------------------------------------------------------------------------
 
-    def recover(self) -> Iterator[tuple[str, bytes]]:
+    def recover(self, reach: int = 0) -> Iterator[tuple[str, bytes]]:
         """Yield the snapshot's records, then the log's; afterwards the log takes appends.
 
-        Raises DamagedError, naming file and offset, or StorageError.
+        A log that is known to have gone up to token `reach` and ends before it is damaged, also
+        where its end looks torn. Raises DamagedError, naming file and offset, or StorageError.
         """
         snapshots = self._listed(_SNAPSHOT_NAME)
         if snapshots:
@@ -121,6 +123,7 @@ class Log:
             self.older_bytes += self._size
             with translated("read", segments[first]):
                 yield from self._read_segment(segments[first], first, is_last=is_last)
+        self._check_reach(reach)
         with translated("open", self._segment_path(self._first)):
             self._open_last()
         self._delete_covered(chain[0], max(snapshots, default=0), is_named=False)
@@ -189,6 +192,16 @@ class Log:
         later = later_frame(rest, self._logged)
         if later is not None:
             raise damaged(path, end, f"a record is bad, and good ones follow at {end + later}")
+        self.cut = Cut(str(path), end, len(rest))
+
+    def _check_reach(self, reach: int) -> None:
+        if self.token < reach:
+            raise damaged(
+                self._segment_path(self._first),
+                self._size,
+                f"it ends with record {self.token}, but went up to {reach}"
+                " when this node was last stopped",
+            )
 
     def _open_last(self) -> None:
         path, mark = self._segment_path(self._first), self._directory / _UNTRUSTED_NAME

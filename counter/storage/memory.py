@@ -8,7 +8,7 @@ import asyncio
 import os
 from collections.abc import Iterable, Iterator
 
-from counter.storage.base import Done, Identity
+from counter.storage.base import Cut, Done, Identity
 from tracker.machine import Persist, Persisted
 
 
@@ -53,7 +53,12 @@ class MemoryStorage:
     def snapshot(self, state: Iterable[bytes]) -> None:
         """Do nothing: there is no log to replace."""
 
-    async def close(self) -> None:
+    @property
+    def cut(self) -> Cut | None:
+        """Nothing: there is no log."""
+        return None
+
+    async def close(self, *, noted: bool = False) -> None:
         """Tell about what was written last."""
         self._tell()
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from counter.config import AGE_MAX, LAN
+from counter.config import AGE_MAX, LAN, LATE_S
 from counter.messages import (
     DECREASED,
     LEAF,
@@ -500,11 +500,49 @@ def test_it_is_satisfied_when_the_value_was_stable_for_long_enough():
     assert verdict(query, START + 0.051) == "satisfied"
 
 
+def test_silence_that_is_proven_is_waited_out_where_the_asker_wants_a_time_without_change():
+    query, _ = begun(4, until=UNTIL_STABLE, until_value=1_500)
+    hear(query, 1)
+
+    assert waves_until_the_end(query)[1] == "satisfied"
+
+
+def test_a_time_without_change_that_ends_after_the_deadline_is_not_waited_for():
+    query, _ = begun(4, until=UNTIL_STABLE, until_value=2_000)
+    hear(query, 1)
+
+    assert waves_until_the_end(query)[1] == "converged"
+    assert query.next_wave < query.deadline
+
+
+def test_what_the_asker_called_enough_is_satisfied_though_aging_cut_the_others_off():
+    query, _ = begun(4, until=UNTIL_SHARE, until_value=500)
+    hear(query, 1, cut=(0, RING - 1, position("n1")))
+
+    assert query.pending == {}
+    assert verdict(query) == "satisfied"
+
+
+def test_all_who_are_known_satisfy_a_share_though_the_list_is_in_doubt():
+    query, _ = begun(2, until=UNTIL_SHARE, until_value=900)
+    hear(query, 1)
+
+    assert verdict(query, current=False, hopeless=True) == "satisfied"
+
+
 def test_complete_comes_before_every_other_reason():
     query, _ = begun(2, until=UNTIL_SHARE, until_value=1000)
     hear(query, 1)
 
-    assert verdict(query, START + 99) == "complete"
+    assert verdict(query, query.deadline + LATE_S - 0.1) == "complete"
+
+
+def test_long_past_its_deadline_no_query_is_complete():
+    query, _ = begun(2)
+    hear(query, 1)
+
+    # What it heard early may be part of what it heard late: shares are folded by then.
+    assert verdict(query, query.deadline + LATE_S) == "deadline"
 
 
 # -- telling --------------------------------------------------------------------------------

@@ -258,6 +258,34 @@ def test_where_there_is_no_other_node_the_same_one_is_tried_again(
     assert (ran.code, ran.out, server.streams) == (0, "37\n", 2)
 
 
+def test_a_retry_asks_others_than_the_node_that_was_named(counter, serve, make_answer, close):
+    lost = serve(lambda message: [close], name="n1")
+    healthy = serve(lambda message: [make_answer(request=message.request)], name="n2")
+
+    def found(message):
+        servers = [lost] if message.name else [lost, healthy]
+        return finding(*servers)(message)
+
+    tracker = serve(found, role="tracker", name="")
+    where = ("--tracker", tracker.address, "--node", "n1")
+
+    ran = counter("query", "k", *where, "--retry", "1")
+
+    assert (ran.code, ran.out) == (0, "37\n")
+    assert "asking another node" in ran.err
+
+
+def test_a_node_that_was_named_by_its_address_is_asked_again_and_no_other(counter, serve, close):
+    tracker = serve(lambda message: [], role="tracker", name="")
+    server = serve(lambda message: [close])
+    where = ("--tracker", tracker.address, "--node", server.address)
+
+    ran = counter("query", "k", *where, "--retry", "1")
+
+    assert (ran.code, server.streams, tracker.streams) == (3, 2, 0)
+    assert "asking it again" in ran.err
+
+
 def test_after_all_retries_the_origin_is_lost(counter, serve, close):
     server = serve(lambda message: [close])
 
@@ -595,6 +623,26 @@ def test_a_watch_whose_origin_is_lost_goes_on_with_another_node(start, serve, ma
 
     assert [frame["value"] for frame in frames] == [5, 37, 37]
     assert err.startswith(b"note: origin-lost (node n1 at ")
+
+
+def test_a_watch_that_fails_for_good_ends_its_lines_with_what_was_seen_last(
+    counter, serve, make_answer
+):
+    def script(message):
+        if sum(isinstance(heard, Query) for heard in server.heard) > 1:
+            return [Refused(message.request, "busy", "come back in 1 s")]
+        return [make_answer(request=message.request)]
+
+    server = serve(script)
+
+    ran = counter("query", "k", "--watch=10ms", "--json", "--node", server.address)
+
+    frames = [json.loads(line) for line in ran.out.splitlines()]
+    assert ran.code == 3
+    assert [(f["value"], f["reason"], f["end"]) for f in frames] == [
+        (37, "complete", False), (37, "origin-lost", True),
+    ]  # fmt: skip
+    assert "come back in 1 s" in frames[1]["why"]
 
 
 @pytest.mark.slow

@@ -9,7 +9,8 @@ from zlib import crc32
 
 import pytest
 
-from counter.storage.base import COUNTS, STATE
+from counter.storage.base import COUNTS, STATE, Cut
+from counter.storage.directory import read_owner
 from counter.storage.durable import DurableStorage
 from counter.storage.frames import (
     HEADER_BYTES,
@@ -448,3 +449,85 @@ def test_a_store_that_fails_to_open_holds_no_file_open(directory: Path) -> None:
             DurableStorage(directory, "n1")
 
     assert (len(os.listdir("/proc/self/fd")) if before else 0) == before
+
+
+# -- a log that was closed in order ---------------------------------------------------------
+
+
+async def stopped(opened: Open, *records: bytes) -> None:
+    """Keep records in a store that is closed as a node that is stopped closes it."""
+    async with opened() as store:
+        await store.keep(*records)
+        await store.store.close(noted=True)
+
+
+@pytest.mark.parametrize("damage", ["flipped", "shorter", "without the frame", "zeros"])
+async def test_a_bad_end_of_a_log_that_was_closed_in_order_is_damage_and_no_torn_tail(
+    opened: Open, directory: Path, damage: str
+) -> None:
+    await stopped(opened, b"first", b"last")
+    segment = directory / SEGMENT
+    whole = segment.read_bytes()
+    begin = HEADER_BYTES + FRAME_BYTES + len(b"first")
+    bad = {
+        "flipped": with_flipped_bit(whole, 8 * len(whole) - 1),
+        "shorter": whole[:-1],
+        "without the frame": whole[:begin],
+        "zeros": whole[:begin] + bytes(len(whole) - begin),
+    }[damage]
+    segment.write_bytes(bad)
+
+    # However often: the first refusal changes nothing.
+    for _ in range(2):
+        text = await refusal(opened)
+        assert text == (
+            f"{segment} is damaged at byte {begin}: it ends with record 1,"
+            " but went up to 2 when this node was last stopped"
+        )
+    assert segment.read_bytes() == bad
+
+    segment.write_bytes(whole)
+    async with opened() as store:
+        assert store.recovered == counts(b"first", b"last")
+
+
+async def test_what_a_later_life_left_half_written_is_cut_and_said(
+    opened: Open, directory: Path
+) -> None:
+    await stopped(opened, b"first")
+    async with opened() as store:
+        assert store.store.cut is None
+        await store.keep(b"second", b"third")
+    segment = directory / SEGMENT
+    begin = segment.stat().st_size - FRAME_BYTES - len(b"third")
+    segment.write_bytes(segment.read_bytes()[:-1])
+
+    async with opened() as store:
+        assert store.recovered == counts(b"first", b"second")
+        assert store.store.cut == Cut(str(segment), begin, FRAME_BYTES + len(b"third") - 1)
+
+
+async def test_a_store_that_lost_a_write_notes_no_end(opened: Open, directory: Path) -> None:
+    disk = LosingDisk()
+    async with opened(disk=disk) as store:
+        await store.keep(b"a")
+        disk.is_sick = True
+        store.store.write(Persist(2, COUNTS, b"b"))
+        await store.heard()
+        disk.is_sick = False
+        await store.store.close(noted=True)
+
+    owner = read_owner(directory)
+    assert owner is not None
+    assert owner.reach == 0
+
+
+class LosingDisk(Disk):
+    """Fails to sync when it is told to."""
+
+    is_sick = False
+
+    def sync(self, descriptor: int) -> None:
+        if self.is_sick:
+            raise OSError(errno.EIO, "")
+        super().sync(descriptor)

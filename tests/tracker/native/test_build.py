@@ -232,3 +232,24 @@ def test_what_the_command_line_holds_is_handed_to_the_compiler(checkout):
     strict = checkout.build("-Werror")
     assert strict.returncode == 1
     assert re.search(r"tiny\.c.*nobody_uses_this", strict.stderr)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("needs_compiler")
+def test_a_reader_that_leaves_early_costs_no_module_and_no_traceback(checkout):
+    reader, writer = os.pipe()
+    os.close(reader)  # before the first line
+
+    ran = subprocess.run(
+        [sys.executable, "tracker/native/build.py"],
+        cwd=checkout.place,
+        env=checkout.environment(),
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=300,
+    )
+    os.close(writer)
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert len(checkout.built()) == len(checkout.modules)
