@@ -16,6 +16,7 @@ from typing import Any, Final
 from counter.config import LATE_S
 from counter.crdt import Share
 from counter.folding import MEMBERS_MAX, Folding
+from counter.forgotten import checked_row
 from counter.ledger import Ledger
 from counter.messages import (
     NUL,
@@ -88,6 +89,10 @@ class Stage:
         """Take in one page; raises FrameError for what was not offered."""
         values = wire.unpacked(body)
         if type(values) is list and values[:1] == ["sessions"]:
+            self.sessions.append(body)
+            return
+        if type(values) is list and values[:1] == ["forgotten"] and len(values) == 2:
+            checked_row(values[1])
             self.sessions.append(body)
             return
         if type(values) is list and values[:1] == ["retired"]:

@@ -10,6 +10,8 @@ from counter.crdt import Counters, Share
 from counter.ledger import Ledger
 from counter.messages import Adopted, Offer, Page, Seal, Sole, Stored, Take
 from counter.pages import pages_of_share
+from counter.sessions import Sessions
+from counter.stamps import new_session
 from tracker import wire
 from tracker.machine import Close, Emit, Persist, Persisted, PersistFailed, Send
 from tracker.members import Member, View
@@ -104,6 +106,41 @@ def test_a_share_counts_from_the_seal_on_and_not_before():
     assert (heir.total(), heir.total("clicks")) == (5, -2)
     assert heir.ledger.counters.others[LEAVER].epoch == 1
     assert heir.adoption.deadline() is None
+
+
+def test_whom_the_leaver_has_forgotten_the_heir_takes_for_new_no_more_than_its_own():
+    stamped, unstamped, own = new_session(1_000, b"c" * 8), b"u" * 16, b"v" * 16
+    leaver = Sessions(9, 9)
+    leaver.forgotten.add(stamped)
+    leaver.forgotten.add(unstamped)
+    heir = Heir()
+    heir.ledger.sessions.forgotten.add(own)
+    pages = [wire.packed(["forgotten", row]) for row in leaver.forgotten.rows()]
+
+    heir.offer()
+    heir.page()
+    for number, page in enumerate(pages, 2):
+        assert heir.page(page, number) == []
+    heir.seal(1 + len(pages))
+    heir.synced()
+
+    for known in (heir, heir.again()):
+        forgotten = known.ledger.sessions.forgotten
+        assert forgotten.may_hold(stamped)
+        assert forgotten.may_hold(unstamped)
+    assert heir.ledger.sessions.forgotten.may_hold(own)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [7, [1, 7, 1, 0, b"x"], [1, 0, 1, 2**17, b"x"], [1, 0, 1, 0, "x"], [-1, 0, 1, 0, b"x"]],
+    ids=["no row", "no such filter", "past its end", "no bytes", "no stamp"],
+)
+def test_a_page_of_the_forgotten_that_is_none_ends_the_hand_over(row):
+    heir = Heir()
+    heir.offer()
+
+    assert refusals(heir.page(wire.packed(["forgotten", row]))) == ["bad-page"]
 
 
 def test_a_node_in_memory_stores_by_taking():
