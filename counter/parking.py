@@ -62,6 +62,8 @@ from tracker.members import GONE, View
 from tracker.messages import Refused
 from tracker.wire import packed
 
+ASKERS_MAX: Final = 64
+"""Replies that wait for one increment to be on disk."""
 SETTLED_MAX: Final = 10_000
 """Increments no longer parked that are still known when they are parked once more."""
 ROWS_PER_RECORD: Final = 256
@@ -108,6 +110,9 @@ class Parking:
                 text = "another increment was parked under this id"
                 return [_refused(link, message, "other-content", text)]
             if entry is not None and entry.state == WRITING:
+                if len(entry.askers) >= ASKERS_MAX:
+                    text = "too many wait for the disk to hold this increment; come back in 100 ms"
+                    return [_refused(link, message, "busy", text)]
                 entry.askers.append((link, message.request, True))
                 return []
             return [Send(link, Parked(message.request, ledger.durable, True))]

@@ -36,6 +36,7 @@ from counter.messages import (
     ParkedList,
     name_of,
 )
+from counter.parking import ASKERS_MAX
 from tracker.errors import FrameError
 from tracker.machine import (
     Close,
@@ -80,6 +81,15 @@ def test_a_node_in_memory_holds_an_increment_at_once_and_says_so():
     failover, _ = make(durable=False)
 
     assert said(failover.parking.park(LINK, park(), 0.0)) == [Parked(7, False, False)]
+
+
+def test_so_many_wait_for_one_increment_to_be_on_disk_and_no_more():
+    failover, _ = make()
+    failover.parking.park(LINK, park(1), 0.0)
+    for _ in range(ASKERS_MAX - 1):
+        assert failover.parking.park(LINK, park(1), 0.0) == []
+
+    assert said(failover.parking.park(LINK, park(1), 0.0))[0].code == "busy"
 
 
 def test_the_same_increment_parked_again_is_held_once_and_another_content_is_refused():
