@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from counter.adoption import ADOPTED_MAX, GIVEN_MAX, STAGE_IDLE_S, STAGES_MAX, Adoption
-from counter.config import NodeConfig
+from counter.config import LATE_S, NodeConfig
 from counter.crdt import Counters, Share
 from counter.ledger import Ledger
 from counter.messages import Adopted, Offer, Page, Seal, Sole, Stored, Take
@@ -478,3 +478,19 @@ def test_what_was_folded_is_not_taken_a_second_time():
     take, _ = heir.offer(link=LINK + 1)
 
     assert (take.message, heir.total()) == (Take(True), 5)
+
+
+def test_what_may_never_come_back_goes_with_the_seal_and_with_the_last_word():
+    heir = Heir()
+    heir.offer()
+    heir.page()
+    assert heir.page(wire.packed(["retired", [THIRD]]), 2) == []
+    assert len(heir.adoption.retired) == 0
+    heir.seal(2)
+    heir.synced()
+
+    assert heir.took(heir.adoption.sole(LINK, Sole((LEAVER,), (LEAVER,), 5_000), 2.0)) == []
+
+    for known in (heir.adoption, heir.again().adoption, heir.again(heir.adoption.dump()).adoption):
+        assert len(known.retired) == 2
+    assert heir.adoption.folding.quiet_until(2.0) == 2.0 + 5.0 + LATE_S

@@ -24,6 +24,7 @@ from counter.messages import (
     Park,
     Query,
     Seal,
+    Sole,
     Stored,
     Take,
 )
@@ -31,11 +32,14 @@ from tracker.machine import Close, Closed, Emit, Leave, Open, Opened, Persisted,
 from tracker.members import GONE, Member, View, position
 from tracker.messages import (
     Announced,
+    Beat,
     Departed,
     Departing,
     Heartbeat,
     Refused,
     Registered,
+    Teach,
+    news_from_wire,
     news_to_wire,
 )
 
@@ -329,3 +333,38 @@ def test_of_all_who_hold_a_share_the_last_heir_answers_for_it(members, answers):
     node.membership.view = View(known)
 
     assert node.handover.answers_for(LEAVER.store) == answers
+
+
+def test_who_comes_back_with_what_it_handed_over_is_refused_before_the_news_is_acknowledged():
+    node = make_node()
+    old = make_member(3, durable=True)
+    node.handover.adoption.retired.note([old.store])
+
+    effects = node.receive(TRACKER_LINK, Heartbeat(EPOCH, 2, 1, news_to_wire([old])), 1.0)
+
+    words = [type(effect.message) for effect in effects if isinstance(effect, Send)]
+    assert words.index(Teach) < words.index(Beat)
+    [taught] = [e.message for e in effects if isinstance(e, Send) and isinstance(e.message, Teach)]
+    assert news_from_wire(taught.page)[0].is_handed_over
+    assert "handed-over-already" in events(effects)
+    assert not node.membership.view.get("n3").expected
+
+
+def test_a_leaver_retires_its_store_and_the_one_it_grew_out_of_if_it_has_a_disk():
+    node = make_node()
+    assert node.handover._retires() == ()
+
+    node.ledger.durable = True
+    node.membership.parent = b"p" * 16
+    assert node.handover._retires() == (make_member(0).store, b"p" * 16)
+
+
+def test_a_leaver_tells_how_long_queries_run_that_heard_it():
+    node = make_node(make_member(1))
+    node.receive(("127.0.0.1", 9), ask(), 1.0)
+
+    effects = handed_over(node, now=2.0)
+
+    [sole] = [e.message for e in effects if isinstance(e, Send) and isinstance(e.message, Sole)]
+    memory_ms = node.gossip.memory_s * 1000
+    assert 4_000 <= sole.quiet_ms <= 4_000 + memory_ms + 2

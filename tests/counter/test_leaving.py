@@ -428,3 +428,42 @@ def test_pages_hold_every_share_and_every_operation():
     kinds = [wire.unpacked(page.body)[:2] for page in pages]
     assert kinds[:2] == [["share", ME.store], ["share", OTHER]]
     assert kinds[2][0] == "sessions"
+
+
+def test_what_may_never_come_back_is_told_to_the_heir_page_by_page():
+    leaver = Leaver(DURABLE)
+    leaver.leaving.retired_pages = lambda: [b"a page"]
+    leaver.offered()
+
+    bodies = [effect.message.body for effect in leaver.leaving.take(Take(False), 0.0)]
+
+    assert b"a page" in bodies
+
+
+def test_nothing_is_offered_while_what_is_held_takes_another_form():
+    leaver = Leaver(DURABLE)
+    leaver.begin()
+    leaver.synced()
+    assert leaver.leaving.may_change
+    leaver.leaving.is_changing = lambda: True
+
+    assert leaver.look() == []
+    leaver.leaving.is_changing = lambda: False
+    leaver.now = leaver.leaving.deadline()
+    assert [type(effect) for effect in leaver.look()] == [Open]
+    assert not leaver.leaving.may_change
+
+
+def test_who_had_sealed_for_somebody_before_a_crash_may_have_left_a_copy_there():
+    leaver = Leaver(DURABLE)
+    leaver.disk.append(wire.packed(["handover", "sealing", "n9", [OTHER]]))
+    again = leaver.again()
+    again.look()
+    again.leaving.opened(LINK, 0.0)
+    again.leaving.take(Take(False), 0.0)
+    while again.phase == COPYING:
+        again.took(again.leaving.stored(again.leaving._sent, 0.0))
+    again.synced()
+
+    assert again.took(again.leaving.adopted(ME.store)) == [Close(LINK)]
+    assert [type(effect) for effect in again.synced()] == [Emit]
