@@ -12,6 +12,7 @@ from zlib import crc32
 from counter import counting
 from counter.counting import Acknowledge, Way
 from counter.ledger import Ledger, Waiting
+from counter.sessions import Session
 from tracker.machine import Persist
 from tracker.native import extension
 
@@ -35,6 +36,7 @@ def native(module: Any, ledger: Ledger, keep: Callable[[Persist], None]) -> Way:
         keep=keep if ledger.durable else None,
         waiting=Waiting,
         persist=Persist,
+        session=Session,
         checksum=crc32,
     )
     return way
@@ -49,6 +51,7 @@ def acknowledgements(ledger: Ledger) -> Acknowledge:
 
 def native_acknowledgements(module: Any, ledger: Ledger) -> Acknowledge:
     """Return the same from a native module."""
-    desk = module.Desk(ledger=ledger, reply=partial(counting.counted, on_disk=True))
+    reply = partial(counting.counted, on_disk=True)
+    desk = module.Desk(ledger=ledger, reply=reply, waiting=Waiting)
     acknowledge: Acknowledge = desk.acknowledge
     return acknowledge

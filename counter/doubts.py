@@ -38,14 +38,8 @@ class Origin(Protocol):
 
     doubted: Callable[[Any], Doubted | None]
 
-    def doubt(self, query: bytes, position: int, told: Doubted, now: float) -> None:
-        """Take in what a member holds in doubt, if the query is its."""
-
-    def is_own(self, query: bytes) -> bool:
-        """Whether answers to a query come here."""
-
-    def whole(self, short: ShortReply) -> Reply | None:
-        """Return the reply that a short one stands for; None for a query that is not its."""
+    def offer(self, query: bytes, told: Doubted | None, now: float) -> None:
+        """Take what the next reply to a query says is in doubt, if the query is its."""
 
 
 class Doubts:
@@ -134,13 +128,7 @@ class Doubts:
             return []
         amounts = message.minus, message.plus, message.count
         told = Doubted(*amounts, (), faded=message.faded)
-        for side in (self._heads, self._origin):
-            if not side.is_own(reply.query):
-                continue
-            whole = side.whole(reply) if isinstance(reply, ShortReply) else reply
-            if whole is not None:
-                side.doubt(whole.query, whole.position, told, now)
-        return self._receive(sender, outer, now)
+        return self._heard_with(told, reply.query, sender, outer, now)
 
     def _heard_many(self, sender: Endpoint, message: UncertainMany, now: float) -> list[Effect]:
         try:
@@ -152,8 +140,18 @@ class Doubts:
         amounts = message.minus, message.plus, message.count
         rests = message.left_out, message.rest_minus, message.rest_plus
         told = Doubted(*amounts, message.rows, *rests, message.faded)
-        self._origin.doubt(reply.query, reply.position, told, now)
-        return self._receive(sender, reply, now)
+        return self._heard_with(told, reply.query, sender, reply, now)
+
+    def _heard_with(
+        self, told: Doubted, query: bytes, sender: Endpoint, message: Any, now: float
+    ) -> list[Effect]:
+        """Hear a reply: what it says is in doubt counts if the reply does, and only then."""
+        for side in (self._heads, self._origin):
+            side.offer(query, told, now)
+        effects = self._receive(sender, message, now)
+        for side in (self._heads, self._origin):
+            side.offer(query, None, now)
+        return effects
 
 
 def _query_in(effect: Effect) -> bytes:

@@ -55,6 +55,13 @@ class Waiting:
 class Ledger:
     """The counters of one node and the operations that made them."""
 
+    __slots__ = (
+        *("_adopting", "_behind", "_behind_replies", "_doubtful", "_followers", "_reserved"),
+        *("_turns", "_underway", "_waiting", "config", "counters", "displaced", "durable"),
+        *("founder", "given_away", "has_gap", "is_held", "is_leaving", "operations", "sessions"),
+        *("token", "written"),
+    )
+
     def __init__(self, config: NodeConfig, counters: Counters, *, durable: bool) -> None:
         self.config = config
         self.counters = counters
@@ -226,8 +233,7 @@ class Ledger:
                 return [Send(link, Counted(sequence, False, True))]
             followers = self._followers.setdefault(waiting.token, [])
             if len(followers) >= FOLLOWERS_MAX:
-                text = "too many wait for the disk to hold this increment; come back in 100 ms"
-                return [Send(link, Refused(sequence, "busy", text))]
+                return [Send(link, Refused(sequence, "busy", "too many wait for this; come back"))]
             followers.append((link, sequence))
             return []
         if (message.session, sequence) in self.given_away:

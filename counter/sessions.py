@@ -58,6 +58,11 @@ class Session:
 class Sessions:
     """The operations counted so far, by client."""
 
+    __slots__ = (
+        *("_look_at", "_marked", "_marks", "_sessions", "forgotten", "operations"),
+        *("operations_max", "session_age_s_max", "sessions_max"),
+    )
+
     def __init__(
         self, sessions_max: int, operations_max: int, session_age_s_max: float = inf
     ) -> None:

@@ -33,6 +33,7 @@ from counter.messages import (
     DONE,
     DOUBT,
     HELD,
+    OUTDONE,
     REFUSED,
     RING,
     TRACE,
@@ -183,6 +184,7 @@ class WideQuery(OwnQuery):
         self.relayed += 2
         if ward is not None and batch.sequence in ward.heard:
             return [self._back(batch, sender)], []
+        self.is_outdone |= bool(batch.flags & OUTDONE)
         fresh = [row for row in batch.rows(self.first_view) if self._count(row, now)]
         is_proof = batch.asks >= self.asks_wanted() * ENOUGH_SHARE
         for pos in positions_in(batch.silent):

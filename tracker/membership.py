@@ -292,16 +292,25 @@ class Membership:
     def depart(self, holds_counts: bool, now: float, heir: str = "") -> list[Effect]:
         """Announce a graceful stop; each tracker says Departed, then `is_departed` is set.
 
-        `heir` is who holds the counts of this node by now.
+        `heir` is who holds the counts of this node by now. What was written since the last beat
+        is told first: no backup from before it passes for what this node leaves on its disk.
         """
         self._is_departing = True
         joined = [t for t in self._trackers if t.state == JOINED]
         self.is_departed = not joined
-        return [
-            Send(tracker.link, Departing(holds_counts, heir))
-            for tracker in joined
-            if tracker.link is not None
-        ]
+        effects: list[Effect] = []
+        for tracker in joined:
+            if tracker.link is not None:
+                effects += self._wrote(tracker, tracker.link)
+                effects.append(Send(tracker.link, Departing(holds_counts, heir)))
+        return effects
+
+    def _wrote(self, tracker: Contact, link: Link) -> list[Effect]:
+        """Tell a tracker how far this node's disk holds everything, if that is news to it."""
+        if tracker.told == self.written:
+            return []
+        tracker.told = self.written
+        return [Send(link, Wrote(self.written))]
 
     # -- streams ------------------------------------------------------------------------------
 
@@ -396,9 +405,7 @@ class Membership:
             effects += self._joined(tracker, now)
             effects += self._name_lost()
             denials = self._denials(now)
-        if tracker.told != self.written:
-            tracker.told = self.written
-            effects.append(Send(link, Wrote(self.written)))
+        effects += self._wrote(tracker, link)
         if denials or self._is_departing:
             return effects + denials
         return [*effects, self._beat(tracker, link, now)]

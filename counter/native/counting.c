@@ -42,7 +42,7 @@ raised(Way *self, const Frame *frame, PyObject *pair, PyObject *key, long long a
     if (is_taken > 0)
         is_taken = total_of(self, name, &total);
     if (is_taken > 0)
-        is_taken = number(self->held[OWN], words[CEILING], &ceiling);
+        is_taken = number_at(self->held[OWN], self->at[CEILING], &ceiling);
     if (is_taken > 0 && (ceiling > SHARE_MAX || total < 0 || total > ceiling - amount))
         is_taken = 0;
     if (is_taken > 0)
@@ -99,38 +99,6 @@ one_pair(Way *self, PyObject *link, const Frame *frame, PyObject **reply)
 
 /* -- many pairs -------------------------------------------------------------------------------- */
 
-/* Return the key that is spelled so, NULL for none: with no exception where it is only not plain.
- * Only what is held stays in the table, so that nobody fills it with keys of his own. */
-static PyObject *
-key_of(Way *self, const unsigned char *data, Py_ssize_t size, PyObject ***place)
-{
-    unsigned long long hash = 14695981039346656037ULL; /* FNV-1a, draft-eastlake-fnv */
-    unsigned char all = 0;
-    PyObject *key, **slot;
-
-    for (Py_ssize_t at = 0; at < size; at++) {
-        if (data[at] == 0)
-            return NULL; /* a name of an epoch, which nobody may send */
-        all |= data[at];
-        hash = (hash ^ data[at]) * 1099511628211ULL;
-    }
-    slot = self->keys + ((hash ^ hash >> 32) & (KEYS_MAX - 1));
-    *place = NULL;
-    key = *slot;
-    if (key != NULL && PyUnicode_GET_LENGTH(key) == size &&
-        memcmp(PyUnicode_1BYTE_DATA(key), data, (size_t)size) == 0)
-        return Py_NewRef(key);
-    key = PyUnicode_DecodeUTF8((const char *)data, size, NULL);
-    if (key == NULL) {
-        if (PyErr_ExceptionMatches(PyExc_UnicodeDecodeError))
-            PyErr_Clear();
-        return NULL;
-    }
-    if (all < 0x80)
-        *place = slot;
-    return key;
-}
-
 static void
 let_go(Pairs *pairs)
 {
@@ -164,7 +132,7 @@ pair_in(Way *self, const Frame *frame, Py_ssize_t *at, Pairs *pairs)
     width = packed_number(data + begin + length, end - begin - length, &amount);
     if (width == 0 || amount > AMOUNT_MAX)
         return 0;
-    key = key_of(self, data + begin, length, &place);
+    key = spelled_key(self->keys, data + begin, length, &place);
     if (key == NULL)
         return PyErr_Occurred() ? -1 : 0;
     is_held = total_of(self, key, &total);
@@ -172,6 +140,7 @@ pair_in(Way *self, const Frame *frame, Py_ssize_t *at, Pairs *pairs)
         Py_DECREF(key);
         return is_held < 0 ? -1 : 0;
     }
+    /* Only what is held stays in the table, so that nobody fills it with keys of his own. */
     if (place != NULL)
         Py_XSETREF(*place, Py_NewRef(key));
     pairs->keys[pairs->count] = key;
@@ -216,7 +185,7 @@ all_raised(Way *self, const Frame *frame, const Pairs *pairs, PyObject *content,
     int is_taken = is_open(self);
 
     if (is_taken > 0)
-        is_taken = number(self->held[OWN], words[CEILING], &ceiling);
+        is_taken = number_at(self->held[OWN], self->at[CEILING], &ceiling);
     if (is_taken > 0)
         is_taken = ceiling >= 0 && ceiling <= SHARE_MAX - pairs->more;
     if (is_taken > 0)
@@ -231,7 +200,7 @@ all_raised(Way *self, const Frame *frame, const Pairs *pairs, PyObject *content,
             put_total(self, pairs->keys[at], total + pairs->amounts[at]) < 0)
             is_taken = -1;
     }
-    if (is_taken > 0 && (put_number(self->held[OWN], words[CEILING], ceiling + pairs->more) < 0 ||
+    if (is_taken > 0 && (put_number_at(self->held[OWN], self->at[CEILING], ceiling + pairs->more) < 0 ||
                          one_operation_more(self) < 0))
         is_taken = -1;
     if (is_taken < 0)
@@ -380,17 +349,31 @@ take_apart(Way *self)
     return 0;
 }
 
+/* Ask the classes of what it is made of where they keep things. */
+static int
+find_all_places(Way *self)
+{
+    PyObject *classes[HELD_MAX];
+
+    for (int at = 0; at < HELD_MAX; at++)
+        classes[at] = (PyObject *)Py_TYPE(self->held[at] == NULL ? Py_None : self->held[at]);
+    classes[WAITING] = self->held[WAITING];
+    classes[PERSIST] = self->held[PERSIST];
+    classes[SESSION] = self->held[SESSION];
+    return find_places(wanted, PLACES, classes, self->at);
+}
+
 static PyObject *
 way_new(PyTypeObject *type, PyObject *arguments, PyObject *named)
 {
     static char *names[] = {"plain", "ledger",  "known",   "acks", "keep",
-                            "waiting", "persist", "checksum", NULL};
-    PyObject *given[8];
+                            "waiting", "persist", "session", "checksum", NULL};
+    PyObject *given[9];
     Way *self;
 
-    if (!PyArg_ParseTupleAndKeywords(arguments, named, "OOO!SOOOO:Way", names, &given[0],
+    if (!PyArg_ParseTupleAndKeywords(arguments, named, "OOO!SOOOOO:Way", names, &given[0],
                                      &given[1], &PyDict_Type, &given[2], &given[3], &given[4],
-                                     &given[5], &given[6], &given[7]))
+                                     &given[5], &given[6], &given[7], &given[8]))
         return NULL;
     if (PyBytes_GET_SIZE(given[3]) != 2) {
         PyErr_SetString(PyExc_ValueError, "a way takes two acks");
@@ -407,11 +390,12 @@ way_new(PyTypeObject *type, PyObject *arguments, PyObject *named)
     self->held[KEEP] = given[4] == Py_None ? NULL : Py_NewRef(given[4]);
     self->held[WAITING] = Py_NewRef(given[5]);
     self->held[PERSIST] = Py_NewRef(given[6]);
-    self->held[CHECKSUM] = Py_NewRef(given[7]);
+    self->held[SESSION] = Py_NewRef(given[7]);
+    self->held[CHECKSUM] = Py_NewRef(given[8]);
     self->keys = PyMem_Calloc(KEYS_MAX, sizeof *self->keys);
     if (self->keys == NULL)
         PyErr_NoMemory();
-    if (self->keys == NULL || take_apart(self) < 0)
+    if (self->keys == NULL || take_apart(self) < 0 || find_all_places(self) < 0)
         Py_CLEAR(self);
     return (PyObject *)self;
 }
@@ -422,7 +406,7 @@ static PyMemberDef way_members[] = {
 };
 
 static PyType_Slot way_slots[] = {
-    {Py_tp_doc, "Way(plain, ledger, known, acks, keep, waiting, persist, checksum)\n--\n\n"
+    {Py_tp_doc, "Way(plain, ledger, known, acks, keep, waiting, persist, session, checksum)\n--\n\n"
                 "The plainest increments of a ledger; called with a link and a frame, it returns\n"
                 "the reply, or what the way in Python returns, `plain`."},
     {Py_tp_new, way_new},

@@ -182,28 +182,40 @@ has_tables(const Asks *self)
     return 1;
 }
 
-/* Forget up to two queries whose time is over; -1 with an exception set. */
+/* Forget the query whose time is over first; -1 with an exception set. */
+static inline int
+forget_first(Asks *self)
+{
+    PyObject *popped = PyObject_CallOneArg(self->state->pop, self->expiry);
+    int done;
+
+    if (popped == NULL)
+        return -1;
+    done = PyDict_DelItem(self->known, PyTuple_GET_ITEM(popped, 1));
+    Py_DECREF(popped);
+    if (done < 0 && PyErr_ExceptionMatches(PyExc_KeyError)) {
+        PyErr_Clear();
+        done = 0;
+    }
+    return done;
+}
+
+/* Forget up to two queries whose time is over, and as many as it takes to have room for one.
+ *
+ * -1 with an exception set.
+ */
 static inline int
 forget_some(Asks *self, double now)
 {
     for (int left = FORGOTTEN_AT_ONCE_MAX; left > 0 && PyList_GET_SIZE(self->expiry) > 0; left--) {
-        PyObject *oldest = PyList_GET_ITEM(self->expiry, 0), *popped;
-        double due = PyFloat_AsDouble(PyTuple_GET_ITEM(oldest, 0));
-
-        if (due > now)
+        if (PyFloat_AsDouble(PyTuple_GET_ITEM(PyList_GET_ITEM(self->expiry, 0), 0)) > now)
             break;
-        popped = PyObject_CallOneArg(self->state->pop, self->expiry);
-        if (popped == NULL)
+        if (forget_first(self) < 0)
             return -1;
-        if (PyDict_DelItem(self->known, PyTuple_GET_ITEM(popped, 1)) < 0) {
-            if (!PyErr_ExceptionMatches(PyExc_KeyError)) {
-                Py_DECREF(popped);
-                return -1;
-            }
-            PyErr_Clear();
-        }
-        Py_DECREF(popped);
     }
+    while (PyDict_GET_SIZE(self->known) >= self->queries_max)
+        if (forget_first(self) < 0)
+            return -1;
     return 0;
 }
 

@@ -4,7 +4,7 @@
  * The rule: what has more to say than `Counted` is left to the Python before anything is changed;
  * an increment whose keys are not all held, or that comes near a limit, is added by it, too.
  */
-#include "plain.h"
+#include "places.h"
 
 #include <string.h>
 
@@ -12,20 +12,26 @@
 #define SHARE_MAX ((long long)1 << 62)        /* tracker.wire.SHARE_MAX */
 #define SEQUENCE_MAX 0xffffffffLL             /* longer ones are packed by the Python */
 
-static const char *const spelled[] = {"token",     "link",         "operation", "pairs", "is_held",
-                                      "magnitude", "counts_later", "written",   "ceiling",
-                                      "_reserved", "popleft",      "add_all",   NULL};
-enum {
-    TOKEN, LINK, OPERATION, PAIRS, IS_HELD, MAGNITUDE, COUNTS_LATER, WRITTEN, CEILING, RESERVED,
-    POPLEFT, ADD_ALL
-};
-static PyObject *words[12];
+static const char *const spelled[] = {"token", "popleft", "add_all", NULL};
+enum { TOKEN, POPLEFT, ADD_ALL };
+static PyObject *words[3];
 
-enum { LEDGER, REPLY, COUNTERS, OWN, TOTALS, FOLLOWERS, BEHIND, QUEUE, UNDERWAY, TURNS, HELD_MAX };
+enum { LEDGER, REPLY, COUNTERS, OWN, TOTALS, FOLLOWERS, BEHIND, QUEUE, UNDERWAY, TURNS, WAITING, HELD_MAX };
+enum {
+    IS_HELD, WRITTEN, RESERVED, CEILING, ITS_TOKEN, ITS_LINK, ITS_OPERATION, ITS_PAIRS,
+    ITS_COUNTS_LATER, ITS_MAGNITUDE, PLACES
+};
+static const Place wanted[PLACES] = {
+    {LEDGER, "is_held"},    {LEDGER, "written"},       {LEDGER, "_reserved"},
+    {OWN, "ceiling"},       {WAITING, "token"},        {WAITING, "link"},
+    {WAITING, "operation"}, {WAITING, "pairs"},        {WAITING, "counts_later"},
+    {WAITING, "magnitude"},
+};
 
 typedef struct {
     PyObject_HEAD
     PyObject *held[HELD_MAX];
+    Py_ssize_t at[PLACES];
 } Desk;
 
 /* -- adding ------------------------------------------------------------------------------------ */
@@ -98,7 +104,7 @@ add_all(Desk *self, PyObject *pairs)
 
     if (PyTuple_CheckExact(pairs) && PyTuple_GET_SIZE(pairs) % 2 == 0 &&
         PyTuple_GET_SIZE(pairs) <= 1024)
-        plain = number(own, words[CEILING], &ceiling);
+        plain = number_at(own, self->at[CEILING], &ceiling);
     if (plain > 0)
         plain = are_plain(self, pairs, &sum, ceiling);
     if (plain < 0)
@@ -113,7 +119,7 @@ add_all(Desk *self, PyObject *pairs)
     if (!sum.is_ones)
         return 0;
     ceiling += sum.sum;
-    return put_number(own, words[CEILING], ceiling > SHARE_MAX ? SHARE_MAX : ceiling);
+    return put_number_at(own, self->at[CEILING], ceiling > SHARE_MAX ? SHARE_MAX : ceiling);
 }
 
 /* -- replies ----------------------------------------------------------------------------------- */
@@ -182,36 +188,34 @@ end_turn(Desk *self, PyObject *link, PyObject *token)
 static int
 settle(Desk *self, PyObject *entry, PyObject *told, long long *reserved)
 {
-    PyObject *link = NULL, *operation = NULL, *pairs = NULL, *token = NULL;
+    PyObject *link, *operation, *pairs, *token;
     long long magnitude;
-    int counts_now, done = -1;
+    int counts_now;
 
-    if ((operation = PyObject_GetAttr(entry, words[OPERATION])) == NULL ||
+    if (!Py_IS_TYPE(entry, (PyTypeObject *)self->held[WAITING]) ||
+        (operation = thing_at(entry, self->at[ITS_OPERATION])) == NULL ||
         !PyTuple_CheckExact(operation) || PyTuple_GET_SIZE(operation) != 2 ||
-        (counts_now = is_down(entry, words[COUNTS_LATER])) < 0 ||
-        number(entry, words[MAGNITUDE], &magnitude) <= 0)
-        goto end;
+        (counts_now = is_down_at(entry, self->at[ITS_COUNTS_LATER])) < 0 ||
+        number_at(entry, self->at[ITS_MAGNITUDE], &magnitude) <= 0) {
+        if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_RuntimeError, "what waits for the disk is not plain");
+        return -1;
+    }
     *reserved -= magnitude;
     if (PyDict_DelItem(self->held[UNDERWAY], operation) < 0) {
         if (!PyErr_ExceptionMatches(PyExc_KeyError))
-            goto end;
+            return -1;
         PyErr_Clear();
     }
     if (counts_now)
-        done = 0;
-    else if ((link = PyObject_GetAttr(entry, words[LINK])) != NULL &&
-             (pairs = PyObject_GetAttr(entry, words[PAIRS])) != NULL &&
-             (token = PyObject_GetAttr(entry, words[TOKEN])) != NULL &&
-             add_all(self, pairs) == 0 && tell(self, told, link, operation) == 0)
-        done = end_turn(self, link, token);
-end:
-    if (done < 0 && !PyErr_Occurred())
-        PyErr_SetString(PyExc_RuntimeError, "what waits for the disk is not plain");
-    Py_XDECREF(link);
-    Py_XDECREF(operation);
-    Py_XDECREF(pairs);
-    Py_XDECREF(token);
-    return done;
+        return 0;
+    /* The entry is the caller's, and nobody puts anything else into it. */
+    if ((link = thing_at(entry, self->at[ITS_LINK])) == NULL ||
+        (pairs = thing_at(entry, self->at[ITS_PAIRS])) == NULL ||
+        (token = thing_at(entry, self->at[ITS_TOKEN])) == NULL ||
+        add_all(self, pairs) < 0 || tell(self, told, link, operation) < 0)
+        return -1;
+    return end_turn(self, link, token);
 }
 
 /* Whether this word is of increments alone, and how many they are. */
@@ -224,15 +228,17 @@ is_plain(Desk *self, long long token, long long *news)
 
     if (PyObject_Size(self->held[FOLLOWERS]) != 0 || PyObject_Size(self->held[BEHIND]) != 0)
         return PyErr_Occurred() ? -1 : 0;
-    if ((done = is_down(ledger, words[IS_HELD])) <= 0 ||
-        (done = number(ledger, words[WRITTEN], &written)) <= 0)
+    if ((done = is_down_at(ledger, self->at[IS_HELD])) <= 0 ||
+        (done = number_at(ledger, self->at[WRITTEN], &written)) <= 0)
         return done;
     *news = token - written;
     if (*news <= 0 || *news > PyObject_Size(self->held[QUEUE]))
         return PyErr_Occurred() ? -1 : 0;
     if ((last = PySequence_GetItem(self->held[QUEUE], (Py_ssize_t)*news - 1)) == NULL)
         return -1;
-    done = number(last, words[TOKEN], &own);
+    done = Py_IS_TYPE(last, (PyTypeObject *)self->held[WAITING])
+               ? number_at(last, self->at[ITS_TOKEN], &own)
+               : 0;
     Py_DECREF(last);
     return done <= 0 ? done : own == token;
 }
@@ -252,20 +258,20 @@ desk_acknowledge(PyObject *object, PyObject *event)
     if ((done = number(event, words[TOKEN], &token)) > 0)
         done = is_plain(self, token, &news);
     if (done > 0)
-        done = number(ledger, words[RESERVED], &reserved);
+        done = number_at(ledger, self->at[RESERVED], &reserved);
     if (done < 0)
         return NULL;
     if (done == 0)
         Py_RETURN_NONE;
     if ((told = PyList_New(0)) == NULL)
         return NULL;
-    done = put_number(ledger, words[WRITTEN], token);
+    done = put_number_at(ledger, self->at[WRITTEN], token);
     while (done == 0 && news-- > 0) {
         PyObject *entry = PyObject_CallMethodNoArgs(self->held[QUEUE], words[POPLEFT]);
         done = entry == NULL ? -1 : settle(self, entry, told, &reserved);
         Py_XDECREF(entry);
     }
-    if (done == 0 && put_number(ledger, words[RESERVED], reserved) == 0)
+    if (done == 0 && put_number_at(ledger, self->at[RESERVED], reserved) == 0)
         return told;
     Py_DECREF(told);
     return NULL;
@@ -304,7 +310,7 @@ desk_dealloc(PyObject *self)
 static PyObject *
 desk_new(PyTypeObject *type, PyObject *arguments, PyObject *named)
 {
-    static char *names[] = {"ledger", "reply", NULL};
+    static char *names[] = {"ledger", "reply", "waiting", NULL};
     static const struct {
         int what, of;
         const char *name;
@@ -313,15 +319,17 @@ desk_new(PyTypeObject *type, PyObject *arguments, PyObject *named)
         {FOLLOWERS, LEDGER, "_followers"}, {BEHIND, LEDGER, "_behind"}, {QUEUE, LEDGER, "_waiting"},
         {UNDERWAY, LEDGER, "_underway"}, {TURNS, LEDGER, "_turns"},
     };
-    PyObject *ledger, *reply;
+    PyObject *ledger, *reply, *waiting, *classes[HELD_MAX];
     Desk *self;
 
-    if (!PyArg_ParseTupleAndKeywords(arguments, named, "OO:Desk", names, &ledger, &reply))
+    if (!PyArg_ParseTupleAndKeywords(arguments, named, "OOO:Desk", names, &ledger, &reply,
+                                     &waiting))
         return NULL;
     if ((self = (Desk *)type->tp_alloc(type, 0)) == NULL)
         return NULL;
     self->held[LEDGER] = Py_NewRef(ledger);
     self->held[REPLY] = Py_NewRef(reply);
+    self->held[WAITING] = Py_NewRef(waiting);
     for (size_t at = 0; at < sizeof parts / sizeof *parts; at++) {
         PyObject *found = PyObject_GetAttrString(self->held[parts[at].of], parts[at].name);
         if ((self->held[parts[at].what] = found) == NULL) {
@@ -332,8 +340,14 @@ desk_new(PyTypeObject *type, PyObject *arguments, PyObject *named)
     if (!PyDict_Check(self->held[TOTALS]) || !PyDict_Check(self->held[UNDERWAY]) ||
         !PyDict_Check(self->held[TURNS])) {
         PyErr_SetString(PyExc_TypeError, "this is no ledger");
-        Py_CLEAR(self);
+        Py_DECREF(self);
+        return NULL;
     }
+    for (int at = 0; at < HELD_MAX; at++)
+        classes[at] = (PyObject *)Py_TYPE(self->held[at]);
+    classes[WAITING] = waiting;
+    if (find_places(wanted, PLACES, classes, self->at) < 0)
+        Py_CLEAR(self);
     return (PyObject *)self;
 }
 

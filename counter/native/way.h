@@ -4,7 +4,8 @@
 #ifndef GOSSIP_COUNTER_WAY_H
 #define GOSSIP_COUNTER_WAY_H
 
-#include "plain.h"
+#include "keys.h"
+#include "places.h"
 
 #include <structmember.h>
 #include <string.h>
@@ -16,29 +17,38 @@
 #define AMOUNT_MAX (((long long)1 << 53) - 1) /* tracker.wire.AMOUNT_MAX */
 #define SHARE_MAX ((long long)1 << 62)  /* tracker.wire.SHARE_MAX */
 #define WINDOW_MAX 1024                 /* counter.sessions.WINDOW_MAX */
-#define KEYS_MAX 8192                   /* keys whose strings are kept; a power of two */
-#define ATTRIBUTES_MAX 16
 
-/* Attributes read or written by name, interned once. */
-static const char *const spelled[] = {
-    "is_leaving", "is_held",  "operations", "ceiling",   "highest",     "recent",
-    "token",      "_reserved", "operations_max", "inflight_max", "counts", NULL};
-enum {
-    IS_LEAVING, IS_HELD, OPERATIONS, CEILING, HIGHEST, RECENT,
-    TOKEN, RESERVED, OPERATIONS_MAX, INFLIGHT_MAX, COUNTS
-};
-static PyObject *words[ATTRIBUTES_MAX];
+/* Names, interned once. */
+static const char *const spelled[] = {"counts", NULL};
+enum { COUNTS };
+static PyObject *words[1];
 
 /* What a way holds, in the order of its slots. */
 enum {
     PLAIN, LEDGER, KNOWN, KEEP, WAITING, PERSIST, CHECKSUM, COUNTERS, OWN, TOTALS, NAMES, SESSIONS, TABLE,
-    MOVE_TO_END, CONFIG, DOUBTFUL, QUEUE, APPEND, UNDERWAY, TURNS, HELD_MAX
+    MOVE_TO_END, CONFIG, DOUBTFUL, QUEUE, APPEND, UNDERWAY, TURNS, SESSION, HELD_MAX
+};
+
+/* Where it is read and written: in the ledger, its share, its sessions, its settings, a session,
+ * and in what is made of an increment. */
+enum {
+    IS_LEAVING, IS_HELD, TAKEN, TOKEN, RESERVED, CEILING, REMEMBERED, OPERATIONS_MAX, INFLIGHT_MAX,
+    HIGHEST, RECENT, WAITING_PARTS, PERSIST_PARTS = WAITING_PARTS + 6, PLACES = PERSIST_PARTS + 3
+};
+static const Place wanted[PLACES] = {
+    {LEDGER, "is_leaving"}, {LEDGER, "is_held"}, {LEDGER, "operations"}, {LEDGER, "token"},
+    {LEDGER, "_reserved"}, {OWN, "ceiling"}, {SESSIONS, "operations"}, {SESSIONS, "operations_max"},
+    {CONFIG, "inflight_max"}, {SESSION, "highest"}, {SESSION, "recent"},
+    {WAITING, "token"}, {WAITING, "link"}, {WAITING, "operation"}, {WAITING, "pairs"},
+    {WAITING, "counts_later"}, {WAITING, "magnitude"},
+    {PERSIST, "token"}, {PERSIST, "kind"}, {PERSIST, "record"},
 };
 
 typedef struct {
     PyObject_HEAD
     vectorcallfunc call;
     PyObject *held[HELD_MAX];
+    Py_ssize_t at[PLACES];
     PyObject **keys; /* by the hash of their bytes; only plain ASCII, only keys that were held */
     unsigned char acks[2];
 } Way;
@@ -153,9 +163,10 @@ finds_room(Way *self, Operation *operation, long long sequence)
     int done;
 
     if (remembered < WINDOW_MAX) {
-        if ((done = number(self->held[SESSIONS], words[OPERATIONS], &operation->operations)) <= 0)
+        if ((done = number_at(self->held[SESSIONS], self->at[REMEMBERED],
+                              &operation->operations)) <= 0)
             return done;
-        if ((done = number(self->held[SESSIONS], words[OPERATIONS_MAX], &limit)) <= 0)
+        if ((done = number_at(self->held[SESSIONS], self->at[OPERATIONS_MAX], &limit)) <= 0)
             return done;
         return operation->operations < limit;
     }
@@ -184,13 +195,15 @@ follows(Way *self, const Frame *frame, Operation *operation)
     if (operation->client == NULL)
         return PyErr_Occurred() ? -1 : 0;
     Py_INCREF(operation->client);
-    if ((done = number(operation->client, words[HIGHEST], &highest)) <= 0)
+    if (!Py_IS_TYPE(operation->client, (PyTypeObject *)self->held[SESSION]))
+        return 0;
+    if ((done = number_at(operation->client, self->at[HIGHEST], &highest)) <= 0)
         return done;
     if (frame->sequence - 1 != highest)
         return 0;
-    operation->recent = PyObject_GetAttr(operation->client, words[RECENT]);
-    if (operation->recent == NULL)
+    if ((operation->recent = thing_at(operation->client, self->at[RECENT])) == NULL)
         return -1;
+    Py_INCREF(operation->recent);
     if (!PyDict_CheckExact(operation->recent))
         return 0;
     operation->sequence = PyLong_FromLongLong(frame->sequence);
@@ -205,8 +218,7 @@ remember(Way *self, Operation *operation, PyObject *content)
 {
     PyObject *moved;
 
-    if (PyObject_SetAttr(operation->client, words[HIGHEST], operation->sequence) < 0)
-        return -1;
+    put_slot(operation->client, self->at[HIGHEST], Py_NewRef(operation->sequence));
     if (PyDict_SetItem(operation->recent, operation->sequence, content) < 0)
         return -1;
     moved = PyObject_CallOneArg(self->held[MOVE_TO_END], operation->session);
@@ -215,27 +227,27 @@ remember(Way *self, Operation *operation, PyObject *content)
     Py_DECREF(moved);
     if (operation->dropped != NULL)
         return PyDict_DelItem(operation->recent, operation->dropped);
-    return put_number(self->held[SESSIONS], words[OPERATIONS], operation->operations + 1);
+    return put_number_at(self->held[SESSIONS], self->at[REMEMBERED], operation->operations + 1);
 }
 
 /* Whether the ledger counts for clients now. */
 static inline int
 is_open(Way *self)
 {
-    int done = is_down(self->held[LEDGER], words[IS_LEAVING]);
+    int done = is_down_at(self->held[LEDGER], self->at[IS_LEAVING]);
 
-    return done <= 0 ? done : is_down(self->held[LEDGER], words[IS_HELD]);
+    return done <= 0 ? done : is_down_at(self->held[LEDGER], self->at[IS_HELD]);
 }
 
 static inline int
 one_operation_more(Way *self)
 {
     long long operations;
-    int done = number(self->held[LEDGER], words[OPERATIONS], &operations);
+    int done = number_at(self->held[LEDGER], self->at[TAKEN], &operations);
 
     if (done == 0)
         PyErr_SetString(PyExc_OverflowError, "too many operations");
-    return done <= 0 ? -1 : put_number(self->held[LEDGER], words[OPERATIONS], operations + 1);
+    return done <= 0 ? -1 : put_number_at(self->held[LEDGER], self->at[TAKEN], operations + 1);
 }
 
 /* -- on disk ----------------------------------------------------------------------------------- */
@@ -249,21 +261,21 @@ queued(Way *self, PyObject *link, Operation *operation, PyObject *pairs, long lo
     PyObject *much = PyLong_FromLongLong(magnitude);
     long long last;
 
-    if (much == NULL || number(self->held[LEDGER], words[TOKEN], &last) <= 0)
+    if (much == NULL || number_at(self->held[LEDGER], self->at[TOKEN], &last) <= 0)
         goto end;
     if ((token = PyLong_FromLongLong(last + 1)) == NULL)
         goto end;
     if ((identity = PyTuple_Pack(2, operation->session, operation->sequence)) == NULL)
         goto end;
-    waiting = PyObject_CallFunctionObjArgs(self->held[WAITING], token, link, identity, pairs,
-                                           Py_True, much, NULL);
-    persist = waiting == NULL ? NULL
-                              : PyObject_CallFunctionObjArgs(self->held[PERSIST], token,
-                                                             words[COUNTS], record, NULL);
+    waiting = made_of(self->held[WAITING], self->at + WAITING_PARTS,
+                      (PyObject *[]){token, link, identity, pairs, Py_True, much}, 6);
+    if (waiting != NULL)
+        persist = made_of(self->held[PERSIST], self->at + PERSIST_PARTS,
+                          (PyObject *[]){token, words[COUNTS], record}, 3);
     if (persist == NULL)
         goto end;
-    if (PyObject_SetAttr(self->held[LEDGER], words[TOKEN], token) < 0 ||
-        put_number(self->held[LEDGER], words[RESERVED], reserved + magnitude) < 0 ||
+    put_slot(self->held[LEDGER], self->at[TOKEN], Py_NewRef(token));
+    if (put_number_at(self->held[LEDGER], self->at[RESERVED], reserved + magnitude) < 0 ||
         (done = PyObject_CallOneArg(self->held[APPEND], waiting)) == NULL ||
         PyDict_SetItem(self->held[UNDERWAY], identity, waiting) < 0 ||
         PyDict_SetItem(self->held[TURNS], link, token) < 0)
@@ -283,7 +295,6 @@ end:
 static inline int
 has_room(Way *self, long long magnitude, long long *reserved)
 {
-    PyObject *ledger = self->held[LEDGER];
     Py_ssize_t waiting;
     long long limit, ceiling;
     int done;
@@ -292,11 +303,11 @@ has_room(Way *self, long long magnitude, long long *reserved)
         return done;
     if ((waiting = PyObject_Size(self->held[QUEUE])) < 0)
         return -1;
-    if ((done = number(self->held[CONFIG], words[INFLIGHT_MAX], &limit)) <= 0 || waiting >= limit)
+    if ((done = number_at(self->held[CONFIG], self->at[INFLIGHT_MAX], &limit)) <= 0 || waiting >= limit)
         return done < 0 ? -1 : 0;
-    if ((done = number(ledger, words[RESERVED], reserved)) <= 0)
+    if ((done = number_at(self->held[LEDGER], self->at[RESERVED], reserved)) <= 0)
         return done;
-    if ((done = number(self->held[OWN], words[CEILING], &ceiling)) <= 0)
+    if ((done = number_at(self->held[OWN], self->at[CEILING], &ceiling)) <= 0)
         return done;
     return *reserved >= 0 && *reserved <= SHARE_MAX && ceiling <= SHARE_MAX - *reserved - magnitude;
 }

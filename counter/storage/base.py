@@ -40,7 +40,7 @@ class Identity:
 class Cut:
     """The end of a log that was no whole frame, and is no more: `size` bytes at `offset`."""
 
-    path: str
+    file: str
     offset: int
     size: int
 
@@ -67,6 +67,12 @@ class Storage(Protocol):
 
     def write(self, record: Persist) -> None:
         """Queue one record. Never blocks; what becomes of it is told to `done`."""
+
+    def answered(self, clients: Iterable[int]) -> None:
+        """Note which clients were just told that something of theirs is safe.
+
+        A store that serves many of them together may let a commit wait for more of them.
+        """
 
     @property
     def wants_snapshot(self) -> bool:

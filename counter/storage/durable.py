@@ -27,6 +27,7 @@ from counter.storage.base import COUNTS, MEMBERS, STATE, Cut, Done, Identity
 from counter.storage.directory import Directory
 from counter.storage.frames import RECORD_BYTES_MAX, RECORD_HEAD_BYTES, Record, frame_bytes
 from counter.storage.log import Log
+from counter.storage.pacing import REST_S, Pace
 from counter.storage.worker import Worker
 from tracker.classes import dataclass
 from tracker.errors import StorageError, StorageLostError
@@ -112,6 +113,10 @@ class DurableStorage:
         self._is_step_due = False
         self._is_working = False
         self._is_woken = False
+        self._pace = Pace()
+        # While a commit waits for more clients, with how many records it begins at once.
+        self._rest: asyncio.TimerHandle | None = None
+        self._enough = 0
         self._worker: Worker | None = None
         self._appender: Appender | None = None
         self._done: Done | None = None
@@ -159,8 +164,16 @@ class DurableStorage:
             self._queue.append(record)
             self._queued_records += 1
             self._queued_bytes = queued
-        if not self._is_woken and not self._is_working:
+        if self._rest is not None:
+            if self._queued_records >= self._enough:
+                self._end_rest()
+        elif not self._is_woken and not self._is_working:
             self._wake()
+
+    def answered(self, clients: Iterable[int]) -> None:
+        """Note who was just told; of very many, a commit waits for some more."""
+        if self._loop is not None:
+            self._pace.answered(clients, self._loop.time())
 
     @property
     def wants_snapshot(self) -> bool:
@@ -231,9 +244,29 @@ class DurableStorage:
             self._idle.clear()
             self._loop.call_soon(self._work)
 
-    def _work(self) -> None:
+    def _rests(self) -> bool:
+        """Let a commit wait for more clients where there is a crowd of them, see `pacing`."""
+        assert self._loop is not None
+        enough = self._pace.enough(self._loop.time())
+        if self._queued_records >= enough or self._refusal or self._steps is not None:
+            return False
+        self._is_woken = True
+        self._enough = enough
+        self._rest = self._loop.call_later(REST_S, self._work, True)
+        return True
+
+    def _end_rest(self) -> None:
+        """Begin the commit that waits once this turn of the loop has read everything."""
+        assert self._loop is not None
+        assert self._rest is not None
+        self._rest.cancel()
+        self._rest = None
+        self._loop.call_soon(self._work, True)
+
+    def _work(self, has_rested: bool = False) -> None:
         """Begin the next job: a commit, or a step of the snapshot, in turn when both wait."""
         self._is_woken = False
+        self._rest = None
         if self._is_working:
             return
         if self._worker is None:
@@ -241,6 +274,8 @@ class DurableStorage:
             return
         self._begin_snapshot()
         if self._queue and not (self._steps is not None and self._is_step_due):
+            if not has_rested and self._rests():
+                return
             batch = self._batch()
             # What is not the disk's is done here: a thread that computes holds up the loop.
             frame, token, members = _parted(batch)

@@ -45,6 +45,9 @@ class MemoryStorage:
             self._loop.call_soon(self._tell)
         self._token = record.token
 
+    def answered(self, clients: Iterable[int]) -> None:
+        """Do nothing: there is no disk that anybody waits for."""
+
     @property
     def wants_snapshot(self) -> bool:
         """Never: there is no log."""

@@ -241,6 +241,7 @@ def test_what_is_plain_is_taken_without_the_python(durable: bool, some: tuple[An
         keep=side.kept.append if durable else None,
         waiting=doorway.Waiting,
         persist=doorway.Persist,
+        session=doorway.Session,
         checksum=doorway.crc32,
     )
     first = native(1, frame_of(SESSION, 3, some))
@@ -293,7 +294,12 @@ def test_a_way_into_what_is_no_ledger_cannot_be_made(wrong: dict[str, Any]):
     ledger = make_ledger(durable=False)
     parts = {
         **{"plain": print, "ledger": ledger, "known": {}, "acks": b"\0\1", "keep": None},
-        **{"waiting": doorway.Waiting, "persist": doorway.Persist, "checksum": doorway.crc32},
+        **{
+            "waiting": doorway.Waiting,
+            "persist": doorway.Persist,
+            "session": doorway.Session,
+            "checksum": doorway.crc32,
+        },
     }
     if not wrong:
         ledger.counters.names = []  # type: ignore[assignment]
@@ -308,7 +314,7 @@ def test_a_way_that_nobody_holds_is_collected_though_it_is_part_of_a_circle():
 
     ledger = Held(NodeConfig(name="n1"), Counters(b"x" * 16, 1), durable=True)
     ledger.way = doorway.native(NATIVE, ledger, lambda record: None)  # type: ignore[attr-defined]
-    ledger.desk = SETTLING.Desk(ledger=ledger, reply=print)  # type: ignore[attr-defined]
+    ledger.desk = SETTLING.Desk(ledger=ledger, reply=print, waiting=doorway.Waiting)  # type: ignore[attr-defined]
     trace = weakref.ref(ledger)
 
     del ledger
@@ -349,14 +355,14 @@ def test_past_the_ceiling_of_a_share_it_is_counted_as_in_python(total: int, some
 def test_a_desk_for_what_is_no_ledger_cannot_be_made_and_a_word_has_a_token():
     ledger = make_ledger(durable=True)
     with pytest.raises(AttributeError):
-        SETTLING.Desk(ledger=object(), reply=print)
+        SETTLING.Desk(ledger=object(), reply=print, waiting=doorway.Waiting)
     with pytest.raises(TypeError):
         SETTLING.Desk(ledger=ledger)
     with pytest.raises(AttributeError):
-        SETTLING.Desk(ledger=ledger, reply=print).acknowledge(object())
+        SETTLING.Desk(ledger=ledger, reply=print, waiting=doorway.Waiting).acknowledge(object())
     ledger._turns = []  # type: ignore[assignment]
     with pytest.raises(TypeError, match="no ledger"):
-        SETTLING.Desk(ledger=ledger, reply=print)
+        SETTLING.Desk(ledger=ledger, reply=print, waiting=doorway.Waiting)
 
 
 @pytest.mark.parametrize("durable", [False, True], ids=["in memory", "on disk"])

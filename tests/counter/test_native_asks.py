@@ -160,6 +160,7 @@ def test_queries_past_their_time_and_past_the_limit_are_forgotten_as_in_python()
         body, now = ask(query=bytes([number]) * 16), number * (0.5 if number < 30 else 4.0)
         assert native.way(body, SENDER, now) == plain.way(body, SENDER, now)
         assert native.state == plain.state
+    assert native.left == []
 
 
 @pytest.mark.parametrize("change", ["others", "doubted", "mute", "doubtful", "names", "decreased"])
