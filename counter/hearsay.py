@@ -75,7 +75,8 @@ class Hearsay:
 
     def is_hopeless(self, membership: Membership) -> bool:
         """Whether nobody can be asked any more who belongs to the cluster."""
-        return self.is_lost or (membership.heard_at is None and membership.is_cut_off)
+        is_alone = membership.heard_at is None and membership.is_cut_off
+        return self.is_lost or is_alone or membership.is_usurped
 
     def known_until(self, membership: Membership, now: float, fresh_s: float) -> float:
         """Return up to when the view holds everybody who was in it then."""

@@ -40,7 +40,7 @@ ARC_EDGE = (RING - 1) >> 32 << 32
 
 UNCONFIRMED = (
     "who belongs to the cluster could not be confirmed:"
-    " no tracker spoke, or another node knows more"
+    " no tracker spoke, another node knows more, or another store has this node's name"
 )
 
 

@@ -25,7 +25,7 @@ from typing import Final
 from counter.answerers import unlisted_name
 from counter.arcs import least_age
 from counter.config import GossipConfig
-from counter.delegation import DIRECT_PART, GENERATIONS_MAX, Arc, Brief, Charge, Delegation
+from counter.delegation import GENERATIONS_MAX, Arc, Brief, Charge, Delegation, asked_directly_max
 from counter.doubtful import NOTHING, Doubted
 from counter.messages import (
     COLLECTS,
@@ -101,7 +101,7 @@ class WideQuery(OwnQuery):
             brief,
             self.config.arcs_max,
             self.config.direct_max,
-            len(self.pending) // DIRECT_PART,
+            asked_directly_max(len(self.pending)),
             self.rng,
         )
 

@@ -153,8 +153,18 @@ class Membership:
         return all(tracker.is_down for tracker in self._trackers)
 
     def known_until(self, now: float, fresh_s: float) -> float:
-        """Say up to when the view is that of the cluster; see `tracker.standing`."""
+        """Say up to when the view is that of the cluster; see `tracker.standing`.
+
+        Never for a node that lost its name: the list has another store there, and the sum ours.
+        """
+        if self.is_usurped:
+            return float("-inf")
         return known_until(self._trackers, now, fresh_s, is_cut_off=self.is_cut_off)
+
+    @property
+    def is_usurped(self) -> bool:
+        """Whether a later record gives this node's name to another store."""
+        return bool(self._usurper)
 
     @property
     def displaced(self) -> str:
@@ -299,10 +309,9 @@ class Membership:
         joined = [t for t in self._trackers if t.state == JOINED]
         self.is_departed = not joined
         effects: list[Effect] = []
-        for tracker in joined:
-            if tracker.link is not None:
-                effects += self._wrote(tracker, tracker.link)
-                effects.append(Send(tracker.link, Departing(holds_counts, heir)))
+        for tracker, link in [(t, t.link) for t in joined if t.link is not None]:
+            effects += self._wrote(tracker, link)
+            effects.append(Send(link, Departing(holds_counts, heir)))
         return effects
 
     def _wrote(self, tracker: Contact, link: Link) -> list[Effect]:

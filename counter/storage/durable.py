@@ -1,8 +1,9 @@
 """The durable store: group commit, beside the event loop, back to back.
 
 What the event loop queues while a commit runs becomes the next commit: one write and one sync
-for all of it. The rule: one job at a time, and what became of it is told, in the order of
-tokens, before the next one begins; so a snapshot can know whether all that it holds was kept.
+for all of it; of a crowd of clients, it waits for some more (`pacing`). The rule: one job at a
+time, and what became of it is told, in the order of tokens, before the next one begins; so a
+snapshot can know whether all that it holds was kept.
 A commit of nothing but the log is done by a native thread where there is one, all else, and
 what is left to do after an error, by the worker.
 

@@ -174,3 +174,15 @@ def test_what_is_withdrawn_takes_what_it_said_was_in_doubt_with_it(who):
     hear(query, 1)
 
     assert query.uncertain == {}
+
+
+def test_what_is_withdrawn_may_have_been_displaced_before():
+    query = begun()
+    hear(query, 2, FORGED, sender=at(1), epoch=2)
+    another = replace(make_member(2), store=b"another one here", reign=1)
+
+    query.follow(query.view.merged([another]))
+    hear(query, 1)
+
+    assert query.value == 101
+    assert query.pending[position("n2")].member == another

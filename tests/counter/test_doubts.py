@@ -5,6 +5,7 @@ from random import Random
 import pytest
 
 from counter.config import LAN, NodeConfig
+from counter.doubtful import Doubted
 from counter.gossip import Gossip
 from counter.messages import (
     GOSSIP,
@@ -268,3 +269,32 @@ def test_doubts_about_many_keys_are_taken_from_nobody_else():
     [query] = node.asker.under_way()
     assert (query.uncertain, query.told) == ({}, {})
     assert query.value == 3
+
+
+def test_doubts_about_many_keys_count_with_the_answer_they_came_with():
+    node = make_node(0)
+    (ask, *_) = sent(node.receive(CLIENT, make_request(prefixed("k")), 0.1), AskMany)
+    member = MEMBERS[2]
+    whose = position(member.name), member.store[:8]
+    reply = ReplyMany(ask.query, *whose, 1, 3, 1, 0, (), 0, (("k", 3),), 0, 0)
+    told = UncertainMany(GOSSIP.encode(reply), 1, 2, 3, (("k", 1, 2), ("other", 5, 5)), 0, 0, 0)
+
+    node.receive(member.endpoint, told, 0.11)
+    node.receive(member.endpoint, told, 0.12)
+
+    [query] = node.asker.under_way()
+    assert list(query.uncertain.values()) == [(1, 2, 3)]
+    assert query.sums.bounds("k") == (2, 5)
+    assert list(query.sums.by_key) == ["k"]
+
+
+def test_doubts_are_kept_of_no_more_members_than_can_answer(monkeypatch):
+    monkeypatch.setattr("counter.query.UNLISTED_MAX", -2)
+    node = make_node(0)
+    node.receive(CLIENT, make_request(), 0.1)
+    [query] = node.asker.under_way()
+
+    for pos in (1, 2, 3):
+        query.doubt(pos, Doubted(1, 2, 3, ()))
+
+    assert list(query.uncertain) == [1]

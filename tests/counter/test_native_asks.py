@@ -163,6 +163,17 @@ def test_queries_past_their_time_and_past_the_limit_are_forgotten_as_in_python()
     assert native.left == []
 
 
+def test_a_query_that_lives_shorter_than_those_before_it_is_forgotten_first_as_in_python():
+    plain, native = Node(native=False, queries_max=9), Node(native=True, queries_max=9)
+    dice = Random(3)
+
+    for number in range(60):
+        body = ask(query=bytes([number]) * 16, budget_ms=dice.choice([1, 200, 5_000, 600_000]))
+        assert native.way(body, SENDER, 0.1 * number) == plain.way(body, SENDER, 0.1 * number)
+        assert native.state == plain.state
+    assert native.left == []
+
+
 @pytest.mark.parametrize("change", ["others", "doubted", "mute", "doubtful", "names", "decreased"])
 def test_a_node_of_which_there_is_more_to_say_leaves_the_ask_to_the_python(change):
     node = Node(native=True)

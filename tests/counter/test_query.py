@@ -18,7 +18,7 @@ from counter.messages import (
     Query,
     Reply,
 )
-from counter.query import PRIOR_WEIGHT, UNLISTED_MAX, Heard, Hops, OwnQuery
+from counter.query import PRIOR_WEIGHT, ROLLS_TOLD_MAX, UNLISTED_MAX, Heard, Hops, OwnQuery
 from counter.telling import bytes_of, largest
 from tracker.members import DEAD, GONE, Member, View, position
 
@@ -334,6 +334,15 @@ def test_a_repair_is_a_plain_ask_to_each_pending_member_with_the_budget_that_is_
 
     assert {a.to for a in asks} == {make_member(2).endpoint, make_member(3).endpoint}
     assert {(a.message.flags, a.message.budget_ms) for a in asks} == {(LEAF, 1_500)}
+
+
+def test_from_the_third_on_a_repair_ask_names_no_roll():
+    query, _ = begun(5)
+
+    rolls = [{s.message.roll for s in query.wave(query.next_wave)} for _ in range(4)]
+
+    assert ROLLS_TOLD_MAX == 2
+    assert rolls == [{query.first_view.roll}] * 2 + [{0}] * 2
 
 
 def test_a_repair_wave_comes_every_three_hops_while_somebody_is_silent():

@@ -182,6 +182,8 @@ passed(Passage *self, PyObject *data)
         done = is_alone(self);
         if (done == 0)
             done = send_soon(self, reply);
+        else if (done > 0 && PyList_GET_SIZE(self->unsent) == 0)
+            done = write_now(self, reply);
         else if (done > 0)
             done = PyList_Append(self->unsent, reply) < 0 ? -1 : flush_now(self);
     }

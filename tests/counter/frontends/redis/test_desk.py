@@ -194,7 +194,7 @@ def test_of_increments_that_are_refused_together_each_is_tried_alone():
     slots = house.count(("large", 5), ("views", 1), ("large", 2))
 
     refused, counted, last = said(slots)
-    assert refused == b"-ERR the share of this node would leave the range of 2^62\r\n"
+    assert refused == b"-ERR what this node counted up, or down, of this key would pass 2^62\r\n"
     assert (counted, last) == (b":1\r\n", b":%d\r\n" % SHARE_MAX)
 
 

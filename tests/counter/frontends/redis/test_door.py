@@ -22,6 +22,7 @@ from counter.node import Node, NodeSettings
 from tracker.config import TrackerConfig
 from tracker.errors import ConfigError
 from tracker.server import Tracker, TrackerSettings
+from tracker.transport import tcp
 
 WAIT_S = 30.0
 HERE = ("127.0.0.1", 0)
@@ -113,6 +114,16 @@ async def party(tmp_path):
     await made.tracker.start()
     yield made
     await made.stop()
+
+
+@pytest.fixture
+def unheard(monkeypatch):
+    """Return where no tracker answers, nor does anybody give up: replies are kept back for it."""
+    monkeypatch.setattr(tcp, "OPEN_S", 600.0)
+    with socket.socket() as silent:
+        silent.bind(HERE)
+        silent.listen(0)
+        yield silent.getsockname()[:2]
 
 
 @pytest.fixture(params=["memory", "disk"])
@@ -265,22 +276,20 @@ async def test_what_is_counted_at_two_doors_is_one_number(party):
     assert await one.ask("COUNTER.GET", "a") == b":5"
 
 
-async def test_a_question_of_a_client_that_is_gone_is_asked_no_more(party):
-    with socket.socket() as nobody:
-        nobody.bind(HERE)
-        # No tracker answers there, and so the question waits for one, for half of its deadline.
-        node = await party.node(tracker=nobody.getsockname()[:2])
-        line = await party.line()
-        line.write(packed("COUNTER.QUERY", "a", "DEADLINE", "600000"))
-        await until(lambda: node.machine.asker.is_busy)
+async def test_a_question_of_a_client_that_is_gone_is_asked_no_more(party, unheard):
+    # No tracker answers, and so the question waits for one, for half of its deadline.
+    node = await party.node(tracker=unheard)
+    line = await party.line()
+    line.write(packed("COUNTER.QUERY", "a", "DEADLINE", "600000"))
+    await until(lambda: node.machine.asker.is_busy)
 
-        # Closed without reading: by a reset, since a mere end may be that of the questions only.
-        sock = line.writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        line.writer.transport.abort()
+    # Closed without reading: by a reset, since a mere end may be that of the questions only.
+    sock = line.writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    line.writer.transport.abort()
 
-        await until(lambda: not node.machine.asker.is_busy)
-        assert party.doors[0]._desk.waiting == 0
+    await until(lambda: not node.machine.asker.is_busy)
+    assert party.doors[0]._desk.waiting == 0
 
 
 @pytest.mark.slow
@@ -320,22 +329,43 @@ async def test_the_connection_that_is_one_too_many_is_told_so(party):
     assert await (await party.line()).ask("PING") == b"+PONG"
 
 
-async def test_a_client_that_does_not_read_is_read_from_no_further(party):
+async def test_for_a_client_that_does_not_read_no_more_is_done(party):
     await party.node()
     line = await party.line()
     assert await line.ask("PING") == b"+PONG"
     (client,) = party.doors[0]._clients
     line.reader._transport.pause_reading()
-    request, sent = packed("ECHO", "x" * 60_000), 0
 
-    while not client.is_unread:
-        line.write(request)
-        sent += 1
-        await asyncio.sleep(0)
+    client.data_came(packed("ECHO", "x" * 60_000) * 100)
+
+    assert client.is_unread
+    assert client.transport.get_write_buffer_size() < 2 * OUTPUT_BYTES_MAX
     line.reader._transport.resume_reading()
+    assert await line.hear(100) == [b"x" * 60_000] * 100
 
-    assert client.transport.get_write_buffer_size() < OUTPUT_BYTES_MAX + 100_000
-    assert await line.hear(sent) == [b"x" * 60_000] * sent
+
+async def test_of_a_client_with_too_much_under_way_no_more_is_read(party, unheard):
+    await party.node(durable=True, tracker=unheard)
+    line = await party.line()
+    await line.ask("PING")
+    (client,) = party.doors[0]._clients
+
+    line.write(packed("DECR", "a") * (3 * REQUESTS_MAX))
+
+    await until(lambda: client._is_paused and not client._is_due)
+    assert client._under_way == REQUESTS_MAX
+
+
+async def test_what_was_not_acknowledged_when_a_node_ends_is_in_doubt(party, unheard):
+    node = await party.node(durable=True, tracker=unheard)
+    line = await party.line()
+    line.write(packed("INCR", "a"))
+    await until(lambda: node.machine.ledger.counters.value("a") == 1)
+
+    await node.abandon()
+
+    assert (await line.rest()).startswith(b"-INDOUBT this node stopped before it could tell")
+    party.nodes.remove(node)
 
 
 async def test_a_client_that_leaves_too_much_unread_is_cut_off(party, monkeypatch):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from counter.config import NodeConfig
 from counter.crdt import Counters, Share
-from counter.frontends.redis import resp
+from counter.frontends.redis import resp, straight
 from counter.frontends.redis.door import native
 from counter.frontends.redis.straight import RUN_MAX, Straight
 from counter.ledger import Ledger
@@ -145,6 +145,49 @@ def test_a_key_that_was_reset_counts_in_its_epoch(make_way):
 
     assert make_way(ledger)(1, incr("hits")) == b":3\r\n"
     assert ledger.counters.own.positive["hits"] == 5
+
+
+def test_what_was_read_before_is_counted_as_what_was_not(make_way):
+    ledger = make_ledger()
+    way, requests = make_way(ledger), [incr("hits"), incr("misses", 2), incr("hits", 7, "incrby")]
+
+    for _ in range(2):
+        for request in [*requests, b"".join(requests), incr("hits") * 3]:
+            assert way(1, request).count(b":") in (1, 3)
+
+    assert ledger.counters.own.positive["hits"] == 5 + 2 * (1 + 7 + 8 + 3)
+    assert ledger.operations == 2 * 9
+
+
+def test_what_was_read_before_is_looked_at_again_before_it_counts(make_way):
+    ledger = make_ledger()
+    way = make_way(ledger)
+    assert way(1, incr("hits")) == b":6\r\n"
+    ledger.counters.names["hits"] = "hits\0001"
+    assert way(1, incr("hits")) is None
+
+    ledger.counters.own.add("hits\0001", 2)
+    data = incr("hits") + incr("new")
+    replies, end = way.take(data, 0)
+
+    assert (replies, data[end:]) == (b":3\r\n", incr("new"))
+    assert ledger.counters.own.positive["hits"] == 6
+    ledger.counters.own.add("hits\0001", -1)
+    assert way(1, incr("hits")) is None
+    ledger.counters.own.negative.clear()
+    ledger.counters.own.ceiling = 3
+    assert way(1, incr("hits")) is None
+
+
+def test_requests_that_are_remembered_are_forgotten_at_the_limit(monkeypatch):
+    monkeypatch.setattr(straight, "REQUESTS_KNOWN_MAX", 2)
+    way = Straight(make_ledger())
+
+    for amount in range(1, 6):
+        assert way(1, incr("hits", amount)) is not None
+
+    assert len(way._whole) <= 2
+    assert max(map(len, way._known.values())) <= 2
 
 
 def test_on_disk_nothing_is_counted_but_runs_are_read(make_way):
