@@ -13,8 +13,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
+from counter.config import LATE_S
 from counter.crdt import Share
 from counter.folding import MEMBERS_MAX, Folding
+from counter.forgotten import checked_row
 from counter.ledger import Ledger
 from counter.messages import (
     NUL,
@@ -26,8 +28,10 @@ from counter.messages import (
     Sole,
     Stored,
     Take,
+    retired_in,
     share_rows,
 )
+from counter.retired import Retired
 from tracker import wire
 from tracker.errors import FrameError
 from tracker.machine import Close, Effect, Emit, Link, Persist, Persisted, PersistFailed, Send
@@ -46,6 +50,9 @@ GIVEN_MAX: Final = 64
 
 STAGE_IDLE_S: Final = 30.0
 """Longest silence of a leaver before what it has sent is dropped."""
+
+FULL: Final = "full"
+"""Why a member is refused that might be taken a little later."""
 
 MARK: Final = b"\xa8handover"
 """What stands behind the first byte of a record of a hand-over."""
@@ -68,6 +75,7 @@ class Stage:
         self.until = until
         self.shares = {store: Share(epoch) for store, epoch in offer.stores}
         self.sessions: list[bytes] = []
+        self.retired: list[bytes] = []
         self.bodies: list[bytes] = []
         self.pages = 0
         self.written: deque[tuple[int, int]] = deque()
@@ -82,6 +90,14 @@ class Stage:
         values = wire.unpacked(body)
         if type(values) is list and values[:1] == ["sessions"]:
             self.sessions.append(body)
+            return
+        if type(values) is list and values[:1] == ["forgotten"] and len(values) == 2:
+            checked_row(values[1])
+            self.sessions.append(body)
+            return
+        if type(values) is list and values[:1] == ["retired"]:
+            retired_in(values)
+            self.retired.append(body)
             return
         store, epoch, rows = share_rows(values)
         share = self.shares.get(store)
@@ -99,6 +115,7 @@ class Adoption:
         # Called when shares were adopted, which may hold names of epochs not known here.
         self.adopted: Callable[[], None] = lambda: None
         self.folding = Folding(ledger, members_max)
+        self.retired = Retired(name)
         self._stages: dict[Link, Stage] = {}
         # By stream, whose shares were adopted on it: its giver may have one more word.
         self._given: dict[Link, Offer] = {}
@@ -140,12 +157,12 @@ class Adoption:
             return "unknown", f'{self.name} knows no member "{printable(offer.name, 64)}" like this'
         held = {**ledger.counters.others, **dict.fromkeys([store for store, _ in offer.stores])}
         if len(held) > ADOPTED_MAX:
-            return "full", f"{self.name} holds the counts of {ADOPTED_MAX} others at most"
+            return FULL, f"{self.name} holds the counts of {ADOPTED_MAX} others at most"
         if (
             sum([len(share) for share in ledger.counters.shares()]) + offer.keys
             > ledger.config.counters_max
         ):
-            return "full", f"{self.name} has no room for {offer.keys} more keys"
+            return FULL, f"{self.name} has no room for {offer.keys} more keys"
         return None
 
     def page(self, link: Link, page: Page, now: float) -> list[Effect]:
@@ -216,7 +233,12 @@ class Adoption:
             return []
         adopted = {store for store, _ in offer.stores}
         stores = [store for store in sole.stores if store in adopted]
-        return self.folding.note(offer.store, stores, now)
+        written: list[Effect] = []
+        if sole.retired:
+            # Before what allows to fold them, so that no crash comes between.
+            self.retired.note(sole.retired, finishing=True)
+            written = self._written("retired", list(sole.retired))
+        return written + self.folding.note(offer.store, stores, now, sole.quiet_ms / 1000 + LATE_S)
 
     def _add(self, stage: Stage) -> None:
         """Make what is on a stage shares of this node, all at once."""
@@ -226,6 +248,8 @@ class Adoption:
             others.setdefault(store, share)
         for body in stage.sessions:
             self.ledger.restore("state", body)
+        for body in stage.retired:
+            self.retired.take(body)
 
     # -- what the disk says -------------------------------------------------------------------
 
@@ -290,6 +314,8 @@ class Adoption:
             self._restored[fields[0]].take(fields[1])
         elif what in ("final", "folded"):
             self.folding.restore(what, fields)
+        elif what == "retired":
+            self.retired.restore(fields)
         else:
             self._add(self._restored.pop(fields[0]))
 
@@ -300,7 +326,8 @@ class Adoption:
 
     def dump(self) -> list[bytes]:
         """Return records that hold every stage, and what was folded, for a snapshot."""
-        records = self.folding.dump()
+        records = [record(*fields) for fields in self.retired.records()]
+        records += self.folding.dump()
         for stage in self._stages.values():
             offer = stage.offer
             rows = [list(row) for row in offer.stores]

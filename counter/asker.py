@@ -316,11 +316,11 @@ class Asker:
         self.strangers += reply is None
         return reply
 
-    def offer(self, query: bytes, told: Doubted | None) -> None:
+    def offer(self, query: bytes, told: Doubted | None, now: float) -> None:
         """Take what the next reply to a query of this node says is in doubt."""
         asked = self._by_id.get(query)
         if asked is not None:
-            asked.query.offered = told
+            asked.query.offered = told and told.heard(now - asked.query.started)
 
     def hears_many(self, reply: ReplyMany) -> bool:
         """Whether this is an answer to a query of this node for many keys; others are dropped."""

@@ -21,9 +21,10 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Final
 
+from counter.answerers import UNLISTED_MAX
 from counter.arcs import least_age
 from counter.config import AGE_MAX
-from counter.doubtful import NOTHING
+from counter.doubtful import Doubted
 from counter.heard import Held
 from counter.messages import (
     BATCH_ROOM_BYTES,
@@ -97,6 +98,7 @@ class Cell(OwnQuery):
     untold: list[tuple[int, int]] = field(default_factory=list)
     """Of these the ones that stand in no batch yet: (position, roll)."""
     rows: list[Row] = field(default_factory=list)
+    told_doubts: dict[int, Doubted] = field(default_factory=dict)
     unconfirmed: dict[int, _Unconfirmed] = field(default_factory=dict)
     batches: int = 0
     backs: int = 0
@@ -216,9 +218,19 @@ class Cell(OwnQuery):
     def _doubts_beside(self, row: Row) -> list[Row]:
         """Return the rows that say what is in doubt at the member that answers with this one."""
         pos, store, *_ = row
-        minus, plus, count = self.uncertain.get(pos, NOTHING)
-        rows = [(pos, store, count, -minus, 0, DOUBT)] if minus else []
-        return [*rows, (pos, store, count, plus, 0, DOUBT)] if plus else rows
+        told = self.told_doubts.get(pos)
+        if told is None:
+            return []
+        rows: list[Row] = []
+        for octave, (minus, plus, count) in told.steps():
+            rows += [(pos, store, count, -minus, octave, DOUBT)] if minus else []
+            rows += [(pos, store, count, plus, octave, DOUBT)] if plus else []
+        return rows
+
+    def doubt(self, pos: int, told: Doubted) -> None:
+        """Keep what a member holds in doubt: only the origin knows how long its query has run."""
+        if len(self.told_doubts) < len(self.view) + UNLISTED_MAX:
+            self.told_doubts[pos] = told
 
     def _add(self, now: float, *rows: Row) -> list[Send]:
         """Add rows to the next batch, all of them to the same one."""

@@ -11,6 +11,8 @@ CHATTER_MAX = 64
 VISITS_MAX = 32
 AGE_MAX = 255
 DEADLINE_MS_MAX = 600_000
+LATE_S = 2.0
+"""How long after its deadline a query may still be complete, where its node was stopped."""
 PAUSE_MS_MAX = 86_400_000
 
 

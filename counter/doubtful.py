@@ -7,13 +7,18 @@ amounts, all others by the largest of those that were left out.
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
+from counter.faded import Faded
 from counter.messages import (
     DOUBT_ROOM_BYTES,
     DOUBT_ROWS_MAX,
     DOUBT_ROWS_ROOM_BYTES,
+    FADED_ROW_BYTES,
     KEYS_KEPT_MAX,
     Amounts,
     DoubtRow,
+    FadedRow,
+    is_question,
+    key_in,
     keys_in,
     prefix_in,
 )
@@ -32,6 +37,36 @@ class Doubted(NamedTuple):
     left_out: int = 0
     rest_minus: int = 0
     rest_plus: int = 0
+    faded: tuple[FadedRow, ...] = ()
+
+    def heard(self, age_s: float) -> "Doubted":
+        """Return it as a query takes it that began so long before it heard this.
+
+        What was let go since is in doubt for it. Of many keys it may be any of them.
+        """
+        minus, plus, increments, _, _, rest_minus, rest_plus, _ = told = self._replace(faded=())
+        fresh = [row for row in self.faded if row[0] <= age_s * 1000]
+        if not fresh:
+            return told
+        lost, gained, count = (sum([row[at] for row in fresh]) for at in (1, 2, 3))
+        return told._replace(
+            minus=minus + lost,
+            plus=plus + gained,
+            increments=increments + count,
+            rest_minus=rest_minus + lost,
+            rest_plus=rest_plus + gained,
+        )
+
+    def steps(self) -> Iterator[tuple[int, Amounts]]:
+        """Yield (octave, amounts) for queries of every age: those of at least 2^(octave-1) ms.
+
+        With 0 what holds for all of them. Each step counts those before it in.
+        """
+        amounts = self.amounts
+        yield 0, amounts
+        for age_ms, minus, plus, count in self.faded:
+            amounts = amounts[0] + minus, amounts[1] + plus, amounts[2] + count
+            yield age_ms.bit_length(), amounts
 
     @property
     def amounts(self) -> Amounts:
@@ -41,7 +76,8 @@ class Doubted(NamedTuple):
     @property
     def room_bytes(self) -> int:
         """What it takes of the datagram of an answer."""
-        return DOUBT_ROOM_BYTES + sum([len(packed(row)) for row in self.rows])
+        faded = FADED_ROW_BYTES * len(self.faded)
+        return DOUBT_ROOM_BYTES + faded + sum([len(packed(row)) for row in self.rows])
 
     def fitted(self) -> "Doubted":
         """Return it with as many rows as go with an answer, the largest first."""
@@ -66,10 +102,15 @@ class Doubted(NamedTuple):
 
 
 class InDoubt:
-    """The amounts in doubt at one node, by key: never more keys than amounts are parked."""
+    """The amounts in doubt at one node, by key.
+
+    `by_key` holds every key of which anything is parked, or was let go so lately that a query may
+    have missed it.
+    """
 
     def __init__(self) -> None:
         self.by_key: dict[str, Amounts] = {}
+        self._faded = Faded()
 
     def of(self, key: str) -> Amounts:
         """Return what a key may lose, what it may gain (both ≥ 0), and in how many increments."""
@@ -85,7 +126,22 @@ class InDoubt:
             else:
                 plus += sign * amount
             self.by_key[key] = minus, plus, count + sign
-            if not count + sign:
+            if not count + sign and key not in self._faded:
+                del self.by_key[key]
+
+    def let_go(self, pairs: tuple[Any, ...], now: float) -> None:
+        """Take the pairs of an increment out that counts elsewhere by now."""
+        forgotten = self._faded.add(pairs, now)
+        self.add(pairs, -1)
+        self._forget(forgotten)
+
+    def forget(self, now: float) -> None:
+        """Forget what was let go before any query began."""
+        self._forget(self._faded.forget(now))
+
+    def _forget(self, keys: list[str]) -> None:
+        for key in keys:
+            if self.by_key.get(key) == NOTHING:
                 del self.by_key[key]
 
     def has_room(self, pairs: tuple[Any, ...]) -> bool:
@@ -95,11 +151,32 @@ class InDoubt:
             added[pairs[index]] = added.get(pairs[index], 0) + abs(pairs[index + 1])
         return all(max(self.of(key)[:2]) + more <= SHARE_MAX for key, more in added.items())
 
-    def asked(self, question: str) -> Doubted | None:
-        """Return what is in doubt of the keys that a question asks for; None if nothing is."""
+    def about(self, text: str, now: float | None = None) -> Doubted | None:
+        """Return what is in doubt of what is asked for, a key or many; None if nothing is.
+
+        As of `now` with what was let go; without it for a query that begins at this moment.
+        """
+        if not self.by_key:
+            return None
+        found = self._asked(text) if is_question(text) else self._told_of(key_in(text))
+        faded: tuple[FadedRow, ...] = ()
+        if now is not None:
+            asked = self._asked_for(text) if is_question(text) else [(key_in(text), NOTHING)]
+            faded = self._faded.rows([key for key, _ in asked if key in self._faded], now)
+        if found is None and not faded:
+            return None
+        return (found or Doubted(*NOTHING, ()))._replace(faded=faded)
+
+    def _told_of(self, key: str) -> Doubted | None:
+        amounts = self.of(key)
+        return None if amounts == NOTHING else Doubted(*amounts, ())
+
+    def _asked(self, question: str) -> Doubted | None:
         minus = plus = count = 0
         rows: list[DoubtRow] = []
         for key, (lost, gained, increments) in self._asked_for(question):
+            if not increments:
+                continue
             minus, plus, count = minus + lost, plus + gained, count + increments
             rows.append((key, lost, gained))
         if not rows:

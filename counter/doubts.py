@@ -23,8 +23,6 @@ from counter.messages import (
     Traced,
     Uncertain,
     UncertainMany,
-    is_question,
-    key_in,
 )
 from counter.parking import Parking
 from counter.relay import Relay
@@ -40,7 +38,7 @@ class Origin(Protocol):
 
     doubted: Callable[[Any], Doubted | None]
 
-    def offer(self, query: bytes, told: Doubted | None) -> None:
+    def offer(self, query: bytes, told: Doubted | None, now: float) -> None:
         """Take what the next reply to a query says is in doubt, if the query is its."""
 
 
@@ -64,7 +62,7 @@ class Doubts:
         self._heads = heads
         self._receive = receive
         self._by_query: dict[bytes, Doubted] = {}
-        origin.doubted = self._about
+        origin.doubted = self._known.about
         heads.doubted = self._by_query.get
         relay.doubtful = self._known.by_key
         tables.reserved_bytes = self._reserved_bytes
@@ -86,7 +84,7 @@ class Doubts:
             query = ask.query
             is_first = query not in seen
             if is_first and self._known.by_key:
-                self._note(query, ask.key)
+                self._note(query, ask.key, now)
             effects = handler(sender, ask, now)
             doubted = known.get(query)
             if doubted is None:
@@ -103,9 +101,9 @@ class Doubts:
         known = self._by_query
         return [_wrapped(effect, known.get(_query_in(effect))) for effect in effects]
 
-    def _note(self, query: bytes, text: str) -> None:
+    def _note(self, query: bytes, text: str, now: float) -> None:
         """Remember what is in doubt as a query is first seen."""
-        doubted = self._about(text)
+        doubted = self._known.about(text, now)
         if doubted is None:
             return
         known = self._by_query
@@ -113,13 +111,6 @@ class Doubts:
             for over in [other for other in known if other not in self._seen]:
                 del known[over]
         known[query] = doubted.fitted()
-
-    def _about(self, text: str) -> Doubted | None:
-        """Return what is in doubt of what is asked for, a key or many."""
-        if is_question(text):
-            return self._known.asked(text)
-        key = key_in(text)
-        return Doubted(*self._known.of(key), ()) if key in self._known.by_key else None
 
     def _reserved_bytes(self, query: bytes) -> int:
         doubted = self._by_query.get(query)
@@ -135,7 +126,8 @@ class Doubts:
             return []
         if not isinstance(reply, Reply | ShortReply):
             return []
-        told = Doubted(message.minus, message.plus, message.count, ())
+        amounts = message.minus, message.plus, message.count
+        told = Doubted(*amounts, (), faded=message.faded)
         return self._heard_with(told, reply.query, sender, outer, now)
 
     def _heard_many(self, sender: Endpoint, message: UncertainMany, now: float) -> list[Effect]:
@@ -147,7 +139,7 @@ class Doubts:
             return []
         amounts = message.minus, message.plus, message.count
         rests = message.left_out, message.rest_minus, message.rest_plus
-        told = Doubted(*amounts, message.rows, *rests)
+        told = Doubted(*amounts, message.rows, *rests, message.faded)
         return self._heard_with(told, reply.query, sender, reply, now)
 
     def _heard_with(
@@ -155,10 +147,10 @@ class Doubts:
     ) -> list[Effect]:
         """Hear a reply: what it says is in doubt counts if the reply does, and only then."""
         for side in (self._heads, self._origin):
-            side.offer(query, told)
+            side.offer(query, told, now)
         effects = self._receive(sender, message, now)
         for side in (self._heads, self._origin):
-            side.offer(query, None)
+            side.offer(query, None, now)
         return effects
 
 
@@ -172,7 +164,7 @@ def _wrapped(effect: Effect, doubted: Doubted | None) -> Effect:
     """Return a reply with what is in doubt around it; any other effect as it is."""
     match effect:
         case Send(to, Reply() | ShortReply() | Traced() as plain) if doubted is not None:
-            return Send(to, Uncertain(GOSSIP.encode(plain), *doubted.amounts))
+            return Send(to, Uncertain(GOSSIP.encode(plain), *doubted.amounts, doubted.faded))
         case Send(to, ReplyMany(flags=flags) as plain) if doubted and not flags & WORKING:
             return Send(to, UncertainMany(GOSSIP.encode(plain), *doubted))
     return effect

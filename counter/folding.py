@@ -2,32 +2,30 @@
 
     adopted   a share of its own, told by its store: its owner, or another holder, may tell it, too
     final     its giver has said that nobody else holds it, or ever will (`Sole`)
-    settled   final, and for FOLD_AFTER_S neither owner nor giver was a member
+    settled   final, neither owner nor giver is a member, and each query has ended that may have
+              heard them: the giver says when (`Sole.quiet_ms`), or FOLD_AFTER_S have passed
     folded    summed up with others into one share, under a new store, in one record
 
 The rule: a share is folded only if no query that goes on has heard it from anybody but this node,
 and no answer to come can hold it but this node's. For then it is all the same under which store it
-is told. It takes three things. Only stores in memory are folded: none of them comes back from a
-disk, or from a copy of one. Only what is final: nobody else has it. And not before the longest
-query could have ended that may have heard the owner (docs/decisions/0018).
+is told. It takes three things. Only what is final is folded: nobody else has it. Of a store with a
+disk the holder remembers for ever that it is refused (`retired`): a copy of it may come back. And
+not before the longest query could have ended that may have heard the owner (docs/decisions/0018).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from counter.config import DEADLINE_MS_MAX
 from counter.crdt import Share
 from counter.ledger import Ledger
+from counter.messages import QUIET_MS_MAX
 from tracker import wire
 from tracker.digest import blake2b
 from tracker.machine import Effect, Emit, Persist, Persisted, PersistFailed
 from tracker.members import View
 
-MUTE_AFTER_S: Final = 30.0
-"""How long a node that has handed over may still answer, whatever stops it meanwhile."""
-
-FOLD_AFTER_S: Final = DEADLINE_MS_MAX / 1000 + 2 * MUTE_AFTER_S
-"""Time after which nobody can hear the owner any more, and no query that did still runs."""
+FOLD_AFTER_S: Final = QUIET_MS_MAX / 1000
+"""Time after which no query runs that heard the owner, where nobody remembers how long they do."""
 
 FOLD_STORES_MIN: Final = 8
 """Settled shares that are worth being folded."""
@@ -38,7 +36,7 @@ MEMBERS_MAX: Final = 1_024
 FOLDED_MAX: Final = 4_096
 """Stores of which a node remembers that it has folded them."""
 
-LOOK_GAP_S: Final = 10.0
+LOOK_GAP_S: Final = 1.0
 """Pause between two looks at what may be folded."""
 
 
@@ -51,9 +49,12 @@ class Folding:
         self._members_max = members_max
         # By store, who gave it; in the order in which they came.
         self._finals: dict[bytes, bytes] = {}
-        self._gone_since: dict[bytes, float] = {}
+        # By store, from when on no query runs that heard it elsewhere.
+        self._quiet_at: dict[bytes, float] = {}
         self._folded: dict[bytes, bytes] = {}
         self._due: float | None = None
+        # Whether what is held may take another form now; the owner may set it.
+        self.may_change: Callable[[], bool] = lambda: not ledger.is_leaving
         self._pending: tuple[int, bytes, tuple[bytes, ...]] | None = None
 
     @property
@@ -70,12 +71,20 @@ class Folding:
         """Whether this share is part of a folded one here."""
         return store in self._folded
 
-    def note(self, giver: bytes, stores: Sequence[bytes], now: float) -> list[Effect]:
-        """Note that nobody else holds these."""
+    def quiet_until(self, now: float) -> float:
+        """Return from when on no query runs that heard any final share elsewhere."""
+        anew = now + FOLD_AFTER_S
+        return max([self._quiet_at.get(s, anew) for s in self._finals], default=float("-inf"))
+
+    def note(
+        self, giver: bytes, stores: Sequence[bytes], now: float, quiet_s: float = FOLD_AFTER_S
+    ) -> list[Effect]:
+        """Note that nobody else holds these, and how long queries may run that heard them there."""
         held = [s for s in stores if s in self._ledger.counters.others and s not in self._finals]
         if not held:
             return []
         self._take(giver, held)
+        self._quiet_at.update(dict.fromkeys(held, now + quiet_s))
         self._plan(now)
         if not self._ledger.durable:
             return []
@@ -103,7 +112,7 @@ class Folding:
             return []
         self._plan(now + LOOK_GAP_S)
         settled = self._settled(view, now)
-        is_free = not self._ledger.is_leaving and self._pending is None
+        is_free = self.may_change() and self._pending is None
         if not is_free or len(settled) < FOLD_STORES_MIN or view.expected > self._members_max:
             return []
         if not self._fits(settled):
@@ -120,9 +129,8 @@ class Folding:
         settled = []
         for store, giver in self._finals.items():
             members = [view.owner_of(one[:8]) for one in (store, giver)]
-            if any(member is not None and member.expected for member in members):
-                self._gone_since.pop(store, None)
-            elif now - self._gone_since.setdefault(store, now) >= FOLD_AFTER_S:
+            is_quiet = now >= self._quiet_at.setdefault(store, now + FOLD_AFTER_S)
+            if is_quiet and not any(m is not None and m.expected for m in members):
                 settled.append(store)
         return tuple(settled)
 
@@ -142,14 +150,14 @@ class Folding:
             others[group] = summed(shares)
         for store in stores:
             self._finals.pop(store, None)
-            self._gone_since.pop(store, None)
+            self._quiet_at.pop(store, None)
             self._folded[store] = group
         while len(self._folded) > FOLDED_MAX:
             del self._folded[next(iter(self._folded))]
         keys = 0
         if group in others:
             self._finals[group] = group
-            self._gone_since[group] = float("-inf")
+            self._quiet_at[group] = float("-inf")
             keys = len(others[group])
         return [Emit("folded", {"stores": len(stores), "keys": keys})]
 
@@ -178,7 +186,7 @@ class Folding:
 
     def resume(self) -> None:
         """Begin to wait anew: how long it was away nobody knows."""
-        self._gone_since.clear()
+        self._quiet_at.clear()
         self._plan(float("-inf"))
 
     def dump(self) -> list[bytes]:

@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from counter.stamps import stamp_of
+from tracker import wire
 from tracker.digest import blake2b
+from tracker.errors import FrameError
 
 FILTER_BITS_MIN: Final = 2**20
 FILTER_BITS_MAX: Final = 2**26
@@ -26,6 +28,16 @@ SLICE_BYTES: Final = 2**15
 
 Row = tuple[int, int, int, int, bytes]
 """Latest stamp, number of a filter, sessions in it, where in it the slice begins, the slice."""
+
+
+_FILTERS: Final = (FILTER_BITS_MAX // FILTER_BITS_MIN).bit_length()
+_row = wire.record(
+    wire.u32,
+    wire.integer(0, _FILTERS - 1),
+    wire.u64,
+    wire.integer(0, FILTER_BITS_MAX // 8),
+    wire.blob(0, SLICE_BYTES),
+)
 
 
 class _Filter:
@@ -101,19 +113,30 @@ class Forgotten:
                     yield self.stamp, number, kept.held, begin, part
 
     def restore(self, row: Any) -> None:
-        """Take in one of `rows`."""
+        """Take in one of `rows`, of this store or of one whose counts are here now."""
         stamp, number, held, begin, part = row
         self.stamp = max(self.stamp, stamp)
         if part:
             kept = self._filter(number)
-            kept.held = held
-            kept.bits[begin : begin + len(part)] = part
+            kept.held = max(kept.held, held)
+            end = begin + len(part)
+            both = int.from_bytes(kept.bits[begin:end], "big") | int.from_bytes(part, "big")
+            kept.bits[begin:end] = both.to_bytes(len(part), "big")
 
     def _filter(self, number: int) -> _Filter:
         while len(self._filters) <= number:
             size = min(FILTER_BITS_MAX, FILTER_BITS_MIN << len(self._filters))
             self._filters.append(_Filter(size))
         return self._filters[number]
+
+
+def checked_row(row: Any) -> Row:
+    """Return a row of another node; raises FrameError for what is none."""
+    found: Row = _row(row)
+    _, number, _, begin, part = found
+    if begin + len(part) > (FILTER_BITS_MIN << number) // 8:
+        raise FrameError("a slice of a filter that is not so long")
+    return found
 
 
 def _hashes(session: bytes) -> tuple[int, int]:

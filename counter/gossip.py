@@ -112,6 +112,7 @@ class Gossip:
         self._first_asks = FirstAsks()
         self.handover = Handover(self.ledger, self.membership, rng, gossip.cell_members_max)
         self.handover.mute_from = self.relay.mute_from
+        self.handover.heard_until = self._heard_until
         self.hearsay = Hearsay(self.membership.view)
         self.failover = Failover(self.ledger, self.membership.view, rng)
         self.heads = Heads(gossip, member, self.relay, rng)
@@ -335,16 +336,27 @@ class Gossip:
     # -- peers --------------------------------------------------------------------------------
 
     def _ask(self, sender: Any, ask: Ask, now: float) -> list[Effect]:
-        if self.membership.is_doubted or now >= self.relay.mute_at or self.asker.is_own(ask.query):
+        if self.membership.is_doubted or self.asker.is_own(ask.query):
             return []
         effects = self.relay.ask(ask, self.membership.view, now)
+        if now >= self.relay.mute_at:
+            # Its heir answers for it, and may have made one sum of that and others.
+            return effects[1:]
         return self._first_asks.traced(ask, sender, effects) if ask.flags & TRACE else effects
 
+    def _heard_until(self) -> float:
+        """Return when the last query ends that may have heard anything here, its own among them."""
+        own = [query.deadline for query in self.asker.under_way()]
+        return max([self.relay.heard_until, *own])
+
     def _ask_many(self, sender: Any, ask: AskMany, now: float) -> list[Effect]:
-        return self.tables.answered(ask, self._ask(sender, ask, now), now)
+        effects = self._ask(sender, ask, now)
+        is_mute = now >= self.relay.mute_at
+        return effects if is_mute else self.tables.answered(ask, effects, now)
 
     def _delegate(self, sender: Any, ask: Delegate, now: float) -> list[Effect]:
-        if self.membership.is_doubted or now >= self.relay.mute_at or self.asker.is_own(ask.query):
+        is_mute = self.membership.is_doubted or now >= self.relay.mute_at
+        if is_mute or self.asker.is_own(ask.query):
             return []
         return self.heads.delegate(sender, ask, self.membership.view, now)
 
@@ -385,14 +397,17 @@ class Gossip:
     def _after_membership(self, effects: list[Effect], now: float) -> list[Effect]:
         view = self.membership.view
         if view is not self._followed:
-            self._followed = view
+            # Before the beat that acknowledges the news of those whom it refuses.
+            effects = self.handover.claimed(now) + effects
+            view = self._followed = self.membership.view
             self.asker.follow(view)
             self.hearsay.follow(view)
             self.heads.follow(view)
             self.failover.parking.follow(view)
             self._saved.changed(now)
-        effects += self.origin.release(now)
-        return effects + self.embargo.look(now)
+        # First: it may be the word that lets this node ask.
+        kept = self.embargo.look(now)
+        return [*effects, *self.origin.release(now), *kept]
 
     def _introduce(self, sender: Any, message: Introduce, now: float) -> list[Effect]:
         """Take in a newcomer by its own word, unless its name is known as another's.

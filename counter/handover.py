@@ -13,12 +13,13 @@ from random import Random
 from typing import Any, Final
 
 from counter.adoption import MARK, Adoption
-from counter.folding import MEMBERS_MAX, MUTE_AFTER_S
+from counter.folding import MEMBERS_MAX
 from counter.heard import Held
 from counter.leaving import Leaving
 from counter.ledger import Ledger
 from counter.messages import (
     LEAVING,
+    QUIET_MS_MAX,
     STORE_BYTES,
     Adopted,
     Drain,
@@ -30,8 +31,10 @@ from counter.messages import (
     Take,
     stored_name,
 )
+from counter.retired import told
 from tracker import wire
 from tracker.admission import HANDED_OVER
+from tracker.classes import replace
 from tracker.machine import (
     Closed,
     Effect,
@@ -68,13 +71,24 @@ class Handover:
         self.leaving = Leaving(ledger, membership.member, rng)
         self.adoption = Adoption(ledger, membership.member.name, members_max)
         self.leaving.soles = lambda: self.adoption.folding.finals
-        # Told when this node is to answer no more, even if it was stopped meanwhile and wakes.
+        self.leaving.retires = self._retires
+        self.leaving.quiet_ms = self._quiet_ms
+        folding = self.adoption.folding
+        folding.may_change = lambda: not ledger.is_leaving or self.leaving.may_change
+        self.leaving.is_changing = lambda: folding.is_pending
+        self.leaving.retired_pages = lambda: self.adoption.retired.pages()
+        # Told when this node is to answer no more.
         self.mute_from: Callable[[float], None] = lambda at: None
+        # Until when queries may run that heard anything here; the owner sets it.
+        self.heard_until: Callable[[], float] = lambda: float("inf")
         # What is parked here, which nobody takes over; the owner may set it.
         self.parked: Sized = ()
         self._told_by: float | None = None
         self._grace_until: float | None = None
         self._depart_by: float | None = None
+        self._is_mute = False
+        # When something happened last that has a time.
+        self._now = float("-inf")
 
     def handlers(self) -> dict[type, Callable[[Any, Any, float], list[Effect]]]:
         """Return who takes which message."""
@@ -88,7 +102,7 @@ class Handover:
                 leaving.stored(stored.number, now) if leaving.owns(link) else []
             ),
             Adopted: self._adopted,
-            Sole: adoption.sole,
+            Sole: self._sole,
             Drain: self._drain,
         }
 
@@ -118,6 +132,35 @@ class Handover:
             if holder is not None and holder.expected and holder.reign == 0:
                 return holder.store == self.ledger.counters.store
         return True
+
+    # -- those that come back -------------------------------------------------------------------
+
+    def _retires(self) -> tuple[bytes, ...]:
+        """Return the stores that a copy of this node's disk may tell."""
+        if not self.ledger.durable:
+            return ()
+        parent = self.membership.parent
+        return (self.ledger.counters.store, *([parent] if parent else []))
+
+    def _quiet_ms(self) -> int:
+        """Return how long queries may run that heard what this node hands over, as of now."""
+        until = max(self.heard_until(), self.adoption.folding.quiet_until(self._now))
+        return int(min(max(0.0, until - self._now) * 1000 + 1, QUIET_MS_MAX))
+
+    def _sole(self, link: Link, sole: Sole, now: float) -> list[Effect]:
+        effects = self.adoption.sole(link, sole, now)
+        return effects + self.claimed(now)
+
+    def claimed(self, now: float) -> list[Effect]:
+        """Refuse those who are expected by the view with what they have handed over."""
+        membership, retired = self.membership, self.adoption.retired
+        claims = retired.claims(membership.view, self.adoption.folding.finals)
+        if not claims:
+            return []
+        learned = membership.learn(
+            [replace(member, incarnation=member.incarnation + 1) for member in claims], now
+        )
+        return [*membership.teach(claims), *learned, *told(claims)]
 
     # -- leaving ------------------------------------------------------------------------------
 
@@ -172,9 +215,9 @@ class Handover:
     def _adopted(self, link: Link, adopted: Adopted, now: float) -> list[Effect]:
         if not self.leaving.owns(link):
             return []
+        self._now = now
         effects = self.leaving.adopted(adopted.store)
-        if self.leaving.holds_nothing:
-            self.mute_from(now + MUTE_AFTER_S)
+        self._fall_silent()
         return effects
 
     # -- streams ------------------------------------------------------------------------------
@@ -202,12 +245,24 @@ class Handover:
     def persisted(self, event: Persisted, now: float) -> list[Effect]:
         """Go on with what waited for the disk."""
         effects = self.adoption.persisted(event) + self.adoption.folding.persisted(event)
-        return effects + self.leaving.persisted(event, now)
+        self._now = now
+        effects += self.leaving.persisted(event, now)
+        self._fall_silent()
+        return effects
+
+    def _fall_silent(self) -> None:
+        """Answer no more once the heir does: it may soon make one sum of this and other shares."""
+        if self.leaving.holds_nothing and not self._is_mute:
+            self._is_mute = True
+            self.mute_from(float("-inf"))
 
     def persist_failed(self, event: PersistFailed, now: float) -> list[Effect]:
         """Give up what is not on disk."""
         effects = self.adoption.persist_failed(event) + self.adoption.folding.persist_failed(event)
-        return effects + self.leaving.persist_failed(event, now)
+        self._now = now
+        effects += self.leaving.persist_failed(event, now)
+        self._fall_silent()
+        return effects
 
     def tick(self, now: float) -> list[Effect]:
         """Look for a receiver, tell the trackers, and then say that it is over."""
@@ -264,6 +319,7 @@ class Handover:
         """Go on where the last life ended, once everything was restored."""
         self.adoption.resume()
         self.leaving.resume()
+        self._fall_silent()
 
     def dump(self) -> list[bytes]:
         """Return what a snapshot has to hold beside the counts."""

@@ -195,7 +195,7 @@ class Heads:
                 return list[Effect](cell.take(reply, sender, now))
         return []
 
-    def offer(self, query: bytes, told: Doubted | None) -> None:
+    def offer(self, query: bytes, told: Doubted | None, now: float) -> None:
         """Take what the next reply to a cell of a query says is in doubt."""
         for cell in self.collected.get(query, ()):
             cell.offered = told

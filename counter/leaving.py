@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any, Final
 
-from counter.adoption import record
+from counter.adoption import FULL, record
 from counter.ledger import Ledger
 from counter.messages import (
     COPYING,
     DRAINED,
     FENCING,
     LEAVING,
+    QUIET_MS_MAX,
     SEALING,
     SEEKING,
     DrainState,
@@ -49,6 +50,9 @@ PATIENCE_S: Final = 10.0
 RETRY_S: Final = 1.0
 """Pause after nobody would take it."""
 
+WRITING_S: Final = 0.02
+"""Pause while what is to be handed over takes another form on disk."""
+
 
 class Leaving:
     """The giving side of a hand-over at one node. Times in seconds."""
@@ -69,16 +73,33 @@ class Leaving:
         self._tried: set[str] = set()
         self._pages: Iterator[tuple[bytes, int]] = iter(())
         self._is_cut = False
+        # Whether a receiver of this round had no room.
+        self._is_full = False
         self._sent = self._stored = 0
         self._on_the_way: dict[int, int] = {}
         # The stores that nobody else holds, and those of the members that were sent a seal.
         self.soles: Callable[[], tuple[bytes, ...]] = tuple
-        self._sealed_for: set[bytes] = set()
+        self._sealed_for: dict[bytes, None] = {}
+        # What the disk of this node may tell again, if a copy of it comes back; the owner sets it.
+        self.retires: Callable[[], tuple[bytes, ...]] = tuple
+        # Pages with the stores that were handed over before, to the heir; the owner sets it.
+        self.retired_pages: Callable[[], list[bytes]] = list
+        # The last word to the heir, once this node is empty on disk: stream, and what it says.
+        self._last_word: tuple[Link, tuple[bytes, ...]] | None = None
+        # Whether what is to be handed over takes another form on disk; the owner sets it.
+        self.is_changing: Callable[[], bool] = lambda: False
+        # How long queries may still run that heard any of it here; the owner sets it.
+        self.quiet_ms: Callable[[], int] = lambda: QUIET_MS_MAX
 
     @property
     def holds_nothing(self) -> bool:
         """Whether somebody else answers for all that was counted here."""
         return self.phase is not None and self.phase >= LEAVING
+
+    @property
+    def may_change(self) -> bool:
+        """Whether nobody has been offered anything that may yet be sealed as it was."""
+        return self.phase == SEEKING and self._peer is None and not self._sealed_for
 
     # -- beginning ----------------------------------------------------------------------------
 
@@ -131,8 +152,11 @@ class Leaving:
         if self._written == "sealing":
             return self._sealed()
         if self._written == "done":
+            # It is not certain that this node is empty on disk, so nobody may count on that.
+            word, self._last_word = self._last_word, None
+            closed: list[Effect] = [] if word is None else [Close(word[0])]
             # After a crash it would offer again, and hear that all of it is there.
-            return self._handed_over()
+            return [*closed, *self._handed_over()]
         if event.definite:
             self.phase, self.ledger.is_leaving = None, False
         self._why = event.reason
@@ -143,7 +167,6 @@ class Leaving:
         if self._link is None or self.phase != SEALING:
             return []
         assert self._peer is not None
-        self._sealed_for.add(self._peer.store)
         return [Send(self._link, Seal(self._sent, self.done))]
 
     # -- a receiver ---------------------------------------------------------------------------
@@ -160,12 +183,16 @@ class Leaving:
             return effects
         if self._peer is not None:
             effects += self._lost(f"{self._peer.name} says nothing more", now)
+        if self.is_changing():
+            self._until = now + WRITING_S
+            return effects
         untried = [m for m in self._candidates(view) if m.name not in self._tried]
         if not untried:
             self._tried.clear()
             self._until = now + RETRY_S
             self._why = self._why or "no other living member could take the counts"
-            return [*effects, Emit("drain-waits", {"reason": self._why})]
+            is_full, self._is_full = self._is_full, False
+            return [*effects, Emit("drain-waits", {"reason": self._why, "full": is_full})]
         # Whoever has a seal already may have all of it; then those that have a disk.
         self._rng.shuffle(untried)
         peer = min(untried, key=lambda m: (m.name != self.heir, not m.durable))
@@ -197,6 +224,7 @@ class Leaving:
         """Offer everything."""
         self._link = link
         self._until = now + PATIENCE_S
+        self._count_keys()
         counters = self.ledger.counters
         shares = [(counters.store, counters.own), *counters.others.items()]
         stores = tuple([(store, share.epoch) for store, share in shares])
@@ -208,6 +236,7 @@ class Leaving:
 
     def refused(self, refused: Refused, now: float) -> list[Effect]:
         """Take a no."""
+        self._is_full = self._is_full or refused.code == FULL
         return self._lost(refused.text, now)
 
     # -- copying ------------------------------------------------------------------------------
@@ -233,6 +262,8 @@ class Leaving:
         yield from pages_of_share(counters.store, counters.own)
         for store, share in counters.others.items():
             yield from pages_of_share(store, share)
+        for retired in self.retired_pages():
+            yield retired, 0
         for sessions in self.ledger.dump_sessions():
             yield sessions, 0
 
@@ -250,9 +281,14 @@ class Leaving:
             effects.append(Send(link, Page(self._sent, page[0])))
         if self._is_cut and not self._on_the_way:
             self.phase = SEALING
+            assert self._peer is not None
+            self._sealed_for[self._peer.store] = None
             # Who may have the seal is asked first after a crash, so that only one has it.
-            wait = [self._persist("sealing", self.heir)] if self.ledger.durable else self._sealed()
-            effects += wait
+            stores = list(self._sealed_for)
+            is_durable = self.ledger.durable
+            effects += (
+                [self._persist("sealing", self.heir, stores)] if is_durable else self._sealed()
+            )
         return effects
 
     def stored(self, number: int, now: float) -> list[Effect]:
@@ -274,18 +310,23 @@ class Leaving:
         self._link = self._peer = self._until = None
         assert link is not None
         assert peer is not None
+        # Whoever else was sent a seal may have a copy.
+        if list(self._sealed_for) == [peer.store]:
+            self._last_word = link, (store, *self.soles())
+        closed: list[Effect] = [] if self._last_word is not None else [Close(link)]
         if self.ledger.durable:
-            return [Close(link), self._persist("done", self.heir)]
-        told: list[Effect] = []
-        if self._sealed_for == {peer.store}:
-            # Nobody else has a copy, and none will come back from a disk.
-            told = [Send(link, Sole((store, *self.soles())))]
-        return [*told, Close(link), *self._handed_over()]
+            return [*closed, self._persist("done", self.heir)]
+        return [*closed, *self._handed_over()]
 
     def _handed_over(self) -> list[Effect]:
         self.phase = LEAVING
         self._why = ""
-        return [Emit("handed-over", {"to": self.heir, "keys": self.total})]
+        told: list[Effect] = []
+        if self._last_word is not None:
+            (link, stores), self._last_word = self._last_word, None
+            sole = Sole(stores, self.retires(), self.quiet_ms())
+            told = [Send(link, sole), Close(link)]
+        return [*told, Emit("handed-over", {"to": self.heir, "keys": self.total})]
 
     # -- telling, and after a restart -----------------------------------------------------------
 
@@ -307,7 +348,9 @@ class Leaving:
         self.ledger.is_leaving = True
         self.phase = LEAVING if what == "done" else FENCING
         if what != "fenced":
-            [self.heir] = fields
+            self.heir, *sealed_for = fields
+            # Of a member whose store is not named nobody knows which one it was.
+            self._sealed_for.update(dict.fromkeys(sealed_for[0] if sealed_for else (b"",)))
 
     def resume(self) -> None:
         """Go on where a crash ended it, once everything was restored."""
@@ -325,4 +368,6 @@ class Leaving:
             return []
         if self.phase >= LEAVING or (self._token and self._written == "done"):
             return [record("done", self.heir)]
-        return [record("sealing", self.heir) if self.heir else record("fenced")]
+        if not self.heir:
+            return [record("fenced")]
+        return [record("sealing", self.heir, list(self._sealed_for))]

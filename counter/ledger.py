@@ -14,7 +14,7 @@ it is on disk, unless the client asked for an acknowledgement from memory.
 
 from collections import deque
 from collections.abc import Callable, Container, Iterator
-from typing import Any
+from typing import Any, Final
 
 from counter.config import NodeConfig
 from counter.crdt import Counters, Row, Share
@@ -35,6 +35,9 @@ from tracker import wire
 from tracker.classes import dataclass
 from tracker.machine import Effect, Link, Persist, Persisted, PersistFailed, Send
 from tracker.messages import Refused
+
+FOLLOWERS_MAX: Final = 64
+"""Retries of one increment that wait for it to be on disk."""
 
 
 @dataclass(slots=True)
@@ -228,7 +231,10 @@ class Ledger:
                 return [Send(link, Counted(sequence, self.durable and not self.has_gap, True))]
             if message.ack == ACK_MEMORY and not waiting.counts_later:
                 return [Send(link, Counted(sequence, False, True))]
-            self._followers.setdefault(waiting.token, []).append((link, sequence))
+            followers = self._followers.setdefault(waiting.token, [])
+            if len(followers) >= FOLLOWERS_MAX:
+                return [Send(link, Refused(sequence, "busy", "too many wait for this; come back"))]
+            followers.append((link, sequence))
             return []
         if (message.session, sequence) in self.given_away:
             text = "this increment was parked at another node, which counts it"

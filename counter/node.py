@@ -250,7 +250,8 @@ class Node:
     def _emitted(self, emit: Emit) -> None:
         if emit.event == "departed":
             self.departed.set()
-        self._nobody_took += emit.event == "drain-waits"
+        # Where there is no room now there is some in a moment: shares of others become one.
+        self._nobody_took += emit.event == "drain-waits" and not emit.details["full"]
         is_over = emit.event in ("drained", "drain-failed")
         if is_over or self._nobody_took >= NOBODY_TOOK_MAX:
             self.drained.set()

@@ -94,7 +94,7 @@ class Origin:
 
     def query(self, link: Link, request: Query, now: float) -> list[Effect]:
         """Take a client's request; it begins when nothing is in its way."""
-        known = self._membership.heard_at is not None
+        known = self._may_ask()
         return self._asker.take(link, request, now, view_is_known=known) + self.release(now)
 
     def begin(self, due: Round, now: float) -> list[Effect]:
@@ -120,17 +120,25 @@ class Origin:
             effects += self.tick(now)
         return effects + self.look(now)
 
+    def _may_ask(self) -> bool:
+        """Whether a list was heard, and whoever may know better of this store knows that list."""
+        membership = self._membership
+        return membership.heard_at is not None and not membership.announcement.is_strange
+
     def release(self, now: float) -> list[Effect]:
         """Begin the rounds whose wait is over, or refuse those that wait for nothing."""
         effects: list[Effect] = []
         if not self._asker.is_busy:
             return effects
-        heard = self._membership.heard_at is not None
+        heard, membership = self._may_ask(), self._membership
         for due in self._asker.released(now, view_is_known=heard):
-            if heard or self._membership.view.expected:
+            if now >= self._relay.mute_at:
+                text = f"{membership.member.name} handed its counts over: ask another node"
+                effects += self._asker.refuse(due, "leaving", text, now)
+            elif heard or (membership.view.expected and not membership.announcement.is_strange):
                 effects += self.begin(due, now)
             else:
-                name = self._membership.member.name
+                name = membership.member.name
                 text = f"{name} has heard no tracker yet: who belongs is not known"
                 effects += self._asker.refuse(due, "no-view", text, now)
         return effects

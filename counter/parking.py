@@ -62,12 +62,10 @@ from tracker.members import GONE, View
 from tracker.messages import Refused
 from tracker.wire import packed
 
+ASKERS_MAX: Final = 64
+"""Replies that wait for one increment to be on disk."""
 SETTLED_MAX: Final = 10_000
 """Increments no longer parked that are still known when they are parked once more."""
-FADE_S: Final = 3.0
-"""How long queries are told of an increment that counts elsewhere, as if it were still parked, in
-seconds: a query may have asked there before it was counted, and here after it was let go."""
-FADING_MAX: Final = 10_000
 ROWS_PER_RECORD: Final = 256
 
 TICKET_TAG, KNOWN_TAG = 4, 5
@@ -89,7 +87,6 @@ class Parking:
         self._written: deque[tuple[int, Entry]] = deque()
         self._ticket = 0
         self._pairs = 0
-        self._fading: deque[tuple[float, tuple[Any, ...]]] = deque()
         # When something happened last that has a time.
         self._now = 0.0
 
@@ -113,6 +110,9 @@ class Parking:
                 text = "another increment was parked under this id"
                 return [_refused(link, message, "other-content", text)]
             if entry is not None and entry.state == WRITING:
+                if len(entry.askers) >= ASKERS_MAX:
+                    text = "too many wait for the disk to hold this increment; come back in 100 ms"
+                    return [_refused(link, message, "busy", text)]
                 entry.askers.append((link, message.request, True))
                 return []
             return [Send(link, Parked(message.request, ledger.durable, True))]
@@ -198,21 +198,19 @@ class Parking:
         self._pairs += len(entry.pairs) // 2
         self.in_doubt.add(entry.pairs, 1)
 
-    def _remove(self, entry: Entry) -> None:
+    def _remove(self, entry: Entry, *, counts_elsewhere: bool = False) -> None:
         del self._entries[entry.identity], self._tickets[entry.ticket]
         self._pairs -= len(entry.pairs) // 2
-        self.in_doubt.add(entry.pairs, -1)
+        if counts_elsewhere:
+            # A query may have asked there before it was counted, and here after this.
+            self.in_doubt.let_go(entry.pairs, self._now)
+        else:
+            self.in_doubt.add(entry.pairs, -1)
         self.homes.rest(entry)
 
-    def _fade(self, now: float) -> None:
-        """Tell no more of what was let go long enough ago."""
-        fading = self._fading
-        while fading and (fading[0][0] <= now or len(fading) > FADING_MAX):
-            self.in_doubt.add(fading.popleft()[1], -1)
-
-    def _end(self, entry: Entry) -> None:
+    def _end(self, entry: Entry, *, counts_elsewhere: bool = False) -> None:
         """Forget an increment that counts, here or elsewhere; but know it when it comes again."""
-        self._remove(entry)
+        self._remove(entry, counts_elsewhere=counts_elsewhere)
         self._know(entry.identity, content_of(entry.pairs))
 
     def _know(self, identity: Identity, content: Any) -> None:
@@ -222,10 +220,7 @@ class Parking:
 
     def _drop(self, entry: Entry) -> list[Effect]:
         """Let go of an increment that is not counted here."""
-        self._end(entry)
-        self.in_doubt.add(entry.pairs, 1)
-        self._fading.append((self._now + FADE_S, entry.pairs))
-        self._fade(self._now)
+        self._end(entry, counts_elsewhere=True)
         if not self._ledger.durable:
             return []
         # Should this record be lost, the home is asked once more, and says the same.
@@ -246,15 +241,11 @@ class Parking:
 
     def deadline(self) -> float | None:
         """Say when `look` is wanted."""
-        due = self.homes.due
-        if not self._fading:
-            return due
-        over = self._fading[0][0]
-        return over if due is None else min(over, due)
+        return self.homes.due
 
     def look(self, now: float) -> list[Effect]:
         """Do what is due: give up a home that does not answer, ask the next."""
-        self._fade(now)
+        self.in_doubt.forget(now)
         return self.homes.look(now)
 
     def opened(self, link: Link) -> list[Effect]:

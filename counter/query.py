@@ -20,7 +20,7 @@ from random import Random
 from counter.answerers import UNLISTED_MAX as UNLISTED_MAX
 from counter.answerers import name_of, note, withdraw
 from counter.arcs import least_age
-from counter.config import AGE_MAX, GossipConfig
+from counter.config import AGE_MAX, LATE_S, GossipConfig
 from counter.doubtful import Doubted
 from counter.heard import Heard as Heard
 from counter.heard import Held, who_is_silent
@@ -432,7 +432,8 @@ class OwnQuery:
         waited for a tracker's word, unless no tracker can be reached (`view_is_hopeless`).
         What the asker called enough counts for more than what is lacking still.
         """
-        is_over = not self.pending and (view_is_current or view_is_hopeless)
+        is_late = now >= self.deadline + LATE_S
+        is_over = not self.pending and not is_late and (view_is_current or view_is_hopeless)
         if is_over and (self.moved or (self.is_outdone and view_is_current)):
             return AGAIN
         if is_over and view_is_current and not self.cut:

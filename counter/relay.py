@@ -150,6 +150,11 @@ class Relay:
         """Answer no ask that comes at this time or later."""
         self.mute_at = at
 
+    @property
+    def heard_until(self) -> float:
+        """When the last query ends that was answered here, or earlier than that."""
+        return max([until for until, _ in self._expiry], default=float("-inf"))
+
     def stop(self, stop: Stop) -> list[Effect]:
         """Forget a query, and tell those it was passed to. A late ask for it is ignored."""
         seen = self.seen.get(stop.query)

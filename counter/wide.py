@@ -232,9 +232,11 @@ class WideQuery(OwnQuery):
         """Take one answer out of a batch; returns whether it was a first one."""
         pos, store, epoch, value, age, flags = row
         if flags & DOUBT:
-            minus, plus, _ = self.uncertain.get(pos, NOTHING)
-            amounts = (-value, plus) if value < 0 else (minus, value)
-            self.doubt(pos, Doubted(*amounts, epoch, ()))
+            # With an age it holds for queries that began so long ago (`Doubted.steps`).
+            if not age or 2 ** (age - 1) <= (now - self.started) * 1000:
+                minus, plus, count = self.uncertain.get(pos, NOTHING)
+                amounts = max(minus, -value), max(plus, value), max(count, epoch)
+                self.doubt(pos, Doubted(*amounts, ()))
             return False
         if flags & HELD:
             return bool(self.hold(((store, epoch, value),), age, now))

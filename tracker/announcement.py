@@ -16,10 +16,14 @@ from tracker.machine import Endpoint
 class Announcement:
     """The words of the trackers about one start of one node. Times in seconds."""
 
-    __slots__ = ("_missing", "is_made")
+    __slots__ = ("_is_known", "_missing", "is_made", "is_strange")
 
     def __init__(self) -> None:
         self.is_made = False
+        # Whether this store has lived before, its name was another's meanwhile, and not everybody
+        # has heard of it: somebody may know that it was handed over.
+        self.is_strange = False
+        self._is_known = False
         self._missing: dict[Endpoint, float] = {}
 
     @property
@@ -31,16 +35,30 @@ class Announcement:
         """Wait for the word of a tracker; by `stale_at` nobody trusts a view without it."""
         self._missing[tracker] = stale_at
 
+    def introduced(self, *, is_strange: bool) -> bool:
+        """Take what a tracker knew of this store; says whether it is strange to all of them."""
+        self._is_known = self._is_known or self.is_made or not is_strange
+        self.is_strange = not self._is_known
+        return self.is_strange
+
+    def believed(self) -> bool:
+        """Take it for known by everybody from now on; says whether it had been so before."""
+        was_known, self._is_known = not self.is_strange, True
+        self.is_strange = False
+        return was_known
+
     def heard(self, tracker: Endpoint) -> None:
         """Take the word of a tracker."""
         self._missing.pop(tracker, None)
 
     def look(self, now: float, *, is_seeking: bool) -> bool:
         """Say whether the announcement is made; not while a tracker may yet take the node in."""
-        if not self.is_made and not is_seeking:
+        if not self.is_made and not is_seeking and not self.is_strange:
             self.is_made = max(self._missing.values(), default=now) <= now
         return self.is_made
 
     def deadline(self) -> float | None:
         """Say when waiting is over at the latest; None when nothing is waited for."""
-        return None if self.is_made else max(self._missing.values(), default=None)
+        return (
+            None if self.is_made or self.is_strange else max(self._missing.values(), default=None)
+        )

@@ -57,6 +57,7 @@ from tracker.messages import (
     Teach,
     Wrote,
     news_from_wire,
+    news_to_wire,
 )
 from tracker.pages import PAGE_MEMBERS_MIN, pages_of, roster_of
 from tracker.pulse import beat_body, heartbeat_body
@@ -179,6 +180,15 @@ class Membership:
         self.view = self.view.merged(news)
         return self._name_lost() + self._denials(now)
 
+    def teach(self, members: Sequence[Member]) -> list[Effect]:
+        """Tell every tracker what this node knows better."""
+        return [
+            Send(link, Teach(news_to_wire((member,))))
+            for member in members
+            for link, tracker in self._by_link.items()
+            if tracker.state == JOINED
+        ]
+
     def look(self, now: float) -> list[Effect]:
         """Try every lost tracker now rather than after its pause: somebody wants to know."""
         effects: list[Effect] = []
@@ -209,6 +219,7 @@ class Membership:
                 return self._registered(tracker, link, message, now)
             case Announced():
                 self.announcement.heard(tracker.endpoint)
+                self.is_doubted = self.announcement.believed() and self.is_doubted
             case Refused():
                 return self._refused(tracker, message, now)
             case Departed():
@@ -329,7 +340,8 @@ class Membership:
             effects.append(Emit("tracker-lost", details))
         self._unlink(tracker)
         tracker.lost()
-        self.is_doubted = self.is_doubted and any(t.is_deciding for t in self._trackers)
+        is_deciding = any(t.is_deciding for t in self._trackers)
+        self.is_doubted = self.is_doubted and (self.announcement.is_strange or is_deciding)
         longest_s = min(
             self._reconnect_max_s, self._reconnect_min_s * 2.0 ** min(tracker.tries, 32)
         )
@@ -360,7 +372,7 @@ class Membership:
     ) -> list[Effect]:
         if tracker.state != JOINING:
             return []
-        self.is_doubted = False
+        self.is_doubted = self.announcement.introduced(is_strange=message.is_strange)
         effects: list[Effect] = []
         was_missed = tracker.joined(message, self._interval_s, now)
         self.announcement.registered(tracker.endpoint, now + max(self.stale_s, tracker.silent_s))

@@ -181,7 +181,8 @@ class Registered:
     """The tracker took the node in, under this reign and incarnation.
 
     `digest` is that of the tracker's view: a node whose own differs teaches what it knows.
-    `interval_ms` is the time between two of its heartbeats.
+    `interval_ms` is the time between two of its heartbeats, `is_new` whether this
+    store is strange here: it has lived before, and its name was another's meanwhile.
     """
 
     tracker_epoch: bytes
@@ -189,6 +190,7 @@ class Registered:
     incarnation: int
     digest: int
     interval_ms: int = 1_000
+    is_strange: bool = False
     TAG: ClassVar[int] = 100
     WIRE: ClassVar[Schema] = (
         wire.blob(8, 8),
@@ -196,7 +198,9 @@ class Registered:
         wire.u32,
         wire.u64,
         wire.integer(1, 60_000),
+        wire.flag,
     )
+    FIELDS_MIN: ClassVar[int] = 5
 
 
 @dataclass(frozen=True, slots=True)

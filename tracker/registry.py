@@ -64,6 +64,7 @@ from tracker.pages import marks_from_record, members_from_record
 from tracker.publication import Publication
 from tracker.pulse import activity_in
 from tracker.replies import not_registered, shown, unexpected, unknown
+from tracker.strangers import Strangers
 from tracker.table import COUNT_MAX, Table, is_sane
 from tracker.text import printable
 from tracker.written import Written
@@ -106,6 +107,7 @@ class Registry:
         self._links: dict[Link, _Registration] = {}
         self._keeping = Keeping(token)
         self._written = Written(config.members_max)
+        self._strangers = Strangers(self.table)
         if saved is not None:
             self._written.restore(marks_from_record(saved))
         self._link_of: dict[str, Link] = {}
@@ -222,6 +224,7 @@ class Registry:
         if isinstance(verdict, Refusal):
             return self._refused(link, message.member, verdict)
         member = verdict.member
+        is_strange = self._strangers.judge(verdict, self.table.get(member.name))
         effects = self._consequences(verdict, now)
         if self.table.get(member.name) != member:
             self._put(member, now)
@@ -236,6 +239,7 @@ class Registry:
             member.incarnation,
             self.table.digest,
             round(self._config.interval_s * 1000),
+            is_strange,
         )
         details = {**shown(member), "durable": member.durable, "epoch": member.epoch}
         return [*effects, Send(link, answer), Emit(verdict.event, details)]
@@ -415,6 +419,7 @@ class Registry:
         """Return `effects`, and behind them the news and the record that are due by now."""
         effects += self._publication.due(now)
         for link, version in self._publication.announced(self._lives, self._is_kept):
+            self._strangers.announced(self._registered(link).store)
             effects.append(Send(link, Announced(version)))
         if self._keeping.is_due(now):
             members, marks = self.table.members.values(), self._written.marks()
@@ -422,12 +427,16 @@ class Registry:
         return effects
 
     def _lives(self, link: Link) -> bool:
-        return self.table.members[self._links[link].name].status == ALIVE
+        return self._registered(link).status == ALIVE
+
+    def _registered(self, link: Link) -> Member:
+        return self.table.members[self._links[link].name]
 
     def _is_kept(self, link: Link, version: int) -> bool:
         """Whether a node is known after a power cut of everything, if its counts survive that."""
-        durable = self.table.members[self._links[link].name].durable
-        return self._keeping.is_safe(version) or not durable
+        member = self._registered(link)
+        is_kept = self._keeping.is_safe(version) or not member.durable
+        return is_kept and self._strangers.may_announce(member.store, len(self._links))
 
     # -- clients ----------------------------------------------------------------------------
 

@@ -48,6 +48,11 @@ class Table:
         """How many members are not gone."""
         return len(self.members) - len(self._tombstones)
 
+    @property
+    def living(self) -> int:
+        """How many members are alive."""
+        return len(self._alive)
+
     def get(self, name: str) -> Member | None:
         """Return what is known of a name, tombstones included."""
         return self.members.get(name)

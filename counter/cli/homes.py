@@ -5,8 +5,9 @@ count again. So the id itself says where it belongs, by the highest hash of toke
 among the members (Thaler and Ravishankar, "Using name-based mappings to increase hit rates",
 1998). The rules: the home never moves because a node is down. One that handed its counts over gave
 what it knew of ids along: its heir is the home of its ids. Other members that come or go for good
-may change it; who needs more names the node (docs/decisions/0017). And it is a store, not a name
-(`counter.cli.stores`): a node that began anew under that name is not asked.
+may change it; so all the others give the id up before it is sent (`counter.cli.claiming`,
+docs/decisions/0017). And it is a store, not a name (`counter.cli.stores`): a node that began anew
+under that name is not asked.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,7 +48,8 @@ def settle(finder: Finder, token: str) -> None:
     from counter.cli.membership import roster
 
     rows, source = roster(finder)
-    home = home_of(token, [member for member, _, _ in rows])
+    members = [member for member, _, _ in rows]
+    home = home_of(token, members)
     if home is None:
         raise CommandError(f"{source.who} knows no node", "start one:  counter node")
     if home.status not in (ALIVE, SUSPECT):
@@ -57,7 +59,11 @@ def settle(finder: Finder, token: str) -> None:
             f"start {home.name} and try again          another node:  --node NAME (it may count"
             " a second time)",
         )
-    finder.node = home.name
+    from counter.cli.claiming import claimed
+
+    finder.restart()
+    finder.node = claimed(finder, token, home, members).name
+    finder.restart()
 
 
 def home_of(token: str, members: Sequence[Member]) -> Member | None:

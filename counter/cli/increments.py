@@ -57,7 +57,7 @@ BLOCK_OPERATIONS = 512
 _AMOUNT = re.compile(r"[+-]?[0-9]{1,40}")
 _ACKS = {None: light.ACK_DEFAULT, "memory": light.ACK_MEMORY, "disk": light.ACK_DISK}
 _USAGE = "usage: counter inc KEY [AMOUNT]"
-_TOO_OLD = "too-old"
+_TOO_OLD, _GIVEN_AWAY = "too-old", "given-away"
 
 Line = tuple[int, str, int]
 
@@ -83,7 +83,7 @@ def inc(
         Option(
             "--id",
             metavar="TOKEN",
-            help="The same id never counts twice at one node; without --node it decides which.",
+            help="The same id counts once: in the cluster (all members are asked), or at --node.",
         ),
     ] = None,
     store: options.Store = None,
@@ -214,6 +214,8 @@ def _settled(
     try:
         return token, _count(connection, finder, key, number, token, promise)
     except RefusedError as error:
+        if error.code == _GIVEN_AWAY:
+            raise _too_old(error) from error
         if error.code != _TOO_OLD:
             raise
         if not is_own:

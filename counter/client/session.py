@@ -35,6 +35,7 @@ REPLY_TAGS = {
     RESET_TAG: frozenset({37, 39, 91}),
     76: frozenset({77}),
     92: frozenset({93}),
+    94: frozenset({95}),
     106: frozenset({107}),
     ROSTER_TAG: frozenset({109}),
     110: frozenset({111}),

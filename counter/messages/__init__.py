@@ -30,6 +30,8 @@ from counter.messages.cells import positions_in as positions_in
 from counter.messages.cells import row_bytes as row_bytes
 from counter.messages.cells import steps_bytes as steps_bytes
 from counter.messages.datagrams import DECREASED as DECREASED
+from counter.messages.datagrams import FADED_ROW_BYTES as FADED_ROW_BYTES
+from counter.messages.datagrams import FADED_ROWS_MAX as FADED_ROWS_MAX
 from counter.messages.datagrams import LATE_MAX as LATE_MAX
 from counter.messages.datagrams import LEAF as LEAF
 from counter.messages.datagrams import NOWHERE as NOWHERE
@@ -40,6 +42,7 @@ from counter.messages.datagrams import TRACE as TRACE
 from counter.messages.datagrams import Amounts as Amounts
 from counter.messages.datagrams import Ask as Ask
 from counter.messages.datagrams import AskAgain as AskAgain
+from counter.messages.datagrams import FadedRow as FadedRow
 from counter.messages.datagrams import Reply as Reply
 from counter.messages.datagrams import ShortReply as ShortReply
 from counter.messages.datagrams import Stop as Stop
@@ -104,6 +107,8 @@ from counter.messages.handover import LEAVING as LEAVING
 from counter.messages.handover import PAGE_BYTES_MAX as PAGE_BYTES_MAX
 from counter.messages.handover import PAGE_ROWS_MAX as PAGE_ROWS_MAX
 from counter.messages.handover import PHASE_NAMES as PHASE_NAMES
+from counter.messages.handover import QUIET_MS_MAX as QUIET_MS_MAX
+from counter.messages.handover import RETIRED_PER_PAGE as RETIRED_PER_PAGE
 from counter.messages.handover import SEALING as SEALING
 from counter.messages.handover import SEEKING as SEEKING
 from counter.messages.handover import STORES_MAX as STORES_MAX
@@ -116,6 +121,7 @@ from counter.messages.handover import Seal as Seal
 from counter.messages.handover import Sole as Sole
 from counter.messages.handover import Stored as Stored
 from counter.messages.handover import Take as Take
+from counter.messages.handover import retired_in as retired_in
 from counter.messages.handover import share_rows as share_rows
 from counter.messages.many import KEYS_BYTES_MAX as KEYS_BYTES_MAX
 from counter.messages.many import KEYS_KEPT_MAX as KEYS_KEPT_MAX

@@ -21,6 +21,13 @@ from tracker.wire import Schema
 RING = 2**64
 SKIP_MAX: Final = 16
 LATE_MAX: Final = 16
+FadedRow = tuple[int, int, int, int]
+"""How long ago, in ms, increments were let go; what they may take and add (≥ 0), how many."""
+
+FADED_ROWS_MAX: Final = 7
+FADED_ROW: Final = wire.record(wire.u32, wire.u64, wire.u64, wire.u32)
+FADED_ROW_BYTES: Final = 29
+
 OTHERS_MAX: Final = 32
 """Shares of others in one answer: with the longest numbers they take 800 bytes."""
 
@@ -373,14 +380,23 @@ class Uncertain:
 
     The share may still lose `minus` and gain `plus`, both ≥ 0, in `count` increments, counted
     here or at the nodes they were first sent to. The reply is the body of a `Reply` or `Traced`.
+    `faded` is what was parked here until lately, and counts elsewhere, the youngest first.
     """
 
     reply: bytes
     minus: int
     plus: int
     count: int
+    faded: tuple[FadedRow, ...] = ()
     TAG: ClassVar[int] = 24
-    WIRE: ClassVar[Schema] = (wire.blob(1, 1_100), wire.total, wire.total, _u32)
+    FIELDS_MIN: ClassVar[int] = 4
+    WIRE: ClassVar[Schema] = (
+        wire.blob(1, 1_100),
+        wire.total,
+        wire.total,
+        _u32,
+        wire.listing(FADED_ROW, FADED_ROWS_MAX),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ each of them.
 
 from typing import Any, ClassVar, Final
 
+from counter.messages.datagrams import FADED_ROW, FADED_ROWS_MAX, FadedRow
 from tracker import wire
 from tracker.classes import dataclass
 from tracker.errors import FrameError
@@ -33,7 +34,8 @@ class UncertainMany:
     All of them may still lose `minus` and gain `plus`, both ≥ 0, in `count` increments, as of
     first sight of the question. `rows` are (key, minus, plus), the largest first; `left_out`
     keys found no room, none of which may lose more than `rest_minus` or gain more than
-    `rest_plus`. The reply is the body of a `ReplyMany`.
+    `rest_plus`. The reply is the body of a `ReplyMany`. `faded` is what was parked here until
+    lately, of all keys together, and counts elsewhere.
     """
 
     reply: bytes
@@ -44,7 +46,9 @@ class UncertainMany:
     left_out: int
     rest_minus: int
     rest_plus: int
+    faded: tuple[FadedRow, ...] = ()
     TAG: ClassVar[int] = 25
+    FIELDS_MIN: ClassVar[int] = 8
     WIRE: ClassVar[Schema] = (
         wire.blob(1, wire.DATAGRAM_BYTES_MAX),
         wire.total,
@@ -54,6 +58,7 @@ class UncertainMany:
         wire.u32,
         wire.u64,
         wire.u64,
+        wire.listing(FADED_ROW, FADED_ROWS_MAX),
     )
 
     @classmethod

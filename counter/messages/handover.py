@@ -9,6 +9,7 @@ seal: until `Adopted` the leaver answers for all of it, from then on the receive
 
 from typing import Any, ClassVar, Final
 
+from counter.config import DEADLINE_MS_MAX
 from counter.messages.datagrams import OTHERS_MAX
 from counter.messages.names import epoch_name
 from tracker import wire
@@ -20,6 +21,15 @@ from tracker.wire import Schema
 
 STORES_MAX: Final = OTHERS_MAX + 1
 """Shares that one node hands over: its own, and those it was given."""
+
+RETIRED_PER_SOLE_MAX: Final = 2
+"""Stores on disks that a leaver names: its own, and the one it grew out of."""
+
+QUIET_MS_MAX: Final = DEADLINE_MS_MAX + 60_000
+"""Time after which no query runs that began before, stopped or not."""
+
+RETIRED_PER_PAGE: Final = 1_000
+"""Stores on disks that were handed over before, in one page of a hand-over."""
 
 PAGE_BYTES_MAX: Final = 57_344
 """Longest page; with its message it fits a frame of 64 KiB."""
@@ -139,16 +149,35 @@ class DrainState:
 class Sole:
     """Of what you have adopted, nobody but you holds these, or ever will.
 
-    Their owners counted in memory, and this node has sealed them for nobody else. It tells them no
-    more but for a moment.
+    This node has sealed them for nobody else, and has written down that it is empty. It tells them
+    no more but for a moment. `retired` are stores whose disks, or copies of them, may come back,
+    this node's own and what it grew out of: they are to be refused for ever.
+    No query that heard any of it from anybody but you ends later than `quiet_ms` from now.
     """
 
     stores: tuple[bytes, ...]
+    retired: tuple[bytes, ...] = ()
+    quiet_ms: int = QUIET_MS_MAX
     TAG: ClassVar[int] = 78
-    WIRE: ClassVar[Schema] = (wire.listing(wire.id16, STORES_MAX),)
+    FIELDS_MIN: ClassVar[int] = 1
+    WIRE: ClassVar[Schema] = (
+        wire.listing(wire.id16, STORES_MAX),
+        wire.listing(wire.id16, RETIRED_PER_SOLE_MAX),
+        wire.integer(0, QUIET_MS_MAX),
+    )
 
 
 HANDOVER: Final = (Offer, Take, Page, Stored, Seal, Adopted, Sole, Drain, DrainState)
+
+
+def retired_in(values: Any) -> list[bytes]:
+    """Return the stores of a page ["retired", [store, …]]; raises FrameError."""
+    if type(values) is not list or len(values) != 2:
+        raise FrameError(f"not a page of stores: {wire.shown(values)}")
+    return list(_stores(values[1]))
+
+
+_stores = wire.listing(wire.id16, RETIRED_PER_PAGE)
 
 
 def share_rows(values: Any) -> tuple[bytes, int, list[tuple[str, int, int]]]:

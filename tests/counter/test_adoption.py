@@ -5,11 +5,13 @@ from dataclasses import replace
 import pytest
 
 from counter.adoption import ADOPTED_MAX, GIVEN_MAX, STAGE_IDLE_S, STAGES_MAX, Adoption
-from counter.config import NodeConfig
+from counter.config import LATE_S, NodeConfig
 from counter.crdt import Counters, Share
 from counter.ledger import Ledger
 from counter.messages import Adopted, Offer, Page, Seal, Sole, Stored, Take
 from counter.pages import pages_of_share
+from counter.sessions import Sessions
+from counter.stamps import new_session
 from tracker import wire
 from tracker.machine import Close, Emit, Persist, Persisted, PersistFailed, Send
 from tracker.members import Member, View
@@ -104,6 +106,41 @@ def test_a_share_counts_from_the_seal_on_and_not_before():
     assert (heir.total(), heir.total("clicks")) == (5, -2)
     assert heir.ledger.counters.others[LEAVER].epoch == 1
     assert heir.adoption.deadline() is None
+
+
+def test_whom_the_leaver_has_forgotten_the_heir_takes_for_new_no_more_than_its_own():
+    stamped, unstamped, own = new_session(1_000, b"c" * 8), b"u" * 16, b"v" * 16
+    leaver = Sessions(9, 9)
+    leaver.forgotten.add(stamped)
+    leaver.forgotten.add(unstamped)
+    heir = Heir()
+    heir.ledger.sessions.forgotten.add(own)
+    pages = [wire.packed(["forgotten", row]) for row in leaver.forgotten.rows()]
+
+    heir.offer()
+    heir.page()
+    for number, page in enumerate(pages, 2):
+        assert heir.page(page, number) == []
+    heir.seal(1 + len(pages))
+    heir.synced()
+
+    for known in (heir, heir.again()):
+        forgotten = known.ledger.sessions.forgotten
+        assert forgotten.may_hold(stamped)
+        assert forgotten.may_hold(unstamped)
+    assert heir.ledger.sessions.forgotten.may_hold(own)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [7, [1, 7, 1, 0, b"x"], [1, 0, 1, 2**17, b"x"], [1, 0, 1, 0, "x"], [-1, 0, 1, 0, b"x"]],
+    ids=["no row", "no such filter", "past its end", "no bytes", "no stamp"],
+)
+def test_a_page_of_the_forgotten_that_is_none_ends_the_hand_over(row):
+    heir = Heir()
+    heir.offer()
+
+    assert refusals(heir.page(wire.packed(["forgotten", row]))) == ["bad-page"]
 
 
 def test_a_node_in_memory_stores_by_taking():
@@ -441,3 +478,19 @@ def test_what_was_folded_is_not_taken_a_second_time():
     take, _ = heir.offer(link=LINK + 1)
 
     assert (take.message, heir.total()) == (Take(True), 5)
+
+
+def test_what_may_never_come_back_goes_with_the_seal_and_with_the_last_word():
+    heir = Heir()
+    heir.offer()
+    heir.page()
+    assert heir.page(wire.packed(["retired", [THIRD]]), 2) == []
+    assert len(heir.adoption.retired) == 0
+    heir.seal(2)
+    heir.synced()
+
+    assert heir.took(heir.adoption.sole(LINK, Sole((LEAVER,), (LEAVER,), 5_000), 2.0)) == []
+
+    for known in (heir.adoption, heir.again().adoption, heir.again(heir.adoption.dump()).adoption):
+        assert len(known.retired) == 2
+    assert heir.adoption.folding.quiet_until(2.0) == 2.0 + 5.0 + LATE_S

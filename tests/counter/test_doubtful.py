@@ -37,18 +37,18 @@ def test_what_comes_and_goes_leaves_nothing():
 def test_a_question_is_answered_with_the_keys_it_asks_for_the_largest_first():
     known = made(("page:a", 1), ("page:b", -9), ("page:c", 4), ("other", 7))
 
-    assert known.asked(prefixed("page:")) == Doubted(
+    assert known.about(prefixed("page:")) == Doubted(
         9, 5, 3, (("page:b", 9, 0), ("page:c", 0, 4), ("page:a", 0, 1))
     )
-    assert known.asked(named("other", "none")) == Doubted(0, 7, 1, (("other", 0, 7),))
-    assert known.asked(named("none")) is None
-    assert known.asked(prefixed("none")) is None
+    assert known.about(named("other", "none")) == Doubted(0, 7, 1, (("other", 0, 7),))
+    assert known.about(named("none")) is None
+    assert known.about(prefixed("none")) is None
 
 
 @pytest.mark.parametrize("length", [1, 60, 250])
 def test_what_finds_no_room_is_bounded_by_the_largest_of_it(length):
     pairs = [(f"{n:03}" + "k" * length, n if n % 2 else -n) for n in range(1, 400)]
-    whole = made(*pairs).asked(prefixed(""))
+    whole = made(*pairs).about(prefixed(""))
 
     told = whole.fitted()
 
@@ -64,7 +64,7 @@ def test_what_finds_no_room_is_bounded_by_the_largest_of_it(length):
 def test_no_more_keys_are_listed_than_an_origin_keeps():
     known = made(*[(f"{n}", 1) for n in range(KEYS_KEPT_MAX + 5)])
 
-    told = known.asked(prefixed(""))
+    told = known.about(prefixed(""))
 
     assert (len(told.rows), told.left_out, told.rest_plus) == (KEYS_KEPT_MAX, 5, 1)
 

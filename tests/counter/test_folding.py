@@ -106,17 +106,34 @@ def test_in_memory_nothing_waits_for_a_disk():
     assert (len(holder.others), holder.total(), holder.disk) == (1, TOTAL, [])
 
 
-def test_nothing_is_folded_before_its_time_and_a_return_begins_that_anew():
+def test_nothing_is_folded_before_its_time_nor_while_an_owner_is_expected():
     holder = Holder()
     holder.note()
     holder.look_until(FOLD_AFTER_S - 1)
     holder.look_until(FOLD_AFTER_S + LOOK_GAP_S, make_view(STORES[2]))
     assert not holder.folding.is_pending
 
-    holder.look_until(2 * FOLD_AFTER_S)
-    assert not holder.folding.is_pending
-    holder.look_until(2 * FOLD_AFTER_S + 3 * LOOK_GAP_S)
+    holder.look_until(FOLD_AFTER_S + 3 * LOOK_GAP_S)
     assert holder.folding.is_pending
+
+
+def test_who_knows_how_long_queries_run_that_heard_the_owner_waits_no_longer():
+    holder = Holder()
+    holder.took(holder.folding.note(GIVER, STORES, 0.0, 3.0))
+    assert holder.folding.quiet_until(1.0) == 3.0
+
+    holder.look_until(3.0 - 0.1)
+    assert not holder.folding.is_pending
+    holder.look_until(3.0 + LOOK_GAP_S)
+    assert holder.folding.is_pending
+
+
+def test_after_a_restart_nobody_knows_how_long_queries_run():
+    holder = Holder()
+    holder.took(holder.folding.note(GIVER, STORES, 0.0, 3.0))
+
+    assert holder.again(holder.disk).folding.quiet_until(1.0) == 1.0 + FOLD_AFTER_S
+    assert Holder().folding.quiet_until(1.0) == float("-inf")
 
 
 @pytest.mark.parametrize("expected", [STORES[0], GIVER], ids=["an owner", "the giver"])

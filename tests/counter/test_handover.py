@@ -6,12 +6,12 @@ from random import Random
 import pytest
 
 from counter.config import LAN, NodeConfig
-from counter.folding import MUTE_AFTER_S
 from counter.gossip import Gossip
 from counter.handover import GRACE_S, TOLD_S
 from counter.messages import (
     DRAINED,
     LEAVING,
+    RING,
     SEEKING,
     Adopted,
     Ask,
@@ -22,22 +22,24 @@ from counter.messages import (
     Offer,
     Page,
     Park,
-    Reply,
-    ReplyMany,
+    Query,
     Seal,
+    Sole,
     Stored,
     Take,
-    prefixed,
 )
 from tracker.machine import Close, Closed, Emit, Leave, Open, Opened, Persisted, Send, Unreachable
 from tracker.members import GONE, Member, View, position
 from tracker.messages import (
     Announced,
+    Beat,
     Departed,
     Departing,
     Heartbeat,
     Refused,
     Registered,
+    Teach,
+    news_from_wire,
     news_to_wire,
 )
 
@@ -68,10 +70,10 @@ def make_node(*others, amount=5):
 
 
 def handed_over(node, now=0.0):
-    """Bring a node to where its only peer has adopted everything."""
+    """Bring a node to where a peer has adopted everything."""
     node.receive(CLIENT, Drain(1), now)
-    assert Open(make_member(1).endpoint) in node.tick(now)
-    node.submit(Opened(PEER, make_member(1).endpoint), now)
+    [heir] = [effect.to for effect in node.tick(now) if isinstance(effect, Open)]
+    node.submit(Opened(PEER, heir), now)
     node.receive(PEER, Take(False), now)
     node.receive(PEER, Stored(1), now)
     return node.receive(PEER, Adopted(make_member(0).store), now)
@@ -111,16 +113,28 @@ def test_a_node_is_gone_when_the_trackers_say_so_and_answers_for_a_moment_longer
 
 
 @pytest.mark.parametrize("kind", [Ask, AskMany])
-def test_whatever_stops_it_a_node_that_has_handed_over_is_mute_in_the_end(kind):
+def test_a_node_that_has_handed_over_answers_no_more_but_passes_queries_on(kind):
     key = "k" if kind is Ask else "*\n"
-    node, other = make_node(make_member(1)), make_node(make_member(1))
-    for one in (node, other):
-        handed_over(one, now=1.0)
+    node = make_node(make_member(1), make_member(2))
+    handed_over(node, now=1.0)
     peer = ("127.0.0.1", 9)
+    onward = kind(b"o" * 16, key, peer, 3, 1, 1, 9, 5_000, 0, 0, RING, (), (), 0)
 
-    assert node.receive(peer, ask(kind, key), 1.0 + MUTE_AFTER_S) == []
-    assert node.receive(peer, delegate(), 1.0 + MUTE_AFTER_S) == []
-    assert other.receive(peer, ask(Ask, "k"), 0.9 + MUTE_AFTER_S) != []
+    assert node.receive(peer, ask(kind, key), 1.0) == []
+    assert node.receive(peer, delegate(), 1.0) == []
+    passed_on = node.receive(peer, onward, 1.0)
+    assert passed_on
+    assert {type(effect.message) for effect in passed_on} == {kind}
+
+
+def test_a_node_that_has_handed_over_sends_who_asks_it_to_others():
+    node = make_node(make_member(1))
+    handed_over(node, now=1.0)
+
+    [refused] = node.receive(CLIENT, Query(5, "k", 0, 0, 0, 1_000, 0, 0, 50, False), 1.0)
+
+    assert refused.message.code == "leaving"
+    assert "handed its counts over" in refused.message.text
 
 
 def test_a_node_that_writes_down_what_it_folds_leaves_a_moment_later():
@@ -175,18 +189,6 @@ def test_a_tracker_that_refuses_it_since_it_knows_need_not_be_told():
     node.tick(9.0)
     node.tick(9.0)
     assert "drained" in events(node.tick(9.0 + GRACE_S))
-
-
-def test_after_the_seal_only_a_question_for_one_key_is_answered():
-    node = make_node(make_member(1))
-    handed_over(node)
-    node.tick(0.1)
-
-    [reply] = node.receive(("127.0.0.1", 9), ask(), 0.2)
-    assert isinstance(reply.message, Reply)
-    assert reply.message.value == 5
-    many = node.receive(("127.0.0.1", 9), ask(AskMany, prefixed("")), 0.2)
-    assert [e for e in many if isinstance(e.message, ReplyMany)] == []
 
 
 def test_a_stop_before_the_end_says_what_it_takes_along():
@@ -331,3 +333,38 @@ def test_of_all_who_hold_a_share_the_last_heir_answers_for_it(members, answers):
     node.membership.view = View(known)
 
     assert node.handover.answers_for(LEAVER.store) == answers
+
+
+def test_who_comes_back_with_what_it_handed_over_is_refused_before_the_news_is_acknowledged():
+    node = make_node()
+    old = make_member(3, durable=True)
+    node.handover.adoption.retired.note([old.store])
+
+    effects = node.receive(TRACKER_LINK, Heartbeat(EPOCH, 2, 1, news_to_wire([old])), 1.0)
+
+    words = [type(effect.message) for effect in effects if isinstance(effect, Send)]
+    assert words.index(Teach) < words.index(Beat)
+    [taught] = [e.message for e in effects if isinstance(e, Send) and isinstance(e.message, Teach)]
+    assert news_from_wire(taught.page)[0].is_handed_over
+    assert "handed-over-already" in events(effects)
+    assert not node.membership.view.get("n3").expected
+
+
+def test_a_leaver_retires_its_store_and_the_one_it_grew_out_of_if_it_has_a_disk():
+    node = make_node()
+    assert node.handover._retires() == ()
+
+    node.ledger.durable = True
+    node.membership.parent = b"p" * 16
+    assert node.handover._retires() == (make_member(0).store, b"p" * 16)
+
+
+def test_a_leaver_tells_how_long_queries_run_that_heard_it():
+    node = make_node(make_member(1))
+    node.receive(("127.0.0.1", 9), ask(), 1.0)
+
+    effects = handed_over(node, now=2.0)
+
+    [sole] = [e.message for e in effects if isinstance(e, Send) and isinstance(e.message, Sole)]
+    memory_ms = node.gossip.memory_s * 1000
+    assert 4_000 <= sole.quiet_ms <= 4_000 + memory_ms + 2

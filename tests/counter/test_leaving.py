@@ -14,6 +14,7 @@ from counter.messages import (
     FENCING,
     LEAVING,
     PAGE_ROWS_MAX,
+    QUIET_MS_MAX,
     SEALING,
     SEEKING,
     Offer,
@@ -124,9 +125,10 @@ def test_the_steps_of_a_hand_over():
     assert leaver.took(leaver.leaving.stored(2, 0.0)) == []
     assert leaver.phase == SEALING
     assert leaver.synced() == [Send(LINK, Seal(2, 3))]
-    assert leaver.took(leaver.leaving.adopted(ME.store)) == [Close(LINK)]
+    assert leaver.took(leaver.leaving.adopted(ME.store)) == []
     assert not leaver.leaving.holds_nothing
-    assert leaver.synced() == [Emit("handed-over", {"to": "n2", "keys": 3})]
+    ends = [Close(LINK), Emit("handed-over", {"to": "n2", "keys": 3})]
+    assert leaver.synced() == [Send(LINK, Sole((ME.store,), (), QUIET_MS_MAX)), *ends]
     assert (leaver.phase, leaver.leaving.holds_nothing) == (LEAVING, True)
     leaver.leaving.gone()
     state = leaver.leaving.state(5)
@@ -140,7 +142,7 @@ def test_in_memory_nothing_waits_for_a_disk():
     leaver.begin()
     assert leaver.phase == SEEKING
     ends = [Close(LINK), Emit("handed-over", {"to": "n3", "keys": 2})]
-    assert leaver.sealed() == [Send(LINK, Sole((ME.store,))), *ends]
+    assert leaver.sealed() == [Send(LINK, Sole((ME.store,), (), QUIET_MS_MAX)), *ends]
     assert (leaver.phase, leaver.disk) == (LEAVING, [])
 
 
@@ -150,7 +152,7 @@ def test_a_heir_is_told_of_whatever_nobody_else_holds():
 
     sole, *_ = leaver.sealed()
 
-    assert sole.message == Sole((ME.store, OTHER))
+    assert sole.message == Sole((ME.store, OTHER), (), QUIET_MS_MAX)
 
 
 def test_who_may_have_left_a_copy_elsewhere_tells_no_heir_that_it_is_the_only_one():
@@ -257,7 +259,7 @@ def test_a_refusal_leads_to_the_next_one_and_then_to_a_pause():
     assert [type(effect) for effect in leaver.look()] == [Open]
     assert leaver.leaving.failed("nobody there", 2.0) == []
     leaver.now = 2.0
-    assert leaver.look() == [Emit("drain-waits", {"reason": "nobody there"})]
+    assert leaver.look() == [Emit("drain-waits", {"reason": "nobody there", "full": True})]
     assert leaver.look() == []
     assert leaver.leaving.deadline() == 2.0 + RETRY_S
     leaver.now = 2.0 + RETRY_S
@@ -331,7 +333,8 @@ def test_it_is_over_although_that_is_not_on_disk():
     failed = PersistFailed(leaver.ledger.token, "no space", definite=True)
 
     assert leaver.leaving.persist_failed(failed, 0.0) == [
-        Emit("handed-over", {"to": "n2", "keys": 2})
+        Close(LINK),
+        Emit("handed-over", {"to": "n2", "keys": 2}),
     ]
 
 
@@ -425,3 +428,42 @@ def test_pages_hold_every_share_and_every_operation():
     kinds = [wire.unpacked(page.body)[:2] for page in pages]
     assert kinds[:2] == [["share", ME.store], ["share", OTHER]]
     assert kinds[2][0] == "sessions"
+
+
+def test_what_may_never_come_back_is_told_to_the_heir_page_by_page():
+    leaver = Leaver(DURABLE)
+    leaver.leaving.retired_pages = lambda: [b"a page"]
+    leaver.offered()
+
+    bodies = [effect.message.body for effect in leaver.leaving.take(Take(False), 0.0)]
+
+    assert b"a page" in bodies
+
+
+def test_nothing_is_offered_while_what_is_held_takes_another_form():
+    leaver = Leaver(DURABLE)
+    leaver.begin()
+    leaver.synced()
+    assert leaver.leaving.may_change
+    leaver.leaving.is_changing = lambda: True
+
+    assert leaver.look() == []
+    leaver.leaving.is_changing = lambda: False
+    leaver.now = leaver.leaving.deadline()
+    assert [type(effect) for effect in leaver.look()] == [Open]
+    assert not leaver.leaving.may_change
+
+
+def test_who_had_sealed_for_somebody_before_a_crash_may_have_left_a_copy_there():
+    leaver = Leaver(DURABLE)
+    leaver.disk.append(wire.packed(["handover", "sealing", "n9", [OTHER]]))
+    again = leaver.again()
+    again.look()
+    again.leaving.opened(LINK, 0.0)
+    again.leaving.take(Take(False), 0.0)
+    while again.phase == COPYING:
+        again.took(again.leaving.stored(again.leaving._sent, 0.0))
+    again.synced()
+
+    assert again.took(again.leaving.adopted(ME.store)) == [Close(LINK)]
+    assert [type(effect) for effect in again.synced()] == [Emit]

@@ -6,7 +6,7 @@ import pytest
 
 from counter.config import NodeConfig
 from counter.crdt import Counters
-from counter.ledger import Ledger
+from counter.ledger import FOLLOWERS_MAX, Ledger
 from counter.messages import (
     ACK_DEFAULT,
     ACK_DISK,
@@ -201,6 +201,16 @@ def test_the_same_increment_while_its_record_is_under_way_waits_for_the_same_rec
         Send(OTHER_LINK, Counted(1, True, True)),
     ]
     assert ledger.counters.value("k") == 5
+
+
+def test_so_many_retries_wait_for_the_disk_and_no_more():
+    ledger = make_ledger()
+    ledger.increment(LINK, make_increment())
+    for number in range(FOLLOWERS_MAX):
+        assert ledger.increment(LINK + number, make_increment()) == []
+
+    assert refusal(ledger.increment(LINK + FOLLOWERS_MAX, make_increment())) == "busy"
+    assert len(ledger.persisted(Persisted(ledger.token))) == 1 + FOLLOWERS_MAX
 
 
 def test_what_waits_for_the_disk_is_not_acknowledged_from_memory():

@@ -7,6 +7,7 @@ import pytest
 
 from counter.config import NodeConfig
 from counter.crdt import Counters
+from counter.faded import FADING_S, SLOT_S
 from counter.failover import Failover
 from counter.ledger import Ledger
 from counter.messages import (
@@ -35,7 +36,7 @@ from counter.messages import (
     ParkedList,
     name_of,
 )
-from counter.parking import FADE_S
+from counter.parking import ASKERS_MAX
 from tracker.errors import FrameError
 from tracker.machine import (
     Close,
@@ -80,6 +81,15 @@ def test_a_node_in_memory_holds_an_increment_at_once_and_says_so():
     failover, _ = make(durable=False)
 
     assert said(failover.parking.park(LINK, park(), 0.0)) == [Parked(7, False, False)]
+
+
+def test_so_many_wait_for_one_increment_to_be_on_disk_and_no_more():
+    failover, _ = make()
+    failover.parking.park(LINK, park(1), 0.0)
+    for _ in range(ASKERS_MAX - 1):
+        assert failover.parking.park(LINK, park(1), 0.0) == []
+
+    assert said(failover.parking.park(LINK, park(1), 0.0))[0].code == "busy"
 
 
 def test_the_same_increment_parked_again_is_held_once_and_another_content_is_refused():
@@ -415,7 +425,6 @@ def test_what_counts_elsewhere_is_let_go_for_good(durable, verdict):
     kept = [Persist(0, "counts", record) for record in failover.dump()]
 
     kept += failover.parking.disowned(9, Disowned(question.request, (verdict,)), 1.0)
-    failover.parking.look(1.0 + FADE_S)
 
     again, other = make(durable=durable)
     for persist in kept:
@@ -432,24 +441,22 @@ def test_a_query_that_asked_the_home_before_it_counted_hears_of_it_where_it_was_
     failover.parking.disowned(9, Disowned(question.request, (COUNTED_THERE,)), 1.0)
 
     assert len(failover.parking) == 0
-    assert failover.parking.uncertain("k") == (0, 2, 1)
-    assert failover.parking.deadline() == 1.0 + FADE_S
-    failover.parking.look(failover.parking.deadline() - 0.1)
-    assert failover.parking.uncertain("k") == (0, 2, 1)
-    failover.parking.look(failover.parking.deadline())
     assert failover.parking.uncertain("k") == (0, 0, 0)
-    assert failover.parking.deadline() is None
+    told = failover.parking.in_doubt.about("k", 6.0)
+    assert told.faded == ((5_000, 0, 2, 1),)
+    assert told.heard(4.9).amounts == (0, 0, 0)
+    assert told.heard(5.0).amounts == (0, 2, 1)
+    assert failover.parking.in_doubt.about("k") is None
 
 
-def test_what_was_let_go_is_told_of_up_to_a_limit_and_asked_about_no_more(monkeypatch):
-    monkeypatch.setattr("counter.parking.FADING_MAX", 1)
-    failover, _, question = waiting(1, 2, 3)
-    verdicts = (COUNTED_THERE, COUNTED_THERE, UNDERWAY)
+def test_what_was_let_go_is_told_of_as_long_as_a_query_can_live():
+    failover, _, question = waiting(1)
+    failover.parking.disowned(9, Disowned(question.request, (COUNTED_THERE,)), 1.0)
 
-    failover.parking.disowned(9, Disowned(question.request, verdicts), 1.0)
-
-    assert failover.parking.uncertain("k") == (0, 4, 2)
-    assert failover.parking.deadline() < 1.0 + FADE_S
+    failover.parking.look(1.0 + FADING_S)
+    assert failover.parking.in_doubt.about("k", 1.0 + FADING_S) is not None
+    failover.parking.look(1.0 + FADING_S + SLOT_S)
+    assert failover.parking.in_doubt.by_key == {}
 
 
 def test_news_of_others_does_not_hurry_the_question_to_a_home():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from counter.config import AGE_MAX, LAN
+from counter.config import AGE_MAX, LAN, LATE_S
 from counter.messages import (
     DECREASED,
     LEAF,
@@ -542,7 +542,15 @@ def test_complete_comes_before_every_other_reason():
     query, _ = begun(2, until=UNTIL_SHARE, until_value=1000)
     hear(query, 1)
 
-    assert verdict(query, START + 99) == "complete"
+    assert verdict(query, query.deadline + LATE_S - 0.1) == "complete"
+
+
+def test_long_past_its_deadline_no_query_is_complete():
+    query, _ = begun(2)
+    hear(query, 1)
+
+    # What it heard early may be part of what it heard late: shares are folded by then.
+    assert verdict(query, query.deadline + LATE_S) == "deadline"
 
 
 # -- telling --------------------------------------------------------------------------------

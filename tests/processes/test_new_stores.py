@@ -1,13 +1,17 @@
 """Nodes that come back under their name with a new store: nobody's retry counts there again."""
 
+import json
 import os
+import shutil
 
 import pytest
 
 from counter import Client
+from counter.cli.homes import home_of
 from counter.client.blocking import Connection, now
 from counter.client.operations import Operation, UnknownOutcomeError
 from counter.messages import ACK_DEFAULT, DOOR, Counted, Increment
+from tracker.members import Member
 
 pytestmark = pytest.mark.slow
 
@@ -64,3 +68,54 @@ def test_a_command_line_that_is_repeated_does_not_count_at_the_new_store(machine
     assert (again.code, again.out) == (3, "")
     assert "began anew" in again.err
     assert machines.until(lambda: (a := machines.ask(heir))["complete"] and a)["value"] == 5
+
+
+def who_belongs(machines, count):
+    for node in machines.nodes.values():
+        machines.until(lambda node=node: machines.ask(node)["members"] == count)
+
+
+def from_elsewhere(machines, *command):
+    """Run a command on a machine where nobody remembers an id."""
+    shutil.rmtree(machines.home / "state", ignore_errors=True)
+    return machines.run(*command)
+
+
+def test_an_id_that_is_sent_from_two_machines_counts_once_whoever_joined_meanwhile(machines):
+    machines.tracker()
+    for name in ("n1", "n2"):
+        machines.node(name)
+    who_belongs(machines, 2)
+    token = next(t for t in map(str, range(99)) if home(t, 3) == "n3")
+    command = ("inc", "views", "5", "--id", token, "--json")
+    assert from_elsewhere(machines, *command).code == 0
+    machines.node("n3")
+    who_belongs(machines, 3)
+
+    again = from_elsewhere(machines, *command)
+
+    assert (again.code, json.loads(again.out)["repeated"]) == (0, True)
+    other = from_elsewhere(machines, "inc", "views", "6", "--id", token)
+    assert (other.code, "another increment was counted under this id" in other.err) == (1, True)
+    node = machines.nodes["n3"]
+    assert machines.until(lambda: (a := machines.ask(node))["complete"] and a)["value"] == 5
+
+
+def test_an_id_whose_node_was_drained_is_known_to_its_heir(machines):
+    machines.tracker()
+    for name in ("n1", "n2", "n3"):
+        machines.node(name)
+    who_belongs(machines, 3)
+    token = next(t for t in map(str, range(99)) if home(t, 3) == "n3")
+    command = ("inc", "views", "5", "--id", token, "--json")
+    assert from_elsewhere(machines, *command).code == 0
+    assert machines.run("drain", "n3").code == 0
+
+    again = from_elsewhere(machines, *command)
+
+    assert (again.code, json.loads(again.out)["repeated"]) == (0, True)
+
+
+def home(token, nodes):
+    members = [Member(f"n{n}", bytes(16), 0, 1, 0, "127.0.0.1", 1) for n in range(1, nodes + 1)]
+    return home_of(token, members).name

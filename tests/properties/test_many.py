@@ -96,7 +96,7 @@ def test_whatever_is_parked_may_settle_and_each_key_stays_within_its_bounds(
             known = InDoubt()
             for pair in pairs:
                 known.add(pair, 1)
-            told = known.asked(prefixed("k"))
+            told = known.about(prefixed("k"))
             if told is None:
                 continue
             sums.doubt(told.cut(room % 5), told.cut(room % 5).rows)

@@ -33,6 +33,9 @@ MEMORY = DiskConfig(durable=False)
 PLACES = {name: (f"10.0.0.{number}", 7401) for number, name in enumerate(["d1", "d2", "m1", "m2"])}
 ROUNDS = 10
 FOLD_S, DEADLINE_MS = 1.5, 1_000
+QUICK = NetworkConfig(base_s=0.001, jitter_s=0.0005, duplication=0.05)
+SLOW = NetworkConfig(base_s=0.01, jitter_s=0.03, loss=0.1)
+"""Here a query lasts long enough for its member to leave meanwhile."""
 
 
 @pytest.fixture(autouse=True)
@@ -46,8 +49,7 @@ def _soon(monkeypatch):
 class Cluster:
     """A tracker, two nodes with disks and two without, which leave in turns."""
 
-    def __init__(self, seed, *, durable=("d1", "d2")):
-        network = NetworkConfig(base_s=0.001, jitter_s=0.0005, duplication=0.05)
+    def __init__(self, seed, *, durable=("d1", "d2"), network=QUICK):
         self.world = World(seed, network, datagram_codec=GOSSIP)
         self.dice = Random(f"story/{seed}")
         self.truth, self.starts, self.folds = 0, 0, []
@@ -195,9 +197,10 @@ def test_a_node_that_folds_what_its_owner_still_tells_is_found_by_these_worlds(m
 
     monkeypatch.setattr(Folding, "_settled", at_once)
     monkeypatch.setattr(folding, "FOLD_STORES_MIN", 1)
+    monkeypatch.setattr(folding, "LOOK_GAP_S", 0.01)
 
     def found(seed):
-        cluster = Cluster(seed)
+        cluster = Cluster(seed, network=SLOW)
         cluster.play()
         return cluster.wrong
 

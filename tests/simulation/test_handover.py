@@ -556,9 +556,14 @@ def test_an_answer_would_be_too_large_if_shares_were_not_counted_by_their_owner(
         return []
 
     monkeypatch.setattr(OwnQuery, "hold", hold)
-    cluster = counted()
-    ask_until(cluster, 1.6)
-    cluster.drain("n3")
-    cluster.world.run_until(cluster.world.now + 2.0)
+    # So slow that some query hears the leaver before the seal, and its heir afterwards.
+    slow = NetworkConfig(base_s=0.01, jitter_s=0.02)
 
-    assert cluster.wrong
+    def found(seed):
+        cluster = counted(seed, network=slow)
+        ask_until(cluster, 1.6)
+        cluster.drain("n3")
+        cluster.world.run_until(cluster.world.now + 2.0)
+        return cluster.wrong
+
+    assert any(found(seed) for seed in range(1, 9))

@@ -8,7 +8,17 @@ import pytest
 from counter.cli.homes import home_of
 from counter.cli.ids import Ids
 from counter.cli.increments import session_of, unstamped_token
-from counter.messages import Counted, Increment
+from counter.messages import (
+    COUNTED_THERE,
+    ELSEWHERE,
+    GRANTED,
+    UNDERWAY,
+    Counted,
+    Disown,
+    Disowned,
+    Increment,
+)
+from counter.messages import TOO_OLD as TOO_OLD_THERE
 from counter.stamps import stamp_of
 from tracker.members import AWAY, DEAD, GONE, Member
 from tracker.messages import Find, Found, Listed, Refused, Roster
@@ -35,8 +45,15 @@ def knowing(members):
     return script
 
 
-def counting(message):
-    return [Counted(message.sequence, True, False)]
+def counting(message, verdict=GRANTED):
+    """Count, and say the same of each id that is to be given up."""
+    if isinstance(message, Disown):
+        return [Disowned(message.request, (verdict,))]
+    return [Counted(message.sequence, True, verdict == COUNTED_THERE)]
+
+
+def saying(verdict):
+    return lambda message: counting(message, verdict)
 
 
 def sent(server):
@@ -96,6 +113,104 @@ def test_an_id_whose_home_is_down_is_counted_nowhere_else(counter, serve, status
 
     assert (ran.code, ran.out) == (1, "")
     assert f"belongs to {home.name}, which is" in ran.err
+
+
+@pytest.fixture
+def three(serve):
+    """Return a function that serves three nodes and their tracker.
+
+    `said` is what those say to whom the id T does not belong. It gives the home, and the others.
+    """
+
+    def start(said, **fields):
+        members = [make_member(name) for name in ("n1", "n2", "n3")]
+        home = home_of("T", members).name
+        nodes = {m.name: serve(counting if m.name == home else said, name=m.name) for m in members}
+        here = [
+            replace(m, port=nodes[m.name].endpoint[1], **({} if m.name == home else fields))
+            for m in members
+        ]
+        tracker = serve(knowing(here), role="tracker")
+        return tracker.address, nodes.pop(home), list(nodes.values())
+
+    return start
+
+
+def test_an_id_is_sent_once_all_the_others_have_given_it_up(counter, three):
+    address, home, others = three(counting)
+
+    ran = counter("inc", "k", "5", "--id", "T", "--tracker", address)
+    assert (ran.code, ran.err) == (0, "")
+
+    [message] = sent(home)
+    asked = [m for other in others for m in other.heard if isinstance(m, Disown)]
+    assert [m.rows[0][:2] for m in asked] == [(message.session, 1)] * 2
+    assert len({(m.by, m.rows) for m in asked}) == 1
+
+
+def test_an_id_that_another_node_counted_is_asked_about_there(counter, three):
+    address, home, others = three(saying(COUNTED_THERE))
+
+    ran = counter("inc", "k", "--id", "T", "--tracker", address, "--json")
+
+    assert (ran.code, json.loads(ran.out)["repeated"]) == (0, True)
+    assert (sent(home), len(sent(others[0])) + len(sent(others[1]))) == ([], 1)
+
+
+def test_an_id_that_others_gave_to_somebody_else_is_never_counted_by_them(counter, three):
+    address, home, _ = three(saying(ELSEWHERE))
+
+    assert counter("inc", "k", "--id", "T", "--tracker", address).code == 0
+    assert len(sent(home)) == 1
+
+
+@pytest.mark.parametrize("verdict", [TOO_OLD_THERE, UNDERWAY], ids=["too old", "under way"])
+def test_an_id_of_which_another_node_cannot_tell_is_sent_nowhere(counter, three, verdict):
+    address, home, _ = three(saying(verdict))
+
+    ran = counter("inc", "k", "--id", "T", "--tracker", address, "--deadline", "0.5s")
+
+    assert (ran.code, ran.out, sent(home)) == (3, "", [])
+    assert "MAY have been counted" in ran.err
+
+
+def test_an_id_of_which_a_member_that_is_down_may_know_is_sent_nowhere(counter, three):
+    address, home, others = three(counting, status=DEAD)
+
+    ran = counter("inc", "k", "--id", "T", "--tracker", address)
+
+    assert (ran.code, ran.out, sent(home)) == (1, "", [])
+    assert "is dead, and may have counted the id T; nothing was sent" in ran.err
+    assert [m for other in others for m in other.heard] == []
+
+
+@pytest.mark.parametrize("what", ["silent", "a new store"])
+def test_an_id_is_sent_nowhere_while_a_member_does_not_answer(counter, three, close, what):
+    address, home, _ = three(lambda m: [close] if what == "silent" else [Disowned(m.request, ())])
+
+    ran = counter("inc", "k", "--id", "T", "--tracker", address)
+
+    assert (ran.code, ran.out, sent(home)) == (1, "", [])
+    assert "nothing was sent" in ran.err
+
+
+def test_where_too_many_would_have_to_be_asked_an_id_counts_once_at_its_own_node(
+    counter, three, monkeypatch
+):
+    monkeypatch.setattr("counter.cli.claiming.ASKED_MAX", 1)
+    address, home, others = three(saying(COUNTED_THERE))
+
+    assert counter("inc", "k", "--id", "T", "--tracker", address).code == 0
+    assert (len(sent(home)), [m for other in others for m in other.heard]) == (1, [])
+
+
+def test_an_id_that_its_own_node_has_given_up_may_have_been_counted(counter, serve):
+    server = serve(lambda m: [Refused(m.sequence, "given-away", "it counts elsewhere")])
+
+    ran = counter("inc", "k", "--id", "T", "--node", server.address)
+
+    assert (ran.code, ran.out) == (3, "")
+    assert "MAY have been counted" in ran.err
 
 
 def test_an_id_in_a_cluster_without_nodes_is_refused(counter, serve):

@@ -79,6 +79,7 @@ def test_every_request_of_the_door_has_its_replies():
         messages.Reset: {messages.WasReset, messages.Answer, messages.Missing},
         messages.Drain: {messages.DrainState},
         messages.Park: {messages.Parked},
+        messages.Disown: {messages.Disowned},
         messages.ListParked: {messages.ParkedList},
         messages.DropParked: {messages.ParkedDropped},
         membership.Find: {membership.Found},

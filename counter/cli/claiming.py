@@ -1,0 +1,100 @@
+"""An id that counts once in the whole cluster: every other member gives it up before it is sent.
+
+Which node an id belongs to can change when members come or go for good, and whoever sends it a
+second time, from another machine, may send it elsewhere. So each expected member but the one it
+belongs to is asked (`Disown`, docs/decisions/0017 and 0021)::
+
+    counted there                   it is sent there once more, where it is known
+    given up, now or earlier        never counted there from now on
+    about to be counted, or leaves  asked again, until the deadline
+    too old to tell                 nobody can know: it may have been counted
+    no answer                       nothing was sent, and it is said who has to come back
+
+The rule: it is sent only when all the others have said that they will never count it. Two that
+send it at once to two nodes ask each other's first: at most one of both nodes takes it.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from counter.cli.finding import Finder
+from counter.cli.screens import INCOMPLETE, CommandError
+from counter.cli.stores import NEW_ID
+from counter.client.blocking import Connection, now
+from counter.messages import COUNTED_THERE, DOOR, TOO_OLD, UNDERWAY, Disown, Disowned
+from counter.stamps import session_of
+from tracker.digest import blake2b
+from tracker.errors import ClusterError
+from tracker.members import ALIVE, STATUS_NAMES, SUSPECT, Member
+from tracker.text import printable
+
+ASKED_MAX: Final = 64
+"""Members that are asked about one id; in a larger cluster it counts once at its own node only."""
+
+PAUSE_S: Final = 0.05
+"""Pause before a member is asked again that was about to count."""
+
+_FIRST: Final = 1
+"""The sequence of an id's first increment: who gave that up takes no other of the same input."""
+
+_MADE_UP: Final = 2**63
+"""Tickets from here up are those of ids, and no node's own."""
+
+
+def claimed(finder: Finder, token: str, home: Member, members: Sequence[Member]) -> Member:
+    """Return where an id counts, or has counted; raises CommandError where nobody can tell."""
+    others = [m for m in members if m.expected and m.name != home.name]
+    if len(others) > ASKED_MAX:
+        return home
+    digest = blake2b(token.encode(), digest_size=8).digest()
+    ticket = int.from_bytes(digest, "big") | _MADE_UP
+    rows = ((session_of(token), _FIRST, ticket),)
+    # All of them have to live before any is asked to give something up.
+    for member in others:
+        if member.status not in (ALIVE, SUSPECT):
+            raise _silent(token, member, f"is {STATUS_NAMES[member.status]}")
+    for member in others:
+        verdict = _verdict(finder, token, member, home.store, rows)
+        if verdict == COUNTED_THERE:
+            return member
+        if verdict in (TOO_OLD, UNDERWAY):
+            why = "cannot tell any more" if verdict == TOO_OLD else "is about to say"
+            text = f"{member.name} {why} whether it counted the id {printable(token)}"
+            raise CommandError(
+                f"{text}; the increment MAY have been counted", NEW_ID, code=INCOMPLETE
+            )
+    return home
+
+
+def _verdict(
+    finder: Finder,
+    token: str,
+    member: Member,
+    by: bytes,
+    rows: tuple[tuple[bytes, int, int], ...],
+) -> int:
+    """Ask one member to give an id up, until it says something else than to wait."""
+    try:
+        with Connection(
+            [member.endpoint], finder.until, cluster=finder.cluster, codec=DOOR
+        ) as connection:
+            while True:
+                message = Disown(connection.number(), member.store, by, rows)
+                answer: Disowned = connection.request(message)
+                if not answer.verdicts:
+                    raise _silent(token, member, "began anew a moment ago")
+                [verdict] = answer.verdicts
+                if verdict != UNDERWAY or now() + PAUSE_S >= finder.until:
+                    return verdict
+                time.sleep(PAUSE_S)
+    except ClusterError as error:
+        raise _silent(token, member, f"does not answer ({error})") from error
+
+
+def _silent(token: str, member: Member, why: str) -> CommandError:
+    return CommandError(
+        f"{member.name} {why}, and may have counted the id {printable(token)}; nothing was sent",
+        f"try again when {member.name} is there          or name the node it was sent to:"
+        "  --node NAME (elsewhere it may count a second time)",
+    )

@@ -1,0 +1,45 @@
+"""Stores that a tracker let in though somebody may know better: until everybody was asked.
+
+A store that has lived before, and whose name was another's meanwhile, may have been handed over in
+that life: its tombstone went with the name. Whoever holds its counts refuses it as soon as he hears
+of it. The rule: it stays strange, over all of its starts, until each expected member lives and has
+acknowledged the news of it; a member that is not there may be the one who knows.
+"""
+
+from typing import Final
+
+from tracker.admission import Admitted
+from tracker.members import Member
+from tracker.table import Table
+
+FIRST_EPOCH: Final = 1
+"""The epoch of a store that has never lived before."""
+
+STRANGERS_MAX: Final = 1_024
+"""Strange stores that are remembered; the oldest is forgotten first."""
+
+
+class Strangers:
+    """The stores that are strange to one tracker."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._stores: dict[bytes, None] = {}
+
+    def judge(self, admitted: Admitted, before: Member | None) -> bool:
+        """Say whether a store that was let in is strange; `before` is who had its name."""
+        member = admitted.member
+        has_lived = member.epoch > FIRST_EPOCH
+        if has_lived and before is not None and admitted.event == "joined":
+            self._stores[member.store] = None
+            if len(self._stores) > STRANGERS_MAX:
+                del self._stores[next(iter(self._stores))]
+        return member.store in self._stores
+
+    def may_announce(self, store: bytes, links: int) -> bool:
+        """Whether nobody is missing who may know better; `links` members are registered here."""
+        return store not in self._stores or self._table.living == self._table.expected == links
+
+    def announced(self, store: bytes) -> None:
+        """Take a store for known by everybody."""
+        self._stores.pop(store, None)
