@@ -1,7 +1,7 @@
 """Run every benchmark: `python -m benchmarks`, or some of them by name; `--readme` keeps them.
 
 `limits`, `stops`, `leftovers` and `bare` take longer and run by name alone; `--brief` makes them
-shorter, and those of `SHORTER`.
+shorter, and those of `SHORTER`. What else `stops` may be told, it tells: `stops --help`.
 
 The rule: a number stands beside the floor it has to reach, whether it reaches it or not, with
 the machine it was measured on and the command that repeats it.
@@ -23,14 +23,15 @@ ALL = (
     "door",
     "doorway",
     "increments",
+    "redisdoor",
     "keeping",
     "two",
     "clients",
     "membership",
     "startup",
 )
-SHORTER = ("increments", "keeping", "two")
-ALONE = ("limits", "stops", "leftovers", "bare")
+SHORTER = ("increments", "redisdoor", "keeping", "two")
+ALONE = ("limits", "leftovers", "bare")
 FLAGS = ("--readme", "--brief")
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- numbers -->", "<!-- /numbers -->"
@@ -38,10 +39,16 @@ BEGIN, END = "<!-- numbers -->", "<!-- /numbers -->"
 
 def main() -> None:
     """Run those named on the command line, or all."""
+    if sys.argv[1:2] == ["stops"]:
+        print(described())
+        import_module("benchmarks.stops").main(sys.argv[2:])
+        return
     names = [name for name in sys.argv[1:] if name not in FLAGS]
     unknown = [name for name in names if name not in (*ALL, *ALONE)]
     if unknown:
-        raise SystemExit(f"no benchmark {unknown[0]}; there are {', '.join((*ALL, *ALONE))}")
+        raise SystemExit(
+            f"no benchmark {unknown[0]}; there are {', '.join(('stops', *ALL, *ALONE))}"
+        )
     print(described())
     rows: list[Row] = []
     for name in names or ALL:

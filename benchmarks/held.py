@@ -1,94 +1,155 @@
 """What one ask costs a node that holds a million keys, over a real socket.
 
-An asker in the same process sends asks of queries that the node has not seen, each for a key
-drawn at random, and waits for the answers; its own part is in the numbers, and told by the same
-asker at a socket that only sends back what it gets.
+The node has a process of its own, and its processor time is read before and after so many asks, so
+that nothing of the asker is in the numbers. An asker in another process sends asks of queries that
+the node has not seen, each for a key drawn at random, and waits for the answers: one at a time, and
+so many at a time.
 
 The rule: the same asks are answered by a node of ten keys, so that what the keys cost is told
-apart from what an ask costs.
+apart from what an ask costs, and sent back by a socket that does nothing else, in the asker's
+process, so that what a datagram costs here is told as well.
 """
 
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from random import Random
+from select import select
 from time import process_time
 
 import uvloop
 
+from benchmarks import holder
 from benchmarks.door import FLOOR_INCR_US, redis_incr_us
 from benchmarks.machine import Row
 from counter.messages import GOSSIP, Ask
-from loadtest.cluster import Cluster
-from tracker.daemon import rare_collections
 from tracker.machine import Endpoint
 from tracker.members import position
 from tracker.transport.base import PlainSeal
 
 WITH = "python -m benchmarks held"
-ASKS, AT_ONCE = 40_000, 32
+ASKS = 32_000
+AT_ONCE = (1, 32)
 FEW_KEYS, MANY_KEYS = 10, 1_000_000
 ASK_US_MAX = 20
 ANSWER_S_MAX = 10.0
 
 
-async def measured(keys: int) -> float:
-    """Return the CPU in us of an ask of a node with so many keys, the asker's part included."""
-    async with Cluster(1) as cluster:
-        [node] = cluster.nodes
-        held = node.machine.ledger.counters.own.positive
-        held.update({f"page:{number:07}/views": number for number in range(keys)})
-        where, view = position("n1"), node.machine.membership.view
-        dice = Random(1)
+class Held:
+    """A node in a process of its own, and how much processor time it has used."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+        self._port, self._roll = map(int, self._line().split())
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it listens."""
+        return "127.0.0.1", self._port
+
+    def cpu_s(self) -> float:
+        """Return the processor time it has used so far, in s."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return float(self._line())
+
+    def asks(self, keys: int) -> Callable[[Endpoint], bytes]:
+        """Return what makes asks for one of so many keys, of the node and of nobody else."""
+        where, dice = position("n1"), Random(1)
 
         def ask(home: Endpoint) -> bytes:
-            key = f"page:{dice.randrange(keys):07}/views"
+            key = holder.key(dice.randrange(keys))
             arc = (where, where + 1)
-            message = Ask(os.urandom(16), key, home, 10, 1, 1, 3, 1, view.roll, *arc)
+            message = Ask(os.urandom(16), key, home, 10, 1, 1, 3, 1, self._roll, *arc)
             return PlainSeal().close(GOSSIP.encode(message))
 
-        return await _asked(node.endpoint, ask)
+        return ask
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit("the process of the node has ended")
+        return line
+
+
+@contextmanager
+def held(keys: int) -> Iterator[Held]:
+    """Run a node that holds so many keys."""
+    command = [sys.executable, "-m", "benchmarks.holder", str(keys)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+        try:
+            yield Held(process)
+        finally:
+            process.kill()
+
+
+def measured(keys: int) -> list[float]:
+    """Return the CPU in us that an ask costs a node of so many keys, for each of AT_ONCE."""
+    found = []
+    with held(keys) as node:
+        ask = node.asks(keys)
+        for at_once in AT_ONCE:
+            # Each node makes plans for its first query that it keeps.
+            answer_all(node.endpoint, ask, at_once, 20 * at_once)
+            before = node.cpu_s()
+            answer_all(node.endpoint, ask, at_once, ASKS)
+            found.append((node.cpu_s() - before) / ASKS * 1e6)
+    return found
+
+
+def answer_all(to: Endpoint, ask: Callable[[Endpoint], bytes], at_once: int, count: int) -> None:
+    """Ask so often, so many at a time, and wait for the answers."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        asker.bind(("127.0.0.1", 0))
+        asker.setblocking(False)
+        home = asker.getsockname()
+        for _ in range(count // at_once):
+            for body in [ask(home) for _ in range(at_once)]:
+                asker.sendto(body, to)
+            left = at_once
+            while left:
+                if not select([asker], [], [], ANSWER_S_MAX)[0]:
+                    raise SystemExit(f"{left} of {at_once} asks were not answered")
+                left -= _taken(asker)
 
 
 async def bare() -> float:
-    """Return the CPU in us of an ask that is only sent back: the asker's part, and little more."""
-    echo = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    echo.setblocking(False)
-    echo.bind(("127.0.0.1", 0))
-
-    def send_back() -> None:
-        body, home = echo.recvfrom(2_048)
-        echo.sendto(body, home)
-
+    """Return the CPU in us of a datagram that is only sent back, and of its sender."""
     loop = asyncio.get_running_loop()
-    loop.add_reader(echo.fileno(), send_back)
-    try:
-        return await _asked(echo.getsockname(), lambda home: b"-" * 70)
-    finally:
-        loop.remove_reader(echo.fileno())
-        echo.close()
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as echo,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker,
+    ):
+        for sock in (echo, asker):
+            sock.setblocking(False)
+            sock.bind(("127.0.0.1", 0))
 
+        def send_back() -> None:
+            body, home = echo.recvfrom(2_048)
+            echo.sendto(body, home)
 
-async def _asked(to: Endpoint, ask: Callable[[Endpoint], bytes]) -> float:
-    loop = asyncio.get_running_loop()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
-        asker.setblocking(False)
-        asker.bind(("127.0.0.1", 0))
-        home = asker.getsockname()
-        rounds = [[ask(home) for _ in range(AT_ONCE)] for _ in range(ASKS // AT_ONCE)]
-        began = process_time()
-        for bodies in rounds:
-            for body in bodies:
-                asker.sendto(body, to)
-            until = loop.time() + ANSWER_S_MAX
-            left = len(bodies)
+        loop.add_reader(echo.fileno(), send_back)
+        to, at_once = echo.getsockname(), AT_ONCE[-1]
+        began, until = process_time(), loop.time() + ANSWER_S_MAX
+        for _ in range(ASKS // at_once):
+            left = at_once
+            for _ in range(at_once):
+                asker.sendto(b"-" * 70, to)
             while left:
                 await asyncio.sleep(0)
                 left -= _taken(asker)
                 if loop.time() > until:
-                    raise SystemExit(f"{left} of {AT_ONCE} asks were not answered")
-        return (process_time() - began) / ASKS * 1e6
+                    raise SystemExit(f"{left} of {at_once} datagrams were not sent back")
+        used = process_time() - began
+        loop.remove_reader(echo.fileno())
+    return used / ASKS * 1e6
 
 
 def _taken(asker: socket.socket) -> int:
@@ -104,20 +165,30 @@ def _taken(asker: socket.socket) -> int:
 
 def measure() -> list[Row]:
     """Measure a node of few keys and one of many."""
-    with rare_collections():
-        alone_us = uvloop.run(bare())
-        few_us = uvloop.run(measured(FEW_KEYS))
-        many_us = uvloop.run(measured(MANY_KEYS))
-    what = "ask for one key, the asker's part included"
-    rows = [
-        Row(f"{what}: only sent back", f"{alone_us:.1f} us", "", WITH),
-        Row(f"{what}: node of {FEW_KEYS} keys", f"{few_us:.1f} us", "", WITH),
-        Row(f"{what}: node of 1 M keys", f"{many_us:.1f} us", f"{ASK_US_MAX} us", WITH),
-    ]
+    alone_us = uvloop.run(bare())
+    few, many = measured(FEW_KEYS), measured(MANY_KEYS)
+    what = "ask for one key, CPU of the node"
+    rows = [Row("datagram only sent back, its sender included", f"{alone_us:.1f} us", "", WITH)]
+    for at_once, few_us, many_us in zip(AT_ONCE, few, many, strict=True):
+        rows += [
+            Row(f"{what} of {FEW_KEYS} keys, {at_once} at a time", f"{few_us:.1f} us", "", WITH),
+            Row(
+                f"{what} of 1 M keys, {at_once} at a time",
+                f"{many_us:.1f} us",
+                f"{ASK_US_MAX} us",
+                WITH,
+            ),
+        ]
     incr_us = redis_incr_us()
     if incr_us is not None:
-        found, most = many_us / incr_us, ASK_US_MAX / FLOOR_INCR_US
-        rows.append(
-            Row(f"{what}: 1 M keys, in INCRs of Redis", f"{found:.2f}", f"{most:.2f}", WITH)
-        )
+        most = ASK_US_MAX / FLOOR_INCR_US
+        rows += [
+            Row(
+                f"{what} of 1 M keys, {at_once} at a time, in INCRs of Redis",
+                f"{us / incr_us:.2f}",
+                f"{most:.2f}",
+                WITH,
+            )
+            for at_once, us in zip(AT_ONCE, many, strict=True)
+        ]
     return rows

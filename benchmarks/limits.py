@@ -1,12 +1,13 @@
 """All that a query is to cost and to take, beside what it does: the table, then point by point.
 
-    python -m benchmarks limits            about six minutes, and 1.2 GB for the largest world
+    python -m benchmarks limits            about six CPU minutes, and 1.2 GB for the largest world
     python -m benchmarks limits --brief    without the hundred thousand nodes
 
 In the simulator hops take 8 ms and an exponential rest with mean 2 ms; loss strikes each datagram
 by itself; the crashed are listed as alive and silent. Medians over the seeds, but the worst of
 coverage, false stops and in-cast. In brackets the numbers to reach, those of `loadtest.goals`; one
-that was missed has a mark.
+that was missed has a mark. `ideal` is when the last answer could be there at the soonest
+(`benchmarks.ideal`).
 
 The rule: nothing that is simulated is timed by this machine's clock but its CPU, and each point
 says whether it was reached, whatever was found.
@@ -21,12 +22,14 @@ import uvloop
 
 from benchmarks import gossip, leftovers
 from benchmarks.door import FLOOR_INCR_US, redis_incr_us
+from benchmarks.ideal import middle_t100_ms
 from counter.arcs import reach
 from counter.config import LAN
 from loadtest.bare import BareConfig, BareWorld, Outcome
 from loadtest.goals import (
     BYTES_MAX,
     FALSE_STOPS_MAX,
+    HOPS_FACTOR,
     LOSS_JUDGED_MAX,
     MIXES,
     NUMBERS,
@@ -46,7 +49,8 @@ BRIEF_NODES_MAX = 10_000
 BUSY_S, BUSY_NODES, STORM = 25e-6, 10_000, 2.5
 RSS_MB_MAX = 1.0
 HEAD = (
-    "  nodes  c  loss crashed |  messages        hops       t99           t100          stop      |"
+    "  nodes  c  loss crashed |  messages        hops       t99           t100          ideal"
+    " stop      |"
     " coverage false |  in-cast bytes CPU s"
 )
 
@@ -59,6 +63,8 @@ class Cell:
     found: Found
     seeds: int
     cpu_s: float
+    ideal_ms: float | None = None
+    """When 100 % could be heard at the soonest, where nothing is lost and nobody silent."""
 
     @property
     def name(self) -> str:
@@ -123,7 +129,9 @@ def _cell(nodes: int, chatter: int, seeds: int, loss: float, crashed: float) -> 
         )
         outcomes.append(BareWorld(config).run())
         gc.collect()
-    return Cell(setting, Found.of(outcomes, setting), seeds, (process_time() - began) / seeds)
+    cpu_s = (process_time() - began) / seeds
+    ideal_ms = None if loss or crashed else middle_t100_ms(nodes, chatter)
+    return Cell(setting, Found.of(outcomes, setting), seeds, cpu_s, ideal_ms)
 
 
 def _line(cell: Cell, numbers: Numbers) -> str:
@@ -139,6 +147,7 @@ def _line(cell: Cell, numbers: Numbers) -> str:
         f"{s.nodes:7} {s.gossip.chatter:2} {100 * s.loss:4.0f}% {100 * s.crashed:6.0f}% |"
         f" {beside(f.messages, numbers.messages, 2)} {beside(f.hops, numbers.hops)}"
         f" {beside(f.t99_ms, numbers.t99_ms)} {beside(f.t100_ms, numbers.t100_ms)}"
+        f" {'' if cell.ideal_ms is None else f'{cell.ideal_ms:.0f}':>5}"
         f" {beside(f.stop_ms, numbers.stop_ms)}|"
         f" {f.coverage:8.6f} {round(f.false_stops * cell.seeds):2}/{cell.seeds:2} |"
         f" {f.in_cast:8} {f.bytes:5.0f} {cell.cpu_s:5.1f}"
@@ -163,7 +172,7 @@ def _of_cells(cells: list[Cell]) -> list[Point]:
         points.append(_worst(2, f"messages, times the least, {what}", some, _messages, factor, 3))
     calm = [c for c in cells if c.is_calm]
     points.append(_worst(3, "hops beyond the least age, no loss", calm, _hops, 0.0, 0))
-    points.append(_worst(4, "100 % heard, times (hops + 1) hops, no loss", calm, _t100, 1.5, 2))
+    points += _heard(calm)
     judged = [c for c in cells if c.is_judged]
     points.append(
         _worst(7, "bytes a node, up to 5 % loss", judged, lambda c: c.found.bytes, BYTES_MAX, 0)
@@ -180,9 +189,32 @@ def _hops(cell: Cell) -> float:
     return abs(cell.found.hops - cell.setting.hops)
 
 
-def _t100(cell: Cell) -> float:
-    t100_ms = cell.found.t100_ms
-    return float("inf") if t100_ms is None else 1.5 * t100_ms / (1000 * cell.setting.t100_max_s)
+def _heard(calm: list[Cell]) -> list[Point]:
+    """Return how soon everybody is heard: as it was to be, and with cells a hop later."""
+    narrow = [c for c in calm if c.setting.hops_heard == c.setting.hops + 1]
+    wide = [c for c in calm if c not in narrow]
+    what = "100 % heard, times (hops + {}) hops, {}"
+    return [
+        _worst(4, what.format(1, "up to 1024"), narrow, _t100(1), HOPS_FACTOR, 2),
+        _worst(4, what.format(1, "cells"), wide, _t100(1), HOPS_FACTOR, 2),
+        _worst(4, what.format(1, "ideal"), wide, _ideal, HOPS_FACTOR, 2),
+        _worst(4, what.format(2, "cells"), wide, _t100(2), HOPS_FACTOR, 2),
+    ]
+
+
+def _t100(hops_more: int) -> Callable[[Cell], float]:
+    def times(cell: Cell) -> float:
+        t100_ms, setting = cell.found.t100_ms, cell.setting
+        hops_ms = 1000 * (setting.hops + hops_more) * setting.hop_s
+        return float("inf") if t100_ms is None else t100_ms / hops_ms
+
+    return times
+
+
+def _ideal(cell: Cell) -> float:
+    """Return what nobody could do better (`benchmarks.ideal`)."""
+    setting = cell.setting
+    return (cell.ideal_ms or 0.0) / (1000 * (setting.hops + 1) * setting.hop_s)
 
 
 def _in_cast(cell: Cell) -> float:

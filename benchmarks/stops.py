@@ -1,54 +1,159 @@
 """How often a query stops by itself with a member missing that is up, for each mix of faults.
 
-    python -m benchmarks stops             1000 nodes, about five minutes
-    python -m benchmarks stops --brief     20 seeds of each mix
+    python -m benchmarks stops                        37, 100 and 1000 nodes, each mix
+    python -m benchmarks stops --brief                1000 nodes, 20 seeds of each mix
+    python -m benchmarks stops --hard                 other mixes, small clusters, slow and bursty
+    python -m benchmarks stops --nodes 37 --mix 20+30 --seeds 1000 --first 5000
+    python -m benchmarks stops --nodes 300 --mix 5+10 --hop 1+20 --burst 1000/50
 
 The mixes are those for which the stop rule was chosen, independent loss beside members that are
-listed and silent; hops take 8 ms and an exponential rest with mean 2 ms.
+listed and silent, in per cent; hops take 8 ms and an exponential rest with mean 2 ms (`--hop 8+2`).
+In a burst a node hears nothing and is not heard: good and bad times are exponential, with the
+means that `--burst` names in ms (Gilbert 1960, Elliott 1963).
 
 The rule: a stop is false by what the simulated world knows, not by what the answer says; and the
-worst seed is told, so that anybody can look at it.
+first seed is told, so that anybody can look at it.
 """
 
 import gc
+from argparse import ArgumentParser
+from collections.abc import Sequence
 from math import ceil
 from statistics import median
 from time import process_time
 
+from counter.config import LAN
 from loadtest.bare import BareConfig, BareWorld
 from loadtest.goals import FALSE_STOPS_MAX
+from loadtest.simulation.bursts import Bursts
+from tracker.classes import dataclass, replace
 from tracker.daemon import rare_collections
+from tracker.errors import ConfigError
 
-NODES = 1_000
-MIXES = (
-    (0.01, 0.0, 200), (0.05, 0.0, 200), (0.2, 0.0, 200),
-    (0.0, 0.1, 200), (0.05, 0.1, 200), (0.2, 0.3, 600),
-)  # fmt: skip
-"""Loss, share of the silent, seeds. One in a hundred is two of 200: too few to judge by where it
-is not nearly never, so the worst mix is asked more often."""
 SEEDS_BRIEF = 20
+SEEDS = {37: 1_000, 100: 600, 300: 400, 1_000: 200}
+"""By nodes. One in a hundred is two of 200: a rare thing is looked for more often where a query
+costs less."""
 HEAD = (
-    "  loss crashed  seeds |  false stops (most)  missing  first seed |  stop ms  messages  CPU s"
+    "  nodes  c loss crashed  hop ms   burst ms |  seeds  false stops (most)  missing  first |"
+    "  stop ms  messages  CPU s"
 )
 
 
-def measure(*, brief: bool = False) -> None:
-    """Print a line for each mix."""
-    print(f"{NODES} nodes; medians of time and messages a node")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mix:
+    """What is asked again and again. Times in ms, shares from 0 to 1."""
+
+    nodes: int = 1_000
+    chatter: int = 10
+    loss: float = 0.0
+    crashed: float = 0.0
+    hop: tuple[float, float] = (8.0, 2.0)
+    """What every hop takes, and the mean of an exponential rest."""
+    burst: tuple[float, float] | None = None
+    """The mean length of a good and of a bad time of each node's way."""
+
+    def config(self, seed: int) -> BareConfig:
+        """Return the world of one seed."""
+        base_ms, rest_ms = self.hop
+        bursts = self.burst and Bursts(good_s=self.burst[0] / 1000, bad_s=self.burst[1] / 1000)
+        return BareConfig(
+            nodes=self.nodes,
+            seed=seed,
+            gossip=replace(LAN, chatter=self.chatter),
+            base_s=base_ms / 1000,
+            jitter_s=rest_ms / 1000,
+            loss=self.loss,
+            crashed=self.crashed,
+            bursts=bursts or None,
+        )
+
+    def told(self) -> str:
+        """Return the first columns of its line."""
+        hop, burst = "{:g}+{:g}".format(*self.hop), "{:g}/{:g}".format(*self.burst or (0, 0))
+        return (
+            f"  {self.nodes:5} {self.chatter:2} {100 * self.loss:3.0f}% {100 * self.crashed:6.0f}%"
+            f" {hop:>7} {burst if self.burst else '-':>10} |"
+        )
+
+
+FAULTS = ((0.01, 0.0), (0.05, 0.0), (0.2, 0.0), (0.0, 0.1), (0.05, 0.1), (0.2, 0.3))
+BRIEF = tuple([Mix(loss=loss, crashed=crashed) for loss, crashed in FAULTS])
+FULL = tuple([replace(mix, nodes=nodes) for nodes in (37, 100, 1_000) for mix in BRIEF])
+HARD = (
+    *[
+        Mix(nodes=nodes, loss=loss, crashed=crashed)
+        for nodes in (3, 10, 37, 300)
+        for loss, crashed in ((0.2, 0.3), (0.3, 0.1), (0.1, 0.5), (0.4, 0.0))
+    ],
+    *[Mix(nodes=37, chatter=chatter, loss=0.2, crashed=0.3) for chatter in (1, 2, 3)],
+    *[Mix(nodes=300, loss=loss, crashed=0.1, hop=(1, 20)) for loss in (0.05, 0.2)],
+    *[
+        Mix(nodes=nodes, loss=0.01, crashed=0.1, burst=burst)
+        for nodes in (100, 1_000)
+        for burst in ((1_000, 10), (1_000, 50))
+    ],
+)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print a line for each mix, or for the one that the arguments tell."""
+    parser = ArgumentParser(prog="python -m benchmarks stops")
+    parser.add_argument("--brief", action="store_true", help=f"{SEEDS_BRIEF} seeds of each mix")
+    parser.add_argument("--hard", action="store_true", help="the other mixes")
+    parser.add_argument("--nodes", type=int)
+    parser.add_argument("--chatter", type=int, help="at each node, 10 if not told")
+    parser.add_argument("--mix", help="per cent lost + per cent silent, as in 20+30", type=_mix)
+    parser.add_argument("--hop", help="ms, and mean of a rest, as in 1+20", type=_pair)
+    parser.add_argument("--burst", help="mean good/bad ms, as in 1000/50", type=_pair)
+    parser.add_argument("--seeds", type=int, help="how many of each mix")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    told = parser.parse_args(arguments)
+    mixes = HARD if told.hard else BRIEF if told.brief else FULL
+    changes = {
+        name: getattr(told, name)
+        for name in ("nodes", "chatter", "hop", "burst")
+        if getattr(told, name) is not None
+    }
+    if told.mix is not None:
+        mixes, changes = (Mix(),), {**changes, "loss": told.mix[0], "crashed": told.mix[1]}
+    try:
+        mixes = tuple(dict.fromkeys([replace(mix, **changes) for mix in mixes]))
+        mixes[0].config(0)
+    except ConfigError as error:
+        parser.error(str(error))
+    seeds = told.seeds or (SEEDS_BRIEF if told.brief else None)
+    measure(mixes, seeds, told.first)
+
+
+def _pair(text: str) -> tuple[float, float]:
+    first, _, second = text.replace("/", "+").partition("+")
+    return float(first), float(second)
+
+
+def _mix(text: str) -> tuple[float, float]:
+    lost, silent = _pair(text)
+    return lost / 100, silent / 100
+
+
+def measure(mixes: Sequence[Mix], seeds: int | None = None, first: int = 0) -> None:
+    """Print a line for each mix; as many seeds as its size allows if none are told."""
+    print("medians of time and messages a node; in brackets one in a hundred of the seeds")
     print(HEAD)
     with rare_collections():
-        for loss, crashed, seeds in MIXES:
-            print(line(loss, crashed, SEEDS_BRIEF if brief else seeds), flush=True)
+        for mix in mixes:
+            most = [count for nodes, count in SEEDS.items() if mix.nodes <= nodes]
+            print(line(mix, seeds or (most[0] if most else 200), first), flush=True)
 
 
-def line(loss: float, crashed: float, seeds: int) -> str:
+def line(mix: Mix, seeds: int, first: int) -> str:
     """Ask once with each seed, and return what came of it."""
     began = process_time()
     stops, messages, false, missing = [], [], [], 0
-    for seed in range(seeds):
-        outcome = BareWorld(BareConfig(nodes=NODES, seed=seed, loss=loss, crashed=crashed)).run()
+    for seed in range(first, first + seeds):
+        outcome = BareWorld(mix.config(seed)).run()
         stops.append(outcome.stop_s * 1000)
-        messages.append(outcome.messages / NODES)
+        messages.append(outcome.messages / mix.nodes)
         if outcome.is_false_stop:
             false.append(seed)
             missing += outcome.live_missing
@@ -57,7 +162,7 @@ def line(loss: float, crashed: float, seeds: int) -> str:
     most = ceil(FALSE_STOPS_MAX * seeds)
     mark = " " if len(false) <= most else "!"
     return (
-        f"  {100 * loss:3.0f}% {100 * crashed:6.0f}%  {seeds:5} | {len(false):12} ({most}){mark}"
-        f" {missing:9}  {false[0] if false else '-':>10} | {median(stops):8.0f}"
+        f"{mix.told()} {seeds:6} {len(false):12} ({most}){mark} {missing:8}"
+        f" {false[0] if false else '-':>6} | {median(stops):8.0f}"
         f" {median(messages):9.3f} {process_time() - began:6.0f}"
     )

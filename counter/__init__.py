@@ -8,9 +8,12 @@ Programs that count need two names: `from counter import Client`, or `AsyncClien
 imported when they are asked for, so that `import counter` costs nothing.
 """
 
-from typing import TYPE_CHECKING, Any
-
+# Not from `typing`, which takes its time: until `counter.cli.main` runs Ctrl-C ends a command
+# with a traceback.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from counter.client.asynchronous import AsyncClient as AsyncClient
     from counter.client.threaded import Client as Client
 
@@ -20,7 +23,7 @@ __all__ = ["AsyncClient", "Client", "__version__"]
 _HOMES = {"Client": "threaded", "AsyncClient": "asynchronous"}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -20,7 +20,7 @@ living member that is not his.
 from typing import Any, Final, Protocol
 
 from counter.heard import Heard
-from counter.messages import Reply, ReplyMany
+from counter.messages import Amounts, Reply, ReplyMany
 from counter.pending import Pending, Tally
 from counter.places import is_his
 from tracker.machine import Endpoint
@@ -40,6 +40,7 @@ class Asked(Protocol):
     cut: dict[int, Member]
     moved: dict[bytes, Member]
     answers: dict[bytes, Heard]
+    uncertain: dict[int, Amounts]
     elsewhere: dict[Endpoint, bytes]
     gone: frozenset[int] | None
     tally: Tally
@@ -106,7 +107,14 @@ def withdraw(query: Asked, reply: Any, sender: Endpoint) -> list[int] | None:
         query.value -= heard.value if heard is not None else 0
         query.tally.strangers += 1
         owner = query.view.owner_of(store)
+        if heard is not None:
+            query.uncertain.pop(_place_of(heard.name), None)
         if owner is not None and owner.expected:
             query.pending[position(owner.name)] = Pending(owner)
             again.append(position(owner.name))
     return again if belied else None
+
+
+def _place_of(name: str) -> int:
+    """Return the position of an answerer, by what he was called."""
+    return int(name[1:], 16) if name.startswith("?") else position(name)

@@ -316,11 +316,11 @@ class Asker:
         self.strangers += reply is None
         return reply
 
-    def doubt(self, query: bytes, position: int, told: Doubted) -> None:
-        """Take in what a member holds in doubt for a query of this node, before its answer."""
+    def offer(self, query: bytes, told: Doubted | None) -> None:
+        """Take what the next reply to a query of this node says is in doubt."""
         asked = self._by_id.get(query)
         if asked is not None:
-            asked.query.doubt(position, told)
+            asked.query.offered = told
 
     def hears_many(self, reply: ReplyMany) -> bool:
         """Whether this is an answer to a query of this node for many keys; others are dropped."""
@@ -365,8 +365,7 @@ class Asker:
         return list[Effect](asked.query.acknowledged(ack, sender, now))
 
     def batched(self, batch: Batch, sender: Endpoint, now: float) -> list[Effect]:
-        """Take the answers of a cell. One for a query that has ended is confirmed all the same:
-        nobody needs it any more."""
+        """Take the answers of a cell; nobody needs those of a query that has ended any more."""
         asked = self._by_id.get(batch.query)
         if asked is None or not isinstance(asked.query, WideQuery):
             self.strangers += 1
@@ -468,9 +467,10 @@ class Asker:
     def _again(self, asked: Round, now: float) -> list[Effect]:
         """Ask everybody anew: each answers with what it holds by now."""
         if asked.agains >= AGAINS_MAX:
-            return self._end(asked, CONVERGED, now, TORN)
+            return self._end(asked, CONVERGED, now, "" if asked.query.is_outdone else TORN)
         anew = self._round(next(iter(asked.viewers.values())), now, "", now)
-        asked.record.end("shared", f"with query {anew.id.hex()}: counts moved", [], now)
+        why = "members came" if asked.query.is_outdone else "counts moved"
+        asked.record.end("shared", f"with query {anew.id.hex()}: {why}", [], now)
         self.stories.close(asked.record)
         self._rounds.move(asked, anew, now)
         return [Send(child, Stop(asked.id)) for child in asked.query.children]

@@ -5,7 +5,8 @@ asks the silent again, and it knows when silence is proof (`counter/query.py`). 
 goes on::
 
     answers for a full datagram   -> Batch
-    half a hop after an answer    -> Batch with what there is so far
+    half a hop after an answer    -> Batch, if that is much beside what is waited for
+    two hops after a wave         -> Batch with what it brought, and what came late before
     nobody left to wait for       -> Batch with the rest, who stayed silent, and DONE
     an answer after that          -> Batch with it, DONE again
     Batch                         -> again every T, until its Back
@@ -31,6 +32,7 @@ from counter.messages import (
     DONE,
     DOUBT,
     HELD,
+    OUTDONE,
     POSITION_BYTES,
     ROLLS_MAX,
     ROWS_MAX,
@@ -52,11 +54,16 @@ from counter.selection import split
 from tracker.machine import Endpoint, Send
 from tracker.members import Member, View, folded
 
-BATCHES_SOON_MAX: Final = 20
-"""Batches that leave half a hop after an answer without being full; each later one waits twice as
-long as the one before, at most T."""
+PART_TOLD: Final = 2
+"""Before the first wave a batch that is not full leaves with one answer for so many waited for."""
+
+ADVICE_FACTOR: Final = 1.5
+"""A head goes by its own evidence if that wants so many times the asks that all cells do."""
 
 BATCH_TRIES_MAX: Final = 10
+
+STRANGE_MAX: Final = 32
+"""Rolls of which the batches of one cell tell; if there are more, that is said."""
 
 
 @dataclass(slots=True)
@@ -79,13 +86,16 @@ class Cell(OwnQuery):
     is_done: bool = False
     is_over: bool = False
     tell_at: float = inf
-    tellings: int = 0
+    asked_at: float = 0.0
+    """When the last wave left."""
     asks_advised: int = 0
     room_bytes: int = 0
     told_view: View | None = None
     """The view by which batches tell who answered, if it is the origin's."""
     strange: dict[int, int] = field(default_factory=dict)
-    """By the roll of a view that is not the head's, the position of one who has it."""
+    """By the roll of a view that is not the origin's, the position of one who has it."""
+    untold: list[tuple[int, int]] = field(default_factory=list)
+    """Of these the ones that stand in no batch yet: (position, roll)."""
     rows: list[Row] = field(default_factory=list)
     unconfirmed: dict[int, _Unconfirmed] = field(default_factory=dict)
     batches: int = 0
@@ -147,8 +157,7 @@ class Cell(OwnQuery):
             row = (reply.position, reply.store, reply.epoch, reply.value, age, reply.flags)
             sends = self._add(now, row, *self._doubts_beside(row))
             sends += self.take_held(reply.position, reply.others, reply.age, now)
-            if reply.roll not in (0, self.view.roll) and len(self.strange) < ROLLS_MAX - 1:
-                self.strange.setdefault(reply.roll, reply.position)
+            self._note_roll(reply.position, reply.roll)
         return sends if self.pending and not self.is_done else [*sends, *self.look(now)]
 
     def take_held(self, pos: int, held: Held, age: int, now: float) -> list[Send]:
@@ -159,11 +168,21 @@ class Cell(OwnQuery):
             sends += self._add(now, (pos, store, epoch, value, age, HELD))
         return sends
 
+    def _note_roll(self, pos: int, roll: int) -> None:
+        """Note by which roll somebody knows his view, for the origin to read what is in it."""
+        if roll in self.strange or roll in (0, folded(self.ask.roll)):
+            return
+        if len(self.strange) >= STRANGE_MAX:
+            self.is_outdone = True
+            return
+        self.strange[roll] = pos
+        self.untold.append((pos, roll))
+
     def _rolls(self) -> tuple[tuple[int, int], ...]:
-        """Return whose views are known by which roll, if it is not that of the origin."""
-        rolls = {self.view.roll: self.own_position, **self.strange}
-        rolls.pop(folded(self.ask.roll), None)
-        return tuple([(pos, roll) for roll, pos in rolls.items()])
+        """Return views that the next batch tells of; that of the head may be another by now."""
+        self._note_roll(self.own_position, self.view.roll)
+        told, self.untold = self.untold[:ROLLS_MAX], self.untold[ROLLS_MAX:]
+        return tuple(told)
 
     def confirmed(self, back: Back) -> None:
         """Take the word that a batch has come."""
@@ -172,8 +191,13 @@ class Cell(OwnQuery):
             self.asks_advised = back.asks
 
     def asks_wanted(self) -> int:
-        """Return K, which is not less than what the evidence of all cells asks for."""
-        return max(OwnQuery.asks_wanted(self), min(self.asks_advised, self.config.waves_max))
+        """Return K: what the evidence of all cells asks for, or more if that of this one does.
+
+        A cell has little to go by, and asks too often for that alone: only what wants many more
+        speaks of links worse than those of others.
+        """
+        own, advised = OwnQuery.asks_wanted(self), min(self.asks_advised, self.config.waves_max)
+        return max(own, advised) if own > ADVICE_FACTOR * advised else advised
 
     def follow(self, view: View) -> None:
         """Take in a newer view. Once all is told, whoever joins is the origin's business."""
@@ -204,12 +228,27 @@ class Cell(OwnQuery):
         is_full = size > self.room_bytes or len(self.rows) + len(rows) > ROWS_MAX
         sends = self._tell(now) if is_full else []
         if self.tell_at == inf:
-            settle_s = max(self.config.settle_floor_s, self.hops.mean_s / 2)
-            doublings = max(0, self.tellings - BATCHES_SOON_MAX)
-            self.tell_at = now + min(settle_s * 2**doublings, self.repair_s())
+            self.tell_at = self._telling_due(now)
         self.rows += rows
         self.room_bytes -= size
         return sends
+
+    def _telling_due(self, now: float) -> float:
+        """Return when what is at hand is looked at: whether to tell it, or wait for more.
+
+        Answers to a wave are told together, two hops after it; those that come later than most
+        are told with those to the next wave.
+        """
+        hops = self.hops
+        if not self.waves:
+            return now + max(self.config.settle_floor_s, hops.mean_s / 2)
+        answered_s = 2 * hops.mean_s + 4 * hops.deviation_s
+        ready = self.asked_at + answered_s
+        return ready if ready > now else max(now, self.next_wave) + answered_s
+
+    def _is_worth_telling(self) -> bool:
+        """Whether what is at hand is much beside what is waited for; after a wave it always is."""
+        return self.waves > 0 or PART_TOLD * len(self.rows) >= len(self.pending)
 
     def _tell(
         self,
@@ -225,6 +264,9 @@ class Cell(OwnQuery):
             self.is_over = True
             return []
         ask, messages = self.ask, self.messages + self.batches + self.backs + 1
+        rolls = self._rolls()
+        if self.is_outdone:
+            flags |= OUTDONE
         batch = Batch(
             ask.query,
             ask.share,
@@ -239,7 +281,7 @@ class Cell(OwnQuery):
             *packed_rows(rows, self.told_view, ask.low),
             packed_positions(silent),
             packed_positions(cut),
-            self._rolls(),
+            rolls,
         )
         self.unconfirmed[self.sequence] = _Unconfirmed(batch, now + self.repair_s())
         self.sequence += 1
@@ -249,12 +291,17 @@ class Cell(OwnQuery):
     def look(self, now: float) -> list[Send]:
         """Tell the rest if nobody is waited for any more, or not with any hope."""
         if self.is_done:
-            return self._tell(now, DONE) if self.rows else []
+            return self._tell(now, DONE) if self.rows or self.untold else []
         if self.verdict(now, view_is_current=True) is None:
             return []
         self.is_done = True
+        self._note_roll(self.own_position, self.view.roll)
         sends: list[Send] = []
+        while len(self.untold) > ROLLS_MAX:
+            sends += self._tell(now)
         named = [(pos, True) for pos in self.pending] + [(pos, False) for pos in self.cut]
+        if not named:
+            sends += self._tell(now, DONE)
         while named:
             if self.room_bytes < POSITION_BYTES:
                 sends += self._tell(now)
@@ -263,7 +310,7 @@ class Cell(OwnQuery):
             silent = [pos for pos, is_silent in page if is_silent]
             cut = [pos for pos, is_silent in page if not is_silent]
             sends += self._tell(now, 0 if named else DONE, silent, cut)
-        return sends or self._tell(now, DONE)
+        return sends
 
     def tick(self, now: float, lag_s: float) -> list[Send]:
         """Repair the cell, say how far it is, and send again what was not confirmed."""
@@ -272,10 +319,15 @@ class Cell(OwnQuery):
             self.excuse(now, lag_s)
             sends = self.look(now)
         if now >= self.tell_at:
-            self.tellings += 1
-            sends += self._tell(now)
-        if not self.is_done:
-            sends += self.wave(now)
+            if self._is_worth_telling():
+                sends += self._tell(now)
+            else:
+                self.tell_at = self._telling_due(now)
+        if not self.is_done and (asks := self.wave(now)):
+            self.asked_at = now
+            sends += asks
+            if self.rows:
+                self.tell_at = self._telling_due(now)
         for waiting in self.unconfirmed.values():
             if waiting.due <= now:
                 self.is_over = self.is_over or waiting.tries >= BATCH_TRIES_MAX

@@ -21,11 +21,18 @@ from counter.selection import Part, split
 from tracker.machine import Endpoint, Send
 from tracker.members import Member, View, folded, position
 
-DIRECT_PART: Final = 32
+DIRECT_PART: Final = 64
 """One member in so many may be asked directly by the origin, or it would hear too many."""
+
+DIRECT_LEAST: Final = 512
+"""So many may be in any cluster: an origin hears more than a thousand without harm."""
 
 TRIES_MAX: Final = 2
 """Times a head is asked before its arc is split anew."""
+
+HEADS_PART: Final = 160
+"""A new head for a part of a silent arc gets at least half of one member in so many: an origin
+that hears many small cells in place of a large one hears too much."""
 
 CHILDREN_MAX: Final = 1_024
 """Heads that are told of a `Stop`."""
@@ -124,7 +131,8 @@ class Delegation:
             if end - begin <= min(self.direct_max, self.direct_left):
                 return self._ask_each(view, arc, now)
             # A head of its own for fewer would cost more than it saves.
-            chatter = min(chatter, max(1, 2 * (end - begin) // self.direct_max))
+            fair = max(self.direct_max, len(view) // HEADS_PART)
+            chatter = min(chatter, max(1, 2 * (end - begin) // fair))
         parts, _ = split(view, low, high, skip, late, chatter, visits, hops_left, self.rng)
         sends = [self._hand(view, part, arc.generation, now, pause_s) for part in parts]
         sent = [send for send in sends if send is not None]
@@ -234,6 +242,11 @@ class Delegation:
     def deadline(self) -> float | None:
         """Say when `tick` is wanted next."""
         return min([charge.due for charge in self.charges.values()], default=None)
+
+
+def asked_directly_max(members: int) -> int:
+    """Return how many of so many members their origin may ask by itself, without heads."""
+    return max(DIRECT_LEAST, members // DIRECT_PART)
 
 
 def _members_in(view: View, part: Part) -> int:

@@ -40,14 +40,8 @@ class Origin(Protocol):
 
     doubted: Callable[[Any], Doubted | None]
 
-    def is_own(self, query: bytes) -> bool:
-        """Whether answers to a query come here."""
-
-    def whole(self, short: ShortReply) -> Reply | None:
-        """Return the reply that a short one stands for; None for a query that is not its."""
-
-    def doubt(self, query: bytes, position: int, told: Doubted) -> None:
-        """Take in what a member holds in doubt, if the query is its."""
+    def offer(self, query: bytes, told: Doubted | None) -> None:
+        """Take what the next reply to a query says is in doubt, if the query is its."""
 
 
 class Doubts:
@@ -142,13 +136,7 @@ class Doubts:
         if not isinstance(reply, Reply | ShortReply):
             return []
         told = Doubted(message.minus, message.plus, message.count, ())
-        for side in (self._heads, self._origin):
-            if not side.is_own(reply.query):
-                continue
-            whole = side.whole(reply) if isinstance(reply, ShortReply) else reply
-            if whole is not None:
-                side.doubt(whole.query, whole.position, told)
-        return self._receive(sender, outer, now)
+        return self._heard_with(told, reply.query, sender, outer, now)
 
     def _heard_many(self, sender: Endpoint, message: UncertainMany, now: float) -> list[Effect]:
         try:
@@ -159,8 +147,19 @@ class Doubts:
             return []
         amounts = message.minus, message.plus, message.count
         rests = message.left_out, message.rest_minus, message.rest_plus
-        self._origin.doubt(reply.query, reply.position, Doubted(*amounts, message.rows, *rests))
-        return self._receive(sender, reply, now)
+        told = Doubted(*amounts, message.rows, *rests)
+        return self._heard_with(told, reply.query, sender, reply, now)
+
+    def _heard_with(
+        self, told: Doubted, query: bytes, sender: Endpoint, message: Any, now: float
+    ) -> list[Effect]:
+        """Hear a reply: what it says is in doubt counts if the reply does, and only then."""
+        for side in (self._heads, self._origin):
+            side.offer(query, told)
+        effects = self._receive(sender, message, now)
+        for side in (self._heads, self._origin):
+            side.offer(query, None)
+        return effects
 
 
 def _query_in(effect: Effect) -> bytes:

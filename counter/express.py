@@ -50,12 +50,11 @@ _QUERY_FOLLOWS: Final = b"\xc4\x10"
 _QUERY_AT, _KEY_SIZE_AT, _KEY_AT = 4, 20, 21
 _SHORT_TEXT, _SHORT_TEXT_END = 0xA0, 0xC0
 _LEG_BYTES, _AGE_AT = 20, 10
-_FOUR_BYTES: Final = 0xCE
+_END_BYTES: Final = {0xCD: 2, 0xCE: 4}
+"""How many bytes most ends of arcs take, by the byte before them."""
 _TWO_BYTES_LEAST: Final = 0x100
 """The least budget that takes two bytes; with another one a leg is shorter or longer."""
 _ONE_POSITION: Final = 0x91CF
-_arc = Struct(">BIBI")
-_arc_of, _ARC = _arc.unpack_from, _arc.size
 _skip = Struct(">HQ")
 _skip_of, _SKIP = _skip.unpack_from, _skip.size
 
@@ -149,23 +148,33 @@ def _laid_out(body: bytes, legs: dict[bytes, Leg]) -> Asked | None:
     leg = legs.get(body[leg_at:arc_at])
     if leg is None or not _SHORT_TEXT < text < _SHORT_TEXT_END or body[2:4] != _QUERY_FOLLOWS:
         return None
-    behind = len(body) - arc_at - _ARC
+    low, high_at = _end_at(body, arc_at)
+    high, skip_at = _end_at(body, high_at)
+    behind = len(body) - skip_at
     skip: tuple[int, ...] = ()
     if behind or body[0] != ASK[0]:
         if behind != _SKIP or body[0] == ASK[0]:
             return None
-        one, where = _skip_of(body, arc_at + _ARC)
+        one, where = _skip_of(body, skip_at)
         if one != _ONE_POSITION:
             return None
         skip = (where,)
-    lower, low, upper, high = _arc_of(body, arc_at)
     try:
         key = body[_KEY_AT:leg_at].decode()
     except UnicodeDecodeError:
         return None
-    if not (lower == upper == _FOUR_BYTES and low < high and key.isascii() and key.isprintable()):
+    if not (0 <= low < high and key.isascii() and key.isprintable()):
         return None
-    return key, leg, low << 32, high << 32, skip
+    return key, leg, low, high, skip
+
+
+def _end_at(body: bytes, at: int) -> tuple[int, int]:
+    """Return an end of an arc, and where it ends in a body; -1 for one of another size."""
+    size = _END_BYTES.get(body[at], 0) if at < len(body) else 0
+    if not size:
+        return -1, at
+    behind = at + 1 + size
+    return int.from_bytes(body[at + 1 : behind], "little") << 64 - 8 * size, behind
 
 
 def _plainest(body: bytes, legs: dict[bytes, Leg]) -> Asked | None:

@@ -416,4 +416,5 @@ class Gossip:
 
     def _leave(self, now: float) -> list[Effect]:
         saved = self._saved.last(self.membership.view, self.ledger, now)
+        self.membership.written = self.ledger.written
         return saved + self.handover.depart(now)

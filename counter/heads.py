@@ -195,11 +195,10 @@ class Heads:
                 return list[Effect](cell.take(reply, sender, now))
         return []
 
-    def doubt(self, query: bytes, position: int, told: Doubted) -> None:
-        """Take in what a member of a cell holds in doubt, before its answer is taken."""
+    def offer(self, query: bytes, told: Doubted | None) -> None:
+        """Take what the next reply to a cell of a query says is in doubt."""
         for cell in self.collected.get(query, ()):
-            if cell.ask.low <= position < cell.ask.high:
-                cell.doubt(position, told)
+            cell.offered = told
 
     def traced(self, traced: Traced, reply: Reply) -> list[Effect]:
         """Tell the origin how a query came to a member of a cell of this node."""

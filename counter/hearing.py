@@ -20,6 +20,7 @@ from counter.lastknown import LastValue
 from counter.messages import UNTIL_ALL, ShortReply
 from counter.query import OwnQuery
 from tracker.machine import Endpoint
+from tracker.wire import SHARE_MAX
 
 HEAD: Final = bytes([0x96, ShortReply.TAG])
 """How a short reply without flags begins: an array of its tag and five fields."""
@@ -27,7 +28,6 @@ HEAD: Final = bytes([0x96, ShortReply.TAG])
 _QUERY_FOLLOWS: Final = b"\xc4\x10"
 _TYPES: Final = (int, int, int, int)
 _EPOCH_END: Final = 2**32
-_VALUE_END: Final = 2**63
 
 _unpack = msgpack.unpackb
 
@@ -60,7 +60,7 @@ def answers(asker: Asker, heads: Heads) -> Way:
             (type(place), type(epoch), type(value), type(age)) != _TYPES
             or not 0 <= place < len(query.view.ring)
             or not 0 <= epoch < _EPOCH_END
-            or not -_VALUE_END <= value < _VALUE_END
+            or not -SHARE_MAX <= value <= SHARE_MAX
             or not 0 <= age <= AGE_MAX
         ):
             return None

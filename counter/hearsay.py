@@ -28,6 +28,8 @@ FETCH_S: Final = 1.0
 """Longest wait for a list, in seconds, from the wish for a stream to its last page."""
 KNOWN_MAX: Final = 512
 STRANGE_MAX: Final = 32
+"""Strange rolls at a time. Queries under way when there are more ask everybody anew."""
+
 SOURCES_MAX: Final = 3
 """How many of those who said a strange roll are tried, one after another."""
 MEMBERS_MAX: Final = 100_000
@@ -73,7 +75,8 @@ class Hearsay:
 
     def is_hopeless(self, membership: Membership) -> bool:
         """Whether nobody can be asked any more who belongs to the cluster."""
-        return self.is_lost or (membership.heard_at is None and membership.is_cut_off)
+        is_alone = membership.heard_at is None and membership.is_cut_off
+        return self.is_lost or is_alone or membership.is_usurped
 
     def known_until(self, membership: Membership, now: float, fresh_s: float) -> float:
         """Return up to when the view holds everybody who was in it then."""
@@ -83,18 +86,22 @@ class Hearsay:
         """Take in that this is the view now."""
         self._learned(view.roll)
 
-    def hear(self, roll: int, source: Endpoint) -> None:
-        """Take in a roll that is not that of the view now."""
+    def hear(self, roll: int, source: Endpoint) -> bool:
+        """Take in a roll that is not that of the view now; returns whether there is room for it.
+
+        If there is none, whoever said it may know of members that nobody here will ever hear of:
+        no query that is under way may be called complete.
+        """
         if roll in self._known:
-            return
+            return True
         sources = self._strange.get(roll)
         if sources is None:
             if len(self._strange) >= STRANGE_MAX:
-                # What was heard first is asked first; this one is heard again.
-                return
+                return False
             sources = self._strange[roll] = []
         if self._tried.get(roll, 0) + len(sources) < SOURCES_MAX and source not in sources:
             sources.append(source)
+        return True
 
     def doubt(self, source: Endpoint) -> None:
         """Take nothing for granted until the list of this tracker was read.

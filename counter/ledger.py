@@ -259,7 +259,7 @@ class Ledger:
             if len(own) + len(new) > self.config.counters_max:
                 return "full", f"this node holds {len(own)} keys, its limit"
         if self.leaves_range(pairs):
-            return "range", "the share of this node would leave the range of 2^62"
+            return "range", "what this node counted up, or down, of this key would pass 2^62"
         return None
 
     def leaves_range(self, pairs: tuple[Any, ...]) -> bool:

@@ -183,7 +183,7 @@ class ManyQuery(OwnQuery):
         ask.roll = 0
         return AskMany(*[getattr(ask, name) for name in Ask.__match_args__])
 
-    def _ask_again(self, now: float) -> Ask:
+    def _ask_again(self, now: float, asks: int) -> Ask:
         return self._ask(now, 1, 1, 1, (), (), LEAF)
 
     # -- hearing ------------------------------------------------------------------------------
@@ -225,7 +225,7 @@ class ManyQuery(OwnQuery):
         self.is_torn = True
 
     def doubt(self, pos: int, told: Doubted) -> None:
-        """Keep what a member holds in doubt until its answer is counted, once."""
+        """Keep what a member holds in doubt while its answer is being counted."""
         if len(self.told) < len(self.view) + UNLISTED_MAX:
             self.told[pos] = told
 

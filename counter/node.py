@@ -7,14 +7,16 @@ so that one address says where a node is.
 import asyncio
 import random
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 import anyio
 
 from counter import __version__
 from counter.config import LAN, GossipConfig, NodeConfig
+from counter.copies import refuse_copy
 from counter.doorway import acknowledgements, increments
 from counter.gossip import UNTIMED, Gossip
 from counter.lives import introduce, is_old_backup, is_told_already, member_of
@@ -65,6 +67,22 @@ class NodeSettings:
     reborn: bool = False
 
 
+class Beside(Protocol):
+    """A door beside a node's own, for clients that speak something else (`counter.frontends`)."""
+
+    line: str
+    """What a person is told of it."""
+
+    async def open(self, node: "Node") -> None:
+        """Begin to speak for a node that has started."""
+
+    def close(self) -> None:
+        """Take nothing more, say what is left to be said, end every connection."""
+
+    async def wait_closed(self) -> None:
+        """Wait, after `close`, until the last connection has ended, but not for long."""
+
+
 class Node:
     """One node at work in the running event loop."""
 
@@ -73,9 +91,11 @@ class Node:
         settings: NodeSettings,
         on_emit: Callable[[Emit], None],
         make_datagrams: MakeDatagrams = UdpDatagrams,
+        beside: Sequence[Beside] = (),
     ) -> None:
         """Open the storage, bind the port. Raises ConfigError and StorageError."""
         self.settings = settings
+        self._beside = beside
         self.departed = asyncio.Event()
         self.drained = asyncio.Event()
         self._nobody_took = 0
@@ -92,14 +112,13 @@ class Node:
         identity = self.storage.identity
         reached_at = advertised(self.endpoint[0], trackers), self.endpoint[1]
         self.member = member_of(identity, settings.name, reached_at)
-        self.machine = Gossip(
+        self.machine = machine = Gossip(
             NodeConfig(name=settings.name, cluster=settings.cluster),
             settings.gossip,
             self.member,
             trackers,
             random.Random(random.SystemRandom().getrandbits(128)),
         )
-        machine = self.machine
         introduce(machine, identity)
         self.driver = Driver(
             machine,
@@ -141,18 +160,31 @@ class Node:
             for kind, record in self.storage.recover():
                 self.machine.restore(kind, record)
             self.machine.resume(self.storage.token)
+            await self._refuse_copy()
         except BaseException:
             self._close_sockets()
             await self.storage.close()
             raise
         cut = self.storage.cut
         if cut is not None:
-            details = {"file": str(cut.path), "byte": cut.offset, "bytes": cut.size}
+            details = {"file": cut.file, "byte": cut.offset, "bytes": cut.size}
             self._on_emit(Emit("log-cut", details))
         self.storage.start(self._settle)
         self._datagrams = self._make_datagrams(self._udp, self.driver)
         await self._streams.listen(self._tcp)
         self.driver.start(self._streams, self._datagrams, self.storage)
+        for door in self._beside:
+            await door.open(self)
+
+    @property
+    def streams(self) -> TcpStreams:
+        """The streams of its clients, and those to its trackers."""
+        return self._streams
+
+    async def _refuse_copy(self) -> None:
+        own = self.machine.membership.member
+        last = self.machine.membership.view.get(own.name)
+        await refuse_copy(own, self.settings.cluster, last, self.settings.trackers)
 
     @property
     def holds_counts(self) -> bool:
@@ -187,7 +219,11 @@ class Node:
             self._datagrams.close()
         await self.storage.close(noted=noted)
         self.driver.close()
+        for door in self._beside:
+            door.close()
         self._streams.close()
+        for door in self._beside:
+            await door.wait_closed()
         await self._streams.wait_closed()
         self._close_sockets()
 
@@ -284,8 +320,9 @@ def advertised(host: str, trackers: tuple[Endpoint, ...]) -> str:
 class _Service:
     """A node that runs until it is told to stop, and what it says to a person meanwhile."""
 
-    def __init__(self, settings: NodeSettings, stop: anyio.Event) -> None:
+    def __init__(self, settings: NodeSettings, stop: anyio.Event, beside: Sequence[Beside]) -> None:
         self.settings = settings
+        self._beside = beside
         self.refused: list[RefusedError] = []
         self._stop = stop
         self._overtaken = anyio.Event()
@@ -301,9 +338,9 @@ class _Service:
         return node
 
     async def _begin(self, settings: NodeSettings) -> Node:
-        self._node = node = Node(settings, self._emitted)
+        self._node = node = Node(settings, self._emitted, beside=self._beside)
         await node.start()
-        say(first_line(settings, node))
+        say("\n".join([first_line(settings, node), *[door.line for door in self._beside]]))
         return node
 
     def _emitted(self, emit: Emit) -> None:
@@ -336,11 +373,14 @@ class _Service:
             complain(text_line(emit.event, emit.details))
 
 
-def run(settings: NodeSettings) -> int:
-    """Run a node until it is told to stop. Raises ClusterError for what fails at start."""
+def run(settings: NodeSettings, beside: Sequence[Beside] = ()) -> int:
+    """Run a node until it is told to stop, with other doors beside its own.
+
+    Raises ClusterError for what fails at start.
+    """
 
     async def serve(stop: anyio.Event) -> int:
-        service = _Service(settings, stop)
+        service = _Service(settings, stop, beside)
         node = await service.run()
         await _give_away(settings, node)
         await node.stop()

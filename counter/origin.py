@@ -192,7 +192,9 @@ class Origin:
         if self._is_fixed:
             return []
         for roll, source in strange:
-            self._hearsay.hear(roll, source)
+            if not self._hearsay.hear(roll, source):
+                for query in self._asker.under_way():
+                    query.is_outdone = True
         if not self._asker.is_busy:
             self._hearsay.forget()
         effects = self._hearsay.look(now)

@@ -6,7 +6,6 @@ members that are not alive, several visits, an ask too old to travel on. `counte
 the same in C.
 """
 
-from struct import Struct
 from typing import Final
 
 import msgpack
@@ -23,9 +22,6 @@ Datagram = tuple[Endpoint, bytes]
 """Where to, and the body."""
 
 _pack = msgpack.Packer(autoreset=True).pack
-_upper_half = Struct(">BI").pack
-_LEAST_LONG: Final = 2**16
-_LOWER_HALF: Final = 2**32 - 1
 _AGE_PACKED_END: Final = 0x80
 """A smaller number is one byte, itself."""
 
@@ -92,9 +88,6 @@ def passed_on(relay: Relay, seen: Seen, view: View, ask: PlainAsk) -> list[Datag
 
 def packed_end(end: int) -> bytes:
     """Return an end of an arc as it travels, packed."""
-    upper = end >> 32
-    if not end & _LOWER_HALF and _LEAST_LONG <= upper <= _LOWER_HALF:
-        return _upper_half(0xCE, upper)
     packed: bytes = _pack(swapped(end))
     return packed
 

@@ -28,6 +28,14 @@ class Tally:
     repairs: int = 0
     undelivered: int = 0
 
+    @property
+    def messages(self) -> int:
+        """Replies, the ask behind each that came without repair, and all repair asks.
+
+        A lost ask of somebody else is seen by nobody.
+        """
+        return self.replies + self.unrepaired + self.repairs + self.undelivered
+
 
 def why_silent(pending: Pending) -> str:
     """Say why a member may not have answered."""

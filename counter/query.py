@@ -4,7 +4,8 @@
             -> answers arrive, each origin counted once
             -> nobody pending:            complete (or aged, if aging cut arcs off)
             -> silence past the expected time: repair waves, a plain ask to each pending member
-            -> counts moved meanwhile:    asked anew from the start
+            -> counts moved meanwhile, or
+               too many members came:     asked anew from the start
             -> every pending member asked often enough for silence to be proof: converged
             -> the asker's own condition:  satisfied; its deadline: deadline; its wish: cancelled
 
@@ -41,7 +42,7 @@ from counter.moving import hold, let_go
 from counter.pending import Pending as Pending
 from counter.pending import Tally as Tally
 from counter.places import displaced
-from counter.proof import Spread, asks_wanted
+from counter.proof import Spread, asks_of_cells, asks_wanted
 from counter.selection import Part, asked_anew, head_of, split
 from counter.until import is_satisfied, is_soon_satisfied, stable_at
 from tracker.machine import Endpoint, Send
@@ -50,7 +51,11 @@ from tracker.members import ALIVE, Member, View
 COMPLETE, SATISFIED, CONVERGED = "complete", "satisfied", "converged"
 AGED, DEADLINE, CANCELLED = "aged", "deadline", "cancelled"
 AGAIN = "again"
-"""No end: counts went from a member to another while both were asked, so all are asked anew."""
+"""No end: all are asked anew. Counts went from a member to another while both were asked, or
+those who answered had more lists of members than are read."""
+
+ROLLS_TOLD_MAX = 2
+"""Repair asks of one member that name the roll of the view, for a short reply."""
 
 _FEW_ANSWERS = 8
 
@@ -98,6 +103,10 @@ class OwnQuery:
     repaired: dict[Endpoint, Pending] = dataclasses.field(default_factory=dict)
     first_view: View = dataclasses.field(init=False)
     """The view at its start, whose roll its asks name."""
+    offered: Doubted | None = None
+    """What the reply that is being heard says is in doubt."""
+    is_outdone: bool = False
+    """Whether more was heard of that others know than is learned: who that is is heard anew."""
 
     def __post_init__(self) -> None:
         """Keep the view at the start."""
@@ -125,11 +134,9 @@ class OwnQuery:
         self.heard_at = self.changed_at = self.started
         self.answers[own.store] = own
         self.value, self.own_name = own.value, own.name
-        self.pending = {
-            pos: Pending(member)
-            for pos, member in self._expected().items()
-            if pos != self.own_position
-        }
+        expected = self._expected()
+        self.pending = dict(zip(expected, map(Pending, expected.values()), strict=True))
+        self.pending.pop(self.own_position, None)
         self._plan_first_repair()
 
     def _expected(self) -> dict[int, Member]:
@@ -181,10 +188,14 @@ class OwnQuery:
             flags | TRACE if self.request.trace else flags,
         )
 
-    def _ask_again(self, now: float) -> Ask:
-        """Return an ask for one member alone."""
+    def _ask_again(self, now: float, asks: int) -> Ask:
+        """Return an ask for one member alone, who has been asked so often with this one.
+
+        From the third on it names no roll: hardly anybody answers it, so a short reply saves less.
+        """
         left_ms, flags = self._left_ms(now), LEAF | TRACE if self.request.trace else LEAF
-        return AskAgain.made(self.id, self.request.key, self.home, left_ms, self._roll(), flags)
+        roll = self._roll() if asks <= ROLLS_TOLD_MAX else 0
+        return AskAgain.made(self.id, self.request.key, self.home, left_ms, roll, flags)
 
     def _roll(self) -> int:
         """Return the roll that short replies refer to; traced replies name who answers."""
@@ -217,6 +228,8 @@ class OwnQuery:
             return False
         if pending is None or sender != pending.member.endpoint:
             note(self, name, reply, sender)
+        if self.offered is not None:
+            self.doubt(reply.position, self.offered)
         heard = Heard(
             name,
             reply.store,
@@ -267,7 +280,7 @@ class OwnQuery:
         return hold(self, held, age, now)
 
     def doubt(self, pos: int, told: Doubted) -> None:
-        """Take in what the member at a position holds in doubt, before its answer is counted."""
+        """Take in what the member at a position holds in doubt, whose answer is counted."""
         if len(self.uncertain) < len(self.view) + UNLISTED_MAX:
             self.uncertain[pos] = told.amounts
 
@@ -357,7 +370,10 @@ class OwnQuery:
 
     def asks_wanted(self) -> int:
         """Return K: how many asks make a member's silence a proof."""
-        return asks_wanted(self.config, self.view.expected, *self.evidence(), self.spread)
+        config, members = self.config, self.view.expected
+        if members > config.cell_members_max:
+            return asks_of_cells(config, members, *self.evidence(), self.spread)
+        return asks_wanted(config, self.firsts, self.spread)
 
     def evidence(self) -> tuple[int, int]:
         """Return how many members a second ask or a later one found, and any but the last."""
@@ -391,7 +407,7 @@ class OwnQuery:
             pending.asks += 1
             while len(self.firsts) <= pending.asks:
                 self.firsts.append(0)
-            ask = self._ask_again(now)
+            ask = self._ask_again(now, pending.asks)
             self.repaired[pending.member.endpoint] = pending
             asks.append(Send(pending.member.endpoint, ask))
         self.tally.repairs += len(asks)
@@ -417,7 +433,7 @@ class OwnQuery:
         What the asker called enough counts for more than what is lacking still.
         """
         is_over = not self.pending and (view_is_current or view_is_hopeless)
-        if is_over and self.moved:
+        if is_over and (self.moved or (self.is_outdone and view_is_current)):
             return AGAIN
         if is_over and view_is_current and not self.cut:
             return COMPLETE
@@ -456,13 +472,8 @@ class OwnQuery:
 
     @property
     def messages(self) -> int:
-        """Messages the query cost, as far as its origin can tell.
-
-        Replies, the ask behind each answer that came without repair, and all repair asks. A
-        lost ask of somebody else is seen by nobody.
-        """
-        tally = self.tally
-        return tally.replies + tally.unrepaired + tally.repairs + tally.undelivered
+        """Messages the query cost, as far as its origin can tell."""
+        return self.tally.messages
 
     @property
     def duplicates(self) -> int:

@@ -309,10 +309,10 @@ class Tables:
         for store in [s for s in self._indexes if self._counters.share(s) is None]:
             del self._indexes[store]  # it was folded into another one
         held = [store for store in self._counters.others if self.answers_for(store)]
-        indexes = [self._index(store) for store in (self._counters.store, *held)]
+        indexes = [self.index(store) for store in (self._counters.store, *held)]
         return Search(question, self._counters, held, indexes, reserved_bytes)
 
-    def _index(self, store: bytes) -> KeyIndex:
+    def index(self, store: bytes) -> KeyIndex:
         """Return the index of a share; a later epoch of it is another dict in all but name."""
         share = self._counters.share(store)
         assert share is not None

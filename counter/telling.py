@@ -33,12 +33,14 @@ from tracker.members import Member
 TOP_ROWS = 8
 HEADER_BYTES = 28
 """An IPv4 and a UDP header: what a datagram costs beyond its body."""
+V6_MORE_BYTES = 20
+"""An IPv6 header is so much longer."""
 ARC_EDGE = (RING - 1) >> 32 << 32
 """An end of an arc like most of them: its lower half is 0, and so it travels short."""
 
 UNCONFIRMED = (
     "who belongs to the cluster could not be confirmed:"
-    " no tracker spoke, or another node knows more"
+    " no tracker spoke, another node knows more, or another store has this node's name"
 )
 
 
@@ -55,6 +57,7 @@ def bytes_of(query: OwnQuery) -> int:
     heads = min(asks, max(0, -(-(asks - width) // width)) + 1)
     ask = replace(query.sample_ask(), low=ARC_EDGE, high=ARC_EDGE)
     size = heads * _size(ask) + (asks - heads) * _size(replace(ask, skip=()))
+    size += query.messages * V6_MORE_BYTES if ":" in query.home[0] else 0
     if not query.cut:
         return size + query.replies * _size(_sample_reply(query, ()))
     # Whoever was too old to pass it on names the arc that is left out.
@@ -137,7 +140,9 @@ def answer_of(
     key = query.request.key
     silent = [waiting.member for waiting in query.pending.values()]
     silent += [*query.cut.values(), *query.moved.values()]
-    last = [v for m in silent if (v := values.get(m.store[:8], key)) is not None]
+    # What was told under another name is no gap.
+    stores = [m.store[:8] for m in silent if m.store[:8] not in query.answers]
+    last = [v for store in stores if (v := values.get(store, key)) is not None]
     has_decreased = any(h.has_decreased for h in query.answers.values()) or any(
         v.has_decreased for v in last
     )

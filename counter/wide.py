@@ -25,7 +25,7 @@ from typing import Final
 from counter.answerers import unlisted_name
 from counter.arcs import least_age
 from counter.config import GossipConfig
-from counter.delegation import DIRECT_PART, GENERATIONS_MAX, Arc, Brief, Charge, Delegation
+from counter.delegation import GENERATIONS_MAX, Arc, Brief, Charge, Delegation, asked_directly_max
 from counter.doubtful import NOTHING, Doubted
 from counter.messages import (
     COLLECTS,
@@ -33,6 +33,7 @@ from counter.messages import (
     DONE,
     DOUBT,
     HELD,
+    OUTDONE,
     REFUSED,
     RING,
     TRACE,
@@ -100,7 +101,7 @@ class WideQuery(OwnQuery):
             brief,
             self.config.arcs_max,
             self.config.direct_max,
-            len(self.pending) // DIRECT_PART,
+            asked_directly_max(len(self.pending)),
             self.rng,
         )
 
@@ -183,6 +184,7 @@ class WideQuery(OwnQuery):
         self.relayed += 2
         if ward is not None and batch.sequence in ward.heard:
             return [self._back(batch, sender)], []
+        self.is_outdone |= bool(batch.flags & OUTDONE)
         fresh = [row for row in batch.rows(self.first_view) if self._count(row, now)]
         is_proof = batch.asks >= self.asks_wanted() * ENOUGH_SHARE
         for pos in positions_in(batch.silent):

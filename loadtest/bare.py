@@ -7,7 +7,8 @@ a minute.
 
 The rule: as in `loadtest.simulation`, everything comes from one seed, and the same seed gives
 the same run to the byte. A datagram takes `base_s` and an exponentially distributed rest with
-mean `jitter_s`, and is lost independently of all others; who is silent takes it and says nothing.
+mean `jitter_s`, and is lost independently of all others, or with all others of its node for the
+while of a burst; who is silent takes it and says nothing.
 """
 
 from collections import Counter
@@ -22,6 +23,7 @@ from counter.gossip import Gossip
 from counter.messages import GOSSIP, UNTIL_ALL, Answer, Answered, Missing, Query
 from counter.query import OwnQuery
 from loadtest.simulation.agenda import Agenda
+from loadtest.simulation.bursts import Bursts, Ways
 from tracker.errors import ConfigError
 from tracker.machine import Effect, Endpoint, Send
 from tracker.members import SUSPECT, Member, View
@@ -55,6 +57,8 @@ class BareConfig:
     """Share of members that are listed as alive and are silent; below 1."""
     doubled: float = 0.0
     """Share of datagrams that arrive twice; below 1."""
+    bursts: Bursts | None = None
+    """How each node's way goes bad for a while, beside `loss`."""
     origin_busy_s: float = 0.0
     """What a datagram costs a slow origin, during which it takes no other."""
 
@@ -163,6 +167,7 @@ class BareWorld:
         self._aimed: dict[int, float] = {}
         self._reached: dict[int, float] = {}
         self._free_at = self._dealt_at = 0.0
+        self._ways = Ways(config.bursts, self.random) if config.bursts else None
 
     # -- what a test may do -------------------------------------------------------------------
 
@@ -320,6 +325,9 @@ class BareWorld:
             target = self.by_endpoint[to]
             self.to_silent += target in self.silent
             if config.loss and draw() < config.loss:
+                continue
+            source = self.members[number].endpoint
+            if self._ways is not None and self._ways.loses(source, to, agenda.now):
                 continue
             for _ in range(2 if config.doubled and draw() < config.doubled else 1):
                 late_s = config.base_s - config.jitter_s * log(1.0 - draw())

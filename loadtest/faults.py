@@ -2,19 +2,19 @@
 
 The rule: it is done where a datagram leaves or is read, by the process that runs the node, so
 it needs no rights on the machine; and a node it is done to cannot tell it from a bad network.
+Whether one is lost is decided where it leaves, and how late it is where it is read.
 """
 
 import asyncio
 import random
 import socket
-from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from time import monotonic
+from typing import Any
 
 from tracker.machine import Endpoint
 from tracker.transport.base import DatagramHandler
+from tracker.transport.flight import Flight, stamp
 from tracker.transport.udp import UdpDatagrams
 
 CUTS_MAX = 64
@@ -29,56 +29,33 @@ class Faults:
     loss: float = 0.0
 
 
-class Path:
-    """What is on its way in one process: each datagram leaves so much later than it was sent.
-
-    All are delayed alike, so they leave in the order in which they came, and one timer does for
-    all of them: one for each would cost as much as the datagram itself.
-    """
-
-    def __init__(self, latency_s: float) -> None:
-        self._latency_s = latency_s
-        self._on_its_way: deque[tuple[float, Callable[[], object]]] = deque()
-
-    def carry(self, send: Callable[[], object]) -> None:
-        """Call `send` when its time has come."""
-        if not self._on_its_way:
-            self._deliver_after(self._latency_s)
-        # Not the loop's own clock: it stands still while the loop is at work.
-        self._on_its_way.append((monotonic() + self._latency_s, send))
-
-    def _deliver_after(self, seconds: float) -> None:
-        asyncio.get_running_loop().call_later(max(0.0, seconds), self._deliver)
-
-    def _deliver(self) -> None:
-        waiting = self._on_its_way
-        while waiting and waiting[0][0] <= monotonic():
-            waiting.popleft()[1]()
-        if waiting:
-            self._deliver_after(waiting[0][0] - monotonic())
-
-
 class Way:
     """What lies between the nodes of one process and all others; it may change at any time."""
 
     def __init__(self, faults: Faults, dice: random.Random) -> None:
-        self.latency_s = faults.latency_s
         self.loss = faults.loss
+        self.flight = Flight(faults.latency_s) if faults.latency_s else None
         self.cuts: list[frozenset[Endpoint]] = []
         self.is_clear = True
         self._dice = dice
-        self._path = Path(faults.latency_s)
         self._sockets: dict[FaultyDatagrams, None] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._look()
 
     def enter(self, datagrams: "FaultyDatagrams") -> None:
         """Tell a socket of this process what is done to datagrams, until it is to `leave`."""
+        if self.flight is not None and not self._sockets:
+            self._loop = asyncio.get_running_loop()
+            self.flight.begin(self._loop)
         self._sockets[datagrams] = None
         datagrams.look()
 
     def leave(self, datagrams: "FaultyDatagrams") -> None:
-        """Forget a socket."""
+        """Forget a socket, and with the last one what is on its way."""
         self._sockets.pop(datagrams, None)
+        if self.flight is not None and self._loop is not None and not self._sockets:
+            self.flight.end(self._loop)
+            self._loop = None
 
     def set_loss(self, share: float) -> None:
         """Lose each datagram with this chance from now on."""
@@ -102,30 +79,35 @@ class Way:
         """Say whether a cut lies between two endpoints."""
         return any((one in cut) != (other in cut) for cut in self.cuts)
 
-    def carry(self, one: Endpoint, to: Endpoint, send: Callable[[], object]) -> bool:
-        """Let a datagram leave, now or later or never; false when it could not be sent."""
+    def is_gone(self, one: Endpoint, to: Endpoint) -> bool:
+        """Say whether what leaves for `to` now never gets there."""
         if self.cuts and self.parts(one, to):
             return True
-        if self.loss and self._dice.random() < self.loss:
-            return True
-        if self.latency_s:
-            self._path.carry(send)
-            return True
-        return bool(send())
+        return bool(self.loss) and self._dice.random() < self.loss
 
     def _look(self) -> None:
-        self.is_clear = not (self.cuts or self.loss or self.latency_s)
+        self.is_clear = not (self.cuts or self.loss)
         for datagrams in self._sockets:
             datagrams.look()
 
 
 class FaultyDatagrams(UdpDatagrams):
-    """A UDP socket whose datagrams leave late, or never, and that may stop being read."""
+    """A UDP socket whose datagrams come late, or never, and that may stop being read."""
 
     def __init__(self, sock: socket.socket, handler: DatagramHandler, way: Way) -> None:
         self._way = way
+        self._flight = way.flight
         self._is_held = False
+        # What was on its way when it stopped being read: when it is due, what, and from whom.
+        self._kept: list[tuple[float, int, Any, Any]] = []
+        # One object: it is known by this what is on its way here.
+        self._take_later = self.hand
+        if self._flight is not None:
+            stamp(sock)
         super().__init__(sock, handler)
+        if self._flight is not None:
+            self._refused_now = self._on_refused
+            self._on_refused = self._refused_later
         way.enter(self)
 
     def look(self) -> None:
@@ -133,31 +115,65 @@ class FaultyDatagrams(UdpDatagrams):
         self.gate = None if self._way.is_clear else self._carry
 
     def _carry(self, to: Endpoint, body: bytes) -> bool:
-        """Send one body after the delay, unless it is lost or cut off."""
-        return self._way.carry(self.endpoint, to, partial(self.send_now, to, body))
+        """Send one body, unless it is lost or cut off."""
+        return self._way.is_gone(self.endpoint, to) or self.send_now(to, body)
+
+    def _refused_later(self, to: Endpoint, body: bytes) -> None:
+        """Hear that nobody listens somewhere no sooner than a datagram gets there."""
+        assert self._flight is not None
+        due = monotonic() + self._flight.latency_s
+        self._flight.push(due, self._hear_refused, to, body)
+
+    def _hear_refused(self, to: Endpoint, body: bytes) -> None:
+        if self._socket.fileno() >= 0:
+            self._refused_now(to, body)
 
     def hold(self) -> None:
         """Read nothing more; the system keeps what comes, as far as its buffer goes."""
+        if self._is_held:
+            return
         self._is_held = True
         number = self._socket.fileno()
         if number >= 0:
             self._loop.remove_reader(number)
+        if self._flight is not None:
+            self._kept = self._flight.recall(self._take_later)
 
     def release(self) -> None:
         """Read again, what was kept first."""
         self._is_held = False
+        kept, self._kept = self._kept, []
+        if self._flight is not None:
+            for due, _, what, whom in kept:
+                self._flight.push(due, self._take_later, what, whom)
         self._listen()
 
     def drain(self) -> None:
-        """Hand over what is waiting, unless it is held."""
-        if not self._is_held:
+        """Hand over what is waiting and due, unless it is held."""
+        if self._is_held:
+            return
+        if self._flight is None:
             super().drain()
+        elif self._socket.fileno() >= 0:
+            self._arrived()
+            self._flight.deliver()
 
     def close(self) -> None:
         """Stop receiving and give the port back."""
-        self._way.leave(self)
         super().close()
+        self._way.leave(self)
+
+    def _arrived(self) -> None:
+        assert self._flight is not None
+        self._flight.arrive(self._socket, self._take_later, self._refused_soon)
 
     def _listen(self) -> None:
-        if not self._is_held:
+        number = self._socket.fileno()
+        if self._is_held or number < 0:
+            return
+        if self._flight is None:
             super()._listen()
+            return
+        self._loop.remove_reader(number)
+        about = self._socket, self._take_later, self._refused_soon
+        self._loop.add_reader(number, self._flight.arrive, *about)

@@ -39,9 +39,13 @@ def resolved(endpoint: Endpoint, deed: str) -> Endpoint:
 
 
 def listening(
-    endpoint: Endpoint, *, insecure: bool, bind: Callable[[Endpoint], socket] = bind_tcp
+    endpoint: Endpoint,
+    *,
+    insecure: bool,
+    bind: Callable[[Endpoint], socket] = bind_tcp,
+    option: str = "--listen",
 ) -> socket:
-    """Return a listening socket. Raises ConfigError with what to do about it."""
+    """Return a listening socket. Raises ConfigError with what to do about it, by this option."""
     address = resolved(endpoint, "listen on")
     if not ip_address(address[0]).is_loopback and not insecure:
         raise ConfigError(
@@ -53,7 +57,7 @@ def listening(
     except OSError as error:
         if address[1] and error.errno is not None and error.strerror == os.strerror(98):
             raise ConfigError(
-                f"port {address[1]} is in use            pass --listen HOST:0 to pick a free one"
+                f"port {address[1]} is in use            pass {option} HOST:0 to pick a free one"
             ) from error
         reason = (error.strerror or str(error)).lower()
         raise ConfigError(f"cannot listen on {shown_endpoint(address)}: {reason}") from error

@@ -152,8 +152,18 @@ class Membership:
         return all(tracker.is_down for tracker in self._trackers)
 
     def known_until(self, now: float, fresh_s: float) -> float:
-        """Say up to when the view is that of the cluster; see `tracker.standing`."""
+        """Say up to when the view is that of the cluster; see `tracker.standing`.
+
+        Never for a node that lost its name: the list has another store there, and the sum ours.
+        """
+        if self.is_usurped:
+            return float("-inf")
         return known_until(self._trackers, now, fresh_s, is_cut_off=self.is_cut_off)
+
+    @property
+    def is_usurped(self) -> bool:
+        """Whether a later record gives this node's name to another store."""
+        return bool(self._usurper)
 
     @property
     def displaced(self) -> str:
@@ -281,16 +291,24 @@ class Membership:
     def depart(self, holds_counts: bool, now: float, heir: str = "") -> list[Effect]:
         """Announce a graceful stop; each tracker says Departed, then `is_departed` is set.
 
-        `heir` is who holds the counts of this node by now.
+        `heir` is who holds the counts of this node by now. What was written since the last beat
+        is told first: no backup from before it passes for what this node leaves on its disk.
         """
         self._is_departing = True
         joined = [t for t in self._trackers if t.state == JOINED]
         self.is_departed = not joined
-        return [
-            Send(tracker.link, Departing(holds_counts, heir))
-            for tracker in joined
-            if tracker.link is not None
-        ]
+        effects: list[Effect] = []
+        for tracker, link in [(t, t.link) for t in joined if t.link is not None]:
+            effects += self._wrote(tracker, link)
+            effects.append(Send(link, Departing(holds_counts, heir)))
+        return effects
+
+    def _wrote(self, tracker: Contact, link: Link) -> list[Effect]:
+        """Tell a tracker how far this node's disk holds everything, if that is news to it."""
+        if tracker.told == self.written:
+            return []
+        tracker.told = self.written
+        return [Send(link, Wrote(self.written))]
 
     # -- streams ------------------------------------------------------------------------------
 
@@ -384,9 +402,7 @@ class Membership:
             effects += self._joined(tracker, now)
             effects += self._name_lost()
             denials = self._denials(now)
-        if tracker.told != self.written:
-            tracker.told = self.written
-            effects.append(Send(link, Wrote(self.written)))
+        effects += self._wrote(tracker, link)
         if denials or self._is_departing:
             return effects + denials
         return [*effects, self._beat(tracker, link, now)]

@@ -229,6 +229,7 @@ u16 = integer(0, 2**16 - 1)
 u32 = integer(0, 2**32 - 1)
 u64 = integer(0, 2**64 - 1)
 i64 = integer(-(2**63), 2**63 - 1)
+share = integer(-SHARE_MAX, SHARE_MAX)
 id16 = blob(16, 16)
 
 

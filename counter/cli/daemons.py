@@ -6,7 +6,7 @@ The rule: nothing is decided here but where its settings come from.
 import os
 import random
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from counter.cli import options
 from counter.cli.options import Option
@@ -121,6 +121,14 @@ def node(
     memory: Annotated[
         bool, Option("--memory", help="Keep counts in memory only. [env: COUNTER_MEMORY]")
     ] = False,
+    redis: Annotated[
+        str | None,
+        Option(
+            "--redis",
+            metavar="HOST:PORT",
+            help="Speak Redis's protocol there too, as 127.0.0.1:7480. [env: COUNTER_REDIS]",
+        ),
+    ] = None,
     chatter: options.Chatter = None,
     preset: Annotated[
         str | None,
@@ -146,6 +154,7 @@ def node(
     if peers is not None:
         gossip = replace(gossip, chatter=peers)
     endpoint = listen_endpoint(settings, listen)
+    insecure = settings.get("insecure", insecure or None)
     return service.run(
         service.NodeSettings(
             name=own_name,
@@ -153,13 +162,24 @@ def node(
             listen=endpoint or (HOST, 0),
             trackers=settings.get("tracker", tracker),
             data=_data_directory(settings, own_name, data, memory),
-            insecure=settings.get("insecure", insecure or None),
+            insecure=insecure,
             cluster=settings.get("cluster", cluster),
             verbose=verbosity,
             gossip=gossip,
             port_search=endpoint is None,
-        )
+        ),
+        _doors(endpoint_of(settings, "redis", redis), insecure=insecure),
     )
+
+
+def _doors(redis: Endpoint | None, *, insecure: bool) -> list[Any]:
+    """Return the doors beside a node's own; raises ConfigError where a port is taken."""
+    if redis is None:
+        return []
+    # A node that does not speak Redis's protocol does not load it.
+    from counter.frontends.redis.door import RedisDoor
+
+    return [RedisDoor(redis, insecure=insecure)]
 
 
 def _data_directory(settings: Settings, name: str, data: str | None, memory: bool) -> Path | None:
@@ -174,13 +194,18 @@ def _data_directory(settings: Settings, name: str, data: str | None, memory: boo
 
 def listen_endpoint(settings: Settings, flag: str | None) -> Endpoint | None:
     """Return where to listen, None if nobody said; port 0 asks for a free one."""
-    written, source = settings.lookup("listen", flag)
+    return endpoint_of(settings, "listen", flag)
+
+
+def endpoint_of(settings: Settings, name: str, flag: str | None) -> Endpoint | None:
+    """Return the address that a setting holds, None if nobody said."""
+    written, source = settings.lookup(name, flag)
     if written is None:
         return None
     try:
         return parse_endpoint(written, port_min=0)
     except ConfigError as error:
-        where = "--listen" if source == "flag" else source
+        where = f"--{name}" if source == "flag" else source
         raise CommandError(f"{where}: {error}", code=USAGE) from error
 
 

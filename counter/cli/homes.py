@@ -3,18 +3,35 @@
 A node knows what it has counted, and nobody else does: under the same id, another node would
 count again. So the id itself says where it belongs, by the highest hash of token and name
 among the members (Thaler and Ravishankar, "Using name-based mappings to increase hit rates",
-1998). The rules: the home never moves because a node is down. Only members that come or go for
-good may change it; who needs more names the node (docs/decisions/0017). And it is a store, not a
-name (`counter.cli.stores`): a node that began anew under that name is not asked.
+1998). The rules: the home never moves because a node is down. One that handed its counts over gave
+what it knew of ids along: its heir is the home of its ids. Other members that come or go for good
+may change it; who needs more names the node (docs/decisions/0017). And it is a store, not a name
+(`counter.cli.stores`): a node that began anew under that name is not asked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from counter.cli.finding import Finder
 from counter.cli.screens import CommandError
+from counter.client.blocking import Connection
 from tracker.digest import blake2b
 from tracker.members import ALIVE, STATUS_NAMES, SUSPECT, Member
 from tracker.text import printable
+
+
+def open_home(finder: Finder, token: str) -> Connection:
+    """Connect to the node to which a token belongs, or that is named; raises CommandError."""
+    if finder.node is not None:
+        return finder.open_node()
+    settle(finder, token)
+    try:
+        return finder.open_node()
+    except CommandError as error:
+        heir = _heir(finder)
+        if heir is None:
+            raise error
+        finder.node = heir.name
+    return finder.open_node()
 
 
 def settle(finder: Finder, token: str) -> None:
@@ -44,10 +61,42 @@ def settle(finder: Finder, token: str) -> None:
 
 
 def home_of(token: str, members: Sequence[Member]) -> Member | None:
-    """Return the expected member with the highest hash, one with a disk where there is one."""
-    expected = [member for member in members if member.expected]
-    lasting = [member for member in expected if member.durable] or expected
-    return max(lasting, key=lambda member: _weight(token, member.name), default=None)
+    """Return the member with the highest hash, one with a disk where there is one, or its heir."""
+    named = {member.name: member for member in members}
+    holders = {member: heir_of(member, named) for member in members}
+    known = [member for member, holder in holders.items() if holder is not None]
+    lasting = [member for member in known if member.durable]
+    lasting = lasting or [member for member in known if member.expected]
+    home = max(lasting, key=lambda member: _weight(token, member.name), default=None)
+    return None if home is None else holders[home]
+
+
+def heir_of(member: Member, named: Mapping[str, Member]) -> Member | None:
+    """Return who holds what a member counted, itself if it has not left; None if nobody can tell.
+
+    A name that changed hands is no heir any more: another store has it.
+    """
+    for _ in named:
+        if member.expected or not member.is_handed_over:
+            break
+        heir = named.get(member.heir)
+        if heir is None or heir.reign:
+            return None
+        member = heir
+    return member if member.expected else None
+
+
+def _heir(finder: Finder) -> Member | None:
+    """Return the heir of the node that was named, if it has handed its counts over."""
+    from counter.cli.membership import roster
+
+    try:
+        rows, _ = roster(finder)
+    except CommandError:
+        return None
+    named = {member.name: member for member, _, _ in rows}
+    left = named.get(finder.node or "")
+    return heir_of(left, named) if left is not None and left.is_handed_over else None
 
 
 def _weight(token: str, name: str) -> bytes:

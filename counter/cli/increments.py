@@ -111,17 +111,21 @@ def inc(
     )
     with ExitStack() as closing:
         with remembering(finder, token, store, is_own=is_own):
-            if not is_own:
-                from counter.cli.homes import settle
-
-                settle(finder, token)
-            connection = closing.enter_context(finder.open_node())
+            connection = closing.enter_context(_reached(finder, token, is_own))
             enter(connection, finder, token, store, is_own=is_own)
         if is_stream:
             return _InputRun(connection, finder, token, promise, json).run(read_lines(_chunks()))
         token, counted = _settled(connection, finder, key, number, token, is_own, promise)
     _show(connection, key, number, token, counted, json)
     return DONE
+
+
+def _reached(finder: Finder, token: str, is_own: bool) -> Connection:
+    if is_own:
+        return finder.open_node()
+    from counter.cli.homes import open_home
+
+    return open_home(finder, token)
 
 
 def _show(

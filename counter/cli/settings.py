@@ -141,6 +141,7 @@ _ALL = (
     Setting("until", parse_until, None, "when a query may stop early", "all"),
     Setting("cluster", _cluster, "default", "the cluster's name; others are refused"),
     Setting("listen", _text, None, "HOST:PORT a daemon listens on"),
+    Setting("redis", _text, None, "HOST:PORT where a node speaks Redis's protocol", "off"),
     Setting("name", parse_name, None, "the node's name", "made up"),
     Setting("data", _path, None, "a daemon's directory"),
     Setting("memory", _flag, False, "keep a node's counts in memory only"),

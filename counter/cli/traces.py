@@ -33,7 +33,9 @@ def check_writable(path: str) -> None:
     directory = os.path.dirname(path) or "."
     if path == "-":
         return
-    if os.path.isdir(path):
+    if not path:
+        reason = "no file is named"
+    elif os.path.isdir(path):
         reason = "is a directory"
     elif not os.path.isdir(directory):
         reason = "no such directory"

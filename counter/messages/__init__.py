@@ -12,6 +12,7 @@ from counter.messages.cells import DONE as DONE
 from counter.messages.cells import DOUBT as DOUBT
 from counter.messages.cells import HELD as HELD
 from counter.messages.cells import NAMED_MAX as NAMED_MAX
+from counter.messages.cells import OUTDONE as OUTDONE
 from counter.messages.cells import POSITION_BYTES as POSITION_BYTES
 from counter.messages.cells import REFUSED as REFUSED
 from counter.messages.cells import ROLLS_MAX as ROLLS_MAX

@@ -29,6 +29,9 @@ REFUSED: Final = 2
 DONE: Final = 1
 """Batch.flags: with this one and all before it, everything about the cell has been told."""
 
+OUTDONE: Final = 2
+"""Batch.flags: the members of the cell had more lists of members than its batches tell of."""
+
 ROWS_MAX: Final = 256
 
 HELD: Final = 4
@@ -47,7 +50,8 @@ BATCH_ROOM_BYTES: Final = 1_080
 151 bytes) and the byte of the seal."""
 
 ROLLS_MAX: Final = 4
-"""Views of which one batch tells; with 15 bytes each they fit beside the rows."""
+"""Views of which one batch tells; with 15 bytes each they fit beside the rows. More of them
+stand in more batches."""
 POSITION_BYTES: Final = 8
 
 Row = tuple[int, bytes, int, int, int, int]
@@ -195,8 +199,8 @@ class Batch:
     (`asks`) that silence is proof, `cut` those that aging left out. `again` of `before` is the
     share of members that a further ask still found: the origin judges by that of all cells
     together. `messages` is what the cell has cost so far, as its head can tell. `rolls` are
-    pairs of a position and the roll of the view there: of the head first, and then of those
-    whose view is another.
+    pairs of a position and the roll of the view there, where that is not the origin's: each roll
+    stands in one batch of the cell.
     """
 
     query: bytes
@@ -229,7 +233,7 @@ class Batch:
         _u32,
         _u32,
         wire.blob(0, _IDENTITY.size * ROWS_MAX),
-        wire.listing(wire.i64, 4 * ROWS_MAX),
+        wire.listing(wire.share, 4 * ROWS_MAX),
         wire.blob(0, POSITION_BYTES * NAMED_MAX),
         wire.blob(0, POSITION_BYTES * NAMED_MAX),
         wire.listing(wire.record(_u64, _u32), ROLLS_MAX),

@@ -38,12 +38,12 @@ _u64 = wire.u64
 
 
 def swapped(end: int) -> int:
-    """Return an end of an arc with its halves swapped, as it travels, or as it was.
+    """Return an end of an arc with its bytes in the opposite order, as it travels, or as it was.
 
-    Ends are rounded (`counter.selection`), so their lower halves are mostly 0: behind the others
+    Ends are rounded (`counter.selection`), so their lower bytes are mostly 0: before the others
     they cost nothing. The end of the ring, 2^64, travels as 0.
     """
-    return (end >> 32 & 0xFFFFFFFF) | (end & 0xFFFFFFFF) << 32
+    return int.from_bytes((end % RING).to_bytes(8, "big"), "little")
 
 
 def ends_of(skip: tuple[int, ...], late: tuple[int, ...], flags: int) -> tuple[Any, ...]:
@@ -63,8 +63,8 @@ class Ask:
     `home` is the origin, where the answer goes: the bytes of its IP address and of its port.
     `age` is hops since the origin; `budget_ms` is what is left of the query's life, no clock is
     compared. `roll` is that of the view at home (`View.roll`), for a `ShortReply`; 0 wants none.
-    `low` and `high` travel with their halves swapped. `skip` are positions in the arc that were
-    asked already, `late` positions that had better not be given an arc (suspects).
+    `low` and `high` travel with their bytes in the opposite order. `skip` are positions in the arc
+    that were asked already, `late` positions that had better not be given an arc (suspects).
     """
 
     query: bytes
@@ -246,11 +246,11 @@ class Reply:
         _u64,
         wire.blob(8, 8),
         _u32,
-        wire.i64,
+        wire.share,
         wire.integer(0, AGE_MAX),
         wire.u8,
         wire.listing(_u64, SKIP_MAX + 2),
-        wire.listing(wire.record(wire.blob(8, 8), _u32, wire.i64), OTHERS_MAX),
+        wire.listing(wire.record(wire.blob(8, 8), _u32, wire.share), OTHERS_MAX),
         _u32,
     )
 
@@ -269,7 +269,7 @@ class Reply:
             and type(epoch) is int
             and 0 <= epoch < 2**32
             and type(value) is int
-            and -(2**63) <= value < 2**63
+            and -wire.SHARE_MAX <= value <= wire.SHARE_MAX
             and type(age) is int
             and 0 <= age <= AGE_MAX
             and type(flags) is int
@@ -306,7 +306,7 @@ class ShortReply:
         wire.id16,
         _u32,
         _u32,
-        wire.i64,
+        wire.share,
         wire.integer(0, AGE_MAX),
         wire.u8,
     )
@@ -329,7 +329,7 @@ class ShortReply:
             and type(epoch) is int
             and 0 <= epoch < 2**32
             and type(value) is int
-            and -(2**63) <= value < 2**63
+            and -wire.SHARE_MAX <= value <= wire.SHARE_MAX
             and type(age) is int
             and 0 <= age <= AGE_MAX
         ):

@@ -24,6 +24,8 @@ typedef struct {
 
 static PyObject *s_key, *s_move_to_end, *s_note, *s_popitem, *s_positions, *s_strange, *s_until;
 
+#define SHARE_MAX ((int64_t)1 << 62) /* tracker.wire.SHARE_MAX */
+
 /* -- reading -------------------------------------------------------------------------------- */
 
 /* Read a whole number of either sign; 0 when there is none within 64 bits. */
@@ -65,6 +67,7 @@ read_answer(const unsigned char *body, Py_ssize_t size, Answer *answer)
         && (answer->query = read_blob(&reader, QUERY_BYTES)) != NULL
         && read_number(&reader, &answer->place) && read_number(&reader, &answer->epoch)
         && answer->epoch <= UINT32_MAX && read_signed(&reader, &answer->value)
+        && -SHARE_MAX <= answer->value && answer->value <= SHARE_MAX
         && read_number(&reader, &answer->age) && answer->age <= AGE_MAX
         && reader.at == reader.end;
 }

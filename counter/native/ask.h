@@ -54,9 +54,12 @@ read_key(Reader *reader, Ask *ask)
     return 1;
 }
 
+/* The end of an arc with its bytes in the opposite order, as it travels (messages/datagrams.py). */
 static inline uint64_t
 swapped(uint64_t end)
 {
+    end = (end >> 8 & 0x00FF00FF00FF00FF) | (end & 0x00FF00FF00FF00FF) << 8;
+    end = (end >> 16 & 0x0000FFFF0000FFFF) | (end & 0x0000FFFF0000FFFF) << 16;
     return end >> 32 | end << 32;
 }
 

@@ -116,8 +116,8 @@ taken(Asks *self, const Ask *ask, double now)
 
     if (is_known == 0)
         is_known = PyDict_Contains(self->running, query);
-    if (is_known == 0 && has_tables(self) && PyDict_GET_SIZE(self->known) < self->queries_max
-        && is_answering(self, now) > 0 && (key = shared_key(&self->state->shared, ask)) != NULL
+    if (is_known == 0 && has_tables(self) && is_answering(self, now) > 0
+        && (key = shared_key(&self->state->shared, ask)) != NULL
         && is_counted_plainly(self, key, &value) > 0
         && (view = PyObject_GetAttr(self->membership, s_view)) != NULL)
         sent = taken_in(self, ask, view, query, value, now);

@@ -99,38 +99,6 @@ one_pair(Way *self, PyObject *link, const Frame *frame, PyObject **reply)
 
 /* -- many pairs -------------------------------------------------------------------------------- */
 
-/* Return the key that is spelled so, NULL for none: with no exception where it is only not plain.
- * Only what is held stays in the table, so that nobody fills it with keys of his own. */
-static PyObject *
-key_of(Way *self, const unsigned char *data, Py_ssize_t size, PyObject ***place)
-{
-    unsigned long long hash = 14695981039346656037ULL; /* FNV-1a, draft-eastlake-fnv */
-    unsigned char all = 0;
-    PyObject *key, **slot;
-
-    for (Py_ssize_t at = 0; at < size; at++) {
-        if (data[at] == 0)
-            return NULL; /* a name of an epoch, which nobody may send */
-        all |= data[at];
-        hash = (hash ^ data[at]) * 1099511628211ULL;
-    }
-    slot = self->keys + ((hash ^ hash >> 32) & (KEYS_MAX - 1));
-    *place = NULL;
-    key = *slot;
-    if (key != NULL && PyUnicode_GET_LENGTH(key) == size &&
-        memcmp(PyUnicode_1BYTE_DATA(key), data, (size_t)size) == 0)
-        return Py_NewRef(key);
-    key = PyUnicode_DecodeUTF8((const char *)data, size, NULL);
-    if (key == NULL) {
-        if (PyErr_ExceptionMatches(PyExc_UnicodeDecodeError))
-            PyErr_Clear();
-        return NULL;
-    }
-    if (all < 0x80)
-        *place = slot;
-    return key;
-}
-
 static void
 let_go(Pairs *pairs)
 {
@@ -164,7 +132,7 @@ pair_in(Way *self, const Frame *frame, Py_ssize_t *at, Pairs *pairs)
     width = packed_number(data + begin + length, end - begin - length, &amount);
     if (width == 0 || amount > AMOUNT_MAX)
         return 0;
-    key = key_of(self, data + begin, length, &place);
+    key = spelled_key(self->keys, data + begin, length, &place);
     if (key == NULL)
         return PyErr_Occurred() ? -1 : 0;
     is_held = total_of(self, key, &total);
@@ -172,6 +140,7 @@ pair_in(Way *self, const Frame *frame, Py_ssize_t *at, Pairs *pairs)
         Py_DECREF(key);
         return is_held < 0 ? -1 : 0;
     }
+    /* Only what is held stays in the table, so that nobody fills it with keys of his own. */
     if (place != NULL)
         Py_XSETREF(*place, Py_NewRef(key));
     pairs->keys[pairs->count] = key;

@@ -182,29 +182,71 @@ has_tables(const Asks *self)
     return 1;
 }
 
-/* Forget up to two queries whose time is over; -1 with an exception set. */
+/* Forget the query whose time is over first; -1 with an exception set. */
+static inline int
+forget_first(Asks *self)
+{
+    PyObject *popped = PyObject_CallOneArg(self->state->pop, self->expiry);
+    int done;
+
+    if (popped == NULL)
+        return -1;
+    done = PyDict_DelItem(self->known, PyTuple_GET_ITEM(popped, 1));
+    Py_DECREF(popped);
+    if (done < 0 && PyErr_ExceptionMatches(PyExc_KeyError)) {
+        PyErr_Clear();
+        done = 0;
+    }
+    return done;
+}
+
+/* Forget up to two queries whose time is over, and as many as it takes to have room for one.
+ *
+ * -1 with an exception set.
+ */
 static inline int
 forget_some(Asks *self, double now)
 {
     for (int left = FORGOTTEN_AT_ONCE_MAX; left > 0 && PyList_GET_SIZE(self->expiry) > 0; left--) {
-        PyObject *oldest = PyList_GET_ITEM(self->expiry, 0), *popped;
-        double due = PyFloat_AsDouble(PyTuple_GET_ITEM(oldest, 0));
-
-        if (due > now)
+        if (PyFloat_AsDouble(PyTuple_GET_ITEM(PyList_GET_ITEM(self->expiry, 0), 0)) > now)
             break;
-        popped = PyObject_CallOneArg(self->state->pop, self->expiry);
-        if (popped == NULL)
+        if (forget_first(self) < 0)
             return -1;
-        if (PyDict_DelItem(self->known, PyTuple_GET_ITEM(popped, 1)) < 0) {
-            if (!PyErr_ExceptionMatches(PyExc_KeyError)) {
-                Py_DECREF(popped);
-                return -1;
-            }
-            PyErr_Clear();
-        }
-        Py_DECREF(popped);
     }
+    while (PyDict_GET_SIZE(self->known) >= self->queries_max)
+        if (forget_first(self) < 0)
+            return -1;
     return 0;
+}
+
+/* Say when a query is to be forgotten, as `heappush` does; -1 with an exception set.
+ *
+ * Most often it is the last of all that are known: then nothing else in the heap moves.
+ */
+static inline int
+note_expiry(Asks *self, PyObject *query, double until)
+{
+    Py_ssize_t count = PyList_GET_SIZE(self->expiry);
+    PyObject *due = PyFloat_FromDouble(until), *row = due == NULL ? NULL : PyTuple_New(2);
+    PyObject *pushed, *above;
+    int done = -1;
+
+    if (row == NULL) {
+        Py_XDECREF(due);
+        return -1;
+    }
+    PyTuple_SET_ITEM(row, 0, due);
+    PyTuple_SET_ITEM(row, 1, Py_NewRef(query));
+    above = count == 0 ? NULL : PyList_GET_ITEM(self->expiry, (count - 1) / 2);
+    if (above == NULL || PyFloat_AsDouble(PyTuple_GET_ITEM(above, 0)) < until)
+        done = PyList_Append(self->expiry, row);
+    else if ((pushed = PyObject_CallFunctionObjArgs(self->state->push, self->expiry, row, NULL))
+             != NULL) {
+        Py_DECREF(pushed);
+        done = 0;
+    }
+    Py_DECREF(row);
+    return done;
 }
 
 /* Begin to know a query, as `Relay.remember` does; NULL with an exception set. */
@@ -213,7 +255,7 @@ remembered(Asks *self, PyObject *query, PyObject *value, const Ask *ask, double 
 {
     const Layout *at = &self->state->layout;
     double until = now + (double)ask->budget_ms / 1000.0 + self->memory_s;
-    PyObject *seen, *row, *pushed;
+    PyObject *seen;
 
     if (forget_some(self, now) < 0 || (seen = at->seen->tp_alloc(at->seen, 0)) == NULL)
         return NULL;
@@ -224,17 +266,8 @@ remembered(Asks *self, PyObject *query, PyObject *value, const Ask *ask, double 
     SLOT(seen, at->seen_children) = Py_NewRef(no_fields);
     SLOT(seen, at->seen_is_stopped) = Py_NewRef(Py_False);
     SLOT(seen, at->seen_others) = Py_NewRef(no_fields);
-    row = Py_BuildValue("(dO)", until, query);
-    if (row == NULL || PyDict_SetItem(self->known, query, seen) < 0) {
-        Py_XDECREF(row);
-        Py_DECREF(seen);
-        return NULL;
-    }
-    pushed = PyObject_CallFunctionObjArgs(self->state->push, self->expiry, row, NULL);
-    Py_DECREF(row);
-    if (pushed == NULL)
+    if (PyDict_SetItem(self->known, query, seen) < 0 || note_expiry(self, query, until) < 0)
         Py_CLEAR(seen);
-    Py_XDECREF(pushed);
     return seen;
 }
 

@@ -4,6 +4,7 @@
 #ifndef GOSSIP_COUNTER_WAY_H
 #define GOSSIP_COUNTER_WAY_H
 
+#include "keys.h"
 #include "places.h"
 
 #include <structmember.h>
@@ -16,7 +17,6 @@
 #define AMOUNT_MAX (((long long)1 << 53) - 1) /* tracker.wire.AMOUNT_MAX */
 #define SHARE_MAX ((long long)1 << 62)  /* tracker.wire.SHARE_MAX */
 #define WINDOW_MAX 1024                 /* counter.sessions.WINDOW_MAX */
-#define KEYS_MAX 8192                   /* keys whose strings are kept; a power of two */
 
 /* Names, interned once. */
 static const char *const spelled[] = {"counts", NULL};

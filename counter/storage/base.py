@@ -40,7 +40,7 @@ class Identity:
 class Cut:
     """The end of a log that was no whole frame, and is no more: `size` bytes at `offset`."""
 
-    path: str
+    file: str
     offset: int
     size: int
 

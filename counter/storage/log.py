@@ -11,6 +11,11 @@ append not synced     the segment is not trusted: nothing is appended, and the n
                       copies what can be read of it into a new file
 snapshot              a new segment first, then the snapshot under a temporary name; once it
                       has its own name it counts, and all that it covers is deleted
+new segment refused   its file is removed; one that comes back with a power cut holds nothing
+                      but a header at most, and is passed over
+
+A segment says which record came before it. So a bad end of the one before is damage only if
+that record is missing; else it is of a write that was refused, and whose cut was not synced.
 
 The rule: a file is read only if the chain from the snapshot on says that it must be there, and
 a file the chain says must be there is never done without. No threads, no event loop.
@@ -21,6 +26,7 @@ import errno
 import os
 import re
 from collections.abc import Generator, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -118,14 +124,24 @@ class Log:
         if self._first not in chain:
             why = "the snapshot is newer than its log" if snapshots else "the log has no beginning"
             raise DamagedError(f"{shown_path(self._segment_path(self._first))} is missing: {why}")
-        for first in chain:
-            is_last = first == chain[-1]
+        links = {first: self._link_of(segments[first], first) for first in chain[1:]}
+        blank = [first for first in links if segments[first].stat().st_size <= HEADER_BYTES]
+        used = [first for first in chain if first not in blank]
+        for first, following in pairwise([*used, chain[-1] + 1]):
             self.older_bytes += self._size
+            behind = max([links[other] for other in links if first < other <= following], default=0)
             with translated("read", segments[first]):
-                yield from self._read_segment(segments[first], first, is_last=is_last)
+                yield from self._read_segment(segments[first], first, behind, first == used[-1])
+        for first in blank:
+            if links[first] > self._logged:
+                raise damaged(segments[first], 0, self._gap(links[first]))
         self._check_reach(reach)
         with translated("open", self._segment_path(self._first)):
             self._open_last()
+        for first in blank:
+            # Nothing was ever appended to it: the one before it goes on.
+            with contextlib.suppress(OSError):
+                segments[first].unlink()
         self._delete_covered(chain[0], max(snapshots, default=0), is_named=False)
 
     def _read_snapshot(self, path: Path) -> Iterator[tuple[str, bytes]]:
@@ -145,16 +161,22 @@ class Log:
         self.token, self._logged = header.token, header.token
         self._first, self.snapshot_bytes = header.link, size
 
+    def _link_of(self, path: Path, first: int) -> int:
+        """Return the last record before a segment, 0 where it was made but never synced."""
+        with translated("read", path), path.open("rb") as file:
+            if _is_stillborn(path):
+                return 0
+            header = read_header(file, path, SEGMENT_MAGIC, self._store)
+        if header.token != first:
+            raise damaged(path, 0, f"it was written as the segment of token {header.token}")
+        return header.link
+
     def _read_segment(
-        self, path: Path, first: int, *, is_last: bool
+        self, path: Path, first: int, behind: int, is_last: bool
     ) -> Iterator[tuple[str, bytes]]:
         is_needed = first == self._first
         covered = self.token if is_needed else 0
         with path.open("rb") as file:
-            if is_last and not is_needed and _is_stillborn(path):
-                # Made, but not synced before the power went: nothing was ever appended.
-                self._new_segment(first)
-                return
             header = read_header(file, path, SEGMENT_MAGIC, self._store)
             self._check_link(header, path, first, is_needed=is_needed)
             end = HEADER_BYTES
@@ -167,7 +189,9 @@ class Log:
                     self._logged = self.token = token
                     yield COUNTS, payload
                 end = frame.end
-            self._check_rest(file, path, end, is_last=is_last)
+            is_cut = self._is_torn(file, path, end, behind)
+        if is_cut and is_last:
+            self.cut = Cut(str(path), end, path.stat().st_size - end)
         self._first, self._size = first, end
 
     def _check_link(self, header: Header, path: Path, first: int, *, is_needed: bool) -> None:
@@ -175,24 +199,29 @@ class Log:
             raise damaged(path, 0, f"it was written as the segment of token {header.token}")
         follows = header.link <= self._logged if is_needed else header.link == self._logged
         if not follows:
-            raise damaged(
-                path,
-                0,
-                f"it follows record {header.link}, but the record before it is {self._logged};"
-                " a segment is missing or was cut",
-            )
+            raise damaged(path, 0, self._gap(header.link))
 
-    def _check_rest(self, file: BinaryIO, path: Path, end: int, *, is_last: bool) -> None:
+    def _is_torn(self, file: BinaryIO, path: Path, end: int, behind: int) -> bool:
+        """Whether something stands behind the last frame that no acknowledgement can be of.
+
+        `behind` is the last record before what follows. Raises DamagedError for any other.
+        """
         file.seek(end)
         rest = file.read()
         if not rest:
-            return
-        if not is_last:
+            return False
+        if behind > self._logged:
             raise damaged(path, end, "a record is bad, and another segment follows")
         later = later_frame(rest, self._logged)
         if later is not None:
             raise damaged(path, end, f"a record is bad, and good ones follow at {end + later}")
-        self.cut = Cut(str(path), end, len(rest))
+        return True
+
+    def _gap(self, link: int) -> str:
+        return (
+            f"it follows record {link}, but the record before it is {self._logged};"
+            " a segment is missing or was cut"
+        )
 
     def _check_reach(self, reach: int) -> None:
         if self.token < reach:

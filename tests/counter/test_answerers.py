@@ -7,6 +7,7 @@ import pytest
 
 from counter.asker import Asker
 from counter.config import LAN
+from counter.doubtful import Doubted
 from counter.messages import UNTIL_ALL, Query, Reply
 from counter.query import Heard, Hops, OwnQuery
 from tracker.members import SUSPECT, Member, View, position
@@ -157,3 +158,31 @@ def test_what_was_said_elsewhere_is_not_kept_as_a_last_value(name):
 
     asker.hear(make_reply(1, query=due.id), at(1), NOW)
     assert len(asker.last_values) == 1
+
+
+@pytest.mark.parametrize("who", ["a member", "nobody"])
+def test_what_is_withdrawn_takes_what_it_said_was_in_doubt_with_it(who):
+    query = begun()
+    query.offered = Doubted(5, 6, 7, ())
+    if who == "nobody":
+        query.hear(make_ghost(), at(1), NOW)
+    else:
+        hear(query, 2, FORGED, sender=at(1), epoch=2)
+    query.offered = None
+    assert list(query.uncertain.values()) == [(5, 6, 7)]
+
+    hear(query, 1)
+
+    assert query.uncertain == {}
+
+
+def test_what_is_withdrawn_may_have_been_displaced_before():
+    query = begun()
+    hear(query, 2, FORGED, sender=at(1), epoch=2)
+    another = replace(make_member(2), store=b"another one here", reign=1)
+
+    query.follow(query.view.merged([another]))
+    hear(query, 1)
+
+    assert query.value == 101
+    assert query.pending[position("n2")].member == another

@@ -212,6 +212,17 @@ def test_what_was_heard_fills_the_gap_of_the_next_query():
     assert (answer.value, answer.filled) == (100, 107)
 
 
+def test_what_a_member_answered_under_another_name_does_not_fill_its_gap_too():
+    origin = Origin(2)
+    origin.reply(origin.ask(), 1, value=7)
+    asks = origin.ask(make_request(2))
+    origin.reply(asks, 1, value=7, position=12345)
+
+    answer = last_answer(origin.ticks_until(3.0))
+
+    assert (answer.value, answer.filled, answer.missing) == (107, 107, 1)
+
+
 def test_pages_of_rows_and_of_the_missing_come_before_the_end():
     origin = Origin(700, repair_floor_s=9.0)
     asks = origin.ask(make_request(rows=True, deadline_ms=100))

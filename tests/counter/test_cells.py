@@ -6,15 +6,15 @@ from random import Random
 
 import pytest
 
-from counter.cells import BATCH_TRIES_MAX, Cell
+from counter.cells import BATCH_TRIES_MAX, STRANGE_MAX, Cell
 from counter.config import LAN
 from counter.messages import (
     COLLECTS,
     DECREASED,
     DONE,
     GOSSIP,
+    OUTDONE,
     RING,
-    ROLLS_MAX,
     SEQUENCE_MAX,
     UNTIL_ALL,
     Ask,
@@ -25,7 +25,7 @@ from counter.messages import (
     Reply,
     positions_in,
 )
-from counter.query import Heard, Hops
+from counter.query import Heard, Hops, OwnQuery
 from tracker.members import Member, View, position
 from tracker.wire import DATAGRAM_BYTES_MAX
 
@@ -89,6 +89,14 @@ def batches(sends):
 
 def rows(sends):
     return [row for batch in batches(sends) for row in batch.rows()]
+
+
+def told(cell, now):
+    """Let a time come, and the origin confirm what it is told; returns the rows."""
+    fresh = cell.tick(now, 0.0)
+    for batch in batches(fresh):
+        cell.confirmed(Back(batch.query, batch.cell, batch.sequence, 0))
+    return rows(fresh)
 
 
 def run_out(cell, until=3.0, *, confirm=False):
@@ -182,12 +190,50 @@ def test_a_batch_of_the_largest_numbers_fits_a_datagram(value):
     assert all(GOSSIP.decode(GOSSIP.encode(b)) == b for b in batches(sends))
 
 
-def test_what_was_heard_is_told_half_a_hop_later_though_the_batch_is_not_full():
+def test_what_was_heard_first_is_told_half_a_hop_later_though_the_batch_is_not_full():
     cell, _ = make_cell(40)
-    take(cell, 1, now=0.02)
+    take(cell, *range(1, 14), now=0.02)
 
     assert cell.next_due() == pytest.approx(0.025)
-    assert len(rows(cell.tick(0.025, 0.0))) == 2
+    assert len(rows(cell.tick(0.025, 0.0))) == 14
+
+
+def test_little_waits_while_much_is_to_be_heard():
+    cell, _ = make_cell(40)
+    take(cell, *range(1, 12), now=0.02)
+
+    assert rows(cell.tick(cell.next_due(), 0.0)) == []
+    take(cell, 12, 13, now=0.03)
+    assert len(rows(cell.tick(cell.next_due(), 0.0))) == 14
+
+
+def test_what_a_wave_brought_is_told_at_once_two_hops_after_it():
+    cell, _ = make_cell(40)
+    take(cell, *range(1, 14), now=0.02)
+    told(cell, cell.tell_at)
+    told(cell, cell.next_wave)
+    began = cell.asked_at
+
+    take(cell, 14, now=began + 0.016)
+    take(cell, 15, now=began + 0.018)
+
+    assert began + 0.018 < cell.tell_at < cell.next_wave
+    assert len(told(cell, cell.tell_at)) == 2
+
+
+def test_what_comes_late_is_told_with_what_the_next_wave_brings():
+    cell, _ = make_cell(40)
+    take(cell, *range(1, 14), now=0.02)
+    told(cell, cell.tell_at)
+    told(cell, cell.next_wave)
+
+    take(cell, 14, now=cell.next_wave - 0.001)
+    with_the_wave = told(cell, cell.next_wave)
+    take(cell, 15, now=cell.asked_at + 0.016)
+
+    assert with_the_wave == []
+    assert cell.asked_at < cell.tell_at < cell.next_wave
+    assert len(told(cell, cell.tell_at)) == 2
 
 
 def test_a_batch_is_sent_again_until_it_is_confirmed():
@@ -246,6 +292,17 @@ def test_the_head_asks_no_less_often_than_the_evidence_of_all_cells_wants():
 
     cell.asks_advised = 255
     assert cell.asks_wanted() == LAN.waves_max
+
+
+def test_a_head_goes_by_its_own_evidence_where_that_wants_far_more_asks():
+    cell, _ = make_cell(60)
+    cell.asks_advised = 6
+    cell.waves, cell.firsts = 3, [0, 4, 2, 0]
+    assert OwnQuery.asks_wanted(cell) > 6
+    assert cell.asks_wanted() == 6
+
+    cell.firsts = [0, 10, 20, 20]
+    assert cell.asks_wanted() == OwnQuery.asks_wanted(cell) > 9
 
 
 def test_more_silent_members_than_a_batch_can_name_are_named_in_several():
@@ -331,18 +388,47 @@ def test_it_says_that_it_collects_and_whom_it_leaves_out():
     assert (ack.low, ack.high) == (0, RING)
 
 
-def test_a_batch_tells_whose_views_differ_from_that_of_the_head():
-    cell, _ = make_cell()
+def test_batches_tell_of_each_view_that_differs_from_that_of_the_origin_once():
+    cell, _ = make_cell(10)
     own = (position(MEMBERS[HEAD].name), cell.view.roll)
-    for number, roll in ((1, 0), (2, cell.view.roll), (3, 71), (4, 71), (5, 72), (6, 73), (7, 74)):
+    said = [(1, 0), (2, 70), (3, 71), (4, 71), (5, 72), (6, 73), (7, 74)]
+    for number, roll in said:
         cell.take(*reply_of(number, roll=roll), 0.02)
 
     [batch] = batches(cell.tick(cell.tell_at, 0.0))
+    cell.take(*reply_of(8, roll=72), 0.03)
+    [after] = batches(cell.tick(cell.tell_at, 0.0))
 
-    strange = [(position(MEMBERS[number].name), 66 + roll) for number, roll in ((3, 5), (5, 6))]
-    assert batch.rolls[:3] == (own, *strange)
-    assert len(batch.rolls) == ROLLS_MAX
+    strange = [(position(MEMBERS[number].name), roll) for number, roll in said]
+    assert batch.rolls == (strange[1], strange[2], strange[4], strange[5])
+    assert after.rolls == (strange[6], own)
+    assert not (batch.flags | after.flags) & OUTDONE
     assert len(GOSSIP.encode(batch)) <= DATAGRAM_BYTES_MAX
+
+
+def test_before_a_cell_is_done_it_has_told_of_every_view():
+    cell, _ = make_cell(20)
+    sends = []
+    for number in range(1, 20):
+        sends += cell.take(*reply_of(number, roll=100 + number), 0.02)
+
+    told = batches(sends)
+
+    rolls = [roll for batch in told for _, roll in batch.rolls]
+    assert cell.is_done
+    assert sorted(rolls) == sorted([*range(101, 120), cell.view.roll])
+    assert [batch.flags for batch in told] == [0, 0, 0, 0, DONE]
+
+
+def test_a_cell_with_more_views_than_it_tells_of_says_so():
+    cell, _ = make_cell(4)
+    cell.strange = dict.fromkeys(range(1000, 1000 + STRANGE_MAX), 1)
+
+    cell.take(*reply_of(1, roll=70), 0.02)
+
+    [batch] = batches(cell.tick(cell.tell_at, 0.0))
+    assert batch.flags == OUTDONE
+    assert batch.rolls == ()
 
 
 def test_a_head_believes_nobody_who_speaks_from_another_member_s_address():

@@ -5,7 +5,15 @@ from random import Random
 
 import pytest
 
-from counter.delegation import CHILDREN_MAX, GENERATIONS_MAX, Arc, Brief, Delegation
+from counter.delegation import (
+    CHILDREN_MAX,
+    GENERATIONS_MAX,
+    HEADS_PART,
+    Arc,
+    Brief,
+    Delegation,
+    asked_directly_max,
+)
 from counter.messages import COLLECTS, LEAF, REFUSED, RING, Ack, Ask, Delegate
 from tracker.members import SUSPECT, Member, View, position
 
@@ -106,6 +114,18 @@ def test_then_its_arc_is_split_anew_with_the_silent_one_at_the_back():
     heads = [send.to for send in anew if not (type(send.message) is Ask and send.message.flags)]
     assert head.endpoint not in heads
     assert silent.share not in delegation.charges
+
+
+def test_in_a_large_cluster_a_small_arc_is_split_over_few_new_heads():
+    view = make_view(16 * HEADS_PART)
+    arc = Arc(0, view.positions[60], (), (), 1)
+
+    few = spread(make_delegation(direct_max=2), view, arc)
+    many = spread(make_delegation(direct_max=2), VIEW, Arc(0, VIEW.positions[60], (), (), 1))
+
+    assert len(few) == 2 * 60 // 16
+    assert len(many) == 10
+    assert covers(delegates(few), arc.low, arc.high)
 
 
 def test_an_arc_split_too_often_is_handed_back():
@@ -214,3 +234,10 @@ def test_what_is_left_of_the_budget_is_told_and_never_nothing():
 
     assert {m.budget_ms for m in delegates(spread(delegation, now=4.0))} == {1_000}
     assert {m.budget_ms for m in delegates(spread(delegation, now=9.0))} == {1}
+
+
+@pytest.mark.parametrize(
+    ("members", "most"), [(1_025, 512), (32_768, 512), (32_832, 513), (100_000, 1_562)]
+)
+def test_an_origin_may_ask_some_hundreds_and_a_small_part_of_many(members, most):
+    assert asked_directly_max(members) == most

@@ -5,6 +5,7 @@ from random import Random
 import pytest
 
 from counter.config import LAN, NodeConfig
+from counter.doubtful import Doubted
 from counter.gossip import Gossip
 from counter.messages import (
     GOSSIP,
@@ -25,7 +26,7 @@ from counter.messages import (
     prefixed,
 )
 from tracker.machine import Opened, Send
-from tracker.members import Member
+from tracker.members import Member, position
 from tracker.messages import Announced, Heartbeat, Listed, Registered
 from tracker.pages import news_to_wire
 from tracker.wire import DATAGRAM_BYTES_MAX
@@ -57,6 +58,10 @@ def park(node, sequence, amount, key="k"):
 
 def sent(effects, kind):
     return [e.message for e in effects if isinstance(e, Send) and isinstance(e.message, kind)]
+
+
+def make_request(key="k"):
+    return Query(1, key, 0, 0, 0, 1_000, UNTIL_ALL, 0, 0, False)
 
 
 def asked(nodes, **wishes):
@@ -221,3 +226,75 @@ def test_a_short_reply_about_a_place_that_is_not_in_the_view_says_nothing():
     reply = GOSSIP.encode(ShortReply(ask.query, 99, 1, 3, 1))
 
     assert node.receive(MEMBERS[1].endpoint, Uncertain(reply, 1, 2, 3), 0.1) == []
+
+
+@pytest.mark.parametrize("sender", [1, 9], ids=["a member", "a stranger"])
+def test_what_is_in_doubt_at_a_member_is_taken_from_nobody_else(sender):
+    node = make_node(0)
+    (ask, *_) = sent(node.receive(CLIENT, make_request(), 0.1), Ask)
+    place = node.membership.view.ring.index(MEMBERS[2])
+    forged = Uncertain(GOSSIP.encode(ShortReply(ask.query, place, 1, 3, 1)), 100, 200, 3)
+
+    node.receive(("127.0.0.1", 1000 + sender), forged, 0.11)
+
+    [query] = node.asker.under_way()
+    assert (query.answered, query.uncertain) == (1, {})
+
+
+def test_what_is_in_doubt_at_a_member_is_as_its_counted_answer_said():
+    node = make_node(0)
+    (ask, *_) = sent(node.receive(CLIENT, make_request(), 0.1), Ask)
+    place = node.membership.view.ring.index(MEMBERS[2])
+    reply = GOSSIP.encode(ShortReply(ask.query, place, 1, 3, 1))
+
+    node.receive(MEMBERS[2].endpoint, Uncertain(reply, 1, 2, 3), 0.11)
+    node.receive(MEMBERS[2].endpoint, Uncertain(reply, 0, 0, 0), 0.12)
+
+    [query] = node.asker.under_way()
+    assert list(query.uncertain.values()) == [(1, 2, 3)]
+
+
+def test_doubts_about_many_keys_are_taken_from_nobody_else():
+    node = make_node(0)
+    (ask, *_) = sent(node.receive(CLIENT, make_request(prefixed("k")), 0.1), AskMany)
+    member = MEMBERS[2]
+    reply = ReplyMany(
+        ask.query, position(member.name), member.store[:8], 1, 3, 1, 0, (), 0, (), 0, 0
+    )
+    forged = UncertainMany(GOSSIP.encode(reply), 100, 200, 3, (("k", 100, 200),), 0, 0, 0)
+
+    node.receive(MEMBERS[1].endpoint, forged, 0.11)
+    node.receive(member.endpoint, reply, 0.12)
+
+    [query] = node.asker.under_way()
+    assert (query.uncertain, query.told) == ({}, {})
+    assert query.value == 3
+
+
+def test_doubts_about_many_keys_count_with_the_answer_they_came_with():
+    node = make_node(0)
+    (ask, *_) = sent(node.receive(CLIENT, make_request(prefixed("k")), 0.1), AskMany)
+    member = MEMBERS[2]
+    whose = position(member.name), member.store[:8]
+    reply = ReplyMany(ask.query, *whose, 1, 3, 1, 0, (), 0, (("k", 3),), 0, 0)
+    told = UncertainMany(GOSSIP.encode(reply), 1, 2, 3, (("k", 1, 2), ("other", 5, 5)), 0, 0, 0)
+
+    node.receive(member.endpoint, told, 0.11)
+    node.receive(member.endpoint, told, 0.12)
+
+    [query] = node.asker.under_way()
+    assert list(query.uncertain.values()) == [(1, 2, 3)]
+    assert query.sums.bounds("k") == (2, 5)
+    assert list(query.sums.by_key) == ["k"]
+
+
+def test_doubts_are_kept_of_no_more_members_than_can_answer(monkeypatch):
+    monkeypatch.setattr("counter.query.UNLISTED_MAX", -2)
+    node = make_node(0)
+    node.receive(CLIENT, make_request(), 0.1)
+    [query] = node.asker.under_way()
+
+    for pos in (1, 2, 3):
+        query.doubt(pos, Doubted(1, 2, 3, ()))
+
+    assert list(query.uncertain) == [1]

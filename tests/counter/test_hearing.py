@@ -24,6 +24,7 @@ from counter.messages import (
 from counter.query import OwnQuery
 from counter.quick import _ANSWERS, quick_answers
 from tracker.members import Member, View
+from tracker.wire import SHARE_MAX
 
 REPLY_FIELDS = Reply.__match_args__
 CHANGING = {field.name for field in fields(OwnQuery)} - {"config", "rng", "view", "first_view"}
@@ -209,7 +210,8 @@ def raw(side, place, value):
         pytest.param(2, True, id="true for a place"),
         pytest.param(3, -1, id="a negative epoch"),
         pytest.param(3, 2**32, id="an epoch too large"),
-        pytest.param(4, 2**63, id="a value too large"),
+        pytest.param(4, SHARE_MAX + 1, id="a value too large"),
+        pytest.param(4, -SHARE_MAX - 1, id="a value too small"),
         pytest.param(4, None, id="nil for a value"),
         pytest.param(5, 256, id="too old"),
         pytest.param(5, b"", id="bytes for an age"),

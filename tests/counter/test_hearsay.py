@@ -1,5 +1,6 @@
 """What others know and this node does not: heard of in replies, read from them, or lost."""
 
+from itertools import count
 from random import Random
 
 import pytest
@@ -8,6 +9,8 @@ from counter.config import LAN, NodeConfig
 from counter.gossip import Gossip
 from counter.hearsay import FETCH_S, KNOWN_MAX, SOURCES_MAX, STRANGE_MAX, Hearsay
 from counter.messages import UNTIL_ALL, Answer, Ask, Query, Reply
+from counter.rounds import AGAINS_MAX
+from counter.telling import UNCONFIRMED
 from tracker.machine import Close, Closed, Open, Opened, Send, Unreachable
 from tracker.members import GONE, NOBODY, Member, View, position
 from tracker.messages import (
@@ -150,6 +153,15 @@ def test_what_is_remembered_is_bounded():
     assert (len(hearsay._strange), len(hearsay._known)) == (STRANGE_MAX, KNOWN_MAX)
 
 
+def test_it_says_for_which_roll_there_is_no_room():
+    hearsay = make_hearsay(*[(100 + index, A) for index in range(STRANGE_MAX - 1)])
+
+    assert hearsay.hear(98, A)
+    assert not hearsay.hear(99, B)
+    assert hearsay.hear(100, B)
+    assert hearsay.hear(NOBODY.roll, B)
+
+
 def test_a_list_without_end_is_given_up(monkeypatch):
     monkeypatch.setattr("counter.hearsay.MEMBERS_MAX", 3)
     hearsay = make_hearsay((5, A))
@@ -213,6 +225,46 @@ def test_an_answer_is_not_complete_while_somebody_knows_a_member_more():
     assert node.membership.view.expected == 3
 
     assert answers(reply(node, query, 3, newer.roll, 0.2)) == [("complete", 3, 3)]
+
+
+def asked_ids(effects):
+    return {e.message.query for e in effects if isinstance(getattr(e, "message", None), Ask)}
+
+
+def test_whoever_heard_of_more_lists_than_it_can_read_asks_everybody_anew(monkeypatch):
+    monkeypatch.setattr("counter.hearsay.STRANGE_MAX", 1)
+    node = make_node(3)
+    query = ask(node)
+    reply(node, query, 2, 77)
+    reply(node, query, 3, 78)
+    node.submit(Opened(LINK, MEMBERS[1].endpoint), 0.12)
+
+    effects = node.receive(LINK, page(*MEMBERS[:3]), 0.13)
+    effects += node.tick(0.14)
+
+    assert answers(effects) == []
+    [anew] = asked_ids(effects)
+    assert anew != query
+    roll = node.membership.view.roll
+    ended = reply(node, anew, 2, roll, 0.15) + reply(node, anew, 3, roll, 0.15)
+    assert answers(ended) == [("complete", 3, 3)]
+
+
+def test_it_says_after_a_few_times_that_others_know_more_than_it_can_read(monkeypatch):
+    monkeypatch.setattr("counter.hearsay.STRANGE_MAX", 1)
+    node = make_node(3)
+    query, effects, rolls = ask(node), [], count(77)
+    for _ in range(AGAINS_MAX + 1):
+        assert answers(effects) == []
+        reply(node, query, 2, next(rolls))
+        reply(node, query, 3, next(rolls))
+        node.submit(Opened(LINK, MEMBERS[1].endpoint), 0.12)
+        effects = node.receive(LINK, page(*MEMBERS[:3]), 0.13) + node.tick(0.14)
+        query = next(iter(asked_ids(effects)), None)
+
+    assert answers(effects) == [("converged", 3, 3)]
+    [answer] = [e.message for e in effects if isinstance(getattr(e, "message", None), Answer)]
+    assert answer.why == UNCONFIRMED
 
 
 def test_a_list_in_which_nothing_is_new_completes_the_answer():

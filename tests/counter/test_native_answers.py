@@ -18,6 +18,7 @@ from counter.messages import GOSSIP, UNTIL_ALL, Query, ShortReply
 from counter.query import OwnQuery
 from counter.quick import _ANSWERS, quick_answers
 from tracker.members import Member, View
+from tracker.wire import SHARE_MAX
 
 pytestmark = pytest.mark.skipif(_ANSWERS is None, reason="NO NATIVE MODULES: not built here")
 
@@ -65,7 +66,8 @@ def answer(origin, place, **changes):
     return GOSSIP.encode(ShortReply(origin.query.id, **told))
 
 
-whole = st.one_of(st.integers(-(2**63), 2**63 - 1), st.integers(-200, 300))
+ends = st.sampled_from([SHARE_MAX, SHARE_MAX + 1, -SHARE_MAX, -SHARE_MAX - 1])
+whole = st.one_of(st.integers(-(2**63), 2**63 - 1), st.integers(-200, 300), ends)
 told = st.fixed_dictionaries(
     {
         "place": st.sampled_from([*OTHERS, 0, 11, 12, 2**31]),

@@ -160,6 +160,18 @@ def test_queries_past_their_time_and_past_the_limit_are_forgotten_as_in_python()
         body, now = ask(query=bytes([number]) * 16), number * (0.5 if number < 30 else 4.0)
         assert native.way(body, SENDER, now) == plain.way(body, SENDER, now)
         assert native.state == plain.state
+    assert native.left == []
+
+
+def test_a_query_that_lives_shorter_than_those_before_it_is_forgotten_first_as_in_python():
+    plain, native = Node(native=False, queries_max=9), Node(native=True, queries_max=9)
+    dice = Random(3)
+
+    for number in range(60):
+        body = ask(query=bytes([number]) * 16, budget_ms=dice.choice([1, 200, 5_000, 600_000]))
+        assert native.way(body, SENDER, 0.1 * number) == plain.way(body, SENDER, 0.1 * number)
+        assert native.state == plain.state
+    assert native.left == []
 
 
 @pytest.mark.parametrize("change", ["others", "doubted", "mute", "doubtful", "names", "decreased"])

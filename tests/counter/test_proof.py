@@ -8,29 +8,49 @@ import pytest
 from counter.arcs import least_age
 from counter.config import LAN
 from counter.messages import RING
-from counter.proof import PRIOR_ASKS, PRIOR_FOUND, SPREAD_ASKS_MAX, Spread, asks_wanted
+from counter.proof import (
+    CELLS_PRIOR_ASKS,
+    NOBODY_ASKS,
+    PRIOR_ASKS,
+    PRIOR_FAILED,
+    SPREAD_ASKS_MAX,
+    Spread,
+    asks_of_cells,
+    asks_wanted,
+)
 from counter.selection import split
 from tracker.members import Member, View, position
 
 
-def wanted(members=1_000, again=0, before=0, spread=None):
-    return asks_wanted(LAN, members, again, before, spread or Spread())
+def wanted(*firsts, spread=None):
+    return asks_wanted(LAN, [0, *firsts], spread or Spread())
 
 
-def test_without_evidence_the_prior_decides():
-    assert (PRIOR_FOUND, PRIOR_ASKS) == (0.5, 12)
-    assert wanted() == 7  # 0.5/12 * 1.5/13 * ... * 6.5/18 = 0.7e-5, and 0.01 / 1000 is 1e-5
-    assert wanted(members=200) == 6
+def wanted_of_cells(members=2_000, again=0, before=0, spread=None):
+    return asks_of_cells(LAN, members, again, before, spread or Spread())
+
+
+def power(failed, asked, living):
+    return ceil(log(0.006 / living) / log(failed / asked))
+
+
+def test_until_anybody_answers_it_is_a_fixed_number():
+    assert wanted() == wanted(spread=Spread(answers=0, found=35)) == NOBODY_ASKS == 10
+
+
+def test_without_evidence_of_repair_the_prior_and_the_spread_decide():
+    assert (PRIOR_FAILED, PRIOR_ASKS) == (0.5, 3)
+    # 20 * 0.5/11 * 1.5/12 * 2.5/13 * 3.5/14 = 0.0055, and 0.006 is aimed at.
+    assert wanted(spread=Spread(answers=8, ages=8)) == 4
 
 
 def test_evidence_of_waves_outweighs_the_prior_and_the_spread():
     lossy = Spread(answers=500, ages=1_500, found=500)
 
-    assert wanted(again=0, before=SPREAD_ASKS_MAX) == wanted(
-        again=0, before=SPREAD_ASKS_MAX, spread=lossy
-    )
-    assert wanted(again=0, before=5_000) == LAN.waves_min
-    assert wanted(again=9_000, before=9_000) == LAN.waves_max
+    assert wanted(SPREAD_ASKS_MAX, spread=lossy) == wanted(SPREAD_ASKS_MAX)
+    assert wanted(50_000) == LAN.waves_min
+    assert wanted(50_000, 50) == LAN.waves_min + 1
+    assert wanted(1, 40, 40, 40, 40, 80, 80) == LAN.waves_max
 
 
 def test_a_spread_that_lost_nothing_makes_it_bolder_and_one_that_lost_much_more_careful():
@@ -38,6 +58,7 @@ def test_a_spread_that_lost_nothing_makes_it_bolder_and_one_that_lost_much_more_
     lossy = Spread(answers=20, ages=40, found=80)
 
     assert wanted(spread=clean) < wanted() < wanted(spread=lossy)
+    assert wanted_of_cells(spread=clean) < wanted_of_cells() < wanted_of_cells(spread=lossy)
 
 
 def test_the_loss_of_an_ask_and_its_answer_is_read_off_longer_ways():
@@ -48,23 +69,38 @@ def test_the_loss_of_an_ask_and_its_answer_is_read_off_longer_ways():
     assert Spread().failure() == 0.0
 
 
-def test_first_asks_that_all_got_lost_are_no_sign_that_nothing_gets_lost():
-    assert wanted(spread=Spread(answers=0, found=35)) == wanted()
-
-
-def power(failed, asked, members=1_000):
-    return ceil(log(LAN.stop_epsilon / members) / log(failed / asked))
-
-
 def test_what_was_estimated_of_few_is_not_taken_for_the_truth_and_of_many_it_is():
-    few = PRIOR_FOUND + 7, PRIOR_ASKS + 35
+    few, many = [40, 20, 10, 5], [400_000, 200_000, 100_000, 50_000, 25_000, 12_500, 12_500]
 
-    assert wanted(again=7, before=35) > power(*few)
-    assert wanted(again=7_000, before=35_000) == power(7_000.5, 35_012)
+    assert wanted(*few) > power(55.5, 133, living=76)
+    assert wanted(*many) == pytest.approx(power(0.5, 1, living=800_000), abs=2)
 
 
-def test_in_a_small_cluster_it_is_as_careful_as_in_one_of_two_hundred():
-    assert wanted(members=3) == wanted(members=200) < wanted(members=5_000)
+def test_the_more_members_repair_had_to_find_the_more_often_the_silent_are_asked():
+    assert wanted(20, 10, 5) < wanted(2_000, 1_000, 500, 250)
+
+
+def test_in_a_burst_those_that_failed_once_are_asked_more_often_than_loss_alone_wants():
+    # Of 160, each time 10 failed the first ask; in a burst few of them are found by the second.
+    alone, burst = [150, 9, 1], [150, 2, 2, 1, 1, 1, 1, 1, 1]
+
+    assert wanted(*burst) > wanted(*alone) + 5
+
+
+def test_in_the_smallest_cluster_silence_is_doubted_as_if_twenty_had_been_found():
+    # 20 * 0.5/6 * 1.5/7 * ... * 6.5/12 = 0.0053.
+    assert wanted(spread=Spread(answers=3, ages=3)) == 7
+    assert wanted(spread=Spread(answers=1, ages=1)) == 13
+
+
+def test_where_heads_collect_it_is_judged_by_two_sums_and_by_all_members():
+    # 0.5/12 * 1.5/13 * ... * 6.5/18 = 0.7e-5, and 0.01 / 1000 is 1e-5.
+    assert CELLS_PRIOR_ASKS == 12
+    assert wanted_of_cells(members=1_000) == 7
+    assert wanted_of_cells(members=3) == wanted_of_cells(members=200) == 6
+    assert wanted_of_cells(again=0, before=5_000) == LAN.waves_min
+    assert wanted_of_cells(again=9_000, before=9_000) == LAN.waves_max
+    assert wanted_of_cells(again=7_000, before=35_000) == 8
 
 
 # -- against dice ---------------------------------------------------------------------------
@@ -94,8 +130,7 @@ def is_false_stop(view, loss, crashed, dice, chatter):
     asked = {pos: 0 for pos in others if pos not in ages}
     firsts, waves = [0] * (LAN.waves_max + 2), 0
     while asked:
-        evidence = sum(firsts[2:]), sum(firsts[1 : max(1, waves)])
-        enough = asks_wanted(LAN, len(view), *evidence, spread)
+        enough = asks_wanted(LAN, firsts, spread)
         if waves >= LAN.waves_min and min(asked.values()) >= enough:
             return any(pos not in dead for pos in asked)
         waves += 1
@@ -111,7 +146,7 @@ def is_false_stop(view, loss, crashed, dice, chatter):
 @pytest.mark.parametrize(("members", "chatter"), [(5, 10), (10, 3), (30, 10), (37, 3), (100, 10)])
 @pytest.mark.parametrize(
     ("loss", "crashed"),
-    [(0.01, 0.0), (0.05, 0.0), (0.2, 0.0), (0.0, 0.1), (0.05, 0.1), (0.2, 0.3)],
+    [(0.01, 0.0), (0.05, 0.0), (0.2, 0.0), (0.0, 0.1), (0.05, 0.1), (0.2, 0.3), (0.4, 0.1)],
 )
 def test_a_member_that_lives_is_given_up_in_at_most_one_query_of_a_hundred(
     members, chatter, loss, crashed

@@ -18,8 +18,8 @@ from counter.messages import (
     Query,
     Reply,
 )
-from counter.query import PRIOR_WEIGHT, UNLISTED_MAX, Heard, Hops, OwnQuery
-from counter.telling import largest
+from counter.query import PRIOR_WEIGHT, ROLLS_TOLD_MAX, UNLISTED_MAX, Heard, Hops, OwnQuery
+from counter.telling import bytes_of, largest
 from tracker.members import DEAD, GONE, Member, View, position
 
 ID = b"q" * 16
@@ -336,6 +336,15 @@ def test_a_repair_is_a_plain_ask_to_each_pending_member_with_the_budget_that_is_
     assert {(a.message.flags, a.message.budget_ms) for a in asks} == {(LEAF, 1_500)}
 
 
+def test_from_the_third_on_a_repair_ask_names_no_roll():
+    query, _ = begun(5)
+
+    rolls = [{s.message.roll for s in query.wave(query.next_wave)} for _ in range(4)]
+
+    assert ROLLS_TOLD_MAX == 2
+    assert rolls == [{query.first_view.roll}] * 2 + [{0}] * 2
+
+
 def test_a_repair_wave_comes_every_three_hops_while_somebody_is_silent():
     query, _ = begun(3)
     hear(query, 1, START + 0.08)
@@ -431,12 +440,11 @@ def test_a_loop_that_hardly_lags_or_has_nothing_due_waits_for_nothing():
 @pytest.mark.parametrize(
     ("members", "firsts", "waves", "wanted"),
     [
-        pytest.param(200, [0], 0, 6, id="no wave yet: from 0.5 of 12"),
-        pytest.param(200, [0, 50], 1, 6, id="one wave tells nothing of a second ask"),
-        pytest.param(1000, [0, 30, 5, 2], 3, 8, id="from 7.5 of 47"),
-        pytest.param(100, [0, 30, 20, 9], 3, 16, id="heavy loss: from 29.5 of 62"),
-        pytest.param(100, [0, 1, 40, 40], 3, 30, id="at most 30"),
-        pytest.param(100, [0, 9_000, 0], 2, 2, id="at least 2"),
+        pytest.param(200, [0], 0, 10, id="nobody answered yet"),
+        pytest.param(100, [0, 30, 20, 9], 3, 11, id="heavy loss"),
+        pytest.param(100, [0, 1, 40, 40, 40, 40, 40, 40, 40], 3, 30, id="at most 30"),
+        pytest.param(2_000, [0, 30, 5, 2], 3, 8, id="cells: from 7.5 of 47"),
+        pytest.param(2_000, [0, 90_000, 0], 2, 2, id="cells: at least 2"),
     ],
 )
 def test_silence_is_proof_after_as_many_asks_as_the_formula_says(members, firsts, waves, wanted):
@@ -548,6 +556,17 @@ def test_messages_are_replies_the_asks_behind_first_answers_and_all_repair_asks(
     hear(query, 2)
 
     assert query.messages == 3 + 1 + 2
+
+
+def test_datagrams_between_addresses_of_ipv6_weigh_their_longer_headers():
+    query, _ = begun(4)
+    hear(query, 1)
+    weight = bytes_of(query)
+
+    query.home = ("::1", query.home[1])
+
+    longer_addresses = (16 - 4) * (query.messages - query.replies)
+    assert bytes_of(query) == weight + 20 * query.messages + longer_addresses
 
 
 def test_an_answer_to_a_repair_ask_is_counted_by_how_often_it_was_asked():

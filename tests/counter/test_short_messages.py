@@ -40,7 +40,7 @@ from counter.relay import Relay
 from counter.selection import rounded
 from tracker.errors import FrameError
 from tracker.members import Member, View, folded, position
-from tracker.wire import DATAGRAM_BYTES_MAX
+from tracker.wire import DATAGRAM_BYTES_MAX, SHARE_MAX
 
 QUERY = b"q" * 16
 HOME = ("127.0.0.1", 9)
@@ -136,7 +136,7 @@ def test_an_end_comes_back_as_it_went(end):
 def test_the_ends_of_the_arcs_of_a_split_are_short():
     _, *asks = make_relay().ask(make_ask(), VIEW, 0.0)
 
-    assert [swapped(send.message.low) < 2**32 for send in asks] == [True] * 3
+    assert [swapped(send.message.low) < 2**16 for send in asks] == [True] * 3
 
 
 def test_a_plain_ask_holds_no_field_that_says_nothing():
@@ -337,6 +337,24 @@ def test_batches_fit_a_datagram_however_far_the_next_place_is(value, members):
     batch = Batch(QUERY, *most, 2**32 - 1, 2**32 - 1, b"", numbers, b"", b"", rolls)
 
     assert len(GOSSIP.encode(batch)) < DATAGRAM_BYTES_MAX
+
+
+@pytest.mark.parametrize("value", [SHARE_MAX, -SHARE_MAX])
+def test_no_answer_holds_more_than_a_share_may(value):
+    more = value + (1 if value > 0 else -1)
+    made = [
+        lambda value: ShortReply(QUERY, 1, 1, value, 1),
+        lambda value: Reply(QUERY, 1, bytes(8), 1, value, 1, 0, (), ()),
+        lambda value: Reply(QUERY, 1, bytes(8), 1, 0, 1, 0, (), ((bytes(8), 1, value),)),
+        lambda value: Batch(
+            QUERY, 1, 1, 0, 0, 0, 9, 1, 1, 0, 0, *packed_rows([(1, bytes(8), 1, value, 1, 0)]),
+            b"", b"",
+        ),
+    ]  # fmt: skip
+    for make in made:
+        assert GOSSIP.decode(GOSSIP.encode(make(value))) == make(value)
+        with pytest.raises(FrameError):
+            GOSSIP.decode(GOSSIP.encode(make(more)))
 
 
 def test_a_cell_tells_all_its_rows_in_batches_that_are_nearly_full():

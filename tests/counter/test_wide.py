@@ -12,6 +12,7 @@ from counter.messages import (
     COLLECTS,
     DECREASED,
     DONE,
+    OUTDONE,
     REFUSED,
     RING,
     UNTIL_ALL,
@@ -121,6 +122,17 @@ def reply_of(member, value=1):
 
 def verdict(query, now=1.0):
     return query.verdict(now, view_is_current=True)
+
+
+def test_what_a_cell_could_not_tell_of_others_lists_is_asked_for_anew():
+    origin = Origin()
+    delegate = origin.delegates[0]
+    origin.ack(delegate)
+    origin.batch(delegate, origin.inside(delegate), flags=OUTDONE | DONE)
+    origin.all_but(delegate)
+
+    assert origin.query.pending == {}
+    assert verdict(origin.query) == "again"
 
 
 # -- which queries are wide -------------------------------------------------------------------

@@ -119,3 +119,38 @@ def test_a_backup_of_the_very_life_that_ended_is_noticed_after_the_tracker_was_r
     again = machines.node("n1", data="backup")
 
     again.said("older than the cluster knows it")
+
+
+def test_a_backup_from_a_moment_before_the_node_was_stopped_is_noticed(machines):
+    machines.up(2)
+    n1, n2 = machines.nodes["n1"], machines.nodes["n2"]
+    machines.count(n1, 10)
+    shutil.copytree(machines.home / "n1", machines.home / "backup")
+    machines.count(n1, 5)
+    assert n1.stop() == 0
+
+    back = machines.node("n1", listen=n1.address, data="backup")
+
+    back.said("goes on as a new one that begins with what the backup holds")
+    back.said("joined tracker")
+    answer = machines.until(lambda: (a := machines.ask(n2))["complete"] and a)
+    assert answer["value"] == 10
+
+
+def test_a_copy_of_a_store_that_runs_does_not_start_without_a_tracker_either(machines):
+    machines.up(2)
+    n1 = machines.nodes["n1"]
+    machines.count(n1, 10)
+    shutil.copytree(machines.home / "n1", machines.home / "copy")
+    machines.trackers[0].kill()
+
+    copy = machines.node("n1", data="copy")
+
+    assert copy.ended() == 1
+    assert "is a copy of that of" in copy.err
+    assert n1.address in copy.err
+    assert machines.share(n1) == 10
+    # Once nobody is there it is a move.
+    n1.kill()
+    moved = machines.node("n1", data="copy")
+    assert machines.share(moved) == 10

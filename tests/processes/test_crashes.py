@@ -188,3 +188,43 @@ def test_after_a_power_cut_the_member_that_did_not_come_back_is_still_expected(m
         assert (answer["complete"], answer["members"], answer["value"]) == (False, 3, 20)
         assert [row["name"] for row in answer["missing"]] == ["n3"]
     assert set(three.statuses()) == {"n1", "n2", "n3"}
+
+
+def flipped(path):
+    """Flip the last bit of a file."""
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+def test_rot_in_the_last_record_of_a_node_that_was_stopped_is_refused_and_lost_by_nobody(machines):
+    machines.tracker()
+    n1 = machines.node("n1")
+    machines.count(n1, 3)
+    machines.count(n1, 4)
+    assert n1.stop() == 0
+    (segment,) = (machines.home / "n1").glob("counts-*.log")
+    flipped(segment)
+
+    again = machines.node("n1")
+
+    assert again.ended() == 1
+    assert f"{segment.name} is damaged at byte" in again.err
+    assert "when this node was last stopped" in again.err
+    flipped(segment)
+    assert machines.share(machines.node("n1")) == 7
+
+
+def test_the_torn_end_that_a_crash_left_is_cut_and_said(machines):
+    machines.tracker()
+    n1 = machines.node("n1")
+    machines.count(n1, 3)
+    n1.kill()
+    (segment,) = (machines.home / "n1").glob("counts-*.log")
+    size = segment.stat().st_size
+    with segment.open("ab") as log:
+        log.write(b"half of a frame")
+
+    again = machines.node("n1")
+
+    assert again.said(rf"log-cut .*{segment.name}  byte {size}  bytes 15$")
+    assert machines.share(again) == 3

@@ -110,3 +110,30 @@ def test_a_place_where_nobody_can_listen_is_refused_before_anything_starts(
     assert ran.out == ""
     assert ran.err.startswith("error: ")
     assert error in ran.err
+
+
+def test_of_two_nodes_of_one_name_the_one_that_lost_it_calls_no_answer_complete(machines):
+    first, second = machines.tracker(), machines.tracker(data="other")
+    nodes = [
+        machines.start(
+            *("node", "--name", "n1", "--listen", "127.0.0.1:0"),
+            *("--tracker", tracker.address, "--data", str(machines.home / place)),
+        )
+        for tracker, place in ((first, "x"), (second, "y"))
+    ]
+    for node, amount in zip(nodes, (1, 2), strict=True):
+        node.said("joined tracker")
+        machines.count(node, amount)
+
+    # Who asks it hears by its answer that it knows another n1.
+    machines.node("z").said("joined tracker")
+
+    def loser():
+        for node in nodes:
+            machines.ask(node)
+        return next((node for node in nodes if "name-lost" in node.err), None)
+
+    lost = machines.until(loser)
+    answer = machines.ask(lost)
+    assert (answer["complete"], answer["reason"]) == (False, "converged")
+    assert "another store" in answer["why"]

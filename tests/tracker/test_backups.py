@@ -452,6 +452,9 @@ def test_a_node_tells_its_tracker_what_is_safe_when_there_is_more_of_it_and_only
 
     assert told == [Wrote(41), Wrote(50)]
 
+    node.written = 60
+    assert [e.message for e in node.depart(True, 2.0)] == [Wrote(60), Departing(True, "")]
+
 
 # -- what a node makes of the news ------------------------------------------------------------
 

@@ -666,6 +666,9 @@ def test_a_node_whose_name_was_given_to_another_says_so_once():
     emits = [e for e in effects if isinstance(e, Emit)]
     assert [e.event for e in emits] == ["name-lost"]
     assert emits[0].details["address"] == "10.0.9.9:9"
+    # Its own share is none of that list, so no sum over the list is complete with it.
+    assert node.is_usurped
+    assert node.known_until(2.0, 3.0) == -inf
 
 
 # -- leaving and forgetting -------------------------------------------------------------------

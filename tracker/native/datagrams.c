@@ -108,7 +108,7 @@ datagrams_clear(PyObject *self)
     forget_ways(own);
     Py_CLEAR(own->handler);
     Py_CLEAR(own->gate);
-    Py_CLEAR(own->host);
+    Py_CLEAR(own->host.text);
     return 0;
 }
 
@@ -130,6 +130,9 @@ static PyMethodDef datagrams_methods[] = {
     {"_readable", datagrams_readable, METH_NOARGS, "Take what the loop says is there."},
     {"drain", datagrams_drain, METH_NOARGS,
      "Hand over what is waiting, at most 64 datagrams, then let the handler decide."},
+    {"hand", (PyCFunction)(void (*)(void))datagrams_hand, METH_FASTCALL,
+     "hand($self, datagram, sender, /)\n--\n\n"
+     "Hand over a datagram that was read before, then let the handler decide."},
     {"send", (PyCFunction)(void (*)(void))datagrams_send, METH_FASTCALL,
      "send($self, to, body, /)\n--\n\nSend one body; false when it was dropped."},
     {"send_now", (PyCFunction)(void (*)(void))datagrams_send_now, METH_FASTCALL,

@@ -22,39 +22,6 @@ monotonic_s(void)
 }
 
 static PyObject *
-sender_of(Datagrams *self, const Address *from)
-{
-    char text[INET6_ADDRSTRLEN];
-    PyObject *host, *port, *sender;
-
-    if (self->is_v6) {
-        if (inet_ntop(AF_INET6, &from->v6.sin6_addr, text, sizeof text) == NULL)
-            return PyErr_SetFromErrno(PyExc_OSError);
-        return Py_BuildValue("(si)", text, (int)ntohs(from->v6.sin6_port));
-    }
-    if (self->host == NULL || self->host_packed.s_addr != from->v4.sin_addr.s_addr) {
-        if (inet_ntop(AF_INET, &from->v4.sin_addr, text, sizeof text) == NULL)
-            return PyErr_SetFromErrno(PyExc_OSError);
-        host = PyUnicode_FromString(text);
-        if (host == NULL)
-            return NULL;
-        Py_XSETREF(self->host, host);
-        self->host_packed = from->v4.sin_addr;
-    }
-    host = Py_NewRef(self->host);
-    port = PyLong_FromLong(ntohs(from->v4.sin_port));
-    sender = port == NULL ? NULL : PyTuple_New(2);
-    if (sender == NULL) {
-        Py_DECREF(host);
-        Py_XDECREF(port);
-        return NULL;
-    }
-    PyTuple_SET_ITEM(sender, 0, host);
-    PyTuple_SET_ITEM(sender, 1, port);
-    return sender;
-}
-
-static PyObject *
 way_of(const Datagrams *self, const char *body, Py_ssize_t size)
 {
     if (size >= 2)
@@ -135,12 +102,12 @@ opened(Datagrams *self, const char *datagram, Py_ssize_t size)
     return body;
 }
 
-/* Take one datagram; -1 with an exception set. */
+/* Take one datagram of this sender; -1 with an exception set. */
 static int
-taken(Datagrams *self, const char *datagram, Py_ssize_t size, const Address *from)
+taken_from(Datagrams *self, const char *datagram, Py_ssize_t size, PyObject *sender)
 {
-    PyObject *body = opened(self, datagram, size), *sender, *result;
-    int done = -1;
+    PyObject *body = opened(self, datagram, size), *result;
+    int done = 0;
 
     if (body == NULL) {
         if (PyErr_Occurred())
@@ -148,17 +115,25 @@ taken(Datagrams *self, const char *datagram, Py_ssize_t size, const Address *fro
         self->strange++;
         return 0;
     }
-    sender = sender_of(self, from);
-    if (sender != NULL && self->ways_count)
+    if (self->ways_count)
         done = taken_by_driver(self, body, sender);
-    else if (sender != NULL && self->handler != NULL) {
+    else if (self->handler != NULL) {
         self->is_left = 1;
         result = PyObject_CallMethodObjArgs(self->handler, s_on_datagram, body, sender, NULL);
         done = result == NULL ? -1 : 0;
         Py_XDECREF(result);
     }
-    Py_XDECREF(sender);
     Py_DECREF(body);
+    return done;
+}
+
+static int
+taken(Datagrams *self, const char *datagram, Py_ssize_t size, const Address *from)
+{
+    PyObject *sender = pair_of(&self->host, from);
+    int done = sender == NULL ? -1 : taken_from(self, datagram, size, sender);
+
+    Py_XDECREF(sender);
     return done;
 }
 
@@ -257,6 +232,21 @@ datagrams_drain(PyObject *self, PyObject *nothing)
     Datagrams *own = (Datagrams *)self;
 
     if (taken_up_to(own, DATAGRAMS_PER_DRAIN_MAX) < 0 || decided(own) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+datagrams_hand(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    Datagrams *own = (Datagrams *)self;
+
+    if (count != 2 || !PyBytes_CheckExact(arguments[0]) || !PyTuple_CheckExact(arguments[1]))
+        return PyErr_Format(PyExc_TypeError, "hand() takes a datagram and its sender");
+    if (own->number >= 0
+        && (taken_from(own, PyBytes_AS_STRING(arguments[0]), PyBytes_GET_SIZE(arguments[0]),
+                       arguments[1]) < 0
+            || decided(own) < 0))
         return NULL;
     Py_RETURN_NONE;
 }

@@ -5,12 +5,9 @@
 #ifndef GOSSIP_COUNTER_SENDING_H
 #define GOSSIP_COUNTER_SENDING_H
 
-#include "module.h"
+#include "address.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 #include <time.h>
 
 #define DATAGRAM_BYTES_MAX 1232      /* tracker.wire.DATAGRAM_BYTES_MAX */
@@ -26,12 +23,6 @@ typedef struct {
     long long frames_in, refused;
 } Traffic;
 
-typedef union {
-    struct sockaddr any;
-    struct sockaddr_in v4;
-    struct sockaddr_in6 v6;
-} Address;
-
 typedef struct {
     unsigned char head[2];
     PyObject *take;
@@ -40,8 +31,7 @@ typedef struct {
 typedef struct {
     PyObject_HEAD
     PyObject *handler, *gate, *traffic, *commonly, *aim;
-    PyObject *host; /* of the last sender: most often the next one's too */
-    struct in_addr host_packed;
+    LastHost host; /* of the last sender */
     Way ways[WAYS_MAX];
     int ways_count;
     int number; /* of the socket, -1 once it is closed */

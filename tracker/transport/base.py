@@ -80,6 +80,19 @@ class Streams(Protocol):
         """Stop listening and end every stream."""
 
 
+class Inside(Protocol):
+    """Somebody in this process who is spoken to as on a stream, in whole frames."""
+
+    unsent: list[bytes]
+    """What waits to be looked at by `flush`."""
+
+    def send(self, frame: bytes) -> None:
+        """Take one frame."""
+
+    def flush(self) -> None:
+        """Look at the frames that wait, all of them together."""
+
+
 class Seal(Protocol):
     """What protects a datagram."""
 

@@ -74,6 +74,12 @@ class PlainDatagrams:
         self._take_burst()
         self._handler.on_drained()
 
+    def hand(self, datagram: bytes, sender: Endpoint) -> None:
+        """Hand over a datagram that was read before, then let the handler decide."""
+        if self._socket.fileno() >= 0:
+            self._take(datagram, sender)
+            self._handler.on_drained()
+
     def _readable(self) -> None:
         """Take what the loop says is there.
 
@@ -104,12 +110,15 @@ class PlainDatagrams:
         except OSError:
             self._refused_soon()
             return self._socket.fileno() >= 0
+        self._take(datagram, sender[:2] if self._is_v6 else sender)
+        return True
+
+    def _take(self, datagram: bytes, sender: Endpoint) -> None:
         body = self._opened_or_none(datagram) if len(datagram) <= DATAGRAM_BYTES_MAX else None
         if body is None:
             self.strange += 1
         else:
-            self._handler.on_datagram(body, sender[:2] if self._is_v6 else sender)
-        return True
+            self._handler.on_datagram(body, sender)
 
     def _sealed(self, body: bytes) -> bytes:
         """Return the datagram that carries a body."""

@@ -25,7 +25,7 @@ from tracker.machine import Endpoint, Link
 from tracker.messages import MEMBERSHIP, NO_REQUEST, TEXT_MAX, Hello, Refused, Welcome
 from tracker.text import printable
 from tracker.transport import pulses
-from tracker.transport.base import CONNECTIONS_MAX, StreamHandler
+from tracker.transport.base import CONNECTIONS_MAX, Inside, StreamHandler
 from tracker.transport.passage import Express, Passage
 from tracker.wire import PROTOCOL, FrameReader, framed
 
@@ -84,6 +84,7 @@ class TcpStreams:
         self.numbers = count(1)
         self.accepted: dict[Link, _Stream] = {}
         self.links: dict[Link, _Stream] = {}
+        self.inside: dict[Link, Inside] = {}
         self.newcomers: set[_Stream] = set()
         self.open_streams: set[_Stream] = set()
         self._server: asyncio.Server | None = None
@@ -119,17 +120,27 @@ class TcpStreams:
             stream.drop()
             self.handler.on_unreachable(to, _why(error))
 
+    def enter(self, inside: Inside) -> Link:
+        """Give a link to somebody in this process; `leave` ends it, and tells nobody."""
+        link = next(self.numbers)
+        self.inside[link] = inside
+        return link
+
+    def leave(self, link: Link) -> None:
+        """Speak to this link no more."""
+        self.inside.pop(link, None)
+
     def send(self, link: Link, body: bytes) -> None:
         """Send one body in order."""
-        stream = self.links.get(link)
+        stream = self.links.get(link) or self.inside.get(link)
         if stream is not None:
             stream.send(framed(body))
 
     def send_frames(self, frames: list[tuple[Link, bytes]]) -> None:
         """Send whole frames, each on its stream, all of them now."""
-        links, streams = self.links, []
+        links, streams = self.links, list[_Stream | Inside]()
         for link, frame in frames:
-            stream = links.get(link)
+            stream = links.get(link) or self.inside.get(link)
             if stream is not None:
                 if not stream.unsent:
                     streams.append(stream)

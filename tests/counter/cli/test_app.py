@@ -131,6 +131,16 @@ def test_a_traceback_is_shown_only_to_those_who_ask(counter, nobody):
     assert "Traceback" in long
 
 
+def test_nothing_is_imported_before_ctrl_c_is_taken_care_of():
+    program = "import sys; sys.path.insert(0, {root!r}); before = set(sys.modules)\n"
+    program += "import counter.cli; print(*sorted(set(sys.modules) - before))"
+    command = [sys.executable, "-I", "-S", "-c", program.format(root=ROOT)]
+
+    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    assert out == "counter counter.cli\n"
+
+
 def test_ctrl_c_while_a_command_is_still_loaded_leaves_no_traceback(monkeypatch, capsys):
     class HalfLoaded(ModuleType):
         def __getattr__(self, name):

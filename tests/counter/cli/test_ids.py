@@ -349,3 +349,53 @@ def test_a_person_is_told_when_the_acknowledgement_is_from_memory(
     server = serve(lambda m: [Counted(m.sequence, on_disk, False)])
 
     assert counter("inc", "k", "5", "--node", server.address).out == line
+
+
+# -- ids of a node that has left --------------------------------------------------------------
+
+
+def test_the_home_of_an_id_that_handed_its_counts_over_is_its_heir():
+    members = [replace(make_member(f"n{number}"), reign=0) for number in range(5)]
+    home = home_of("T", members)
+    first, second, *_ = [m.name for m in members if m != home]
+    left = [m.handed_over(first) if m == home else m for m in members]
+    twice = [m.handed_over(second) if m.name == first else m for m in left]
+    taken = [replace(m, reign=1) if m.name == first else m for m in left]
+
+    assert home_of("T", left).name == first
+    assert home_of("T", twice).name == second
+    # Another store has the heir's name: nobody can tell any more where its counts are.
+    assert home_of("T", taken).name != home.name
+    circle = [m.handed_over(m.name) for m in members]
+    assert home_of("T", circle) is None
+
+
+def test_an_id_is_repeated_at_the_heir_of_the_node_it_was_sent_to(counter, serve):
+    home, heir = (serve(counting, name=name, store=name.encode() * 8) for name in ("n1", "n2"))
+    made = make_member("n1", home.endpoint), make_member("n2", heir.endpoint)
+    members = [replace(member, reign=0) for member in made]
+    tracker = serve(finding(members), role="tracker")
+    command = ("inc", "k", "--id", "T", "--tracker", tracker.address)
+    assert counter(*command).code == 0
+    first, other = (home, heir) if sent(home) else (heir, home)
+    mine, its = members if first is home else members[::-1]
+    members[:] = [mine.handed_over(its.name), its]
+
+    ran = counter(*command)
+
+    assert (ran.code, len(sent(first))) == (0, 1)
+    assert [message.session for message in sent(other)] == [session_of("T")]
+
+
+def finding(members):
+    """Return a script for a tracker that knows who has left, too, and refuses to lead there."""
+
+    def script(message):
+        if isinstance(message, Find):
+            present = [m for m in members if m.expected and m.name == message.name]
+            if not present:
+                return [Refused(message.request, "unknown", "no member is called that")]
+            return knowing(present)(message)
+        return knowing(members)(message)
+
+    return script

@@ -377,7 +377,12 @@ def test_a_trace_for_a_pipe_follows_the_answer_on_stdout(counter, answering):
 
 
 @pytest.mark.parametrize(
-    ("path", "why"), [("nowhere/trace.json", "no such directory"), (".", "is a directory")]
+    ("path", "why"),
+    [
+        ("nowhere/trace.json", "no such directory"),
+        (".", "is a directory"),
+        ("", "no file is named"),
+    ],
 )
 def test_a_trace_that_cannot_be_written_is_refused_before_anything_is_asked(
     counter, answering, path, why

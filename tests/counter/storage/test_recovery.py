@@ -531,3 +531,71 @@ class LosingDisk(Disk):
         if self.is_sick:
             raise OSError(errno.EIO, "")
         super().sync(descriptor)
+
+
+# -- what a full disk and a power cut leave together ----------------------------------------
+
+FOLLOWING = f"counts-{3:020d}.log"
+
+
+async def test_what_a_refused_write_left_is_no_damage_though_another_segment_follows(
+    opened: Open, directory: Path
+) -> None:
+    await filled(opened, b"a", b"b")
+    header = Header(SEGMENT_MAGIC, await store_id(opened), 3, 2).to_bytes()
+    # It was cut away at once, but the power went before that was on the disk.
+    with (directory / SEGMENT).open("ab") as segment:
+        segment.write(frame_bytes([(3, b"refused")], 3)[:-2])
+    (directory / FOLLOWING).write_bytes(header + frame_bytes([(3, b"c")], 3))
+
+    async with opened() as store:
+        assert store.recovered == counts(b"a", b"b", b"c")
+        assert store.store.cut is None
+        await store.keep(b"d")
+    async with opened() as store:
+        assert store.recovered == counts(b"a", b"b", b"c", b"d")
+
+
+@pytest.mark.parametrize("torn", [0, 1], ids=["whole", "torn"])
+@pytest.mark.parametrize("content", ["header", "nothing"])
+async def test_a_segment_that_was_given_up_and_came_back_is_passed_over(
+    opened: Open, directory: Path, content: str, torn: int
+) -> None:
+    await filled(opened, b"a", b"b", b"c", b"d", b"e")
+    header = Header(SEGMENT_MAGIC, await store_id(opened), 3, 2).to_bytes()
+    (directory / FOLLOWING).write_bytes(header if content == "header" else b"")
+    segment = directory / SEGMENT
+    segment.write_bytes(segment.read_bytes()[: -torn or None])
+    left = counts(b"a", b"b", b"c", b"d", b"e")[: -torn or None]
+
+    async with opened() as store:
+        assert store.recovered == left
+        assert not (directory / FOLLOWING).exists()
+        await store.keep(b"new")
+    async with opened() as store:
+        assert store.recovered == [*left, (COUNTS, b"new")]
+
+
+async def test_a_segment_that_was_given_up_between_two_that_were_used_is_passed_over(
+    opened: Open, directory: Path
+) -> None:
+    await filled(opened, b"a", b"b", b"c")
+    store_bytes = await store_id(opened)
+    (directory / FOLLOWING).write_bytes(Header(SEGMENT_MAGIC, store_bytes, 3, 2).to_bytes())
+    used = Header(SEGMENT_MAGIC, store_bytes, 4, 3).to_bytes() + frame_bytes([(4, b"d")], 4)
+    (directory / f"counts-{4:020d}.log").write_bytes(used)
+
+    async with opened() as store:
+        assert store.recovered == counts(b"a", b"b", b"c", b"d")
+
+
+async def test_a_segment_without_a_record_tells_that_one_before_it_is_missing(
+    opened: Open, directory: Path
+) -> None:
+    await filled(opened, b"a", b"b")
+    header = Header(SEGMENT_MAGIC, await store_id(opened), 3, 2).to_bytes()
+    (directory / FOLLOWING).write_bytes(header)
+    segment = directory / SEGMENT
+    segment.write_bytes(segment.read_bytes()[: HEADER_BYTES + FRAME_BYTES + 1])
+
+    assert "it follows record 2, but the record before it is 1" in await refusal(opened)

@@ -367,3 +367,16 @@ async def test_a_socket_that_nobody_holds_is_collected():
     gc.collect()
 
     assert trace() is None
+
+
+async def test_what_was_read_before_is_taken_as_if_it_came_now_unless_it_is_closed(kind):
+    handler = Handler()
+    datagrams = opened(kind, handler)
+
+    for datagram in (b"\x01good", b"\x02strange", b"\x01" + bytes(DATAGRAM_BYTES_MAX)):
+        datagrams.hand(datagram, ("127.0.0.1", 9))
+    datagrams.close()
+    datagrams.hand(b"\x01late", ("127.0.0.1", 9))
+
+    assert handler.heard == [(b"good", ("127.0.0.1", 9)), *["drained"] * 3]
+    assert datagrams.strange == 2
