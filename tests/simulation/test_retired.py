@@ -174,7 +174,12 @@ class Cluster:
         self.start(name)
         self.count(name)
         self.world.run_until(self.world.now + self.dice.uniform(0.05, 1.0))
-        self.world.run_until(lambda: all(map(self.is_known, NAMES)))
+        self.settle()
+
+    def settle(self):
+        """Wait until everybody is there and known, if that comes to be."""
+        soon = self.world.now + 10.0
+        self.world.run_until(lambda: self.wrong or all(map(self.is_known, NAMES)), time_max=soon)
 
     def ask_all_the_time(self):
         for name in NAMES:
@@ -207,7 +212,9 @@ class Cluster:
             self.world.run_until(self.world.now + self.dice.uniform(0.0, 3 * FOLD_S))
             if self.dice.random() < 0.5:
                 self.put_back()
-        self.world.run_until(lambda: all(map(self.is_known, NAMES)))
+            if self.wrong:
+                return
+        self.settle()
         self.world.run_until(self.world.now + 3 * FOLD_S)
 
     def answer(self):
