@@ -422,11 +422,8 @@ class Membership:
     def _joined(self, tracker: Contact, now: float) -> list[Effect]:
         known = self.view.get(self.member.name)
         own = self.member
-        if (
-            self._has_joined
-            or known is None
-            or (known.store, known.epoch) != (own.store, own.epoch)
-        ):
+        is_known = known is not None and (known.store, known.epoch) == (own.store, own.epoch)
+        if self._has_joined or not is_known:
             return []
         self._has_joined = True
         details = {

@@ -8,10 +8,13 @@ belongs to is asked (`Disown`, docs/decisions/0017 and 0021)::
     given up, now or earlier        never counted there from now on
     about to be counted, or leaves  asked again, until the deadline
     too old to tell                 nobody can know: it may have been counted
-    no answer                       nothing was sent, and it is said who has to come back
+    no answer                       nothing was sent, and it is said who has to answer
+    nobody listens there            it is sent all the same, and said what that means
 
-The rule: it is sent only when all the others have said that they will never count it. Two that
-send it at once to two nodes ask each other's first: at most one of both nodes takes it.
+The rule: it is sent only when all the others that are there have said that they will never count
+it. One that is down does not keep a cluster from counting: an id goes there only if it was the
+home of it once, before a member came or went for good, or was named. Two that send it at once to
+two nodes ask each other's first: at most one of both nodes takes it.
 """
 
 import time
@@ -19,13 +22,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from counter.cli.finding import Finder
-from counter.cli.screens import INCOMPLETE, CommandError
+from counter.cli.screens import INCOMPLETE, CommandError, note
 from counter.cli.stores import NEW_ID
 from counter.client.blocking import Connection, now
 from counter.messages import COUNTED_THERE, DOOR, TOO_OLD, UNDERWAY, Disown, Disowned
 from counter.stamps import session_of
 from tracker.digest import blake2b
-from tracker.errors import ClusterError
+from tracker.errors import ClusterError, UnreachableError
 from tracker.members import ALIVE, STATUS_NAMES, SUSPECT, Member
 from tracker.text import printable
 
@@ -50,12 +53,15 @@ def claimed(finder: Finder, token: str, home: Member, members: Sequence[Member])
     digest = blake2b(token.encode(), digest_size=8).digest()
     ticket = int.from_bytes(digest, "big") | _MADE_UP
     rows = ((session_of(token), _FIRST, ticket),)
-    # All of them have to live before any is asked to give something up.
     for member in others:
         if member.status not in (ALIVE, SUSPECT):
-            raise _silent(token, member, f"is {STATUS_NAMES[member.status]}")
-    for member in others:
-        verdict = _verdict(finder, token, member, home.store, rows)
+            _not_asked(token, member, STATUS_NAMES[member.status])
+            continue
+        try:
+            verdict = _verdict(finder, token, member, home.store, rows)
+        except UnreachableError:
+            _not_asked(token, member, "not there")
+            continue
         if verdict == COUNTED_THERE:
             return member
         if verdict in (TOO_OLD, UNDERWAY):
@@ -88,8 +94,17 @@ def _verdict(
                 if verdict != UNDERWAY or now() + PAUSE_S >= finder.until:
                     return verdict
                 time.sleep(PAUSE_S)
+    except UnreachableError:
+        raise
     except ClusterError as error:
         raise _silent(token, member, f"does not answer ({error})") from error
+
+
+def _not_asked(token: str, member: Member, how: str) -> None:
+    note(
+        f"{member.name} is {how} and was not asked: had it counted the id {printable(token)}"
+        " before, it would count a second time"
+    )
 
 
 def _silent(token: str, member: Member, why: str) -> CommandError:

@@ -127,7 +127,7 @@ def three(serve):
         home = home_of("T", members).name
         nodes = {m.name: serve(counting if m.name == home else said, name=m.name) for m in members}
         here = [
-            replace(m, port=nodes[m.name].endpoint[1], **({} if m.name == home else fields))
+            replace(m, **{"port": nodes[m.name].endpoint[1], **({} if m.name == home else fields)})
             for m in members
         ]
         tracker = serve(knowing(here), role="tracker")
@@ -174,14 +174,23 @@ def test_an_id_of_which_another_node_cannot_tell_is_sent_nowhere(counter, three,
     assert "MAY have been counted" in ran.err
 
 
-def test_an_id_of_which_a_member_that_is_down_may_know_is_sent_nowhere(counter, three):
+def test_a_member_that_is_down_keeps_no_id_from_counting_and_is_named(counter, three):
     address, home, others = three(counting, status=DEAD)
 
     ran = counter("inc", "k", "--id", "T", "--tracker", address)
 
-    assert (ran.code, ran.out, sent(home)) == (1, "", [])
-    assert "is dead, and may have counted the id T; nothing was sent" in ran.err
+    assert (ran.code, len(sent(home))) == (0, 1)
+    assert ran.err.count("is dead and was not asked: had it counted the id T before") == 2
     assert [m for other in others for m in other.heard] == []
+
+
+def test_where_nobody_listens_any_more_nobody_is_asked_about_an_id(counter, three, nobody):
+    address, home, _ = three(counting, port=int(nobody.rpartition(":")[2]))
+
+    ran = counter("inc", "k", "--id", "T", "--tracker", address)
+
+    assert (ran.code, len(sent(home))) == (0, 1)
+    assert ran.err.count("is not there and was not asked") == 2
 
 
 @pytest.mark.parametrize("what", ["silent", "a new store"])
