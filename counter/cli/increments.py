@@ -83,7 +83,7 @@ def inc(
         Option(
             "--id",
             metavar="TOKEN",
-            help="The same id counts once: in the cluster (all members up are asked), or at --node.",
+            help="The same id counts once: in the cluster (all who are up are asked) or at --node.",
         ),
     ] = None,
     store: options.Store = None,
