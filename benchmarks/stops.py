@@ -16,7 +16,7 @@ first seed is told, so that anybody can look at it.
 """
 
 import gc
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Sequence
 from math import ceil
 from statistics import median
@@ -128,7 +128,10 @@ def main(arguments: Sequence[str]) -> None:
 
 def _pair(text: str) -> tuple[float, float]:
     first, _, second = text.replace("/", "+").partition("+")
-    return float(first), float(second)
+    try:
+        return float(first), float(second)
+    except ValueError:
+        raise ArgumentTypeError(f"wants two numbers, not {text!r}") from None
 
 
 def _mix(text: str) -> tuple[float, float]:
