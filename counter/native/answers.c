@@ -446,17 +446,8 @@ remember_names(void)
 static int
 fill(PyObject *module)
 {
-    PyObject *type;
-    int done;
-
-    if (remember_names() < 0)
-        return -1;
-    type = PyType_FromModuleAndSpec(module, &answers_spec, NULL);
-    if (type == NULL)
-        return -1;
-    done = PyModule_AddObjectRef(module, "Answers", type);
-    Py_DECREF(type);
-    if (done < 0 || PyModule_AddIntMacro(module, AGE_MAX) < 0)
+    if (remember_names() < 0 || add_type(module, &answers_spec) < 0
+        || PyModule_AddIntMacro(module, AGE_MAX) < 0)
         return -1;
     return add_source(module);
 }
@@ -468,24 +459,9 @@ static PyMethodDef functions[] = {
     {NULL},
 };
 
-static PyModuleDef_Slot slots[] = {
-    {Py_mod_exec, fill},
-    {0, NULL},
-};
-
-static PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "counter.native.answers",
-    .m_doc = "The plainest answers, heard without a line of Python.",
-    .m_size = sizeof(State),
-    .m_methods = functions,
-    .m_slots = slots,
-    .m_traverse = module_traverse,
-    .m_free = module_free,
-};
-
-PyMODINIT_FUNC
-PyInit_answers(void)
-{
-    return PyModuleDef_Init(&definition);
-}
+NATIVE_MODULE(answers, "counter.native.answers",
+              "The plainest answers, heard without a line of Python.",
+              .m_size = sizeof(State),
+              .m_methods = functions,
+              .m_traverse = module_traverse,
+              .m_free = module_free)

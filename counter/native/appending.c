@@ -339,30 +339,8 @@ static PyType_Spec thread_spec = {
 static int
 fill(PyObject *module)
 {
-    PyObject *type = PyType_FromSpec(&thread_spec);
-    int done;
-
-    if (type == NULL)
-        return -1;
-    done = PyModule_AddObjectRef(module, "Thread", type);
-    Py_DECREF(type);
-    return done < 0 ? -1 : add_source(module);
+    return add_type(module, &thread_spec) < 0 ? -1 : add_source(module);
 }
 
-static PyModuleDef_Slot slots[] = {
-    {Py_mod_exec, fill},
-    {0, NULL},
-};
-
-static PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "counter.native.appending",
-    .m_doc = "Frames appended and synced by a thread outside the interpreter.",
-    .m_slots = slots,
-};
-
-PyMODINIT_FUNC
-PyInit_appending(void)
-{
-    return PyModuleDef_Init(&definition);
-}
+NATIVE_MODULE(appending, "counter.native.appending",
+              "Frames appended and synced by a thread outside the interpreter.")

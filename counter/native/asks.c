@@ -381,17 +381,8 @@ remember_names(void)
 static int
 fill(PyObject *module)
 {
-    PyObject *type;
-    int done;
-
-    if (remember_names() < 0)
-        return -1;
-    type = PyType_FromModuleAndSpec(module, &asks_spec, NULL);
-    if (type == NULL)
-        return -1;
-    done = PyModule_AddObjectRef(module, "Asks", type);
-    Py_DECREF(type);
-    if (done < 0 || PyModule_AddIntMacro(module, CHILDREN_MAX) < 0
+    if (remember_names() < 0 || add_type(module, &asks_spec) < 0
+        || PyModule_AddIntMacro(module, CHILDREN_MAX) < 0
         || PyModule_AddIntMacro(module, FORGOTTEN_AT_ONCE_MAX) < 0
         || PyModule_AddIntMacro(module, CHATTER_MAX) < 0
         || PyModule_AddIntMacro(module, VISITS_MAX) < 0
@@ -409,25 +400,10 @@ static PyMethodDef functions[] = {
     {NULL},
 };
 
-static PyModuleDef_Slot slots[] = {
-    {Py_mod_exec, fill},
-    {0, NULL},
-};
-
-static PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "counter.native.asks",
-    .m_doc = "The plainest asks, answered and passed on without a line of Python.",
-    .m_size = sizeof(State),
-    .m_methods = functions,
-    .m_slots = slots,
-    .m_traverse = module_traverse,
-    .m_clear = module_clear,
-    .m_free = module_free,
-};
-
-PyMODINIT_FUNC
-PyInit_asks(void)
-{
-    return PyModuleDef_Init(&definition);
-}
+NATIVE_MODULE(asks, "counter.native.asks",
+              "The plainest asks, answered and passed on without a line of Python.",
+              .m_size = sizeof(State),
+              .m_methods = functions,
+              .m_traverse = module_traverse,
+              .m_clear = module_clear,
+              .m_free = module_free)

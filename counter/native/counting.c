@@ -428,30 +428,10 @@ static PyType_Spec way_spec = {
 static int
 fill(PyObject *module)
 {
-    PyObject *type;
-    int done;
-
-    if (intern_all(spelled, words) < 0 || (type = PyType_FromSpec(&way_spec)) == NULL)
+    if (intern_all(spelled, words) < 0 || add_type(module, &way_spec) < 0)
         return -1;
-    done = PyModule_AddObjectRef(module, "Way", type);
-    Py_DECREF(type);
-    return done < 0 ? -1 : add_source(module);
+    return add_source(module);
 }
 
-static PyModuleDef_Slot slots[] = {
-    {Py_mod_exec, fill},
-    {0, NULL},
-};
-
-static PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "counter.native.counting",
-    .m_doc = "The plainest increments, from the bytes of a frame to those of its reply.",
-    .m_slots = slots,
-};
-
-PyMODINIT_FUNC
-PyInit_counting(void)
-{
-    return PyModuleDef_Init(&definition);
-}
+NATIVE_MODULE(counting, "counter.native.counting",
+              "The plainest increments, from the bytes of a frame to those of its reply.")

@@ -159,21 +159,6 @@ fill(PyObject *module)
     return intern_all(spelled, words) < 0 ? -1 : add_source(module);
 }
 
-static PyModuleDef_Slot slots[] = {
-    {Py_mod_exec, fill},
-    {0, NULL},
-};
-
-static PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "counter.native.framing",
-    .m_doc = "What one commit writes to the log.",
-    .m_methods = methods,
-    .m_slots = slots,
-};
-
-PyMODINIT_FUNC
-PyInit_framing(void)
-{
-    return PyModuleDef_Init(&definition);
-}
+NATIVE_MODULE(framing, "counter.native.framing",
+              "What one commit writes to the log.",
+              .m_methods = methods)

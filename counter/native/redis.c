@@ -406,30 +406,10 @@ static PyType_Spec straight_spec = {
 static int
 fill(PyObject *module)
 {
-    PyObject *type;
-    int done;
-
-    if (intern_all(spelled, words) < 0 || (type = PyType_FromSpec(&straight_spec)) == NULL)
+    if (intern_all(spelled, words) < 0 || add_type(module, &straight_spec) < 0)
         return -1;
-    done = PyModule_AddObjectRef(module, "Straight", type);
-    Py_DECREF(type);
-    return done < 0 ? -1 : add_source(module);
+    return add_source(module);
 }
 
-static PyModuleDef_Slot slots[] = {
-    {Py_mod_exec, fill},
-    {0, NULL},
-};
-
-static PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "counter.native.redis",
-    .m_doc = "Plain increments of Redis's clients, from requests to replies.",
-    .m_slots = slots,
-};
-
-PyMODINIT_FUNC
-PyInit_redis(void)
-{
-    return PyModuleDef_Init(&definition);
-}
+NATIVE_MODULE(redis, "counter.native.redis",
+              "Plain increments of Redis's clients, from requests to replies.")

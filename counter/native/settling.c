@@ -378,30 +378,10 @@ static PyType_Spec desk_spec = {
 static int
 fill(PyObject *module)
 {
-    PyObject *type;
-    int done;
-
-    if (intern_all(spelled, words) < 0 || (type = PyType_FromSpec(&desk_spec)) == NULL)
+    if (intern_all(spelled, words) < 0 || add_type(module, &desk_spec) < 0)
         return -1;
-    done = PyModule_AddObjectRef(module, "Desk", type);
-    Py_DECREF(type);
-    return done < 0 ? -1 : add_source(module);
+    return add_source(module);
 }
 
-static PyModuleDef_Slot slots[] = {
-    {Py_mod_exec, fill},
-    {0, NULL},
-};
-
-static PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "counter.native.settling",
-    .m_doc = "What follows from the disk's word that records are safe.",
-    .m_slots = slots,
-};
-
-PyMODINIT_FUNC
-PyInit_settling(void)
-{
-    return PyModuleDef_Init(&definition);
-}
+NATIVE_MODULE(settling, "counter.native.settling",
+              "What follows from the disk's word that records are safe.")

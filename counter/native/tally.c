@@ -157,33 +157,10 @@ static PyType_Spec sums_spec = {
 static int
 fill(PyObject *module)
 {
-    PyObject *type;
-    int done;
-
     if (add_first == NULL && (add_first = PyUnicode_InternFromString("_add_first")) == NULL)
         return -1;
-    type = PyType_FromSpec(&sums_spec);
-    if (type == NULL)
-        return -1;
-    done = PyModule_AddObjectRef(module, "Sums", type);
-    Py_DECREF(type);
-    return done < 0 ? -1 : add_source(module);
+    return add_type(module, &sums_spec) < 0 ? -1 : add_source(module);
 }
 
-static PyModuleDef_Slot slots[] = {
-    {Py_mod_exec, fill},
-    {0, NULL},
-};
-
-static PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "counter.native.tally",
-    .m_doc = "Sums by key, added to without a line of Python.",
-    .m_slots = slots,
-};
-
-PyMODINIT_FUNC
-PyInit_tally(void)
-{
-    return PyModuleDef_Init(&definition);
-}
+NATIVE_MODULE(tally, "counter.native.tally",
+              "Sums by key, added to without a line of Python.")

@@ -226,20 +226,13 @@ remember_names(void)
 static int
 fill(PyObject *module)
 {
-    PyObject *type;
-    int done;
-
     if (remember_names() < 0)
         return -1;
     if (traffic_type == NULL
         && (traffic_type = (PyTypeObject *)PyType_FromSpec(&traffic_spec)) == NULL)
         return -1;
-    type = PyType_FromSpec(&datagrams_spec);
-    if (type == NULL)
-        return -1;
-    done = PyModule_AddObjectRef(module, "Datagrams", type);
-    Py_DECREF(type);
-    if (done < 0 || PyModule_AddObjectRef(module, "Traffic", (PyObject *)traffic_type) < 0)
+    if (add_type(module, &datagrams_spec) < 0
+        || PyModule_AddObjectRef(module, "Traffic", (PyObject *)traffic_type) < 0)
         return -1;
     if (PyModule_AddIntMacro(module, DATAGRAM_BYTES_MAX) < 0
         || PyModule_AddIntMacro(module, DATAGRAMS_PER_DRAIN_MAX) < 0
@@ -248,20 +241,5 @@ fill(PyObject *module)
     return add_source(module);
 }
 
-static PyModuleDef_Slot slots[] = {
-    {Py_mod_exec, fill},
-    {0, NULL},
-};
-
-static PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "tracker.native.datagrams",
-    .m_doc = "A UDP socket that is read and written without a line of Python.",
-    .m_slots = slots,
-};
-
-PyMODINIT_FUNC
-PyInit_datagrams(void)
-{
-    return PyModuleDef_Init(&definition);
-}
+NATIVE_MODULE(datagrams, "tracker.native.datagrams",
+              "A UDP socket that is read and written without a line of Python.")

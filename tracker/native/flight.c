@@ -404,14 +404,7 @@ static PyType_Spec flight_spec = {
 static int
 add_flight(PyObject *module)
 {
-    PyObject *type = PyType_FromSpec(&flight_spec);
-    int done;
-
-    if (type == NULL)
-        return -1;
-    done = PyModule_AddObjectRef(module, "Flight", type);
-    Py_DECREF(type);
-    if (done < 0 || PyModule_AddIntMacro(module, DATAGRAM_BYTES_MAX) < 0
+    if (add_type(module, &flight_spec) < 0 || PyModule_AddIntMacro(module, DATAGRAM_BYTES_MAX) < 0
         || PyModule_AddIntMacro(module, IN_FLIGHT_MAX) < 0
         || PyModule_AddIntMacro(module, ARRIVALS_PER_TURN_MAX) < 0
         || PyModule_AddIntMacro(module, DELIVERIES_PER_TURN_MAX) < 0)
@@ -432,20 +425,5 @@ fill(PyObject *module)
     return add_flight(module) < 0 ? -1 : add_source(module);
 }
 
-static PyModuleDef_Slot slots[] = {
-    {Py_mod_exec, fill},
-    {0, NULL},
-};
-
-static PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "tracker.native.flight",
-    .m_doc = "Datagrams that are handed over later than they came.",
-    .m_slots = slots,
-};
-
-PyMODINIT_FUNC
-PyInit_flight(void)
-{
-    return PyModuleDef_Init(&definition);
-}
+NATIVE_MODULE(flight, "tracker.native.flight",
+              "Datagrams that are handed over later than they came.")

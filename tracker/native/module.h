@@ -20,6 +20,25 @@ add_source(PyObject *module)
     return PyModule_AddStringConstant(module, "SOURCE", SOURCE_DIGEST);
 }
 
+/* Add a type of its own to a module; -1 with an exception set. */
+static inline int
+add_type(PyObject *module, PyType_Spec *spec)
+{
+    PyObject *type = PyType_FromModuleAndSpec(module, spec, NULL);
+    int done = type == NULL ? -1 : PyModule_AddType(module, (PyTypeObject *)type);
+
+    Py_XDECREF(type);
+    return done;
+}
+
+/* What ends the source of every module: how the interpreter comes to it (PEP 489). `fill` puts into
+ * it what it offers; what else its definition says follows. */
+#define NATIVE_MODULE(name, path, text, ...)                                                        \
+    static PyModuleDef_Slot slots[] = {{Py_mod_exec, fill}, {0, NULL}};                             \
+    static PyModuleDef definition = {                                                               \
+        PyModuleDef_HEAD_INIT, .m_name = path, .m_doc = text, .m_slots = slots, __VA_ARGS__};       \
+    PyMODINIT_FUNC PyInit_##name(void) { return PyModuleDef_Init(&definition); }
+
 /* Where objects of a slotted class keep a slot; -1 with an exception set.
  *
  * The descriptor of each slot says it, so a class may change its slots without this knowing.

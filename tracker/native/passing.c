@@ -319,33 +319,11 @@ static PyType_Spec passage_spec = {
 static int
 fill(PyObject *module)
 {
-    PyObject *type;
-    int done;
-
     for (int at = 0; at < WORDS; at++)
         if (words[at] == NULL && (words[at] = PyUnicode_InternFromString(spelled[at])) == NULL)
             return -1;
-    if ((type = PyType_FromSpec(&passage_spec)) == NULL)
-        return -1;
-    done = PyModule_AddObjectRef(module, "Passage", type);
-    Py_DECREF(type);
-    return done < 0 ? -1 : add_source(module);
+    return add_type(module, &passage_spec) < 0 ? -1 : add_source(module);
 }
 
-static PyModuleDef_Slot slots[] = {
-    {Py_mod_exec, fill},
-    {0, NULL},
-};
-
-static PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "tracker.native.passing",
-    .m_doc = "What every frame of a stream passes.",
-    .m_slots = slots,
-};
-
-PyMODINIT_FUNC
-PyInit_passing(void)
-{
-    return PyModuleDef_Init(&definition);
-}
+NATIVE_MODULE(passing, "tracker.native.passing",
+              "What every frame of a stream passes.")

@@ -307,30 +307,8 @@ static PyType_Spec pulse_spec = {
 static int
 fill(PyObject *module)
 {
-    PyObject *type = PyType_FromSpec(&pulse_spec);
-    int done;
-
-    if (type == NULL)
-        return -1;
-    done = PyModule_AddObjectRef(module, "Pulse", type);
-    Py_DECREF(type);
-    return done < 0 ? -1 : add_source(module);
+    return add_type(module, &pulse_spec) < 0 ? -1 : add_source(module);
 }
 
-static PyModuleDef_Slot slots[] = {
-    {Py_mod_exec, fill},
-    {0, NULL},
-};
-
-static PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "tracker.native.pulse",
-    .m_doc = "Standing answers, given again without a line of Python.",
-    .m_slots = slots,
-};
-
-PyMODINIT_FUNC
-PyInit_pulse(void)
-{
-    return PyModuleDef_Init(&definition);
-}
+NATIVE_MODULE(pulse, "tracker.native.pulse",
+              "Standing answers, given again without a line of Python.")
