@@ -9,7 +9,7 @@ what is left to do after an error, by the worker.
 
     state of the store        a write is             a snapshot is
     open                      queued                 wanted, begun, worked on step by step
-    no room on the disk       tried, refused         tried again when the log has grown
+    no room on the disk       tried, refused         tried again by whoever wants it (`over`)
     lost (a sync failed)      refused                not taken
     closing, closed           refused                finished, not taken
 """
@@ -24,7 +24,16 @@ from typing import Final
 from zlib import crc32
 
 from counter.storage.appending import Appender, appender_for
-from counter.storage.base import COUNTS, MEMBERS, STATE, Cut, Done, Identity
+from counter.storage.base import (
+    COUNTS,
+    MEMBERS,
+    STATE,
+    Cut,
+    Done,
+    Identity,
+    Over,
+    SnapshotEnd,
+)
 from counter.storage.directory import Directory
 from counter.storage.frames import RECORD_BYTES_MAX, RECORD_HEAD_BYTES, Record, frame_bytes
 from counter.storage.log import Log
@@ -108,7 +117,6 @@ class DurableStorage:
         self._failures = 0
         self._refusal = ""
         self._lost = ""
-        self.snapshot_error = ""
         self._wanted: _Wanted | None = None
         self._steps: Generator[None, None, None] | None = None
         self._is_step_due = False
@@ -121,6 +129,7 @@ class DurableStorage:
         self._worker: Worker | None = None
         self._appender: Appender | None = None
         self._done: Done | None = None
+        self._over: Over | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._idle = asyncio.Event()
 
@@ -138,11 +147,11 @@ class DurableStorage:
         self._token = max(self._directory.members_token, self._log.token)
         self._is_recovered = True
 
-    def start(self, done: Done) -> None:
+    def start(self, done: Done, over: Over | None = None) -> None:
         """Begin to take writes; call it on the event loop, after `recover` was read to its end."""
         if not self._is_recovered:
             raise RuntimeError("start before everything was recovered")
-        self._done = done
+        self._done, self._over = done, over
         self._loop = asyncio.get_running_loop()
         self._worker = Worker("storage")
         self._appender = appender_for(self._disk)
@@ -417,6 +426,7 @@ class DurableStorage:
         if wanted.failures != self._failures:
             # Its state holds something that was refused since: it must not come back.
             self._log.postpone_snapshot()
+            self._ended(None, is_begun=False)
             return
         self._steps = self._log.snapshot(wanted.token, wanted.state)
         self._is_step_due = True
@@ -435,7 +445,11 @@ class DurableStorage:
         self._is_step_due = False
         if STATE in outcome:
             self._steps = None
-            self.snapshot_error = str(outcome[STATE] or "")
+            self._ended(outcome[STATE])
+
+    def _ended(self, error: StorageError | None, *, is_begun: bool = True) -> None:
+        if self._over is not None:
+            self._over(SnapshotEnd(error, self._log.log_bytes, is_begun))
 
 
 def _no_room_for(size: int) -> str:

@@ -75,6 +75,8 @@ class Log:
         self._size = 0
         self._descriptor = -1
         self._snapshot_floor = SNAPSHOT_AFTER_BYTES
+        # A segment as long as this ends with the next snapshot.
+        self._segment_floor = HEADER_BYTES
         self.cut: Cut | None = None
 
     @property
@@ -365,7 +367,9 @@ class Log:
         path = self._directory / f"state-{token:020d}.snap"
         temporary = path.with_name(path.name + TEMPORARY)
         self.postpone_snapshot()
-        if self._size > HEADER_BYTES:
+        # As long as snapshots fail, tries must not leave a segment each: none is deleted.
+        floor, self._segment_floor = self._segment_floor, SNAPSHOT_RETRY_BYTES
+        if self._size > floor:
             older_bytes = self.log_bytes
             self._new_segment(token + 1)
             self.older_bytes = older_bytes
@@ -381,7 +385,7 @@ class Log:
                 with contextlib.suppress(OSError):
                     temporary.unlink(missing_ok=True)
         self.older_bytes, self.snapshot_bytes = 0, snapshot_bytes
-        self._snapshot_floor = SNAPSHOT_AFTER_BYTES
+        self._snapshot_floor, self._segment_floor = SNAPSHOT_AFTER_BYTES, HEADER_BYTES
         self._delete_covered(following, token)
 
     def postpone_snapshot(self) -> None:

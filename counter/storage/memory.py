@@ -8,7 +8,7 @@ import asyncio
 import os
 from collections.abc import Iterable, Iterator
 
-from counter.storage.base import Cut, Done, Identity
+from counter.storage.base import Cut, Done, Identity, Over
 from tracker.machine import Persist, Persisted
 
 
@@ -32,7 +32,7 @@ class MemoryStorage:
         """Yield nothing."""
         return iter(())
 
-    def start(self, done: Done) -> None:
+    def start(self, done: Done, over: Over | None = None) -> None:
         """Begin to take writes."""
         self._done = done
         self._loop = asyncio.get_running_loop()

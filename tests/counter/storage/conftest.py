@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from counter.storage.base import COUNTS
+from counter.storage.base import COUNTS, SnapshotEnd
 from counter.storage.durable import DurableStorage
 from tracker.machine import Persist, Persisted, PersistFailed
 
@@ -21,7 +21,8 @@ class Opened:
         self.recovered = list(store.recover())
         self.events: list[Persisted | PersistFailed] = []
         self._heard = asyncio.Event()
-        store.start(self._hear)
+        self.ends: list[SnapshotEnd] = []
+        store.start(self._hear, self.ends.append)
 
     def _hear(self, event: Persisted | PersistFailed) -> None:
         self.events.append(event)

@@ -639,6 +639,8 @@ async def test_a_snapshot_that_holds_a_refused_record_is_not_made(opened: Open) 
         write_all(store, b"b")
         store.store.snapshot([b"a+b"])
         await store.heard()
+        await store.until_idle()
+        assert [(end.error, end.is_begun) for end in store.ends] == [(None, False)]
         disk.room = 2**62
 
     async with opened() as again:
@@ -697,7 +699,7 @@ async def test_a_snapshot_that_finds_no_room_leaves_the_log(
         disk.room = room
         store.store.snapshot([b"x" * 200])
         await store.until_idle()
-        assert "the disk is full" in store.store.snapshot_error
+        assert "the disk is full" in str(store.ends[-1].error)
         disk.room = 2**62
         await store.keep(b"b")
 
