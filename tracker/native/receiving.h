@@ -243,10 +243,20 @@ datagrams_hand(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
 
     if (count != 2 || !PyBytes_CheckExact(arguments[0]) || !PyTuple_CheckExact(arguments[1]))
         return PyErr_Format(PyExc_TypeError, "hand() takes a datagram and its sender");
-    if (own->number >= 0
-        && (taken_from(own, PyBytes_AS_STRING(arguments[0]), PyBytes_GET_SIZE(arguments[0]),
-                       arguments[1]) < 0
-            || decided(own) < 0))
+    if (own->number < 0)
+        Py_RETURN_NONE;
+    if (taken_from(own, PyBytes_AS_STRING(arguments[0]), PyBytes_GET_SIZE(arguments[0]),
+                   arguments[1]) < 0)
+        return NULL;
+    return Py_NewRef(own->is_left || own->is_heard || !own->ways_count ? self : Py_None);
+}
+
+static PyObject *
+datagrams_decide(PyObject *self, PyObject *nothing)
+{
+    Datagrams *own = (Datagrams *)self;
+
+    if (own->number >= 0 && decided(own) < 0)
         return NULL;
     Py_RETURN_NONE;
 }

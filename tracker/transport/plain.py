@@ -8,7 +8,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from tracker.errors import FrameError
 from tracker.machine import Endpoint
@@ -74,10 +74,16 @@ class PlainDatagrams:
         self._take_burst()
         self._handler.on_drained()
 
-    def hand(self, datagram: bytes, sender: Endpoint) -> None:
-        """Hand over a datagram that was read before, then let the handler decide."""
+    def hand(self, datagram: bytes, sender: Endpoint) -> Self | None:
+        """Hand over a datagram that was read before; returns who is to `decide` in the end."""
+        if self._socket.fileno() < 0:
+            return None
+        self._take(datagram, sender)
+        return self
+
+    def decide(self) -> None:
+        """Let the handler decide on all that was handed over."""
         if self._socket.fileno() >= 0:
-            self._take(datagram, sender)
             self._handler.on_drained()
 
     def _readable(self) -> None:
