@@ -216,6 +216,7 @@ remember_names(void)
         {&s_on_datagram, "on_datagram"},   {&s_on_drained, "on_drained"},
         {&s_refused_soon, "_refused_soon"}, {&s_opened_or_none, "_opened_or_none"},
         {&s_send, "send"},                 {&s_send_slowly, "_send_slowly"},
+        {&s_take_foreign, "_take_foreign"},
     };
 
     for (size_t at = 0; at < sizeof names / sizeof names[0]; at++)
