@@ -19,7 +19,7 @@ from counter.config import LAN, GossipConfig, NodeConfig
 from counter.copies import refuse_copy
 from counter.doorway import acknowledgements, increments
 from counter.gossip import UNTIMED, Gossip
-from counter.lives import introduce, is_old_backup, is_told_already, member_of
+from counter.lives import introduce, is_old_backup, is_told_already, member_of, overtaken
 from counter.messages import DOOR, GOSSIP
 from counter.quick import ways
 from counter.snapshots import Snapshots
@@ -168,8 +168,10 @@ class Node:
             raise
         cut = self.storage.cut
         if cut is not None:
-            details = {"file": cut.file, "byte": cut.offset, "bytes": cut.size}
+            details = {"file": cut.file, "byte": cut.offset, "bytes": cut.size, "looks": cut.looks}
             self._on_emit(Emit("log-cut", details))
+        if self.storage.is_overtaken:
+            self._on_emit(overtaken("its log is shorter than it was"))
         self.storage.start(self._settle, self._snapshots.over)
         self._datagrams = self._make_datagrams(self._udp, self.driver)
         await self._streams.listen(self._tcp)
@@ -357,7 +359,8 @@ class _Service:
                 "  start one:  counter tracker          elsewhere:  --tracker HOST:PORT"
             )
         elif is_old_backup(emit) and not self._node.settings.reborn:
-            complain(reborn_line(emit))
+            if not self._overtaken.is_set():
+                complain(reborn_line(emit))
             self._overtaken.set()
         elif is_told_already(emit) and self._node.machine.handover.leaving.holds_nothing:
             # What this node has to say was heard in an earlier life: "drained" follows.

@@ -54,11 +54,16 @@ Over = Callable[[SnapshotEnd], None]
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """The end of a log that was no whole frame, and is no more: `size` bytes at `offset`."""
+    """The end of a log that was no whole frame, and is no more: `size` bytes at `offset`.
+
+    It looks torn if something of it never came. One of which everything came looks `damaged`: it
+    may have been acknowledged.
+    """
 
     file: str
     offset: int
     size: int
+    looks: str = "torn"
 
 
 class Storage(Protocol):
@@ -106,6 +111,10 @@ class Storage(Protocol):
     @property
     def cut(self) -> Cut | None:
         """What recovery cut from the end of the log; None after a life that left no torn tail."""
+
+    @property
+    def is_overtaken(self) -> bool:
+        """Whether more was on this disk than was recovered: it is an old backup, or forgot."""
 
     async def close(self, *, noted: bool = False) -> None:
         """Finish what was queued, then release the directory.

@@ -61,6 +61,11 @@ class MemoryStorage:
         """Nothing: there is no log."""
         return None
 
+    @property
+    def is_overtaken(self) -> bool:
+        """Never: whoever restarts is somebody else."""
+        return False
+
     async def close(self, *, noted: bool = False) -> None:
         """Tell about what was written last."""
         self._tell()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from counter.storage import durable
 from counter.storage.base import COUNTS, SnapshotEnd
 from counter.storage.durable import DurableStorage
 from tracker.machine import Persist, Persisted, PersistFailed
@@ -47,6 +48,12 @@ class Opened:
 
 
 Open = Callable[..., AbstractAsyncContextManager[Opened]]
+
+
+@pytest.fixture(autouse=True)
+def unmarked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Note nowhere how far a log is safe, or a slow test would differ from a quick one."""
+    monkeypatch.setattr(durable, "MARK_S", 1e6)
 
 
 @pytest.fixture

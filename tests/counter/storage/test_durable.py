@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from counter.storage import durable, log
+from counter.storage import batches, durable, log
 from counter.storage.base import COUNTS, MEMBERS, STATE
 from counter.storage.durable import DurableStorage
 from tracker.errors import StorageError
@@ -277,7 +277,8 @@ async def test_the_bytes_of_the_queue_are_bounded(
 async def test_a_record_that_is_too_large_is_refused_alone(
     opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(durable, "RECORD_BYTES_MAX", 10)
+    for module in (durable, batches):
+        monkeypatch.setattr(module, "RECORD_BYTES_MAX", 10)
     async with opened() as store:
         write_all(store, b"x" * 11, b"x" * 10)
 
