@@ -25,10 +25,11 @@ PAUSE_MAX_S: Final = 10.0
 class Home:
     """A store that is to be asked, and the tickets it is to be asked about.
 
-    `member` is whom to ask: itself, or who holds what it counted.
+    `member` is whom to ask: itself, or who holds what it counted, unless that one said that it
+    does not (`is_denied`).
     """
 
-    __slots__ = ("due", "failures", "holder", "member", "waiting")
+    __slots__ = ("due", "failures", "holder", "is_denied", "member", "waiting")
 
     def __init__(self, name: str, store: bytes, view: View, due: float) -> None:
         self.holder = Holder(name, store)
@@ -36,6 +37,7 @@ class Home:
         self.waiting: OrderedDict[int, Entry] = OrderedDict()
         self.due = due
         self.failures = 0
+        self.is_denied = False
 
 
 class Question:
@@ -104,12 +106,13 @@ class Homes:
             member = home.holder.follow(view)
             if member != home.member:
                 home.member, home.failures, home.due = member, 0, 0.0
+                home.is_denied = False
         self._plan()
 
     def asks_of(self, store: bytes) -> Member | None:
         """Return whom a home's verdicts are expected of, itself or its heir; None for nobody."""
         home = self._homes.get(store)
-        return home.member if home is not None else None
+        return home.member if home is not None and not home.is_denied else None
 
     def _asked(self, home: Home) -> Member | None:
         """Return whom to ask now."""
@@ -199,10 +202,12 @@ class Homes:
         """Return the question that a message answers, and end it; None if it does not fit."""
         question = self._question
         assert question is not None
+        home = self._homes.get(question.home)
+        if home is not None:
+            home.is_denied = not message.verdicts
         if message.request != question.request or len(message.verdicts) != len(question.entries):
             return None
         self._question = None
-        home = self._homes.get(question.home)
         if home is not None and home.holder.is_sought:
             home.holder.found(question.member)
             home.member = home.holder.follow(self._view)

@@ -377,8 +377,14 @@ def test_the_heir_of_a_home_that_left_is_asked_and_an_operator_is_told_to_wait()
 
     assert failover.parking.look(1.0) == [Open(("127.0.0.1", 7409))]
     assert listed(failover)[0].rows[0][7] == HOME_MAY_SAY
+    assert said(drop(failover, 1))[0].text.startswith("heir holds what home had counted, and")
     (ask,) = failover.streamed(Opened(9, ("127.0.0.1", 7409)), 1.0)
     assert (ask.message.home, ask.message.by) == (HOME, OWN)
+    # The last word of the home may still be on its way; where it is lost, nobody can say.
+    failover.parking.disowned(9, Disowned(ask.message.request, ()), 1.0)
+    assert listed(failover)[0].rows[0][7] == NO_HOME
+    failover.parking.look(60.0)
+    (ask,) = failover.streamed(Opened(9, ("127.0.0.1", 7409)), 60.0)
     failover.parking.disowned(9, Disowned(ask.message.request, (GRANTED,)), 1.0)
     assert failover.parking.uncertain("k") == (0, 0, 0)
 
