@@ -14,7 +14,7 @@ from tracker.announcement import Announcement
 from tracker.config import TrackerConfig
 from tracker.contact import SILENT_INTERVALS
 from tracker.introduction import TRIES_MAX, Introduction
-from tracker.machine import Persist, Persisted, PersistFailed, Send
+from tracker.machine import Persist, Persisted, PersistFailed, Send, Unreachable
 from tracker.members import ALIVE, DEAD, NOBODY, SUSPECT, Member
 from tracker.messages import Announced, Beat, Introduce, Introduced, Register
 from tracker.pages import members_to_record
@@ -396,6 +396,22 @@ def test_a_word_that_is_meant_for_another_releases_nothing():
     assert node.receive(("10.0.0.2", 7401), Introduced(b"x" * 16), 0.2) == []
     [counted] = node.receive(("10.0.0.2", 7401), Introduced(make_member(1).store), 0.2)
 
+    assert counted.message == Counted(1, False, False)
+
+
+def test_where_no_tracker_can_be_reached_a_node_tells_whom_it_knows_before_it_acknowledges():
+    node = Gossip(NodeConfig(name="n1"), LAN, make_member(1), (TRACKER,), Random(1))
+    node.restore("members", members_to_record([make_member(2)]))
+    node.resume(0)
+    node.start(0.0)
+    [persist] = node.receive(9, INCREMENT, 0.0)
+    effects = node.submit(Persisted(persist.token), 0.1)
+
+    effects += node.submit(Unreachable(TRACKER, "refused"), 0.1)
+
+    [told] = [effect for effect in effects if isinstance(effect, Send)]
+    assert (told.to, told.message) == (make_member(2).endpoint, Introduce(make_member(1), "default"))
+    [counted] = node.receive(told.to, Introduced(make_member(1).store), 0.2)
     assert counted.message == Counted(1, False, False)
 
 
