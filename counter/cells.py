@@ -269,7 +269,7 @@ class Cell(OwnQuery):
         Answers to a wave are told together, two hops after it; those that come later than most
         are told with those to the next wave.
         """
-        hops = self.hops
+        hops = self.hops.believed()
         if not self.waves:
             return now + max(self.config.settle_floor_s, hops.mean_s / 2)
         answered_s = 2 * hops.mean_s + 4 * hops.deviation_s

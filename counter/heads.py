@@ -234,7 +234,7 @@ class Heads:
             if query == ack.query and ack.share in delegation.charges:
                 charge, sends = delegation.acknowledged(ack, view, now, self._pause_s())
                 if charge is not None and charge.tries == 1:
-                    self._hops.measure((now - charge.sent_at) / 2)
+                    self._hops.measure_on((now - charge.sent_at) / 2)
                 return list[Effect](sends)
         return []
 
