@@ -410,9 +410,9 @@ def test_where_no_tracker_can_be_reached_a_node_tells_whom_it_knows_before_it_ac
     effects += node.submit(Unreachable(TRACKER, "refused"), 0.1)
 
     [told] = [effect for effect in effects if isinstance(effect, Send)]
-    assert (told.to, told.message) == (make_member(2).endpoint, Introduce(make_member(1), "default"))
+    assert told == Send(make_member(2).endpoint, Introduce(make_member(1), "default"))
     [counted] = node.receive(told.to, Introduced(make_member(1).store), 0.2)
-    assert counted.message == Counted(1, False, False)
+    assert counted.message == Counted(1, True, False)
 
 
 def test_without_any_tracker_a_node_counts_at_once():
