@@ -136,6 +136,11 @@ class Adding(Sums):
         told = (error.code, str(error)) if isinstance(error, RefusedError) else (str(error),)
         self._note(key, amount, (type(error), told))
 
+    def _note_rest(self) -> None:
+        """Keep, to be raised, what was added while this client was being closed."""
+        for key, amount in pieces(self._take()):
+            self._note_refusal(key, amount, ConfigError("this client is closed"))
+
     def _note(self, key: str, amount: int, end: Acknowledgement | Failure) -> None:
         if isinstance(end, Acknowledgement):
             return
