@@ -86,8 +86,7 @@ class Adding(Sums):
 
     def _add_first(self, key: str, n: int) -> None:
         """Take a key that has no sum yet; also says what went wrong since."""
-        checked_key(key)
-        checked_amount(n)
+        key, n = checked_key(key), checked_amount(n)
         self._check_open()
         self._raise_uncounted()
         if len(self._amounts) >= ADDED_KEYS_MAX:
