@@ -842,5 +842,5 @@ def test_a_planted_mistake_is_found_among_what_is_drawn(mistake, monkeypatch):
     with pytest.raises(AssertionError):
         run_state_machine_as_test(
             Doubts,
-            settings=settings(max_examples=300, stateful_step_count=40, phases=[Phase.generate]),
+            settings=settings(max_examples=3000, stateful_step_count=40, phases=[Phase.generate]),
         )
