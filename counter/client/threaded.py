@@ -431,12 +431,6 @@ class Client(Common):
                     self._finish(batch)
             self._note_ends(sent)
 
-    def _note_rest(self) -> None:
-        """Keep, to be raised, what was added while this client was being closed."""
-        error = ConfigError("this client is closed")
-        for key, amount in pieces(self._take()):
-            self._note_refusal(key, amount, error)
-
     # -- other processes ----------------------------------------------------------------------
 
     def _after_fork(self) -> None:
