@@ -488,3 +488,18 @@ def test_a_head_believes_nobody_who_speaks_from_another_member_s_address():
     assert later.store in cell.answers
     take(cell, 3)
     assert cell.answers[later.store].epoch == 2
+
+
+def test_a_head_that_knows_more_by_the_end_tells_of_that_too():
+    cell, _ = make_cell(5)
+    sends = []
+    for number in range(1, 4):
+        sends += cell.take(*reply_of(number, roll=100 + number), 0.02)
+    cell.follow(View({m.name: m for m in MEMBERS[:4]}))
+
+    told = batches([*sends, *cell.look(0.03)])
+
+    rolls = [[roll for _, roll in batch.rolls] for batch in told]
+    assert [len(some) for some in rolls] == [4, 1]
+    assert rolls[1] == [cell.view.roll]
+    assert [batch.flags for batch in told] == [0, DONE]
