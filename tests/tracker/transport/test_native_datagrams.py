@@ -378,9 +378,25 @@ async def test_what_was_read_before_is_taken_as_if_it_came_now_unless_it_is_clos
     datagrams = opened(kind, handler)
 
     for datagram in (b"\x01good", b"\x80strange", b"\x01" + bytes(DATAGRAM_BYTES_MAX)):
-        datagrams.hand(datagram, ("127.0.0.1", 9))
+        assert datagrams.hand(datagram, ("127.0.0.1", 9)) is datagrams
+    datagrams.decide()
     datagrams.close()
-    datagrams.hand(b"\x01late", ("127.0.0.1", 9))
+    assert datagrams.hand(b"\x01late", ("127.0.0.1", 9)) is None
+    datagrams.decide()
 
-    assert handler.heard == [(b"good", ("127.0.0.1", 9)), *["drained"] * 3]
+    assert handler.heard == [(b"good", ("127.0.0.1", 9)), "drained"]
     assert datagrams.strange == 2
+
+
+@pytest.mark.parametrize(
+    ("result", "is_to_decide"),
+    [([], True), (None, True), ([(("127.0.0.1", 9), b"answer")], False)],
+    ids=["it was heard", "it was left to the common way", "it was answered"],
+)
+async def test_who_has_nothing_to_decide_on_is_not_asked_to(result, is_to_decide):
+    place = Places(UdpDatagrams, lambda body, sender, now: result)
+
+    decider = place.datagrams.hand(b"\x01" + BODY, ("127.0.0.1", 9))
+    place.close()
+
+    assert (decider is place.datagrams) == is_to_decide
