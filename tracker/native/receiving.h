@@ -113,7 +113,15 @@ taken_from(Datagrams *self, const char *datagram, Py_ssize_t size, PyObject *sen
         if (PyErr_Occurred())
             return -1;
         self->strange++;
-        return 0;
+        if (size < 1 || size > DATAGRAM_BYTES_MAX || (unsigned char)datagram[0] > FORMAT_MAX)
+            return 0;
+        body = PyBytes_FromStringAndSize(datagram, size);
+        if (body == NULL)
+            return -1;
+        result = PyObject_CallMethodObjArgs((PyObject *)self, s_take_foreign, body, sender, NULL);
+        Py_DECREF(body);
+        Py_XDECREF(result);
+        return result == NULL ? -1 : 0;
     }
     if (self->ways_count)
         done = taken_by_driver(self, body, sender);

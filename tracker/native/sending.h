@@ -14,7 +14,8 @@
 #define DATAGRAMS_PER_DRAIN_MAX 64   /* tracker.transport.base.DATAGRAMS_PER_DRAIN_MAX */
 #define AT_ONCE_MAX 16               /* datagrams in one call of the kernel */
 #define WAYS_MAX 8                   /* shorter ways into one driver */
-#define FORMAT 1                     /* tracker.transport.base.PlainSeal */
+#define FORMAT 1                     /* tracker.wire.GOSSIP_VERSION */
+#define FORMAT_MAX 31                /* tracker.wire.GOSSIP_VERSION_MAX */
 #define BURST_S 0.002                /* tracker.transport.plain: these two */
 #define SINGLES_MAX 32
 
@@ -49,7 +50,7 @@ typedef struct {
 
 static PyTypeObject *traffic_type;
 static PyObject *s_on_datagram, *s_on_drained, *s_opened_or_none, *s_refused_soon, *s_send,
-    *s_send_slowly;
+    *s_send_slowly, *s_take_foreign;
 
 static PyObject *datagrams_send(PyObject *, PyObject *const *, Py_ssize_t);
 

@@ -1,7 +1,8 @@
 """What a UDP socket does for every datagram; `tracker/native/datagrams.c` does the same in C.
 
 The rule: both read, count and drop the same, and leave to `udp.UdpDatagrams` what is rare: an
-address that is not written in numbers, another seal, and what the kernel says of others.
+address that is not written in numbers, another seal, what another version of gossip sent, and what
+the kernel says of others.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from tracker.errors import FrameError
 from tracker.machine import Endpoint
 from tracker.native import extension
 from tracker.transport.base import DATAGRAMS_PER_DRAIN_MAX, DatagramHandler
-from tracker.wire import DATAGRAM_BYTES_MAX
+from tracker.wire import DATAGRAM_BYTES_MAX, GOSSIP_VERSION_MAX
 
 BURST_S: Final = 0.002
 """Two calls of the loop within this time: there may be many datagrams waiting."""
@@ -131,10 +132,12 @@ class PlainDatagrams:
 
     def _take(self, datagram: bytes, sender: Endpoint) -> None:
         body = self._opened_or_none(datagram) if len(datagram) <= DATAGRAM_BYTES_MAX else None
-        if body is None:
-            self.strange += 1
-        else:
+        if body is not None:
             self._handler.on_datagram(body, sender)
+            return
+        self.strange += 1
+        if 0 < len(datagram) <= DATAGRAM_BYTES_MAX and datagram[0] <= GOSSIP_VERSION_MAX:
+            self._take_foreign(datagram, sender)
 
     def _sealed(self, body: bytes) -> bytes:
         """Return the datagram that carries a body."""
@@ -150,6 +153,10 @@ class PlainDatagrams:
             return self._opened(datagram)
         except FrameError:
             return None
+
+    def _take_foreign(self, datagram: bytes, sender: Endpoint) -> None:
+        """Take a datagram that says it is of another version of gossip."""
+        raise NotImplementedError
 
     def _refused_soon(self) -> None:
         """Hear that the socket has met an error, which is most often the word of another host."""

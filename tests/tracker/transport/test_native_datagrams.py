@@ -44,6 +44,9 @@ class Handler:
     def on_refused(self, to, body):
         self.heard.append(("refused", to, body))
 
+    def on_foreign(self, peer, version, body):
+        self.heard.append(("foreign", peer, version, body))
+
     def on_drained(self):
         self.heard.append("drained")
 
@@ -109,7 +112,8 @@ async def test_any_bytes_are_taken_or_counted_as_strange_alike(kind, stranger):
     datagrams.drain()
 
     sender = stranger.getsockname()
-    assert handler.heard == [(datagram[1:], sender) for datagram in good] + ["drained"]
+    told = [("foreign", sender, 2, None), "drained"]
+    assert handler.heard == [(datagram[1:], sender) for datagram in good] + told
     assert datagrams.strange == len(bad)
     datagrams.close()
 
@@ -162,7 +166,7 @@ async def test_another_seal_than_the_plain_one_is_put_on_and_taken_off(kind, str
 
     datagrams.send(stranger.getsockname(), b"abc")
     stranger.sendto(b"\x01cba", datagrams.endpoint)
-    stranger.sendto(b"\x02cba", datagrams.endpoint)
+    stranger.sendto(b"\x80cba", datagrams.endpoint)
     datagrams.drain()
 
     assert stranger.recv(100) == b"\x01cba"
@@ -409,7 +413,7 @@ async def test_what_was_read_before_is_taken_as_if_it_came_now_unless_it_is_clos
     handler = Handler()
     datagrams = opened(kind, handler)
 
-    for datagram in (b"\x01good", b"\x02strange", b"\x01" + bytes(DATAGRAM_BYTES_MAX)):
+    for datagram in (b"\x01good", b"\x80strange", b"\x01" + bytes(DATAGRAM_BYTES_MAX)):
         assert datagrams.hand(datagram, ("127.0.0.1", 9)) is datagrams
     datagrams.decide()
     datagrams.close()
