@@ -118,6 +118,7 @@ class Heads:
             ask=ask,
             origin=ask.home,
             cell=self._rng.getrandbits(32),
+            holds=self._relay.others_at_sight(ask.query),
         )
         doubted = self.doubted(ask.query)
         if doubted is not None:
@@ -138,7 +139,6 @@ class Heads:
         if sender != ask.home:
             effects.append(Send(ask.home, ack))
         effects += cell.start(own)
-        effects += cell.take_held(self._position, self._relay.others_at_sight(ask.query), 0, now)
         return [*effects, *cell.look(now)]
 
     def _pass_on(

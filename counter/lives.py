@@ -40,6 +40,12 @@ def wants_rebirth(event: str, details: dict[str, Any]) -> bool:
     return event == "registration-refused" and details["code"] == OLD_BACKUP and details["final"]
 
 
+def overtaken(text: str) -> Emit:
+    """Return how a node says that it is an old backup, where it finds that out by itself."""
+    details = {"code": OLD_BACKUP, "text": text, "tracker": "", "final": True}
+    return Emit("registration-refused", details)
+
+
 def is_told_already(emit: Emit) -> bool:
     """Whether a tracker refuses a node because it knows that its counts were handed over."""
     return emit.event == "registration-refused" and emit.details["code"] == HANDED_OVER

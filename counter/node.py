@@ -19,9 +19,10 @@ from counter.config import LAN, GossipConfig, NodeConfig
 from counter.copies import refuse_copy
 from counter.doorway import acknowledgements, increments
 from counter.gossip import UNTIMED, Gossip
-from counter.lives import introduce, is_old_backup, is_told_already, member_of
+from counter.lives import introduce, is_old_backup, is_told_already, member_of, overtaken
 from counter.messages import DOOR, GOSSIP
 from counter.quick import ways
+from counter.snapshots import Snapshots
 from counter.storage.base import Storage
 from counter.storage.memory import MemoryStorage
 from tracker.classes import dataclass, replace
@@ -96,8 +97,7 @@ class Node:
         """Open the storage, bind the port. Raises ConfigError and StorageError."""
         self.settings = settings
         self._beside = beside
-        self.departed = asyncio.Event()
-        self.drained = asyncio.Event()
+        self.departed, self.drained = asyncio.Event(), asyncio.Event()
         self._nobody_took = 0
         self._on_emit = on_emit
         self._make_datagrams = make_datagrams
@@ -120,6 +120,7 @@ class Node:
             random.Random(random.SystemRandom().getrandbits(128)),
         )
         introduce(machine, identity)
+        self._snapshots = Snapshots(self.storage, machine.dump, on_emit)
         self.driver = Driver(
             machine,
             DOOR,
@@ -167,9 +168,11 @@ class Node:
             raise
         cut = self.storage.cut
         if cut is not None:
-            details = {"file": cut.file, "byte": cut.offset, "bytes": cut.size}
+            details = {"file": cut.file, "byte": cut.offset, "bytes": cut.size, "looks": cut.looks}
             self._on_emit(Emit("log-cut", details))
-        self.storage.start(self._settle)
+        if self.storage.is_overtaken:
+            self._on_emit(overtaken("its log is shorter than it was"))
+        self.storage.start(self._settle, self._snapshots.over)
         self._datagrams = self._make_datagrams(self._udp, self.driver)
         await self._streams.listen(self._tcp)
         self.driver.start(self._streams, self._datagrams, self.storage)
@@ -218,6 +221,7 @@ class Node:
         if self._datagrams is not None:
             self._datagrams.close()
         await self.storage.close(noted=noted)
+        self._snapshots.close()
         self.driver.close()
         for door in self._beside:
             door.close()
@@ -245,7 +249,7 @@ class Node:
             self._streams.send_frames(replies)
             self.storage.answered([link for link, _ in replies])
         if self.storage.wants_snapshot:
-            self.storage.snapshot(self.machine.dump())
+            self._snapshots.take()
 
     def _emitted(self, emit: Emit) -> None:
         if emit.event == "departed":
@@ -355,7 +359,8 @@ class _Service:
                 "  start one:  counter tracker          elsewhere:  --tracker HOST:PORT"
             )
         elif is_old_backup(emit) and not self._node.settings.reborn:
-            complain(reborn_line(emit))
+            if not self._overtaken.is_set():
+                complain(reborn_line(emit))
             self._overtaken.set()
         elif is_told_already(emit) and self._node.machine.handover.leaving.holds_nothing:
             # What this node has to say was heard in an earlier life: "drained" follows.

@@ -7,6 +7,7 @@ from typing import Final
 
 from tracker.classes import dataclass
 from tracker.members import ALIVE, Member
+from tracker.wire import GOSSIP_VERSION
 
 FEW_ANSWERS: Final = 8
 ASKS_LEAST: Final = 16
@@ -19,6 +20,8 @@ class Pending:
     member: Member
     asks: int = 0
     is_refused: bool = False
+    speaks: int = 0
+    """The version of gossip that it speaks, if that is not known to be ours."""
 
 
 @dataclass(slots=True)
@@ -56,6 +59,8 @@ def paced(tally: Tally, before: tuple[int, int], asks_max: int) -> int:
 
 def why_silent(pending: Pending) -> str:
     """Say why a member may not have answered."""
+    if pending.speaks:
+        return f"speaks gossip {pending.speaks}, and the node that asked {GOSSIP_VERSION}"
     if pending.is_refused:
         return "nobody listens at its address"
     return "no answer" if pending.member.status == ALIVE else "no answer, and not alive"
