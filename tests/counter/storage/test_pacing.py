@@ -192,18 +192,18 @@ async def test_what_was_sent_meanwhile_is_read_before_the_next_commit_begins(ope
         write(store, ENOUGH)
         await asyncio.sleep(0)
         write(store, ENOUGH)
-        loop, done = asyncio.get_running_loop(), store.store._done
+        loop, done, both = asyncio.get_running_loop(), store.store._done, asyncio.Event()
 
         def told(event: Persisted) -> None:
+            done(event)
             if event.token == ENOUGH:
                 loop.call_soon(write, store, 1)
-            done(event)
+            else:
+                both.set()
 
         store.store._done = told
         async with asyncio.timeout(30):
-            while len(store.events) < 2:
-                await store.heard()
-                await asyncio.sleep(0.001)
+            await both.wait()
         assert store.events == [Persisted(ENOUGH), Persisted(2 * ENOUGH + 1)]
 
 
