@@ -61,6 +61,7 @@ from tracker.machine import (
     Effect,
     Endpoint,
     Event,
+    Foreign,
     Leave,
     Link,
     Opened,
@@ -136,6 +137,7 @@ class Gossip:
         self.relay.held_of = self.handover.held_of
         self.tables.answers_for = self.handover.answers_for
         self.handover.parked = self.failover.parking
+        self.failover.fences.speaks_for = self.handover.speaks_for
         # A name that was counted under proves its epoch.
         self.handover.adoption.adopted = self.renewal.moves.resume
         self.unexpected, self.lag_s = 0, 0.0
@@ -258,6 +260,8 @@ class Gossip:
                 return self.handover.leave(now)
             case Undelivered(to, message):
                 return self.origin.undelivered(to, message, now) if isinstance(message, Ask) else []
+            case Foreign():
+                return self.origin.foreign(event, now)
             case Opened() | Unreachable() | Closed():
                 return self._streamed(event, now)
             case Accepted(link, peer):

@@ -315,7 +315,8 @@ class WideQuery(OwnQuery):
         """Return how long a head may say nothing before it is asked whether it is there."""
         begin, end = self.view.span(ward.arc.low, ward.arc.high)
         depth = least_age(max(1, end - begin), self.chatter, self.visits)
-        hop_s = self.hops.mean_s + 2 * self.hops.deviation_s
+        hops = self.hops.believed()
+        hop_s = hops.mean_s + 2 * hops.deviation_s
         pauses = 1 if ward.is_collected else 5
         return (depth + 2) * hop_s + pauses * self.repair_s()
 
@@ -343,11 +344,14 @@ class WideQuery(OwnQuery):
             yield charge.arc.low, charge.arc.high
 
     def _sweep(self, sends: list[Send], now: float) -> list[Send]:
-        """When nothing is open any more, whoever fell through the arcs is an orphan."""
+        """When nothing is open any more, whoever fell through the arcs is an orphan; ask on."""
         if not self._is_open():
             for pos in self.pending:
                 if pos not in self.proven and pos not in self.orphans:
                     self._orphan(pos, now)
+        wanted = self.asks_wanted() if self.wave_at == inf else 0
+        if any(p in self.pending and self.pending[p].asks < wanted for p in self.orphans):
+            self.wave_at = now  # what was enough before the last batch is so no more
         return sends
 
     def _asked(self, pending: Pending, asks: int) -> None:

@@ -77,7 +77,8 @@ class Adding(Sums):
 
     def __init__(self) -> None:
         self._amounts: dict[str, int] = {}
-        self._adding = threading.Lock()
+        # A signal handler may add while this thread does.
+        self._adding = threading.RLock()
         self._uncounted: dict[str, int] = {}
         self._unknown: dict[str, Operation] = {}
         self._reasons: dict[str, None] = {}
@@ -85,13 +86,14 @@ class Adding(Sums):
 
     def _add_first(self, key: str, n: int) -> None:
         """Take a key that has no sum yet; also says what went wrong since."""
-        checked_key(key)
-        checked_amount(n)
+        key, n = checked_key(key), checked_amount(n)
         self._check_open()
         self._raise_uncounted()
         if len(self._amounts) >= ADDED_KEYS_MAX:
             self._make_room()
         with self._adding:
+            # Once closed, what is there is told for the last time.
+            self._check_open()
             amounts = self._amounts
             if key not in amounts:
                 amounts[key] = 0
@@ -132,6 +134,11 @@ class Adding(Sums):
         """Keep what was not even taken to be sent."""
         told = (error.code, str(error)) if isinstance(error, RefusedError) else (str(error),)
         self._note(key, amount, (type(error), told))
+
+    def _note_rest(self) -> None:
+        """Keep, to be raised, what was added while this client was being closed."""
+        for key, amount in pieces(self._take()):
+            self._note_refusal(key, amount, ConfigError("this client is closed"))
 
     def _note(self, key: str, amount: int, end: Acknowledgement | Failure) -> None:
         if isinstance(end, Acknowledgement):

@@ -34,6 +34,7 @@ from counter.client.operations import (
     Operation,
     Sizes,
     checked_amount,
+    checked_key,
 )
 from counter.client.options import Options
 from counter.client.parking import GIVEN_AWAY, Parkings, given_away
@@ -86,22 +87,21 @@ class Dialogue:
     def count(self, key: str, amount: int, now: float) -> Batch:
         """Add an increment to what is sent next. Raises ConfigError, and RefusedError (busy)."""
         if type(amount) is not int or not -AMOUNT_MAX <= amount <= AMOUNT_MAX:
-            checked_amount(amount)
+            amount = checked_amount(amount)
+        if type(key) is not str:
+            key = checked_key(key)
         queue = self._queue
-        try:
-            if queue:
-                batch = queue[-1]
-                if now <= batch.join_until and batch.takes(key, amount, self._sizes):
-                    return batch
-            size = self._sizes[key]
-        except TypeError:
-            raise ConfigError("a key is 1-256 bytes of printable text") from None
+        if queue:
+            batch = queue[-1]
+            if now <= batch.join_until and batch.takes(key, amount, self._sizes):
+                return batch
+        size = self._sizes[key]
         self._check_room()
         options = self.options
         batch = Batch(now, now + options.deadline_s, now + options.join_s)
         batch.amounts[key], batch.bytes = amount, size
+        self._ending.begin(batch)  # first: this may be broken off, and others join what is there
         queue.append(batch)
-        self._ending.begin(batch)
         return batch
 
     def retry(self, operation: Operation, now: float) -> Batch:
@@ -113,8 +113,8 @@ class Dialogue:
         batch.operation = operation
         lane = self._lanes.of(operation.node, operation.endpoint)
         # It was sent before, whoever it was: a refusal proves nothing any more.
-        lane.doubtful.append(Entry(operation, batch, 1))
         self._ending.begin(batch)
+        lane.doubtful.append(Entry(operation, batch, 1))
         lane.retry_at = now
         return batch
 
@@ -185,7 +185,7 @@ class Dialogue:
         self._parkings.close()
         return self._hung_up()
 
-    def fail(self, error: Exception) -> list[Effect]:
+    def fail(self, error: BaseException) -> list[Effect]:
         """End everything after a mistake in this very code: nobody waits for what never comes."""
         self.is_closed = True
         self._ending.fail(error)

@@ -4,8 +4,6 @@ import json
 
 import pytest
 
-from counter.cli.app import run
-from loadtest import cli
 from loadtest.scenarios import library, play
 
 SMALL = """
@@ -18,21 +16,8 @@ duration = "1s"
 
 
 @pytest.fixture(autouse=True)
-def _empty_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def _small(tmp_path, empty_directory):
     (tmp_path / "small.toml").write_text(SMALL)
-
-
-@pytest.fixture
-def loadtest(capsys):
-    """Run the command in this process, its streams on pipes; returns (code, out, err)."""
-
-    def call(*arguments):
-        code = run(arguments, cli._dispatch)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 # -- scenario -------------------------------------------------------------------------------

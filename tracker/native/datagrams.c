@@ -132,7 +132,9 @@ static PyMethodDef datagrams_methods[] = {
      "Hand over what is waiting, at most 64 datagrams, then let the handler decide."},
     {"hand", (PyCFunction)(void (*)(void))datagrams_hand, METH_FASTCALL,
      "hand($self, datagram, sender, /)\n--\n\n"
-     "Hand over a datagram that was read before, then let the handler decide."},
+     "Hand over a datagram that was read before; returns who is to decide in the end, or None."},
+    {"decide", datagrams_decide, METH_NOARGS,
+     "Let the handler decide on all that was handed over."},
     {"send", (PyCFunction)(void (*)(void))datagrams_send, METH_FASTCALL,
      "send($self, to, body, /)\n--\n\nSend one body; false when it was dropped."},
     {"send_now", (PyCFunction)(void (*)(void))datagrams_send_now, METH_FASTCALL,
@@ -204,29 +206,17 @@ static PyType_Spec traffic_spec = {
     .slots = traffic_slots,
 };
 
-static int
-remember_names(void)
-{
-    struct {
-        PyObject **kept;
-        const char *text;
-    } names[] = {
-        {&s_on_datagram, "on_datagram"},   {&s_on_drained, "on_drained"},
-        {&s_refused_soon, "_refused_soon"}, {&s_opened_or_none, "_opened_or_none"},
-        {&s_send, "send"},                 {&s_send_slowly, "_send_slowly"},
-    };
-
-    for (size_t at = 0; at < sizeof names / sizeof names[0]; at++)
-        if (*names[at].kept == NULL
-            && (*names[at].kept = PyUnicode_InternFromString(names[at].text)) == NULL)
-            return -1;
-    return 0;
-}
+static const Name names[] = {
+    {&s_on_datagram, "on_datagram"},   {&s_on_drained, "on_drained"},
+    {&s_refused_soon, "_refused_soon"}, {&s_opened_or_none, "_opened_or_none"},
+    {&s_send, "send"},                 {&s_send_slowly, "_send_slowly"},
+    {&s_take_foreign, "_take_foreign"},
+};
 
 static int
 fill(PyObject *module)
 {
-    if (remember_names() < 0)
+    if (intern_names(names, LENGTH(names)) < 0)
         return -1;
     if (traffic_type == NULL
         && (traffic_type = (PyTypeObject *)PyType_FromSpec(&traffic_spec)) == NULL)

@@ -29,7 +29,6 @@ from tracker.native import extension
 from tracker.transport.base import CONNECTIONS_MAX
 from tracker.transport.tcp import TcpStreams
 
-REDIS_PORT: Final = 7480
 CLOSE_S: Final = 2.0
 TOO_MANY: Final = "max number of clients reached"
 """The words of Redis: libraries know them, and come back later."""
