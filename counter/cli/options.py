@@ -55,6 +55,7 @@ Node = Annotated[
         help="The node to talk to; by address no tracker is needed. [env: COUNTER_NODE]",
     ),
 ]
+Strict = Annotated[bool, Option("--strict", help="With --id: send nothing while a member is down.")]
 Store = Annotated[
     str | None,
     Option(

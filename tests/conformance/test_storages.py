@@ -77,6 +77,7 @@ async def test_a_new_store_holds_nothing_and_counts_from_zero(store: Storage) ->
     assert list(store.recover()) == []
     assert store.token == 0
     assert not store.wants_snapshot
+    assert not store.is_overtaken
 
 
 async def test_write_tells_nothing_before_it_returns(store: Storage) -> None:
