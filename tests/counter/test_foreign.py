@@ -11,7 +11,7 @@ from counter.config import LAN, NodeConfig
 from counter.gossip import Gossip
 from counter.messages import UNTIL_ALL, Answer, Ask, Missing, Query, Reply
 from loadtest.cluster import Cluster
-from tracker.machine import Emit, Foreign
+from tracker.machine import Emit, Foreign, Send
 from tracker.members import Member as MemberRecord
 from tracker.members import View, position
 from tracker.transport.base import PlainSeal
@@ -41,8 +41,12 @@ def make_node(count=3):
 def ask_with(node):
     """Ask once the wait for a first tracker is over; returns the asks and the time."""
     node.receive(1, QUERY, 0.0)
-    now = node.deadline()
-    return [e for e in node.tick(now) if isinstance(getattr(e, "message", None), Ask)], now
+    asks: list[Send] = []
+    while not asks:
+        # Before it asks, it may be due to make itself known to others.
+        now = node.deadline()
+        asks = [e for e in node.tick(now) if isinstance(getattr(e, "message", None), Ask)]
+    return asks, now
 
 
 def told(effects):
