@@ -25,7 +25,7 @@ from counter.cli.screens import (
 from counter.client.answers import grouped
 from counter.client.blocking import Connection, now
 from counter.messages import DOOR, Recall
-from tracker.config import parse_name, shown_endpoint
+from tracker.config import parse_member_name, shown_endpoint
 from tracker.errors import ClusterError, ConfigError
 from tracker.members import ALIVE, GONE, STATUS_NAMES, Member
 from tracker.messages import Forget, Roster
@@ -170,7 +170,7 @@ def finder_of_member(
     Raises CommandError if that is no name.
     """
     try:
-        parse_name(name)
+        parse_member_name(name)
     except ConfigError as error:
         raise CommandError(str(error), code=USAGE) from error
     finder = Finder(tracker=tracker, cluster=cluster, deadline=deadline)
