@@ -83,7 +83,7 @@ from tracker.messages import (
     Registered,
     Roster,
 )
-from tracker.pages import members_from_record
+from tracker.pages import members_from_record, members_to_record
 
 
 class Gossip:
@@ -181,7 +181,7 @@ class Gossip:
     def restore(self, kind: str, record: bytes) -> None:
         """Take in what the storage kept: the members known, the counts. Before `start`."""
         if kind == "members":
-            self.membership.view = NOBODY.merged(members_from_record(record))
+            self.membership.recall(NOBODY.merged(members_from_record(record)))
             self._saved.view = self._followed = self.membership.view
             self.failover.parking.follow(self._followed)
             return
@@ -195,6 +195,11 @@ class Gossip:
         """Begin a new boot epoch: everything was restored, up to this token."""
         self.ledger.resume(token, self.membership.member.epoch)
         self.membership.written = token
+        # What was restored may have been acknowledged in an earlier life.
+        had_counted, ledger = self.ledger.holds_counts, self.ledger
+        self.membership.has_counted = lambda: (
+            had_counted or (ledger.holds_counts and not ledger.is_held)
+        )
         self.handover.resume()
         self.renewal.moves.resume()
 
@@ -202,6 +207,11 @@ class Gossip:
         """Return records that hold every count, for a snapshot."""
         counts = [*self.renewal.moves.dump(), *self.ledger.dump(), *self.handover.dump()]
         return counts + self.failover.dump()
+
+    def memory(self) -> list[tuple[str, bytes]]:
+        """Return, by kind, the records of all that another life of this node begins with."""
+        members = ("members", members_to_record(self.membership.view))
+        return [members, *[("state", record) for record in self.dump()]]
 
     # -- the machine --------------------------------------------------------------------------
 

@@ -19,13 +19,14 @@ from counter.config import LAN, GossipConfig, NodeConfig
 from counter.copies import refuse_copy
 from counter.doorway import acknowledgements, increments
 from counter.gossip import UNTIMED, Gossip
-from counter.lives import introduce, is_old_backup, is_told_already, member_of
+from counter.lives import introduce, is_old_backup, is_told_already, left_name, member_of
 from counter.messages import DOOR, GOSSIP
+from counter.notices import drained_line, joined_line, name_lost_line, reborn_line
 from counter.quick import ways
 from counter.storage.base import Storage
 from counter.storage.memory import MemoryStorage
 from tracker.classes import dataclass, replace
-from tracker.config import TRACKER_PORT, shown_endpoint
+from tracker.config import shown_endpoint
 from tracker.daemon import complain, listening, resolved, run_daemon, say
 from tracker.driver import Driver
 from tracker.errors import ConfigError, RefusedError
@@ -38,7 +39,6 @@ from tracker.transport.tcp import TcpStreams, bind_tcp
 from tracker.transport.udp import RECEIVE_BUFFER_BYTES, UdpDatagrams, bind_udp
 
 FIRST_PORT = 7401
-USUAL_TRACKER = f"127.0.0.1:{TRACKER_PORT}"
 PORTS_MAX = 64
 LEAVE_S = 1.5
 HAND_OVER_S = 8.0
@@ -92,9 +92,12 @@ class Node:
         on_emit: Callable[[Emit], None],
         make_datagrams: MakeDatagrams = UdpDatagrams,
         beside: Sequence[Beside] = (),
+        storage: Storage | None = None,
     ) -> None:
-        """Open the storage, bind the port. Raises ConfigError and StorageError."""
-        self.settings = settings
+        """Open the storage, unless it is given, and bind the port.
+
+        Raises ConfigError and StorageError.
+        """
         self._beside = beside
         self.departed = asyncio.Event()
         self.drained = asyncio.Event()
@@ -105,11 +108,13 @@ class Node:
         self._tcp, self._udp = bound(settings)
         self.endpoint: Endpoint = self._tcp.getsockname()[:2]
         try:
-            self.storage = opened(settings)
+            self.storage = opened(settings) if storage is None else storage
         except BaseException:
             self._close_sockets()
             raise
         identity = self.storage.identity
+        # Who lost its name is started under that, and keeps the one that was left to it.
+        self.settings = settings = replace(settings, name=identity.name or settings.name)
         reached_at = advertised(self.endpoint[0], trackers), self.endpoint[1]
         self.member = member_of(identity, settings.name, reached_at)
         self.machine = machine = Gossip(
@@ -326,23 +331,36 @@ class _Service:
         self._beside = beside
         self.refused: list[RefusedError] = []
         self._stop = stop
-        self._overtaken = anyio.Event()
+        # What its next life is to be like, where it cannot go on with this one.
+        self._next: NodeSettings | None = None
+        self._ended = anyio.Event()
         self._node: Node
 
     async def run(self) -> Node:
-        """Begin, and begin anew where the data turns out to be an old backup's."""
+        """Begin, and begin anew where the data is an old backup's, or the name another one's.
+
+        Each happens once at most: the name that is left to it cannot be lost.
+        """
         node = await self._begin(self.settings)
-        if await _first_of(self._overtaken, self._stop) is self._overtaken:
+        while await _first_of(self._ended, self._stop) is self._ended and self._next is not None:
+            settings, self._next, self._ended = self._next, None, anyio.Event()
             await node.abandon()
-            node = await self._begin(replace(self.settings, listen=node.endpoint, reborn=True))
-            await self._stop.wait()
+            storage = None
+            if not settings.reborn and isinstance(node.storage, MemoryStorage):
+                storage = node.storage.carried_on(settings.name, node.machine.memory())
+            node = await self._begin(settings, storage)
         return node
 
-    async def _begin(self, settings: NodeSettings) -> Node:
-        self._node = node = Node(settings, self._emitted, beside=self._beside)
+    async def _begin(self, settings: NodeSettings, storage: Storage | None = None) -> Node:
+        self._node = node = Node(settings, self._emitted, beside=self._beside, storage=storage)
         await node.start()
-        say("\n".join([first_line(settings, node), *[door.line for door in self._beside]]))
+        say("\n".join([first_line(node.settings, node), *[door.line for door in self._beside]]))
         return node
+
+    def _begin_anew(self, settings: NodeSettings) -> None:
+        if not self._ended.is_set():
+            self._next = replace(settings, listen=self._node.endpoint)
+            self._ended.set()
 
     def _emitted(self, emit: Emit) -> None:
         membership = self._node.machine.membership
@@ -356,7 +374,10 @@ class _Service:
             )
         elif is_old_backup(emit) and not self._node.settings.reborn:
             complain(reborn_line(emit))
-            self._overtaken.set()
+            self._begin_anew(replace(self._node.settings, reborn=True))
+        elif left_name(emit.event, emit.details):
+            complain(name_lost_line(emit))
+            self._begin_anew(replace(self._node.settings, name=left_name(emit.event, emit.details)))
         elif is_told_already(emit) and self._node.machine.handover.leaving.holds_nothing:
             # What this node has to say was heard in an earlier life: "drained" follows.
             return
@@ -368,7 +389,7 @@ class _Service:
             else:
                 complain(text_line(emit.event, emit.details))
         elif emit.event == "drained":
-            say(drained_line(emit, self.settings))
+            say(drained_line(emit, self._node.settings.name, self._node.settings.data))
             self._stop.set()
         elif emit.event not in ("departed", "view") or self.settings.verbose:
             complain(text_line(emit.event, emit.details))
@@ -403,14 +424,6 @@ async def _first_of(*events: anyio.Event) -> anyio.Event:
     return next(event for event in events if event.is_set())
 
 
-def reborn_line(emit: Emit) -> str:
-    """Return what a node says that finds out that its data is an old backup."""
-    return (
-        f"note: {emit.details['text']}\n"
-        "  this node goes on as a new one that begins with what the backup holds"
-    )
-
-
 async def _give_away(settings: NodeSettings, node: Node) -> None:
     """Hand over what would end with this process, or say what ends."""
     if settings.data is not None:
@@ -441,32 +454,3 @@ def first_line(settings: NodeSettings, node: Node) -> str:
             " large queries may need repair (raise net.core.rmem_max)"
         )
     return line
-
-
-def drained_line(emit: Emit, settings: NodeSettings) -> str:
-    """Return what a node says when it has handed over and is gone."""
-    keys, heir = emit.details["keys"], emit.details["to"]
-    if not heir:
-        return f"{settings.name} is gone; it held no counts"
-    line = f"{settings.name} is gone; {keys} key{'' if keys == 1 else 's'} went to {heir}"
-    if settings.data is not None:
-        line += (
-            f"\nnote: {shown_path(settings.data)} is used up; to count here again remove it,"
-            " or take another --data"
-        )
-    return line
-
-
-def joined_line(emit: Emit) -> str:
-    """Return what a node says when a tracker took it in, and the commands to type next."""
-    details = emit.details
-    members = details["members"]
-    plural = "" if members == 1 else "s"
-    # The one that answered: others that were named may be down.
-    tracker = details["tracker"]
-    option = "" if tracker == USUAL_TRACKER else f" --tracker {tracker}"
-    return (
-        f"joined tracker {tracker} in {details['ms']:.0f} ms"
-        f" · {members} member{plural}\n"
-        f"next:  counter inc views 5{option}   ·   counter query views --live{option}"
-    )

@@ -137,8 +137,10 @@ class Member:
 
         It tells nothing but the rank, so that all who have seen any record of it agree.
         """
-        nowhere = {"host": "0.0.0.0", "port": 1, "durable": True, "boot": b"", "heir": ""}
-        return replace(self, status=GONE, note="it lost this name", **nowhere)
+        return Member(
+            *(self.name, self.store, self.reign, self.epoch, self.incarnation),
+            *("0.0.0.0", 1, GONE, True, "it lost this name"),
+        )
 
 
 Change = tuple[str, Member | None]
@@ -427,9 +429,7 @@ def _patched(
     return ring
 
 
-def _difference(
-    before: dict[str, Member], changed: Iterable[str], after: dict[str, Member]
-) -> int:
+def _difference(before: dict[str, Member], changed: Iterable[str], after: dict[str, Member]) -> int:
     """Return what changed in the bits of the roll, as bits to be flipped."""
     result = 0
     for name in changed:

@@ -84,7 +84,8 @@ def member_to_wire(member: Member) -> tuple[Any, ...]:
 def member_from_wire(value: Any) -> Member:
     """Return the member in a decoded record; raises FrameError.
 
-    Nobody has a name that is derived from another one's store. Older peers tell no boot, and of an heir only in the note.
+    Nobody has a name that is derived from another one's store. Older peers tell no boot, and of an
+    heir only in the note.
     """
     fields = [*_member_fields(value)]
     for check in (_boot, _heir):
@@ -162,13 +163,15 @@ class Register:
 
     `lineage` are the boots of its store before this one, the latest first, 8 bytes each. With
     `parent` its store was made of an old backup of that one, and asks for its place. `written`
-    is the last record that is safe on its disk, -1 where that is not told.
+    is the last record that is safe on its disk, -1 where that is not told. It `has_counted` where
+    it was let in under this name before, or has acknowledged anything under it.
     """
 
     member: Member
     lineage: bytes = b""
     parent: bytes = b""
     written: int = -1
+    has_counted: bool = False
     TAG: ClassVar[int] = 99
     FIELDS_MIN: ClassVar[int] = 1
     WIRE: ClassVar[Schema] = (
@@ -176,6 +179,7 @@ class Register:
         wire.blob(0, BOOT_BYTES * LINEAGE_MAX),
         wire.blob(0, 16),
         wire.integer(-1, 2**63),
+        wire.flag,
     )
 
 

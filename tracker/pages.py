@@ -63,9 +63,11 @@ def roster_of(
 def pages_of(view: View) -> tuple[bytes, ...]:
     """Return a whole view as pages of news, in the order of names.
 
-    Those that lost a name stand first: it is another one's in the same list. Cached, and the same for equal views: many nodes teach one tracker the same.
+    Those that lost a name stand first: the one who has it comes in the same list. Cached, and the
+    same for equal views: many nodes teach one tracker the same.
     """
-    return tuple([news_to_wire(page) for page in cut(sorted(view, key=lambda m: (not is_derived(m.name), m.name)))])
+    members = sorted(view, key=lambda member: (not is_derived(member.name), member.name))
+    return tuple([news_to_wire(page) for page in cut(members)])
 
 
 def members_to_record(members: Iterable[Member]) -> bytes:

@@ -79,9 +79,7 @@ class Found(_Light):
     WIRE: ClassVar[Schema] = (
         wire.u64,
         wire.listing(
-            wire.record(
-                wire.text(MEMBER_NAME_MAX), wire.text(64), wire.u16, wire.u8, wire.u64
-            ),
+            wire.record(wire.text(MEMBER_NAME_MAX), wire.text(64), wire.u16, wire.u8, wire.u64),
             CANDIDATES_MAX,
         ),
     )

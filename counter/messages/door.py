@@ -28,6 +28,7 @@ ACK_DEFAULT, ACK_MEMORY, ACK_DISK = range(3)
 UNTIL_ALL, UNTIL_SHARE, UNTIL_STABLE = range(3)
 
 _u32 = wire.u32
+_answered = wire.record(wire.text(MEMBER_NAME_MAX), wire.total, wire.u16, wire.seconds)
 _u64 = wire.u64
 
 
@@ -232,7 +233,10 @@ class Answer:
         _u32,
         wire.text(MEMBER_NAME_MAX),
         wire.text(TEXT_MAX),
-        wire.listing(wire.record(wire.text(MEMBER_NAME_MAX), wire.total, wire.u16, wire.seconds), TOP_ROWS_MAX),
+        wire.listing(
+            wire.record(wire.text(MEMBER_NAME_MAX), wire.total, wire.u16, wire.seconds),
+            TOP_ROWS_MAX,
+        ),
         wire.seconds,
         wire.optional(wire.total),
         _u32,
@@ -248,7 +252,10 @@ class Answered:
     TAG: ClassVar[int] = 38
     WIRE: ClassVar[Schema] = (
         _u64,
-        wire.listing(wire.record(wire.text(MEMBER_NAME_MAX), wire.total, wire.u16, wire.seconds), ROWS_PER_PAGE),
+        wire.listing(
+            wire.record(wire.text(MEMBER_NAME_MAX), wire.total, wire.u16, wire.seconds),
+            ROWS_PER_PAGE,
+        ),
     )
 
 

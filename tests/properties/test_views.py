@@ -97,8 +97,6 @@ def test_no_store_is_missed_because_another_one_has_its_name(pages):
         assert len(found) == member.expected
 
 
-
-
 @given(news, news)
 def test_equal_digests_mean_equal_views(pages, others):
     view, other = told(pages), told(others)

@@ -1,0 +1,59 @@
+"""What a node says to a person about its own life, in a few words and with what to do next.
+
+The rule: an event goes in and its lines come out; nothing is decided here, and nothing said.
+"""
+
+from pathlib import Path
+
+from tracker.config import TRACKER_PORT
+from tracker.files import shown_path
+from tracker.machine import Emit
+
+USUAL_TRACKER = f"127.0.0.1:{TRACKER_PORT}"
+
+
+def reborn_line(emit: Emit) -> str:
+    """Return what a node says that finds out that its data is an old backup."""
+    return (
+        f"note: {emit.details['text']}\n"
+        "  this node goes on as a new one that begins with what the backup holds"
+    )
+
+
+def name_lost_line(emit: Emit) -> str:
+    """Return what a node says whose name is another one's by now."""
+    details = emit.details
+    return (
+        f'note: this node has lost the name "{details["name"]}": {details["text"]}\n'
+        f'  it goes on as "{details["as"]}", with all it has counted; it keeps that name until it'
+        " is told another --name"
+    )
+
+
+def drained_line(emit: Emit, name: str, data: Path | None) -> str:
+    """Return what a node says when it has handed over and is gone."""
+    keys, heir = emit.details["keys"], emit.details["to"]
+    if not heir:
+        return f"{name} is gone; it held no counts"
+    line = f"{name} is gone; {keys} key{'' if keys == 1 else 's'} went to {heir}"
+    if data is not None:
+        line += (
+            f"\nnote: {shown_path(data)} is used up; to count here again remove it,"
+            " or take another --data"
+        )
+    return line
+
+
+def joined_line(emit: Emit) -> str:
+    """Return what a node says when a tracker took it in, and the commands to type next."""
+    details = emit.details
+    members = details["members"]
+    plural = "" if members == 1 else "s"
+    # The one that answered: others that were named may be down.
+    tracker = details["tracker"]
+    option = "" if tracker == USUAL_TRACKER else f" --tracker {tracker}"
+    return (
+        f"joined tracker {tracker} in {details['ms']:.0f} ms"
+        f" · {members} member{plural}\n"
+        f"next:  counter inc views 5{option}   ·   counter query views --live{option}"
+    )
