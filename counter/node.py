@@ -389,7 +389,9 @@ class _Service:
             else:
                 complain(text_line(emit.event, emit.details))
         elif emit.event == "drained":
-            say(drained_line(emit, self._node.settings.name, self._node.settings.data))
+            settings = self._node.settings
+            place = "" if settings.data is None else shown_path(settings.data)
+            say(drained_line(emit, settings.name, place))
             self._stop.set()
         elif emit.event not in ("departed", "view") or self.settings.verbose:
             complain(text_line(emit.event, emit.details))

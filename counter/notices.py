@@ -3,10 +3,7 @@
 The rule: an event goes in and its lines come out; nothing is decided here, and nothing said.
 """
 
-from pathlib import Path
-
 from tracker.config import TRACKER_PORT
-from tracker.files import shown_path
 from tracker.machine import Emit
 
 USUAL_TRACKER = f"127.0.0.1:{TRACKER_PORT}"
@@ -22,25 +19,21 @@ def reborn_line(emit: Emit) -> str:
 
 def name_lost_line(emit: Emit) -> str:
     """Return what a node says whose name is another one's by now."""
-    details = emit.details
     return (
-        f'note: this node has lost the name "{details["name"]}": {details["text"]}\n'
-        f'  it goes on as "{details["as"]}", with all it has counted; it keeps that name until it'
-        " is told another --name"
+        f"note: {emit.details['text']}\n"
+        f"  this node goes on as {emit.details['as']}, with all it has counted, and keeps that name"
+        " until it is told another --name"
     )
 
 
-def drained_line(emit: Emit, name: str, data: Path | None) -> str:
-    """Return what a node says when it has handed over and is gone."""
+def drained_line(emit: Emit, name: str, place: str) -> str:
+    """Return what a node says when it has handed over and is gone; `place` is its directory."""
     keys, heir = emit.details["keys"], emit.details["to"]
     if not heir:
         return f"{name} is gone; it held no counts"
     line = f"{name} is gone; {keys} key{'' if keys == 1 else 's'} went to {heir}"
-    if data is not None:
-        line += (
-            f"\nnote: {shown_path(data)} is used up; to count here again remove it,"
-            " or take another --data"
-        )
+    if place:
+        line += f"\nnote: {place} is used up; to count here again remove it, or take another --data"
     return line
 
 

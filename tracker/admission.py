@@ -273,8 +273,8 @@ def late_news(told: Member, known: Member | None) -> tuple[Member, Refusal] | No
 def name_lost(left: Member, owner: Member) -> Refusal:
     """Refuse a store its name, which is another one's by the order of records."""
     text = (
-        f'the name "{owner.name}" belongs to {shown_endpoint(owner.endpoint)}: two trackers that'
-        f' could not hear each other gave it away twice; this node goes on as "{left.name}"'
+        f'the name "{owner.name}" belongs to {shown_endpoint(owner.endpoint)}, by the records of two'
+        f' trackers that did not hear each other; "{left.name}" is left to this node'
     )
     return Refusal(NAME_LOST, text)
 

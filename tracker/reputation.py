@@ -49,7 +49,8 @@ def loss_in(own: Member, view: View, lineage: bytes) -> Emit | None:
         return None
     address = shown_endpoint(told.endpoint)
     if told.store != own.store:
-        return name_lost(own, view, f"it belongs to the node at {address}", address)
+        text = f'the name "{own.name}" belongs to {address}, as others know'
+        return name_lost(own, view, text, address)
     if not is_overtaken(own, told, lineage):
         return None
     if told.status == ALIVE:
