@@ -1,4 +1,6 @@
-"""Run every benchmark: `python -m benchmarks`, or some of them by name; `--readme` keeps them.
+"""Run every benchmark: `python -m benchmarks`, or some of them by name; `--record` keeps them.
+
+What is kept: every row in docs/measured.md, and in the README those that have a floor to reach.
 
 `limits`, `stops`, `leftovers` and `bare` take longer and run by name alone; `--brief` makes them
 shorter, and those of `SHORTER`. What else `stops` may be told, it tells: `stops --help`.
@@ -32,8 +34,10 @@ ALL = (
 )
 SHORTER = ("increments", "redisdoor", "keeping", "two")
 ALONE = ("limits", "leftovers", "bare")
-FLAGS = ("--readme", "--brief")
-README = Path(__file__).parent.parent / "README.md"
+FLAGS = ("--record", "--brief")
+ROOT = Path(__file__).parent.parent
+README, RECORD = ROOT / "README.md", ROOT / "docs" / "measured.md"
+GIVEN = "(given)"  # ends a floor that is somebody else's number, shown to compare
 BEGIN, END = "<!-- numbers -->", "<!-- /numbers -->"
 
 
@@ -53,7 +57,7 @@ def main() -> None:
     rows: list[Row] = []
     for name in names or ALL:
         if name in ALONE:
-            # They print their own tables, which are not kept in the README.
+            # They print their own tables, which are not kept.
             import_module(f"benchmarks.{name}").measure(brief="--brief" in sys.argv[1:])
             continue
         is_brief = name in SHORTER and "--brief" in sys.argv[1:]
@@ -63,12 +67,13 @@ def main() -> None:
                 row = replace(row, command=f"{row.command} --brief")
             print(f"{row.what:74} {row.measured:>20}   {row.floor and 'floor ' + row.floor}")
             rows.append(row)
-    if "--readme" in sys.argv[1:]:
-        _keep(rows)
+    if "--record" in sys.argv[1:]:
+        _keep(RECORD, rows)
+        _keep(README, [row for row in rows if row.floor and not row.floor.endswith(GIVEN)])
 
 
-def _keep(rows: list[Row]) -> None:
-    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
+def _keep(page: Path, rows: list[Row]) -> None:
+    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     lines = [
         BEGIN,
         f"Measured on {described()}.",
@@ -77,7 +82,7 @@ def _keep(rows: list[Row]) -> None:
         "|---|---|---|---|",
         *[f"| {r.what} | {r.measured} | {r.floor} | `{r.command}` |" for r in rows],
     ]
-    README.write_text(before + "\n".join(lines) + "\n" + END + rest.partition(END)[2], "utf-8")
+    page.write_text(before + "\n".join(lines) + "\n" + END + rest.partition(END)[2], "utf-8")
 
 
 if __name__ == "__main__":

@@ -637,14 +637,25 @@ def test_a_decision_that_shows_measured_numbers_names_their_command(document: st
         assert not any(MEASURED.search(row) for row in rows) or COMMAND.search(section), section
 
 
-def test_every_row_of_measured_numbers_in_the_readme_names_its_command() -> None:
-    rows = [line for line in text_of("README.md").splitlines() if line.startswith("|")]
+@pytest.mark.parametrize("page", ["README.md", "docs/measured.md"])
+def test_every_row_of_measured_numbers_names_its_command(page: str) -> None:
+    rows = [line for line in text_of(page).splitlines() if line.startswith("|")]
 
     assert [row for row in rows if MEASURED.search(row) and not COMMAND.search(row)] == []
 
 
-def test_the_readme_keeps_a_place_for_its_numbers() -> None:
-    assert re.search(r"(?s)\n<!-- numbers -->\n.*<!-- /numbers -->\n", text_of("README.md"))
+def kept_rows(page: str) -> list[str]:
+    found = re.search(r"(?s)\n<!-- numbers -->\n(.*)<!-- /numbers -->\n", text_of(page))
+    assert found, page
+    return [line for line in found[1].splitlines() if line.startswith("| ")][1:]
+
+
+def test_the_readme_keeps_of_what_is_measured_all_that_has_a_floor_and_nothing_else() -> None:
+    measured = kept_rows("docs/measured.md")
+    floors = [row.split(" |")[2].strip() for row in measured]
+    promised = zip(measured, floors, strict=True)
+
+    assert kept_rows("README.md") == [r for r, f in promised if f and not f.endswith("(given)")]
 
 
 def test_a_decision_names_no_limit_that_is_none() -> None:
