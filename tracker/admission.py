@@ -75,32 +75,27 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why not: a word for programs, a sentence for people."""
+    """Why not: a word for programs, a sentence for people.
+
+    With a `clash` the newcomer has counted under a name that another store has: that record is to
+    be taken in, and what becomes of the registration to be asked again.
+    """
 
     code: str
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Clash:
-    """The newcomer has counted under a name that another store has: its record is to be taken in.
-
-    What becomes of the registration is to be asked again after that.
-    """
-
-    member: Member
+    clash: Member | None = None
 
 
 def judge(
     message: Register, table: Table, seen: Callable[[str], Seen], members_max: int
-) -> Admitted | Refusal | Clash:
+) -> Admitted | Refusal:
     """Return what becomes of a registration; changes nothing."""
     newcomer = replace(message.member, status=ALIVE, note="")
     if not is_sane(newcomer):
         return Refusal("out-of-range", "this node's epoch or incarnation is past all use")
     elsewhere = table.owner_of(newcomer.store) or table.owner_of(message.parent)
     old = table.get(newcomer.name)
-    refusal = _not_its_name(newcomer, old, table)
+    refusal = _not_its_name(message, newcomer, old, table)
     if refusal is not None:
         return refusal
     renamed = None
@@ -121,10 +116,12 @@ def judge(
     if isinstance(verdict, Admitted):
         return replace(verdict, renamed=renamed)
     is_clash = message.has_counted and renamed is None and len(table) < members_max
-    return Clash(newcomer) if is_clash else verdict
+    return replace(verdict, clash=newcomer) if is_clash else verdict
 
 
-def _not_its_name(newcomer: Member, old: Member | None, table: Table) -> Refusal | None:
+def _not_its_name(
+    message: Register, newcomer: Member, old: Member | None, table: Table
+) -> Refusal | None:
     """Refuse a name that nobody can have here, or that its store is known to have lost."""
     other_name = table.collides(newcomer.name)
     if other_name is not None:
@@ -135,7 +132,8 @@ def _not_its_name(newcomer: Member, old: Member | None, table: Table) -> Refusal
         return None
     if left.is_handed_over:
         return _handed_over(newcomer, left)
-    return name_lost(left, old) if left.expected else None
+    # One that was given up here, and counts all the same, comes back under the name left to it.
+    return name_lost(left, old) if left.expected or message.has_counted else None
 
 
 def _elsewhere(newcomer: Member, old: Member, seen: Seen, lineage: bytes) -> Refusal | None:
@@ -272,9 +270,10 @@ def late_news(told: Member, known: Member | None) -> tuple[Member, Refusal] | No
 
 def name_lost(left: Member, owner: Member) -> Refusal:
     """Refuse a store its name, which is another one's by the order of records."""
+    address = shown_endpoint(owner.endpoint)
     text = (
-        f'the name "{owner.name}" belongs to {shown_endpoint(owner.endpoint)}, by the records of two'
-        f' trackers that did not hear each other; "{left.name}" is left to this node'
+        f'the name "{owner.name}" belongs to {address}, by the records of two trackers'
+        f' that did not hear each other; "{left.name}" is left to this node'
     )
     return Refusal(NAME_LOST, text)
 

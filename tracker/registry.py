@@ -22,7 +22,6 @@ from typing import Any, Final
 
 from tracker.admission import (
     Admitted,
-    Clash,
     Refusal,
     Seen,
     given_up,
@@ -229,12 +228,11 @@ class Registry:
         if link in self._links:
             return unexpected(link, message)
         verdict, effects = self._judge(message, now), list[Effect]()
-        if isinstance(verdict, Clash):
-            self._strangers.meet(verdict.member, self.table.owner_of(verdict.member.store))
-            effects += self._take(verdict.member, now)
+        if isinstance(verdict, Refusal) and verdict.clash is not None:
+            self._strangers.meet(verdict.clash, self.table.owner_of(verdict.clash.store))
+            effects += self._take(verdict.clash, now)
             verdict = self._judge(message, now)
-        if not isinstance(verdict, Admitted):
-            assert isinstance(verdict, Refusal)
+        if isinstance(verdict, Refusal):
             return effects + self._refused(link, message.member, verdict)
         member = verdict.member
         old = self.table.get(member.name)
@@ -260,7 +258,7 @@ class Registry:
         details = {**shown(member), "durable": member.durable, "epoch": member.epoch}
         return [*effects, Send(link, answer), Emit(verdict.event, details)]
 
-    def _judge(self, message: Register, now: float) -> Admitted | Refusal | Clash:
+    def _judge(self, message: Register, now: float) -> Admitted | Refusal:
         seen = partial(self._seen, now)
         return judge(message, self.table, seen, self._config.members_max)
 
