@@ -21,7 +21,13 @@ from counter.doorway import acknowledgements, increments
 from counter.gossip import UNTIMED, Gossip
 from counter.lives import introduce, is_old_backup, is_told_already, left_name, member_of
 from counter.messages import DOOR, GOSSIP
-from counter.notices import drained_line, joined_line, name_lost_line, reborn_line
+from counter.notices import (
+    drained_line,
+    joined_line,
+    name_lost_line,
+    reborn_line,
+    refusal_text,
+)
 from counter.quick import ways
 from counter.storage.base import Storage
 from counter.storage.memory import MemoryStorage
@@ -384,7 +390,8 @@ class _Service:
         elif emit.event == "registration-refused":
             if emit.details["final"] and not membership.is_registered:
                 # It ends the run, and is said once, as its error.
-                self.refused.append(RefusedError(emit.details["code"], emit.details["text"]))
+                text = refusal_text(emit, self._node.machine.records)
+                self.refused.append(RefusedError(emit.details["code"], text))
                 self._stop.set()
             else:
                 complain(text_line(emit.event, emit.details))

@@ -3,10 +3,14 @@
 The rule: an event goes in and its lines come out; nothing is decided here, and nothing said.
 """
 
+from typing import Final
+
 from tracker.config import TRACKER_PORT
 from tracker.machine import Emit
 
 USUAL_TRACKER = f"127.0.0.1:{TRACKER_PORT}"
+COPY_CODES: Final = ("in-use", "clone", "old-backup")
+"""Refusals of a node whose store another one runs as well, or ran later."""
 
 
 def reborn_line(emit: Emit) -> str:
@@ -24,6 +28,18 @@ def name_lost_line(emit: Emit) -> str:
         f"  this node goes on as {emit.details['as']}, with all it has counted, and keeps that name"
         " until it is told another --name"
     )
+
+
+def refusal_text(emit: Emit, records: int) -> str:
+    """Return why a node ends that no tracker takes in, and what becomes of what it has counted.
+
+    `records` are those that it has written since its start.
+    """
+    code, text = emit.details["code"], str(emit.details["text"])
+    if code not in COPY_CODES or not records:
+        return text
+    what = f"{records} record{'' if records == 1 else 's'}"
+    return f"{text}\n  what this one has counted since its start ({what}) is in no total"
 
 
 def drained_line(emit: Emit, name: str, place: str) -> str:
