@@ -313,9 +313,8 @@ class View:
         return [
             m
             for m in news
-            if ((old := get(m.name)) is None and not is_derived(m.name))
-            or (old is not None and m.overrides(old))
-            or ((old is None or m.store != old.store) and settled(m, get))
+            if (not is_derived(m.name) and ((old := get(m.name)) is None or m.overrides(old)))
+            or settled(m, get)
         ]
 
     def merged(self, news: Sequence[Member]) -> "View":

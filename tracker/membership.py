@@ -146,8 +146,8 @@ class Membership(Regarded):
 
     @property
     def is_usurped(self) -> bool:
-        """Whether a later record gives this node's name to another store."""
-        return bool(self._usurper)
+        """Whether a later record gives this node's name to another store, or a tracker says so."""
+        return bool(self._usurper) or any(t.refusal == NAME_LOST for t in self._trackers)
 
     @property
     def displaced(self) -> str:
