@@ -69,7 +69,7 @@ class Homes:
         store = entry.identity[0]
         home = self._homes.get(store)
         if home is None:
-            member = self._view.get(entry.name)
+            member = self._view.get_as(entry.name, store)
             home = self._homes[store] = Home(entry.name, member, entry.since)
         home.waiting[entry.ticket] = entry
         self._plan()
@@ -97,8 +97,8 @@ class Homes:
     def follow(self, view: View) -> None:
         """Take in who belongs to the cluster now: whoever is told of anew is asked at once."""
         self._view = view
-        for home in self._homes.values():
-            member = view.get(home.name)
+        for store, home in self._homes.items():
+            member = view.get_as(home.name, store)
             if member != home.member:
                 home.member, home.failures, home.due = member, 0, 0.0
         self._plan()

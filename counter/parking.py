@@ -166,7 +166,7 @@ class Parking:
             return NO_WORD
         if entry.state != WAITING:
             return AT_WORK
-        member = self._view.get(entry.name)
+        member = self._view.get_as(entry.name, entry.identity[0])
         if member is None:
             return UNKNOWN_HOME
         is_its = member.store == entry.identity[0] and member.status != GONE

@@ -218,6 +218,18 @@ class View:
         """Return what is known of a name, tombstones included."""
         return self.members.get(name)
 
+    def get_as(self, name: str, store: bytes) -> Member | None:
+        """Return what is known of a store that had this name, whoever has that now."""
+        member = self.members.get(name)
+        if member is not None and member.store == store:
+            return member
+        return self.members.get(derived(name, store), member)
+
+    @cached_property
+    def disputed(self) -> frozenset[str]:
+        """The names that some store has lost: by whom they were meant before cannot be told."""
+        return frozenset([base_of(name) for name in self.members if is_derived(name)])
+
     @cached_property
     def ring(self) -> list[Member]:
         """The expected members by position."""

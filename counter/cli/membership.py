@@ -29,6 +29,7 @@ from tracker.config import parse_member_name, shown_endpoint
 from tracker.errors import ClusterError, ConfigError
 from tracker.members import ALIVE, GONE, STATUS_NAMES, Member
 from tracker.messages import Forget, Roster
+from tracker.names import MEMBER_NAME_MAX
 from tracker.text import printable
 
 RECALLS_MAX = 16
@@ -142,7 +143,7 @@ def _object(row: Row) -> dict[str, Any]:
 def _cells(row: Row) -> list[str]:
     member, since_s, activity = row
     return [
-        printable(member.name, 64),
+        printable(member.name, MEMBER_NAME_MAX),
         STATUS_NAMES[member.status],
         shown_endpoint(member.endpoint),
         shown_age(since_s),

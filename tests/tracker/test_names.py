@@ -148,6 +148,16 @@ def test_pages_tell_of_the_loser_before_the_one_who_has_its_name():
     assert told[0].index(LEFT.encode()) < told[0].index(b"a1")
 
 
+def test_a_store_is_found_by_the_name_it_lost():
+    view = view_of(make_member(LOW), make_member(HIGH), make_member(HIGH, "n2"))
+
+    assert view.get_as("n1", LOW).name == LEFT
+    assert view.get_as("n1", HIGH) == make_member(HIGH)
+    assert view.get_as("n1", b"c" * 16) == make_member(HIGH)
+    assert view.get_as("n3", LOW) is None
+    assert view.disputed == {"n1"}
+
+
 def test_a_ring_that_was_carried_on_is_the_one_that_is_sorted_anew():
     view = view_of(make_member(LOW), make_member(HIGH, "n2"))
     assert view.ring
