@@ -275,7 +275,7 @@ def name_lost(left: Member, owner: Member) -> Refusal:
         f'the name "{owner.name}" belongs to {address}, by the records of two trackers'
         f' that did not hear each other; "{left.name}" is left to this node'
     )
-    return Refusal(NAME_LOST, text)
+    return Refusal("name-lost", text)
 
 
 def given_up(old: Member, verdict: Admitted) -> Member:

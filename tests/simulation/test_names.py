@@ -22,7 +22,7 @@ from tracker import registry
 from tracker.classes import replace
 from tracker.config import TrackerConfig
 from tracker.keeping import MEMBERS_KIND
-from tracker.machine import Persist
+from tracker.machine import Leave, Persist
 from tracker.registry import Registry
 
 QUICK = NetworkConfig(base_s=0.001, jitter_s=0.0005, duplication=0.02, loss=0.01)
@@ -30,6 +30,11 @@ BRIDGE = ("10.0.9.1", 7401)
 NAME = "n1"
 DEADLINE_MS = 400
 END_S = 60.0
+
+
+def is_drained(details):
+    """Whether a tracker only knows already that the counts of this node are another one's."""
+    return details["code"] == "handed-over"
 
 
 class Islands:
@@ -50,6 +55,7 @@ class Islands:
         self.truth = self.sent = self.completes = 0
         self.starts, self.lost, self.wrong, self.refused = 0, {}, [], []
         self.bridged_at = None
+        self.drained = []
         for place in self.names:
             durable = place not in self.claimants or dice.random() < 0.7
             self.world.disk(place, DiskConfig(durable=durable))
@@ -74,7 +80,7 @@ class Islands:
         self.world.add(machine, place)
 
     def start(self, place):
-        if self.is_up(place):
+        if self.is_up(place) or place in self.drained:
             return
         all_trackers = self.knows_all or place == BRIDGE
         own = [t for t in self.trackers if t[0].split(".")[1] == place[0].split(".")[1]]
@@ -110,7 +116,10 @@ class Islands:
         if left:
             self.lost[place] = left
             self.world.at(now, self._go_on, place, left)
-        elif event == "registration-refused" and details["final"]:
+        elif event == "drained":
+            self.drained.append(place)
+            self.world.at(now, self._end, place)
+        elif event == "registration-refused" and details["final"] and not is_drained(details):
             self.refused.append((now, place, details["code"], details["text"]))
 
     def _go_on(self, place, name):
@@ -125,6 +134,10 @@ class Islands:
                 disk.restore(carried)
             self.names[place] = name
             self.start(place)
+
+    def _end(self, place):
+        if self.is_up(place):
+            self.world.stop(place)
 
     # -- what clients do --------------------------------------------------------------------------
 
@@ -201,6 +214,9 @@ class Islands:
                 self.crash(place)
             if dice.random() < 0.6:
                 self.rise()
+            leaver = dice.choice(self.claimants)
+            if dice.random() < 0.1 and self.is_up(leaver):
+                self.world.submit(leaver, Leave(hand_over=True))
         self.rise()
         self.go_on(3.0)
 
