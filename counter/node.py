@@ -113,11 +113,7 @@ class Node:
         trackers = tuple(resolved(tracker, "reach the tracker") for tracker in settings.trackers)
         self._tcp, self._udp = bound(settings)
         self.endpoint: Endpoint = self._tcp.getsockname()[:2]
-        try:
-            self.storage = opened(settings) if storage is None else storage
-        except BaseException:
-            self._close_sockets()
-            raise
+        self.storage = self._opened(settings) if storage is None else storage
         identity = self.storage.identity
         # Who lost its name is started under that, and keeps the one that was left to it.
         self.settings = settings = replace(settings, name=identity.name or settings.name)
@@ -157,6 +153,13 @@ class Node:
         )
         self._acknowledge = acknowledgements(machine.ledger)
         self._datagrams: Datagrams | None = None
+
+    def _opened(self, settings: NodeSettings) -> Storage:
+        try:
+            return opened(settings)
+        except BaseException:
+            self._close_sockets()
+            raise
 
     def _let_stand(self, link: Link, body: bytes, reply: bytes) -> None:
         """Have the stream give an answer of the machine's reflex again by itself."""
