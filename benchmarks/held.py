@@ -6,11 +6,11 @@ the node has not seen, each for a key drawn at random, and waits for the answers
 so many at a time.
 
 The rule: the same asks are answered by a node of ten keys, so that what the keys cost is told
-apart from what an ask costs, and sent back by a socket that does nothing else, in the asker's
-process, so that what a datagram costs here is told as well.
+apart from what an ask costs, and sent back by programs that do nothing else (`benchmarks.echo`), so
+that it is told as well what the machine takes for them: a process that is woken for one datagram
+finds nothing of what it needs in the processor's caches, and pays for being woken.
 """
 
-import asyncio
 import os
 import socket
 import subprocess
@@ -19,11 +19,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from random import Random
 from select import select
-from time import process_time
 
-import uvloop
-
-from benchmarks import holder
+from benchmarks import echo, holder
 from benchmarks.door import FLOOR_INCR_US, redis_incr_us
 from benchmarks.machine import Row
 from counter.messages import GOSSIP, Ask
@@ -79,9 +76,8 @@ class Held:
 
 
 @contextmanager
-def held(keys: int) -> Iterator[Held]:
-    """Run a node that holds so many keys."""
-    command = [sys.executable, "-m", "benchmarks.holder", str(keys)]
+def running(command: list[str]) -> Iterator[Held]:
+    """Run a node, or what sends back, until the block ends."""
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
         try:
@@ -90,10 +86,10 @@ def held(keys: int) -> Iterator[Held]:
             process.kill()
 
 
-def measured(keys: int) -> list[float]:
-    """Return the CPU in us that an ask costs a node of so many keys, for each of AT_ONCE."""
+def measured(command: list[str], keys: int) -> list[float]:
+    """Return the CPU in us that an ask costs who was started so, for each of AT_ONCE."""
     found = []
-    with held(keys) as node:
+    with running(command) as node:
         ask = node.asks(keys)
         for at_once in AT_ONCE:
             # Each node makes plans for its first query that it keeps.
@@ -120,38 +116,6 @@ def answer_all(to: Endpoint, ask: Callable[[Endpoint], bytes], at_once: int, cou
                 left -= _taken(asker)
 
 
-async def bare() -> float:
-    """Return the CPU in us of a datagram that is only sent back, and of its sender."""
-    loop = asyncio.get_running_loop()
-    with (
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as echo,
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker,
-    ):
-        for sock in (echo, asker):
-            sock.setblocking(False)
-            sock.bind(("127.0.0.1", 0))
-
-        def send_back() -> None:
-            body, home = echo.recvfrom(2_048)
-            echo.sendto(body, home)
-
-        loop.add_reader(echo.fileno(), send_back)
-        to, at_once = echo.getsockname(), AT_ONCE[-1]
-        began, until = process_time(), loop.time() + ANSWER_S_MAX
-        for _ in range(ASKS // at_once):
-            left = at_once
-            for _ in range(at_once):
-                asker.sendto(b"-" * 70, to)
-            while left:
-                await asyncio.sleep(0)
-                left -= _taken(asker)
-                if loop.time() > until:
-                    raise SystemExit(f"{left} of {at_once} datagrams were not sent back")
-        used = process_time() - began
-        loop.remove_reader(echo.fileno())
-    return used / ASKS * 1e6
-
-
 def _taken(asker: socket.socket) -> int:
     """Take the answers that are there; returns how many."""
     taken = 0
@@ -164,17 +128,29 @@ def _taken(asker: socket.socket) -> int:
 
 
 def measure() -> list[Row]:
-    """Measure a node of few keys and one of many."""
-    alone_us = uvloop.run(bare())
-    few, many = measured(FEW_KEYS), measured(MANY_KEYS)
+    """Measure what only sends back, a node of few keys and one of many."""
+    with echo.commands() as commands:
+        echoed = [(of, measured(command, FEW_KEYS)) for of, command in commands.items()]
+    few, many = [
+        measured([sys.executable, "-m", "benchmarks.holder", str(keys)], keys)
+        for keys in (FEW_KEYS, MANY_KEYS)
+    ]
     what = "ask for one key, CPU of the node"
-    rows = [Row("datagram only sent back, its sender included", f"{alone_us:.1f} us", "", WITH)]
-    for at_once, few_us, many_us in zip(AT_ONCE, few, many, strict=True):
+    rows = []
+    for number, at_once in enumerate(AT_ONCE):
         rows += [
-            Row(f"{what} of {FEW_KEYS} keys, {at_once} at a time", f"{few_us:.1f} us", "", WITH),
+            Row(
+                f"datagram sent back by {of}, {at_once} at a time", f"{us[number]:.1f} us", "", WITH
+            )
+            for of, us in echoed
+        ]
+        rows += [
+            Row(
+                f"{what} of {FEW_KEYS} keys, {at_once} at a time", f"{few[number]:.1f} us", "", WITH
+            ),
             Row(
                 f"{what} of 1 M keys, {at_once} at a time",
-                f"{many_us:.1f} us",
+                f"{many[number]:.1f} us",
                 f"{ASK_US_MAX} us",
                 WITH,
             ),

@@ -450,7 +450,7 @@ class Asker:
         query = asked.query
         self._rounds.ended(asked, now)
         self.strangers += query.tally.strangers
-        self.hops = query.hops
+        self.hops = query.hops if query.hops.weight else query.hops.faded(self.config.hop_s)
         effects: list[Effect] = []
         if why in (CANCELLED, SATISFIED) or (now < query.deadline and why == DEADLINE):
             # After any other end it has run its course, and nobody passes it on any more.

@@ -12,7 +12,9 @@ goes on::
     Batch                         -> again every T, until its Back
     no Back after BATCH_TRIES_MAX -> the origin is taken to be gone: the cell is forgotten
 
-The rule: a batch is acknowledged before it is forgotten, and an answer stands in exactly one.
+The rule: a batch is acknowledged before it is forgotten, and an answer stands in exactly one,
+with all that goes with it: what its member holds of others, has in doubt, and the roll it said. The
+batch may be the last one that the origin waits for; another one would come too late.
 The ages in a cell count from its head; in a batch they count from the origin.
 """
 
@@ -98,6 +100,8 @@ class Cell(OwnQuery):
     untold: list[tuple[int, int]] = field(default_factory=list)
     """Of these the ones that stand in no batch yet: (position, roll)."""
     rows: list[Row] = field(default_factory=list)
+    holds: Held = ()
+    """What the head itself holds of others."""
     told_doubts: dict[int, Doubted] = field(default_factory=dict)
     unconfirmed: dict[int, _Unconfirmed] = field(default_factory=dict)
     batches: int = 0
@@ -116,8 +120,9 @@ class Cell(OwnQuery):
         self.told_view = self.view if self.view.roll_bits == self.ask.roll else None
         self.room_bytes = self._room_bytes()
         row = (self.own_position, own.store, own.epoch, own.value, self.ask.age, flags)
-        self._add(self.started, row, *self._doubts_beside(row))
-        # Its own share alone is not worth a batch.
+        held = self._held_beside(self.own_position, self.holds, 0, self.started)
+        self._add(self.started, self.view.roll, row, *self._doubts_beside(row), *held)
+        # Its own share alone is not worth a batch. (What needs more than one goes with the repair.)
         self.tell_at = inf
 
     def _expected(self) -> dict[int, Member]:
@@ -157,22 +162,23 @@ class Cell(OwnQuery):
         if OwnQuery.hear(self, reply, sender, now):
             age = min(AGE_MAX, self.ask.age + reply.age)
             row = (reply.position, reply.store, reply.epoch, reply.value, age, reply.flags)
-            sends = self._add(now, row, *self._doubts_beside(row))
-            sends += self.take_held(reply.position, reply.others, reply.age, now)
-            self._note_roll(reply.position, reply.roll)
+            held = self._held_beside(reply.position, reply.others, reply.age, now)
+            sends = self._add(now, reply.roll, row, *self._doubts_beside(row), *held)
         return sends if self.pending and not self.is_done else [*sends, *self.look(now)]
 
-    def take_held(self, pos: int, held: Held, age: int, now: float) -> list[Send]:
-        """Take what the member at `pos` holds of others; returns the batches it fills."""
-        sends: list[Send] = []
+    def _held_beside(self, pos: int, held: Held, age: int, now: float) -> list[Row]:
+        """Count what the member at `pos` holds of others; returns the rows that tell it."""
         age = min(AGE_MAX, self.ask.age + age)
-        for store, epoch, value in self.hold(held, age, now):
-            sends += self._add(now, (pos, store, epoch, value, age, HELD))
-        return sends
+        fresh = self.hold(held, age, now)
+        return [(pos, store, epoch, value, age, HELD) for store, epoch, value in fresh]
+
+    def _is_news(self, roll: int) -> bool:
+        """Whether a roll is not that of the origin, and none that it is told of already."""
+        return roll not in self.strange and roll not in (0, folded(self.ask.roll))
 
     def _note_roll(self, pos: int, roll: int) -> None:
         """Note by which roll somebody knows his view, for the origin to read what is in it."""
-        if roll in self.strange or roll in (0, folded(self.ask.roll)):
+        if not self._is_news(roll):
             return
         if len(self.strange) >= STRANGE_MAX:
             self.is_outdone = True
@@ -232,18 +238,30 @@ class Cell(OwnQuery):
         if len(self.told_doubts) < len(self.view) + UNLISTED_MAX:
             self.told_doubts[pos] = told
 
-    def _add(self, now: float, *rows: Row) -> list[Send]:
-        """Add rows to the next batch, all of them to the same one."""
-        view = self.told_view
-        is_placed = view is not None and place_of(rows[0], view) is not None
-        size = sum([row_bytes(row, is_placed=is_placed) for row in rows])
+    def _add(self, now: float, roll: int, *rows: Row) -> list[Send]:
+        """Add what one member says to the next batch, all of it, and by which roll it says that.
+
+        What no batch has room for is told in parts, and that the origin may have missed some.
+        """
+        size = sum([self._row_bytes(row) for row in rows])
         is_full = size > self.room_bytes or len(self.rows) + len(rows) > ROWS_MAX
-        sends = self._tell(now) if is_full else []
+        is_full |= self._is_news(roll) and len(self.untold) >= ROLLS_MAX
+        sends = self._tell(now) if is_full and self.rows else []
+        if size > self.room_bytes and len(rows) > 1:
+            self.is_outdone = True
+            half = len(rows) // 2
+            sends += self._add(now, roll, *rows[:half])
+            return sends + self._add(now, roll, *rows[half:])
+        self._note_roll(rows[0][0], roll)
         if self.tell_at == inf:
             self.tell_at = self._telling_due(now)
         self.rows += rows
         self.room_bytes -= size
         return sends
+
+    def _row_bytes(self, row: Row) -> int:
+        view = self.told_view
+        return row_bytes(row, is_placed=view is not None and place_of(row, view) is not None)
 
     def _telling_due(self, now: float) -> float:
         """Return when what is at hand is looked at: whether to tell it, or wait for more.
@@ -251,7 +269,7 @@ class Cell(OwnQuery):
         Answers to a wave are told together, two hops after it; those that come later than most
         are told with those to the next wave.
         """
-        hops = self.hops
+        hops = self.hops.believed()
         if not self.waves:
             return now + max(self.config.settle_floor_s, hops.mean_s / 2)
         answered_s = 2 * hops.mean_s + 4 * hops.deviation_s

@@ -61,6 +61,7 @@ from tracker.machine import (
     Effect,
     Endpoint,
     Event,
+    Foreign,
     Leave,
     Link,
     Opened,
@@ -274,6 +275,8 @@ class Gossip:
                 return self.handover.leave(now)
             case Undelivered(to, message):
                 return self.origin.undelivered(to, message, now) if isinstance(message, Ask) else []
+            case Foreign():
+                return self.origin.foreign(event, now)
             case Opened() | Unreachable() | Closed():
                 return self._streamed(event, now)
             case Accepted(link, peer):

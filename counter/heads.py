@@ -118,6 +118,7 @@ class Heads:
             ask=ask,
             origin=ask.home,
             cell=self._rng.getrandbits(32),
+            holds=self._relay.others_at_sight(ask.query),
         )
         doubted = self.doubted(ask.query)
         if doubted is not None:
@@ -138,7 +139,6 @@ class Heads:
         if sender != ask.home:
             effects.append(Send(ask.home, ack))
         effects += cell.start(own)
-        effects += cell.take_held(self._position, self._relay.others_at_sight(ask.query), 0, now)
         return [*effects, *cell.look(now)]
 
     def _pass_on(
@@ -234,7 +234,7 @@ class Heads:
             if query == ack.query and ack.share in delegation.charges:
                 charge, sends = delegation.acknowledged(ack, view, now, self._pause_s())
                 if charge is not None and charge.tries == 1:
-                    self._hops.measure((now - charge.sent_at) / 2)
+                    self._hops.measure_on((now - charge.sent_at) / 2)
                 return list[Effect](sends)
         return []
 

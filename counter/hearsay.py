@@ -1,7 +1,8 @@
 """What other nodes know of the membership that this one does not, and how it learns it.
 
 Every reply carries the roll of its sender's view: who is expected there (`View.roll`). A roll
-that this node never had itself means that somebody may know of a member it does not::
+that this node never had itself means that somebody may know of a member it does not. No roll comes
+again when somebody who was gone does, so one of the past is no news, whoever says it::
 
     strange    heard in a reply, and never a roll of this node's own view
     fetching   the list is being read from one of those who said it: one at a time

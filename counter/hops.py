@@ -1,24 +1,36 @@
 """The time of one hop, as answers and acknowledgements show it.
 
-The rule: it is measured, never agreed upon, and every wait of a query follows from it.
+The rule: it is measured, never agreed upon, and every wait of a query follows from it. What
+earlier queries measured helps where this one has measured little, and only while the two agree: a
+node that was busy for a moment has measured its own queue, which the next query does not stand in.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
-PRIOR_WEIGHT = 4
+PRIOR_WEIGHT: Final = 4
+AGREES_FACTOR: Final = 3.0
+"""How many times as long as the other the one of two means may be that still tell the same."""
+WEIGHT_MAX: Final = 64
+"""As how many samples at most counts what is measured on and on, from one query to the next."""
+UNHEARD_FACTOR: Final = 3.0
+"""While nobody has answered, the hop is a guess that may be far too short: so many times as long
+is waited before everybody is blamed."""
 
 
 @dataclass(slots=True)
 class Hops:
     """The time of one hop, in seconds: mean and mean deviation over the samples of a query.
 
-    What earlier queries measured weighs as much as `weight` samples; 0 for a mere guess.
-    Answers come in sorted by their slowness, so a moving average would end at the slowest.
+    With `weight` 0 they are a mere guess, or what `earlier` queries measured. Answers come in
+    sorted by their slowness, so a moving average would end at the slowest.
     """
 
     mean_s: float
     deviation_s: float
     weight: int = 0
+    earlier: "Hops | None" = None
+    """What earlier queries measured, with as much weight as is given to it."""
 
     def measure(self, hop_s: float) -> None:
         """Take in one sample."""
@@ -28,10 +40,57 @@ class Hops:
         self.deviation_s += (abs(hop_s - self.mean_s) - self.deviation_s) / self.weight
         self.mean_s += (hop_s - self.mean_s) / self.weight
 
+    def measure_on(self, hop_s: float) -> None:
+        """Take in one sample of many queries: what was long ago is forgotten by and by."""
+        self.measure(hop_s)
+        self.weight = min(self.weight, WEIGHT_MAX)
+
+    def believed(self) -> "Hops":
+        """Return what own samples and those of earlier queries tell, as far as they agree."""
+        before = self.earlier
+        if before is None or not self.weight:
+            return self
+        low_s, high_s = sorted((self.mean_s, before.mean_s))
+        if high_s > AGREES_FACTOR * low_s:
+            return self
+        weight = self.weight + before.weight
+        share = before.weight / weight
+        mean_s = self.mean_s + share * (before.mean_s - self.mean_s)
+        deviation_s = self.deviation_s + share * (before.deviation_s - self.deviation_s)
+        # Two groups of samples lie about their common mean by as much more.
+        deviation_s += 2 * share * (1 - share) * (high_s - low_s)
+        return Hops(mean_s, deviation_s, weight)
+
     def patience_s(self, floor_s: float) -> float:
         """Return how long an answer to one message is waited for: three hops."""
-        return max(floor_s, 3 * self.mean_s, 2 * self.mean_s + 4 * self.deviation_s)
+        hop = self.believed()
+        return max(floor_s, 3 * hop.mean_s, 2 * hop.mean_s + 4 * hop.deviation_s)
+
+    def first_waits_s(
+        self, depth: int, settle_floor_s: float, *, is_heard: bool
+    ) -> tuple[float, float]:
+        """Return the time that all answers take, and the quiet time after one, before a repair.
+
+        Where hops are long, a pause of a busy machine is part of them.
+        """
+        hop = self.believed()
+        expected_s = (depth + 1) * (hop.mean_s + 4 * hop.deviation_s)
+        quarter_s = hop.mean_s / 4
+        settle_s = max(settle_floor_s - quarter_s, quarter_s)
+        return expected_s * (1.0 if is_heard else UNHEARD_FACTOR), settle_s
 
     def prior(self) -> "Hops":
         """Return what the next query begins with."""
-        return Hops(self.mean_s, self.deviation_s, min(self.weight, PRIOR_WEIGHT))
+        hop = self.believed()
+        if not hop.weight:
+            return Hops(hop.mean_s, hop.deviation_s, 0, self.earlier)
+        before = Hops(hop.mean_s, hop.deviation_s, min(hop.weight, PRIOR_WEIGHT))
+        return Hops(hop.mean_s, hop.deviation_s, 0, before)
+
+    def faded(self, guess_s: float) -> "Hops":
+        """Return what is left where a query has measured nothing: half of the way to a guess.
+
+        What was measured in a busy moment would else be kept for as long as nobody answers.
+        """
+        mean_s = (self.mean_s + guess_s) / 2
+        return Hops(mean_s, (self.deviation_s + guess_s / 4) / 2)

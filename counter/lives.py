@@ -52,6 +52,12 @@ def left_name(event: str, details: dict[str, Any]) -> str:
     return str(details["as"]) if event == "name-lost" else ""
 
 
+def overtaken(text: str) -> Emit:
+    """Return how a node says that it is an old backup, where it finds that out by itself."""
+    details = {"code": OLD_BACKUP, "text": text, "tracker": "", "final": True}
+    return Emit("registration-refused", details)
+
+
 def is_told_already(emit: Emit) -> bool:
     """Whether a tracker refuses a node because it knows that its counts were handed over."""
     return emit.event == "registration-refused" and emit.details["code"] == HANDED_OVER

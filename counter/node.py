@@ -19,7 +19,14 @@ from counter.config import LAN, GossipConfig, NodeConfig
 from counter.copies import refuse_copy
 from counter.doorway import acknowledgements, increments
 from counter.gossip import UNTIMED, Gossip
-from counter.lives import introduce, is_old_backup, is_told_already, left_name, member_of
+from counter.lives import (
+    introduce,
+    is_old_backup,
+    is_told_already,
+    left_name,
+    member_of,
+    overtaken,
+)
 from counter.messages import DOOR, GOSSIP
 from counter.notices import (
     drained_line,
@@ -29,6 +36,7 @@ from counter.notices import (
     refusal_text,
 )
 from counter.quick import ways
+from counter.snapshots import Snapshots
 from counter.storage.base import Storage
 from counter.storage.memory import MemoryStorage
 from tracker.classes import dataclass, replace
@@ -105,8 +113,7 @@ class Node:
         Raises ConfigError and StorageError.
         """
         self._beside = beside
-        self.departed = asyncio.Event()
-        self.drained = asyncio.Event()
+        self.departed, self.drained = asyncio.Event(), asyncio.Event()
         self._nobody_took = 0
         self._on_emit = on_emit
         self._make_datagrams = make_datagrams
@@ -127,6 +134,7 @@ class Node:
             random.Random(random.SystemRandom().getrandbits(128)),
         )
         introduce(machine, identity)
+        self._snapshots = Snapshots(self.storage, machine.dump, on_emit)
         self.driver = Driver(
             machine,
             DOOR,
@@ -181,9 +189,11 @@ class Node:
             raise
         cut = self.storage.cut
         if cut is not None:
-            details = {"file": cut.file, "byte": cut.offset, "bytes": cut.size}
+            details = {"file": cut.file, "byte": cut.offset, "bytes": cut.size, "looks": cut.looks}
             self._on_emit(Emit("log-cut", details))
-        self.storage.start(self._settle)
+        if self.storage.is_overtaken:
+            self._on_emit(overtaken("its log is shorter than it was"))
+        self.storage.start(self._settle, self._snapshots.over)
         self._datagrams = self._make_datagrams(self._udp, self.driver)
         await self._streams.listen(self._tcp)
         self.driver.start(self._streams, self._datagrams, self.storage)
@@ -232,6 +242,7 @@ class Node:
         if self._datagrams is not None:
             self._datagrams.close()
         await self.storage.close(noted=noted)
+        self._snapshots.close()
         self.driver.close()
         for door in self._beside:
             door.close()
@@ -259,7 +270,7 @@ class Node:
             self._streams.send_frames(replies)
             self.storage.answered([link for link, _ in replies])
         if self.storage.wants_snapshot:
-            self.storage.snapshot(self.machine.dump())
+            self._snapshots.take()
 
     def _emitted(self, emit: Emit) -> None:
         if emit.event == "departed":
@@ -366,8 +377,9 @@ class _Service:
         say("\n".join([first_line(node.settings, node), *[door.line for door in self._beside]]))
         return node
 
-    def _begin_anew(self, settings: NodeSettings) -> None:
+    def _begin_anew(self, settings: NodeSettings, line: str) -> None:
         if not self._ended.is_set():
+            complain(line)
             self._next = replace(settings, listen=self._node.endpoint)
             self._ended.set()
 
@@ -382,11 +394,10 @@ class _Service:
                 "  start one:  counter tracker          elsewhere:  --tracker HOST:PORT"
             )
         elif is_old_backup(emit) and not self._node.settings.reborn:
-            complain(reborn_line(emit))
-            self._begin_anew(replace(self._node.settings, reborn=True))
-        elif left_name(emit.event, emit.details):
-            complain(name_lost_line(emit))
-            self._begin_anew(replace(self._node.settings, name=left_name(emit.event, emit.details)))
+            self._begin_anew(replace(self._node.settings, reborn=True), reborn_line(emit))
+        elif left := left_name(emit.event, emit.details):
+            settings = replace(self._node.settings, name=left)
+            self._begin_anew(settings, name_lost_line(emit))
         elif is_told_already(emit) and self._node.machine.handover.leaving.holds_nothing:
             # What this node has to say was heard in an earlier life: "drained" follows.
             return

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from counter.asker import Asker
+from counter.foreign import Foreigners
 from counter.heads import Heads
 from counter.hearsay import Hearsay
 from counter.ledger import Ledger
@@ -32,7 +33,7 @@ from counter.relay import Relay
 from counter.rounds import Round
 from counter.tables import Tables
 from counter.tracing import reply_in
-from tracker.machine import Address, Effect, Endpoint, Link
+from tracker.machine import Address, Effect, Endpoint, Foreign, Link
 from tracker.membership import Membership
 from tracker.messages import Listed
 
@@ -71,6 +72,7 @@ class Origin:
         self._asker = asker
         self._heads = heads
         self._hearsay = hearsay
+        self._foreigners = Foreigners()
         self._relay = relay
         self._tables = tables
         self._is_fixed = is_fixed
@@ -175,6 +177,12 @@ class Origin:
         if not self._asker.is_own(ask.query):
             return self._heads.undelivered(ask, to) or self._relay.undelivered(ask, to, view)
         return self._asker.undelivered(ask, to, now) or self._after_answer(ask.query, now)
+
+    def foreign(self, met: Foreign, now: float) -> list[Effect]:
+        """Take it that somebody speaks another version of gossip, and take back what was asked."""
+        told = self._foreigners.met(met, self._membership.view, self._asker.running)
+        back = isinstance(met.message, Ask)
+        return [*told, *self.undelivered(met.peer, met.message, now)] if back else told
 
     def _traced(self, sender: Any, traced: Traced, now: float) -> list[Effect]:
         reply = reply_in(traced)

@@ -5,6 +5,7 @@ The rule: only what the origin itself saw is counted here.
 
 from tracker.classes import dataclass
 from tracker.members import ALIVE, Member
+from tracker.wire import GOSSIP_VERSION
 
 
 @dataclass(slots=True)
@@ -14,6 +15,8 @@ class Pending:
     member: Member
     asks: int = 0
     is_refused: bool = False
+    speaks: int = 0
+    """The version of gossip that it speaks, if that is not known to be ours."""
 
 
 @dataclass(slots=True)
@@ -39,6 +42,8 @@ class Tally:
 
 def why_silent(pending: Pending) -> str:
     """Say why a member may not have answered."""
+    if pending.speaks:
+        return f"speaks gossip {pending.speaks}, and the node that asked {GOSSIP_VERSION}"
     if pending.is_refused:
         return "nobody listens at its address"
     return "no answer" if pending.member.status == ALIVE else "no answer, and not alive"

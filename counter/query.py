@@ -24,7 +24,6 @@ from counter.config import AGE_MAX, LATE_S, GossipConfig
 from counter.doubtful import Doubted
 from counter.heard import Heard as Heard
 from counter.heard import Held, who_is_silent
-from counter.hops import PRIOR_WEIGHT as PRIOR_WEIGHT
 from counter.hops import Hops as Hops
 from counter.messages import (
     DECREASED,
@@ -354,18 +353,11 @@ class OwnQuery:
         return self.wave_at
 
     def _plan_first_repair(self) -> None:
-        """Aim at the time the deepest answer is due, or a settle time after the last one.
-
-        While nobody has answered, the hop is a guess that may be far too short: three times
-        as long is waited before everybody is blamed.
-        """
+        """Aim at the time the deepest answer is due, or a settle time after the last one."""
         self.is_plan_due = False
-        expected_s = (self.depth + 1) * (self.hops.mean_s + 4 * self.hops.deviation_s)
-        if len(self.answers) == 1:
-            expected_s *= 3
-        # Where hops are long, a pause of a busy machine is part of them.
-        quarter_s = self.hops.mean_s / 4
-        settle_s = max(self.config.settle_floor_s - quarter_s, quarter_s)
+        expected_s, settle_s = self.hops.first_waits_s(
+            self.depth, self.config.settle_floor_s, is_heard=len(self.answers) > 1
+        )
         self.wave_at = settle_s + max(self.started + expected_s, self.heard_at)
 
     def asks_wanted(self) -> int:

@@ -4,12 +4,12 @@ The rule: each way in C is handed the same one in Python, and leaves to it whate
 take, so that nobody can tell them apart but by the clock.
 """
 
-from heapq import heappop, heappush
 from typing import Any, Final
 
 from counter.arcs import chunks
 from counter.asker import Asker
 from counter.crdt import Counters, Share
+from counter.expiry import Expiry
 from counter.express import ASK, ASK_SKIPPING, Way
 from counter.express import ways as ways_in_python
 from counter.heads import Heads
@@ -31,7 +31,7 @@ _ASKS: Final = extension("counter.native.asks")
 _ANSWERS: Final = extension("counter.native.answers")
 
 if _ASKS is not None:
-    _ASKS.lay_out(Seen, Stand, Share, Counters, Member, chunks, heappush, heappop)
+    _ASKS.lay_out(Seen, Stand, Share, Counters, Member, Expiry, chunks)
 
 if _ANSWERS is not None:
     _ANSWERS.lay_out(

@@ -14,11 +14,11 @@ once. What is remembered is bounded in number and in time.
 """
 
 from collections.abc import Callable, Container
-from heapq import heappop, heappush
 from random import Random
 from typing import Final
 
 from counter.config import GossipConfig
+from counter.expiry import Expiry
 from counter.heard import Held
 from counter.messages import LEAF, SKIP_MAX, Ask, Delegate, Reply, ShortReply, Stop
 from counter.selection import Part, asked_anew, head_of, split
@@ -87,7 +87,7 @@ class Relay:
         self._value_of = value_of
         # From then on no ask is answered: somebody else does.
         self.mute_at = float("inf")
-        self._expiry: list[tuple[float, bytes]] = []
+        self.expiry = Expiry()
         self._view: View | None = None
         self._stand = Stand(position, 0, 0, 0, None, b"")
         # Keys of which something is in doubt here: their replies say so.
@@ -153,7 +153,7 @@ class Relay:
     @property
     def heard_until(self) -> float:
         """When the last query ends that was answered here, or earlier than that."""
-        return max([until for until, _ in self._expiry], default=float("-inf"))
+        return self.expiry.last()
 
     def stop(self, stop: Stop) -> list[Effect]:
         """Forget a query, and tell those it was passed to. A late ask for it is ignored."""
@@ -176,12 +176,12 @@ class Relay:
 
     def tick(self, now: float) -> None:
         """Forget what is past its life."""
-        self._forget(now, len(self._expiry))
+        self._forget(now, len(self.expiry))
 
     def _forget(self, now: float, at_most: int) -> None:
-        expiry = self._expiry
-        while at_most and expiry and expiry[0][0] <= now:
-            self.seen.pop(heappop(expiry)[1], None)
+        expiry = self.expiry
+        while at_most and (first := expiry.first()) is not None and first <= now:
+            self.seen.pop(expiry.pop(), None)
             at_most -= 1
 
     def deadline(self) -> float | None:
@@ -189,18 +189,18 @@ class Relay:
 
         A timer for each of them would cost more than the asks that brought them.
         """
-        return self._expiry[0][0] + FORGET_S if self._expiry else None
+        first = self.expiry.first()
+        return first + FORGET_S if first is not None else None
 
     def remember(self, query: bytes, value: int, flags: int, budget_ms: int, now: float) -> Seen:
         """Begin to know a query; for a while after its life, and the oldest goes first."""
-        expiry = self._expiry
-        if expiry and expiry[0][0] <= now:
-            self._forget(now, FORGOTTEN_AT_ONCE_MAX)
+        expiry = self.expiry
+        self._forget(now, FORGOTTEN_AT_ONCE_MAX)
         known, config = self.seen, self.config
         while len(known) >= config.queries_max:
-            known.pop(heappop(expiry)[1], None)
+            known.pop(expiry.pop(), None)
         seen = known[query] = Seen(value, flags)
-        heappush(expiry, (now + budget_ms / 1000 + config.memory_s, query))
+        expiry.note(now + budget_ms / 1000 + config.memory_s, query)
         return seen
 
     def is_alone(self, view: View, low: int, high: int) -> bool:

@@ -315,7 +315,8 @@ class WideQuery(OwnQuery):
         """Return how long a head may say nothing before it is asked whether it is there."""
         begin, end = self.view.span(ward.arc.low, ward.arc.high)
         depth = least_age(max(1, end - begin), self.chatter, self.visits)
-        hop_s = self.hops.mean_s + 2 * self.hops.deviation_s
+        hops = self.hops.believed()
+        hop_s = hops.mean_s + 2 * hops.deviation_s
         pauses = 1 if ward.is_collected else 5
         return (depth + 2) * hop_s + pauses * self.repair_s()
 

@@ -8,6 +8,7 @@ Whether one is lost is decided where it leaves, and how late it is where it is r
 import asyncio
 import random
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -104,11 +105,11 @@ class FaultyDatagrams(UdpDatagrams):
         self._take_later = self.hand
         if self._flight is not None:
             stamp(sock)
+        way.enter(self)
         super().__init__(sock, handler)
         if self._flight is not None:
             self._refused_now = self._on_refused
             self._on_refused = self._refused_later
-        way.enter(self)
 
     def look(self) -> None:
         """Have a gate stand before the socket while anything is done to what leaves."""
@@ -133,9 +134,8 @@ class FaultyDatagrams(UdpDatagrams):
         if self._is_held:
             return
         self._is_held = True
-        number = self._socket.fileno()
-        if number >= 0:
-            self._loop.remove_reader(number)
+        if self._socket.fileno() >= 0:
+            self._unlisten()
         if self._flight is not None:
             self._kept = self._flight.recall(self._take_later)
 
@@ -160,6 +160,9 @@ class FaultyDatagrams(UdpDatagrams):
 
     def close(self) -> None:
         """Stop receiving and give the port back."""
+        if self._flight is not None and self._socket.fileno() >= 0:
+            with suppress(RuntimeError):
+                self._flight.unwatch(self._socket)
         super().close()
         self._way.leave(self)
 
@@ -168,12 +171,15 @@ class FaultyDatagrams(UdpDatagrams):
         self._flight.arrive(self._socket, self._take_later, self._refused_soon)
 
     def _listen(self) -> None:
-        number = self._socket.fileno()
-        if self._is_held or number < 0:
+        if self._is_held or self._socket.fileno() < 0:
             return
         if self._flight is None:
             super()._listen()
-            return
-        self._loop.remove_reader(number)
-        about = self._socket, self._take_later, self._refused_soon
-        self._loop.add_reader(number, self._flight.arrive, *about)
+        else:
+            self._flight.watch(self._socket, self._take_later, self._refused_soon)
+
+    def _unlisten(self) -> None:
+        if self._flight is None:
+            self._loop.remove_reader(self._socket.fileno())
+        else:
+            self._flight.unwatch(self._socket)

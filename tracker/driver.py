@@ -22,6 +22,7 @@ from tracker.machine import (
     Emit,
     Endpoint,
     Event,
+    Foreign,
     Link,
     Machine,
     Open,
@@ -219,6 +220,14 @@ class Driver:
         with suppress(FrameError):
             message = self._gossip.decode(body)  # type: ignore[union-attr]
             self.submit(Undelivered(to, message))
+
+    def on_foreign(self, peer: Endpoint, version: int, body: bytes | None) -> None:
+        """Another version of gossip is spoken there."""
+        message = None
+        if body is not None:
+            with suppress(FrameError):
+                message = self._gossip.decode(body)  # type: ignore[union-attr]
+        self.submit(Foreign(peer, version, message))
 
     def on_drained(self) -> None:
         """Look at the deadline once for all that was taken."""

@@ -4,7 +4,7 @@ The rule: every error says whether the state is certainly unchanged (`definite`)
 the same request may be sent again without harm (`retry_safe`).
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class ClusterError(Exception):
@@ -12,6 +12,10 @@ class ClusterError(Exception):
 
     definite: ClassVar[bool] = True
     retry_safe: ClassVar[bool] = True
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel between processes as it is: `args` alone would not do to make it anew."""
+        return _as_it_was, (type(self), self.args, self.__dict__)
 
 
 class FrameError(ClusterError):
@@ -77,3 +81,9 @@ class StorageLostError(StorageError):
     """An fsync failed: what the last writes left on disk is unknown, the file is not trusted."""
 
     definite: ClassVar[bool] = False
+
+
+def _as_it_was(kind: type[ClusterError], args: tuple[Any, ...], held: dict[str, Any]) -> Any:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(held)
+    return error

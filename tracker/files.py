@@ -88,6 +88,12 @@ def reason_of(error: OSError) -> str:
     return known or printable(error.strerror or str(error) or type(error).__name__)
 
 
+def cause_of(error: StorageError) -> str:
+    """Return why, without what it befell: the same for all files that one disk refuses."""
+    origin = error.__cause__
+    return reason_of(origin) if isinstance(origin, OSError) else str(error)
+
+
 @contextlib.contextmanager
 def translated(deed: str, path: Path) -> Iterator[None]:
     """Turn an OSError inside into a StorageError: "cannot `deed` `path`: why"."""

@@ -122,6 +122,15 @@ class Undelivered:
 
 
 @dataclass(frozen=True, slots=True)
+class Foreign:
+    """Another version of gossip is spoken there, and `message` was not read, if one was sent."""
+
+    peer: Endpoint
+    version: int
+    message: Any = None
+
+
+@dataclass(frozen=True, slots=True)
 class Persisted:
     """Every record with a token up to and including this one is on disk."""
 
@@ -150,7 +159,17 @@ class Leave:
     hand_over: bool = False
 
 
-Event = Opened | Unreachable | Accepted | Closed | Undelivered | Persisted | PersistFailed | Leave
+Event = (
+    Opened
+    | Unreachable
+    | Accepted
+    | Closed
+    | Undelivered
+    | Foreign
+    | Persisted
+    | PersistFailed
+    | Leave
+)
 
 
 class Machine(Protocol):

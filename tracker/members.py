@@ -107,8 +107,14 @@ class Member:
 
     @property
     def roll_mark(self) -> int:
-        """64 bits of the name and the store that is expected under it."""
-        return (position(self.name) ^ int.from_bytes(self.store[:8], "big")) * _MIXER % 2**64
+        """64 bits of the name, the store that is expected under it, and its rank but the status.
+
+        Without the rank a member that was gone and is back would make of a list the one that it
+        was before, of which everybody thinks that it is long over.
+        """
+        life = ((self.reign << 16) + self.epoch << 16) + self.incarnation
+        told = (position(self.name) ^ int.from_bytes(self.store[:8], "big")) + life * _MIXER
+        return (told ^ told >> 32) * _MIXER % 2**64
 
     @property
     def expected(self) -> bool:
@@ -262,7 +268,8 @@ class View:
     def roll(self) -> int:
         """32 bits that two views share when they expect the same stores under the same names.
 
-        Never 0, which is left to those who say nothing of their view.
+        The same in the same lives: who was gone meanwhile is in another one. Never 0, which is
+        left to those who say nothing of their view.
         """
         return folded(self.roll_bits)
 

@@ -16,7 +16,6 @@ A member's status, as this tracker sees it:
 
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from random import Random
 from typing import Any, Final
 
@@ -259,8 +258,8 @@ class Registry:
         return [*effects, Send(link, answer), Emit(verdict.event, details)]
 
     def _judge(self, message: Register, now: float) -> Admitted | Refusal:
-        seen = partial(self._seen, now)
-        return judge(message, self.table, seen, self._config.members_max)
+        most = self._config.members_max
+        return judge(message, self.table, lambda name: self._seen(name, now), most)
 
     def _refused(self, link: Link, member: Member, refusal: Refusal) -> list[Effect]:
         code, text = refusal.code, printable(refusal.text, TEXT_MAX)
@@ -465,7 +464,7 @@ class Registry:
 
     # -- links ------------------------------------------------------------------------------
 
-    def _seen(self, now: float, name: str) -> Seen:
+    def _seen(self, name: str, now: float) -> Seen:
         link = self._link_of.get(name)
         beat_s = now - self._links[link].heard_at if link is not None else None
         written = self._written.of(self.table.members[name])

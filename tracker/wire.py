@@ -32,6 +32,15 @@ from tracker.errors import FrameError
 from tracker.text import is_printable, printable
 
 PROTOCOL = 1
+"""What is spoken on streams; said in the first frame of each."""
+
+GOSSIP_VERSION = 1
+"""What is spoken in datagrams; the first byte of each. It is raised when a datagram that is known
+already would mean something else: a message or a field more leaves it as it is."""
+
+GOSSIP_VERSION_MAX = 31
+"""No datagram of ours begins with a byte above it; nor with 0, but for those that are returned."""
+
 FRAME_BYTES_MAX = 65_536
 DATAGRAM_BYTES_MAX = 1_232
 ARRAY_MAX = 1_024

@@ -77,7 +77,8 @@ class Adding(Sums):
 
     def __init__(self) -> None:
         self._amounts: dict[str, int] = {}
-        self._adding = threading.Lock()
+        # A signal handler may add while this thread does.
+        self._adding = threading.RLock()
         self._uncounted: dict[str, int] = {}
         self._unknown: dict[str, Operation] = {}
         self._reasons: dict[str, None] = {}
@@ -92,6 +93,8 @@ class Adding(Sums):
         if len(self._amounts) >= ADDED_KEYS_MAX:
             self._make_room()
         with self._adding:
+            # Once closed, what is there is told for the last time.
+            self._check_open()
             amounts = self._amounts
             if key not in amounts:
                 amounts[key] = 0

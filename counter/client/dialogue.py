@@ -100,8 +100,8 @@ class Dialogue:
         options = self.options
         batch = Batch(now, now + options.deadline_s, now + options.join_s)
         batch.amounts[key], batch.bytes = amount, size
+        self._ending.begin(batch)  # first: this may be broken off, and others join what is there
         queue.append(batch)
-        self._ending.begin(batch)
         return batch
 
     def retry(self, operation: Operation, now: float) -> Batch:
@@ -113,8 +113,8 @@ class Dialogue:
         batch.operation = operation
         lane = self._lanes.of(operation.node, operation.endpoint)
         # It was sent before, whoever it was: a refusal proves nothing any more.
-        lane.doubtful.append(Entry(operation, batch, 1))
         self._ending.begin(batch)
+        lane.doubtful.append(Entry(operation, batch, 1))
         lane.retry_at = now
         return batch
 
@@ -185,7 +185,7 @@ class Dialogue:
         self._parkings.close()
         return self._hung_up()
 
-    def fail(self, error: Exception) -> list[Effect]:
+    def fail(self, error: BaseException) -> list[Effect]:
         """End everything after a mistake in this very code: nobody waits for what never comes."""
         self.is_closed = True
         self._ending.fail(error)

@@ -53,7 +53,7 @@ class Ending:
         text = f"{reason}; the increment MAY have been counted"
         self.settle(entry.batch, (UnknownOutcomeError, (text, entry.operation)))
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """End everything after a mistake in the client's own code."""
         self.why_closed += f": {mistake(error)}"
         for batch in list(self._unsettled):

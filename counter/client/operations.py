@@ -147,8 +147,10 @@ def checked_amount(amount: Any) -> int:
     return amount
 
 
-def mistake(error: Exception) -> str:
-    """Return what is said of an error that nobody foresaw."""
+def mistake(error: BaseException) -> str:
+    """Return what is said of an error that nobody foresaw, or of what broke into a call."""
+    if not isinstance(error, Exception):
+        return f"this client was interrupted ({type(error).__name__})"
     told = f"{type(error).__name__}: {printable(str(error), 200)}"
     return f"this client failed, by a mistake of its own ({told})"
 
@@ -250,7 +252,7 @@ class Batch:
             part = parent
         return part
 
-    def failure(self, error: Exception) -> Failure:
+    def failure(self, error: BaseException) -> Failure:
         """Return how it ends if the client itself fails, by an error that nobody foresaw."""
         text = mistake(error)
         if self.operation is None:

@@ -5,22 +5,27 @@ writing for all, and hands that over to another waiter when it has its own. So a
 pays for no switch to another one, and many threads share their messages. The rule: the machine
 (`counter.client.dialogue`) is touched only under the lock, and the lock is never held while
 waiting for the network.
+
+A signal handler may raise in the main thread at any moment, and may use this very client. What it
+interrupts while waiting has touched nothing; in the middle of a step everything on its way ends
+as unknown, and the client begins anew. A call that would wait for the one it interrupted, for
+ever, is refused (`busy`); `add`, which waits for nobody, is not.
 """
 
-import atexit
-import sys
 import threading
-import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from threading import get_ident
 from time import monotonic, sleep
 from types import TracebackType
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from counter.client.adding import FLUSH_S, pieces
+from counter.client import flushing
+from counter.client.adding import pieces
 from counter.client.blocking import SystemDice, new_session
 from counter.client.common import Common
 from counter.client.dialogue import Dialogue
-from counter.client.lane import Effect, Settled
+from counter.client.lane import Effect, Settled, Shut
 from counter.client.operations import Acknowledgement, Batch, Operation, UncountedError
 from counter.client.parting import PARTING_S
 from counter.client.sockets import OPENED, RECEIVED, Sockets
@@ -35,6 +40,8 @@ if TYPE_CHECKING:
     from counter.client.talking import Talk
     from counter.client.totals import Held, MemberState, Total
     from counter.client.wishes import Wishes
+
+_T = TypeVar("_T")
 
 STALE_S = 0.02
 """After so long without anybody waiting, a stream may have ended unseen: it is looked at first."""
@@ -55,18 +62,23 @@ class Client(Common):
 
     def _begin(self) -> None:
         """Make everything that a process has to itself."""
-        self._lock = threading.Lock()
-        self._dialogue = Dialogue(self.options, SystemDice(), new_session)
-        self._sockets = Sockets(self.options.silent_s)
+        self._is_closing = False
+        # One that knows whose it is; its types do not say so.
+        self._lock: Any = threading.RLock()
         self._is_driven = False
+        self._driver = 0
         self._driven_at = 0.0
         # Batches whose threads wait while another one drives.
         self._sleepers: dict[Batch, threading.Condition] = {}
-        self._flushing = threading.Lock()
-        self._flush_wish = threading.Event()
-        self._is_ending = threading.Event()
-        self._flusher: threading.Thread | None = None
-        _OPEN.add(self)
+        self._flushing = threading.RLock()
+        self._flusher = flushing.Flusher()
+        self._begin_talking()
+        flushing.opened(self)
+
+    def _begin_talking(self) -> None:
+        """Make what talks with nodes, with nothing said so far."""
+        self._dialogue = Dialogue(self.options, SystemDice(), new_session)
+        self._sockets = Sockets(self.options.silent_s)
 
     def __enter__(self) -> "Self":
         return self
@@ -79,6 +91,15 @@ class Client(Common):
     ) -> None:
         self.close()
 
+    def __del__(self) -> None:
+        # All that was added has been sent: whoever sends it holds this client.
+        if not getattr(self, "_is_closing", True):
+            self._flusher.end(wait=False)
+            try:
+                self._raise_uncounted()
+            except UncountedError as error:
+                flushing.tell(error)
+
     # -- counting -----------------------------------------------------------------------------
 
     def incr(self, key: str, n: int = 1) -> Acknowledgement:
@@ -87,6 +108,7 @@ class Client(Common):
         Raises RefusedError or UnreachableError: certainly not counted; UnknownOutcomeError: it
         may have been, and `retry(error.operation)` is safe; ConfigError: no key, no amount.
         """
+        self._refuse_to_wait()
         with self._lock:
             batch = self._dialogue.count(key, n, monotonic())
             self._finish(batch)
@@ -94,6 +116,7 @@ class Client(Common):
 
     def retry(self, operation: Operation) -> Acknowledgement:
         """Send an operation again whose outcome was unknown; it counts once. Raises as `incr`."""
+        self._refuse_to_wait()
         with self._lock:
             batch = self._dialogue.retry(operation, monotonic())
             if self._is_driven:
@@ -103,31 +126,31 @@ class Client(Common):
 
     def flush(self) -> None:
         """Send what was added, and return when it is counted. Raises UncountedError."""
+        self._refuse_to_wait()
         self._send_added()
         self._raise_uncounted()
 
     def close(self) -> None:
         """Send what was added, end every stream. Raises UncountedError."""
-        if self._is_ending.is_set():
+        if self._is_closing:
             return
-        self._is_ending.set()
-        self._flush_wish.set()
+        self._refuse_to_wait()
+        self._is_closing = True
         try:
             self._send_added()
-        finally:
-            if self._flusher is not None and self._flusher is not threading.current_thread():
-                self._flusher.join()
             with self._lock:
                 self._part()
+        finally:
+            with self._lock:
                 self._carry_out(self._dialogue.close())
                 self._sockets.wake()
                 while self._is_driven:
                     # Its batch has ended by now: it sees that as soon as its wait is over.
-                    self._lock.release()
-                    sleep(0.001)
-                    self._lock.acquire()
+                    self._waited(sleep, 0.001)
                 self._sockets.close()
-            _OPEN.discard(self)
+            self._flusher.end(wait=True)
+            self._note_rest()
+            flushing.closed(self)
         self._raise_uncounted()
 
     # -- asking -------------------------------------------------------------------------------
@@ -230,24 +253,46 @@ class Client(Common):
 
     # -- who drives ---------------------------------------------------------------------------
 
+    def _refuse_to_wait(self) -> None:
+        """Refuse what would wait for ever: for the call in this thread that it interrupted."""
+        if self._lock._is_owned() or (self._is_driven and self._driver == get_ident()):
+            raise RefusedError(
+                "busy", "this client is in the middle of a call that was interrupted for this one; "
+                "a signal handler may use `add`, or a client of its own",
+            )  # fmt: skip
+
     def _finish(self, batch: Batch) -> None:
         """Return when a batch has ended. The lock is held."""
-        while not batch.is_settled:
-            if not self._is_driven:
-                self._drive(batch)
-                return
-            if self._dialogue.wants_step:
-                self._sockets.wake()
-            sleeper = self._sleepers.get(batch)
-            if sleeper is None:
-                sleeper = self._sleepers[batch] = threading.Condition(self._lock)
-            sleeper.wait()
+        try:
+            while not batch.is_settled:
+                if not self._is_driven:
+                    self._drive(batch)
+                    break
+                if self._dialogue.wants_step:
+                    self._sockets.wake()
+                sleeper = self._sleepers.get(batch)
+                if sleeper is None:
+                    sleeper = self._sleepers[batch] = threading.Condition(self._lock)
+                sleeper.wait()
+        except BaseException:
+            # Whoever was to drive next may be the one who leaves: let everybody see for himself.
+            self._is_driven = self._is_driven and self._driver != get_ident()
+            for sleeper in self._sleepers.values():
+                sleeper.notify_all()
+            self._sleepers.clear()
+            raise
+        if not self._is_driven:
+            # Somebody who waits takes over.
+            for sleeper in self._sleepers.values():
+                sleeper.notify()
+                break
 
     def _drive(self, batch: Batch) -> None:
         """Read and write for all until `batch` has ended. The lock is held, but not in waits."""
         dialogue = self._dialogue
-        self._is_driven = True
         try:
+            self._driver = get_ident()
+            self._is_driven = True
             now = monotonic()
             if now - self._driven_at > STALE_S:
                 self._take_in(0.0)
@@ -261,18 +306,35 @@ class Client(Common):
                     self._take_in(None if due is None else max(0.0, due - monotonic()))
         except Exception as error:
             self._carry_out(dialogue.fail(error))
+        except BaseException as error:
+            self._interrupted(error)
+            raise
         finally:
             self._is_driven = False
             self._driven_at = monotonic()
-            # Somebody who waits takes over.
-            for sleeper in self._sleepers.values():
-                sleeper.notify()
-                break
+
+    def _interrupted(self, error: BaseException) -> None:
+        """Begin anew if a step was broken off in the middle: nobody knows what was done of it."""
+        sockets = self._sockets
+        if sockets.is_waiting:
+            sockets.is_waiting = False
+            return
+        if sockets.receiving is not None:
+            # Nobody knows what was read: what is on its way there is sent again, under its id.
+            link, sockets.receiving = sockets.receiving, None
+            sockets.carry_out(Shut(link))
+            self._carry_out(self._dialogue.lost(link, "interrupted", monotonic()))
+            return
+        self._carry_out(self._dialogue.fail(error))
+        with suppress(Exception):
+            self._sockets.close()
+        self._begin_talking()
 
     def _part(self) -> None:
         """Say goodbye, and wait a moment for the node's word. The lock is held."""
         if self._is_driven:
             return
+        self._driver = get_ident()
         self._is_driven = True
         try:
             self._carry_out(self._dialogue.part())
@@ -284,13 +346,26 @@ class Client(Common):
         finally:
             self._is_driven = False
 
+    def _waited(self, wait: Callable[[Any], _T], about: Any) -> _T:
+        """Return what `wait` says. The lock is let go of meanwhile, and held again whatever comes.
+
+        Twice, since a signal handler may raise between any two of these calls as well.
+        """
+        lock = self._lock
+        try:
+            try:
+                lock.release()
+                return wait(about)
+            finally:
+                if not lock._is_owned():
+                    lock.acquire()
+        finally:
+            if not lock._is_owned():
+                lock.acquire()
+
     def _take_reply(self, link: int) -> None:
         """Wait for the one stream there is: the common way, and the shortest."""
-        self._lock.release()
-        try:
-            event = self._sockets.receive(link)
-        finally:
-            self._lock.acquire()
+        event = self._waited(self._sockets.receive, link)
         if event is not None and event[0] == RECEIVED:
             self._carry_out(self._dialogue.received(link, event[2], monotonic()))  # type: ignore[arg-type]
             return
@@ -300,11 +375,7 @@ class Client(Common):
 
     def _take_in(self, timeout_s: float | None) -> None:
         """Wait for the network, and do what follows from it."""
-        self._lock.release()
-        try:
-            events = self._sockets.wait(timeout_s)
-        finally:
-            self._lock.acquire()
+        events = self._waited(self._sockets.wait, timeout_s)
         dialogue, now = self._dialogue, monotonic()
         for kind, link, what in events:
             if kind == RECEIVED:
@@ -331,28 +402,21 @@ class Client(Common):
             raise ConfigError("this client is closed")
 
     def _wish_flush(self) -> None:
-        if not self._flush_wish.is_set():
-            self._flush_wish.set()
-        if self._flusher is None:
-            with self._adding:
-                if self._flusher is None:
-                    self._flusher = threading.Thread(
-                        target=self._flush_now_and_then, name="counter-flush", daemon=True
-                    )
-                    self._flusher.start()
+        if not self._flusher.is_begun:
+            flushing.close_at_the_end()
+        self._flusher.wish(self)
 
     def _make_room(self) -> None:
+        self._refuse_to_wait()
         self._send_added()
 
-    def _flush_now_and_then(self) -> None:
-        while not self._is_ending.is_set():
-            self._flush_wish.wait()
-            self._is_ending.wait(FLUSH_S)
-            self._flush_wish.clear()
-            self._send_added()
-
     def _send_added(self) -> None:
-        """Send the sums, and wait until they have ended."""
+        """Have the sums sent, and wait until they have ended."""
+        if not self._flusher.sent(self):
+            self._send_sums()
+
+    def _send_sums(self) -> None:
+        """Send the sums, and wait until they have ended; see `counter.client.flushing`."""
         with self._flushing:
             sent: list[tuple[str, int, Batch]] = []
             with self._lock:
@@ -367,26 +431,17 @@ class Client(Common):
                     self._finish(batch)
             self._note_ends(sent)
 
+    def _note_rest(self) -> None:
+        """Keep, to be raised, what was added while this client was being closed."""
+        error = ConfigError("this client is closed")
+        for key, amount in pieces(self._take()):
+            self._note_refusal(key, amount, error)
+
     # -- other processes ----------------------------------------------------------------------
 
     def _after_fork(self) -> None:
         """Begin anew in the child: what was added, and what is on its way, is the parent's."""
         super()._after_fork()
-        if not self._is_ending.is_set():
+        if not self._is_closing:
             self._sockets.close()
             self._begin()
-
-
-_OPEN: "weakref.WeakSet[Client]" = weakref.WeakSet()
-
-
-def _close_all() -> None:
-    """Send what was added before the program ends, and say what could not be."""
-    for client in list(_OPEN):
-        try:
-            client.close()
-        except UncountedError as error:
-            sys.stderr.write(f"error: {error}\n")
-
-
-atexit.register(_close_all)

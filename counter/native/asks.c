@@ -149,6 +149,26 @@ asks_take(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
 
 /* -- the type ------------------------------------------------------------------------------- */
 
+/* Take the two of whom one knows of each query when it is over; -1 with an exception set. */
+static int
+take_expiry(Asks *self)
+{
+    const Layout *at = &self->state->layout;
+    PyObject *line, *strays;
+
+    if (!Py_IS_TYPE(self->expiry, at->expiry)
+        || (line = SLOT(self->expiry, at->expiry_line)) == NULL
+        || (strays = SLOT(self->expiry, at->expiry_strays)) == NULL || !PyList_CheckExact(strays)) {
+        PyErr_SetString(PyExc_TypeError, "a relay forgets its queries by an Expiry");
+        return -1;
+    }
+    self->line = Py_NewRef(line);
+    self->strays = Py_NewRef(strays);
+    self->append = PyObject_GetAttrString(line, "append");
+    self->popleft = PyObject_GetAttrString(line, "popleft");
+    return self->append == NULL || self->popleft == NULL ? -1 : 0;
+}
+
 /* Take what never changes from a relay; -1 with an exception set. */
 static int
 take_relay(Asks *self, PyObject *relay)
@@ -158,7 +178,7 @@ take_relay(Asks *self, PyObject *relay)
 
     self->relay = Py_NewRef(relay);
     self->known = PyObject_GetAttrString(relay, "seen");
-    self->expiry = PyObject_GetAttrString(relay, "_expiry");
+    self->expiry = PyObject_GetAttrString(relay, "expiry");
     dice = PyObject_GetAttrString(relay, "dice");
     self->roll_dice = dice == NULL ? NULL : PyObject_GetAttrString(dice, "random");
     if (config != NULL && (most = PyObject_GetAttrString(config, "queries_max")) != NULL
@@ -168,14 +188,14 @@ take_relay(Asks *self, PyObject *relay)
         done = PyErr_Occurred() || self->known == NULL || self->expiry == NULL
                 || self->roll_dice == NULL
             ? -1
-            : 0;
+            : take_expiry(self);
     }
     Py_XDECREF(config);
     Py_XDECREF(most);
     Py_XDECREF(memory);
     Py_XDECREF(dice);
-    if (done == 0 && !(PyDict_CheckExact(self->known) && PyList_CheckExact(self->expiry))) {
-        PyErr_SetString(PyExc_TypeError, "a relay knows its queries by a dict and a list");
+    if (done == 0 && !PyDict_CheckExact(self->known)) {
+        PyErr_SetString(PyExc_TypeError, "a relay knows its queries by a dict");
         done = -1;
     }
     return done;
@@ -220,6 +240,10 @@ asks_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(own->relay);
     Py_VISIT(own->known);
     Py_VISIT(own->expiry);
+    Py_VISIT(own->line);
+    Py_VISIT(own->strays);
+    Py_VISIT(own->append);
+    Py_VISIT(own->popleft);
     Py_VISIT(own->roll_dice);
     Py_VISIT(own->running);
     Py_VISIT(own->counters);
@@ -240,6 +264,10 @@ asks_dealloc(PyObject *self)
     Py_CLEAR(own->relay);
     Py_CLEAR(own->known);
     Py_CLEAR(own->expiry);
+    Py_CLEAR(own->line);
+    Py_CLEAR(own->strays);
+    Py_CLEAR(own->append);
+    Py_CLEAR(own->popleft);
     Py_CLEAR(own->roll_dice);
     Py_CLEAR(own->running);
     Py_CLEAR(own->counters);
@@ -278,12 +306,12 @@ static PyObject *
 lay_out(PyObject *module, PyObject *arguments)
 {
     State *state = PyModule_GetState(module);
-    PyObject *seen, *stand, *share, *counters, *member, *chunks, *push, *pop;
+    PyObject *seen, *stand, *share, *counters, *member, *expiry, *chunks;
     Layout *at = &state->layout;
 
-    if (!PyArg_ParseTuple(arguments, "O!O!O!O!O!OOO:lay_out", &PyType_Type, &seen, &PyType_Type,
+    if (!PyArg_ParseTuple(arguments, "O!O!O!O!O!O!O:lay_out", &PyType_Type, &seen, &PyType_Type,
                           &stand, &PyType_Type, &share, &PyType_Type, &counters, &PyType_Type,
-                          &member, &chunks, &push, &pop))
+                          &member, &PyType_Type, &expiry, &chunks))
         return NULL;
     struct {
         Py_ssize_t *offset;
@@ -300,6 +328,7 @@ lay_out(PyObject *module, PyObject *arguments)
         {&at->stand_position, stand, "position"},   {&at->stand_before, stand, "before"},
         {&at->stand_after, stand, "after"},         {&at->stand_roll, stand, "roll"},
         {&at->stand_place, stand, "place"},         {&at->stand_told, stand, "told"},
+        {&at->expiry_line, expiry, "line"},         {&at->expiry_strays, expiry, "strays"},
     };
     for (size_t each = 0; each < sizeof wanted / sizeof wanted[0]; each++)
         if ((*wanted[each].offset = slot_of(wanted[each].type, wanted[each].name)) < 0)
@@ -310,8 +339,7 @@ lay_out(PyObject *module, PyObject *arguments)
     Py_XSETREF(at->members.type, (PyTypeObject *)Py_NewRef(member));
     Py_XSETREF(at->seen, (PyTypeObject *)Py_NewRef(seen));
     Py_XSETREF(state->chunks, Py_NewRef(chunks));
-    Py_XSETREF(state->push, Py_NewRef(push));
-    Py_XSETREF(state->pop, Py_NewRef(pop));
+    Py_XSETREF(at->expiry, (PyTypeObject *)Py_NewRef(expiry));
     Py_RETURN_NONE;
 }
 
@@ -325,9 +353,8 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->layout.share);
     Py_VISIT(state->layout.counters);
     Py_VISIT(state->layout.members.type);
+    Py_VISIT(state->layout.expiry);
     Py_VISIT(state->chunks);
-    Py_VISIT(state->push);
-    Py_VISIT(state->pop);
     return 0;
 }
 
@@ -354,9 +381,8 @@ module_free(void *module)
     Py_CLEAR(state->layout.share);
     Py_CLEAR(state->layout.counters);
     Py_CLEAR(state->layout.members.type);
+    Py_CLEAR(state->layout.expiry);
     Py_CLEAR(state->chunks);
-    Py_CLEAR(state->push);
-    Py_CLEAR(state->pop);
 }
 
 static int
@@ -368,7 +394,8 @@ remember_names(void)
     } names[] = {
         {&s_doubtful, "doubtful"}, {&s_is_doubted, "is_doubted"}, {&s_is_whole, "is_whole"},
         {&s_mute_at, "mute_at"},   {&s_positions, "positions"},   {&s_ring, "ring"},
-        {&s_stand_in, "stand_in"}, {&s_view, "view"},
+        {&s_stand_in, "stand_in"}, {&s_view, "view"},             {&s_first, "first"},
+        {&s_note, "note"},         {&s_pop, "pop"},
     };
 
     for (size_t at = 0; at < sizeof names / sizeof names[0]; at++)
@@ -395,8 +422,8 @@ fill(PyObject *module)
 
 static PyMethodDef functions[] = {
     {"lay_out", lay_out, METH_VARARGS,
-     "Say what is laid out how: Seen, Stand, Share, Counters, Member; and how arcs are cut up,\n"
-     "and heaps pushed onto and popped from."},
+     "Say what is laid out how: Seen, Stand, Share, Counters, Member, Expiry; and how arcs are\n"
+     "cut up."},
     {NULL},
 };
 

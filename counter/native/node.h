@@ -26,20 +26,22 @@ typedef struct {
     Py_ssize_t seen_value, seen_flags, seen_arcs, seen_cut, seen_children, seen_is_stopped;
     Py_ssize_t seen_others;
     Py_ssize_t stand_position, stand_before, stand_after, stand_roll, stand_place, stand_told;
-    PyTypeObject *seen, *stand, *share, *counters;
+    Py_ssize_t expiry_line, expiry_strays;
+    PyTypeObject *seen, *stand, *share, *counters, *expiry;
     Members members;
 } Layout;
 
 typedef struct {
     Shared shared;
     Layout layout;
-    PyObject *chunks, *push, *pop;
+    PyObject *chunks;
 } State;
 
 typedef struct {
     PyObject_HEAD
     PyObject *otherwise; /* the way of the Python */
-    PyObject *relay, *known, *expiry, *roll_dice, *running, *counters, *own, *membership;
+    PyObject *relay, *known, *roll_dice, *running, *counters, *own, *membership;
+    PyObject *expiry, *line, *strays, *append, *popleft; /* counter.expiry.Expiry */
     Py_ssize_t queries_max;
     double memory_s;
     Stand stand;
@@ -47,6 +49,7 @@ typedef struct {
 } Asks;
 
 static PyObject *s_doubtful, *s_is_doubted, *s_mute_at, *s_stand_in, *no_fields;
+static PyObject *s_first, *s_note, *s_pop;
 
 /* Whether an attribute is the very object; -1 with an exception set. */
 static inline int
@@ -182,22 +185,80 @@ has_tables(const Asks *self)
     return 1;
 }
 
+/* Take out the query whose time is over first, as `Expiry.pop` does; NULL with an exception set. */
+static inline PyObject *
+first_out(Asks *self)
+{
+    PyObject *row, *query;
+
+    if (PyList_GET_SIZE(self->strays) != 0)
+        return PyObject_CallMethodNoArgs(self->expiry, s_pop);
+    row = PyObject_CallNoArgs(self->popleft);
+    if (row == NULL)
+        return NULL;
+    query = PyTuple_CheckExact(row) && PyTuple_GET_SIZE(row) == 2
+        ? Py_NewRef(PyTuple_GET_ITEM(row, 1))
+        : PyErr_Format(PyExc_TypeError, "a query that is over is a time and an id");
+    Py_DECREF(row);
+    return query;
+}
+
 /* Forget the query whose time is over first; -1 with an exception set. */
 static inline int
 forget_first(Asks *self)
 {
-    PyObject *popped = PyObject_CallOneArg(self->state->pop, self->expiry);
+    PyObject *query = first_out(self);
     int done;
 
-    if (popped == NULL)
+    if (query == NULL)
         return -1;
-    done = PyDict_DelItem(self->known, PyTuple_GET_ITEM(popped, 1));
-    Py_DECREF(popped);
+    done = PyDict_DelItem(self->known, query);
+    Py_DECREF(query);
     if (done < 0 && PyErr_ExceptionMatches(PyExc_KeyError)) {
         PyErr_Clear();
         done = 0;
     }
     return done;
+}
+
+/* Read the time at an end of the line; 0 when nobody stands in it, -1 with an exception set. */
+static inline int
+time_at(Asks *self, int is_last, double *until)
+{
+    Py_ssize_t count = PyObject_Size(self->line);
+    PyObject *row;
+
+    if (count <= 0)
+        return (int)count;
+    row = PySequence_GetItem(self->line, is_last ? count - 1 : 0);
+    if (row == NULL)
+        return -1;
+    if (PyTuple_CheckExact(row) && PyTuple_GET_SIZE(row) == 2)
+        *until = PyFloat_AsDouble(PyTuple_GET_ITEM(row, 0));
+    else
+        PyErr_SetString(PyExc_TypeError, "a query that is over is a time and an id");
+    Py_DECREF(row);
+    return PyErr_Occurred() ? -1 : 1;
+}
+
+/* Whether the first of all is over, as `Expiry.first` says; -1 with an exception set. */
+static inline int
+is_one_over(Asks *self, double now)
+{
+    PyObject *first;
+    double until = 0.0;
+    int is_there;
+
+    if (PyList_GET_SIZE(self->strays) == 0) {
+        is_there = time_at(self, 0, &until);
+        return is_there <= 0 ? is_there : until <= now;
+    }
+    first = PyObject_CallMethodNoArgs(self->expiry, s_first);
+    if (first == NULL)
+        return -1;
+    until = PyFloat_AsDouble(first); /* there are strays: it is a time */
+    Py_DECREF(first);
+    return PyErr_Occurred() ? -1 : until <= now;
 }
 
 /* Forget up to two queries whose time is over, and as many as it takes to have room for one.
@@ -207,46 +268,43 @@ forget_first(Asks *self)
 static inline int
 forget_some(Asks *self, double now)
 {
-    for (int left = FORGOTTEN_AT_ONCE_MAX; left > 0 && PyList_GET_SIZE(self->expiry) > 0; left--) {
-        if (PyFloat_AsDouble(PyTuple_GET_ITEM(PyList_GET_ITEM(self->expiry, 0), 0)) > now)
+    int is_over = 1;
+
+    for (int left = FORGOTTEN_AT_ONCE_MAX; left > 0; left--) {
+        is_over = is_one_over(self, now);
+        if (is_over <= 0)
             break;
         if (forget_first(self) < 0)
             return -1;
     }
+    if (is_over < 0)
+        return -1;
     while (PyDict_GET_SIZE(self->known) >= self->queries_max)
         if (forget_first(self) < 0)
             return -1;
     return 0;
 }
 
-/* Say when a query is to be forgotten, as `heappush` does; -1 with an exception set.
- *
- * Most often it is the last of all that are known: then nothing else in the heap moves.
- */
+/* Say when a query is to be forgotten, as `Expiry.note` does; -1 with an exception set. */
 static inline int
 note_expiry(Asks *self, PyObject *query, double until)
 {
-    Py_ssize_t count = PyList_GET_SIZE(self->expiry);
-    PyObject *due = PyFloat_FromDouble(until), *row = due == NULL ? NULL : PyTuple_New(2);
-    PyObject *pushed, *above;
-    int done = -1;
+    PyObject *due = PyFloat_FromDouble(until), *row, *result = NULL;
+    double last = 0.0;
+    int is_there;
 
-    if (row == NULL) {
-        Py_XDECREF(due);
+    if (due == NULL)
         return -1;
+    is_there = time_at(self, 1, &last);
+    if (is_there > 0 && last > until)
+        result = PyObject_CallMethodObjArgs(self->expiry, s_note, due, query, NULL);
+    else if (is_there >= 0 && (row = PyTuple_Pack(2, due, query)) != NULL) {
+        result = PyObject_CallOneArg(self->append, row);
+        Py_DECREF(row);
     }
-    PyTuple_SET_ITEM(row, 0, due);
-    PyTuple_SET_ITEM(row, 1, Py_NewRef(query));
-    above = count == 0 ? NULL : PyList_GET_ITEM(self->expiry, (count - 1) / 2);
-    if (above == NULL || PyFloat_AsDouble(PyTuple_GET_ITEM(above, 0)) < until)
-        done = PyList_Append(self->expiry, row);
-    else if ((pushed = PyObject_CallFunctionObjArgs(self->state->push, self->expiry, row, NULL))
-             != NULL) {
-        Py_DECREF(pushed);
-        done = 0;
-    }
-    Py_DECREF(row);
-    return done;
+    Py_DECREF(due);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
 }
 
 /* Begin to know a query, as `Relay.remember` does; NULL with an exception set. */

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from tracker.classes import dataclass
+from tracker.errors import StorageError
 from tracker.machine import Persist, Persisted, PersistFailed
 
 COUNTS = "counts"
@@ -39,12 +40,32 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotEnd:
+    """How a snapshot ended, None for well, and how many bytes the log has now.
+
+    One that was not begun (`is_begun`) would have held what the disk refused meanwhile.
+    """
+
+    error: StorageError | None
+    log_bytes: int
+    is_begun: bool = True
+
+
+Over = Callable[[SnapshotEnd], None]
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
-    """The end of a log that was no whole frame, and is no more: `size` bytes at `offset`."""
+    """The end of a log that was no whole frame, and is no more: `size` bytes at `offset`.
+
+    It looks torn if something of it never came. One of which everything came looks `damaged`: it
+    may have been acknowledged.
+    """
 
     file: str
     offset: int
     size: int
+    looks: str = "torn"
 
 
 class Storage(Protocol):
@@ -64,8 +85,11 @@ class Storage(Protocol):
     def token(self) -> int:
         """The highest token recovered or written; 0 in a new store. The next Persist has +1."""
 
-    def start(self, done: Done) -> None:
-        """Begin to take writes; `done` is called on the event loop, in the order of tokens."""
+    def start(self, done: Done, over: Over | None = None) -> None:
+        """Begin to take writes; `done` is called on the event loop, in the order of tokens.
+
+        `over` is called there when a snapshot has ended.
+        """
 
     def write(self, record: Persist) -> None:
         """Queue one record. Never blocks; what becomes of it is told to `done`."""
@@ -89,6 +113,10 @@ class Storage(Protocol):
     @property
     def cut(self) -> Cut | None:
         """What recovery cut from the end of the log; None after a life that left no torn tail."""
+
+    @property
+    def is_overtaken(self) -> bool:
+        """Whether more was on this disk than was recovered: it is an old backup, or forgot."""
 
     async def close(self, *, noted: bool = False) -> None:
         """Finish what was queued, then release the directory.

@@ -9,7 +9,7 @@ what is left to do after an error, by the worker.
 
     state of the store        a write is             a snapshot is
     open                      queued                 wanted, begun, worked on step by step
-    no room on the disk       tried, refused         tried again when the log has grown
+    no room on the disk       tried, refused         tried again by whoever wants it (`over`)
     lost (a sync failed)      refused                not taken
     closing, closed           refused                finished, not taken
 """
@@ -21,36 +21,44 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
-from zlib import crc32
 
 from counter.storage.appending import Appender, appender_for
-from counter.storage.base import COUNTS, MEMBERS, STATE, Cut, Done, Identity
+from counter.storage.base import (
+    COUNTS,
+    MEMBERS,
+    STATE,
+    Cut,
+    Done,
+    Identity,
+    Over,
+    SnapshotEnd,
+)
+from counter.storage.batches import (
+    Entry,
+    Outcome,
+    Refused,
+    all_failed,
+    first_token,
+    no_room_for,
+    parted,
+    results,
+)
 from counter.storage.directory import Directory
-from counter.storage.frames import RECORD_BYTES_MAX, RECORD_HEAD_BYTES, Record, frame_bytes
+from counter.storage.frames import RECORD_BYTES_MAX, RECORD_HEAD_BYTES
 from counter.storage.log import Log
+from counter.storage.mark import MARK_S, Mark
 from counter.storage.pacing import REST_S, Pace
 from counter.storage.worker import Worker
 from tracker.classes import dataclass
 from tracker.errors import StorageError, StorageLostError
 from tracker.files import DISK, Disk
-from tracker.machine import Persist, Persisted, PersistFailed
-from tracker.native import extension
+from tracker.machine import Persist, Persisted
 
 QUEUE_RECORDS_MAX: Final = 200_000
 QUEUE_BYTES_MAX: Final = 256 * 2**20
 COMMIT_BYTES_MAX: Final = 8 * 2**20
 
 _KINDS: Final = (COUNTS, MEMBERS)
-_NATIVE: Final = extension("counter.native.framing")
-
-
-@dataclass(slots=True)
-class _Refused:
-    """A run of tokens that never reached the queue, kept so that their refusal waits its turn."""
-
-    first: int
-    last: int
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +68,6 @@ class _Wanted:
     token: int
     failures: int
     state: Sequence[bytes]
-
-
-_Entry = Persist | _Refused
-_Outcome = dict[str, StorageError | None]
-"""What failed, by the kind of record. STATE is in it once the snapshot is over, well or not."""
 
 
 class DurableStorage:
@@ -99,17 +102,20 @@ class DurableStorage:
             name=owner.name,
         )
         self._log = Log(self._directory.path, owner.files, disk)
+        self._mark = Mark(self._directory.path, owner.files)
+        self._mark_timer: asyncio.TimerHandle | None = None
+        self._is_mark_due = False
+        self._is_reborn = reborn
         self._disk = disk
         self._records_max = records_max
         self._token = 0
         self._is_recovered = False
-        self._queue: deque[_Entry] = deque()
+        self._queue: deque[Entry] = deque()
         self._queued_records = 0
         self._queued_bytes = 0
         self._failures = 0
         self._refusal = ""
         self._lost = ""
-        self.snapshot_error = ""
         self._wanted: _Wanted | None = None
         self._steps: Generator[None, None, None] | None = None
         self._is_step_due = False
@@ -122,6 +128,7 @@ class DurableStorage:
         self._worker: Worker | None = None
         self._appender: Appender | None = None
         self._done: Done | None = None
+        self._over: Over | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._idle = asyncio.Event()
 
@@ -135,18 +142,22 @@ class DurableStorage:
         members = self._directory.read_members()
         if members is not None:
             yield MEMBERS, members
-        yield from self._log.recover(self._directory.owner.reach)
+        yield from self._log.recover(self._directory.owner.reach, self._mark.known)
+        if self._is_reborn:
+            # What it lacks was told, and is no news to the next opening.
+            self._mark.write(self._log.known)
         self._token = max(self._directory.members_token, self._log.token)
         self._is_recovered = True
 
-    def start(self, done: Done) -> None:
+    def start(self, done: Done, over: Over | None = None) -> None:
         """Begin to take writes; call it on the event loop, after `recover` was read to its end."""
         if not self._is_recovered:
             raise RuntimeError("start before everything was recovered")
-        self._done = done
+        self._done, self._over = done, over
         self._loop = asyncio.get_running_loop()
         self._worker = Worker("storage")
         self._appender = appender_for(self._disk)
+        self._mark_later()
 
     def write(self, record: Persist) -> None:
         """Queue one record, or its refusal: `busy`, too large, lost, closed."""
@@ -161,7 +172,7 @@ class DurableStorage:
             or self._queued_records >= self._records_max
             or queued > QUEUE_BYTES_MAX
         ):
-            self._refuse(record.token, self._refusal or _no_room_for(size))
+            self._refuse(record.token, self._refusal or no_room_for(size))
         else:
             self._queue.append(record)
             self._queued_records += 1
@@ -201,6 +212,11 @@ class DurableStorage:
         """What recovery cut from the end of the log."""
         return self._log.cut
 
+    @property
+    def is_overtaken(self) -> bool:
+        """Whether the log is shorter than it once was; a store made of that one is new."""
+        return self._log.is_overtaken and not self._is_reborn
+
     async def close(self, *, noted: bool = False) -> None:
         """Finish what was queued and the snapshot under way, then release the directory.
 
@@ -208,6 +224,8 @@ class DurableStorage:
         """
         self._refusal = self._refusal or "this node is stopping"
         worker = self._worker
+        if self._mark_timer is not None:
+            self._mark_timer.cancel()
         try:
             if worker is not None:
                 self._wake()
@@ -226,16 +244,17 @@ class DurableStorage:
             if self._steps is not None:
                 self._steps.close()
             self._log.close()
+            self._mark.close()
             self._directory.close()
 
     # -- the queue --------------------------------------------------------------------------
 
     def _refuse(self, token: int, reason: str) -> None:
         last = self._queue[-1] if self._queue else None
-        if isinstance(last, _Refused) and last.last == token - 1 and last.reason == reason:
+        if isinstance(last, Refused) and last.last == token - 1 and last.reason == reason:
             last.last = token
         else:
-            self._queue.append(_Refused(token, token, reason))
+            self._queue.append(Refused(token, token, reason))
 
     def _wake(self) -> None:
         if self._loop is None:
@@ -272,7 +291,7 @@ class DurableStorage:
         if self._is_working:
             return
         if self._worker is None:
-            self._tell(self._batch(), _all_failed(StorageError(self._refusal)))
+            self._tell(self._batch(), all_failed(StorageError(self._refusal)))
             return
         self._begin_snapshot()
         if self._queue and not (self._steps is not None and self._is_step_due):
@@ -280,7 +299,7 @@ class DurableStorage:
                 return
             batch = self._batch()
             # What is not the disk's is done here: a thread that computes holds up the loop.
-            frame, token, members = _parted(batch)
+            frame, token, members = parted(batch)
             if self._appender is not None and frame and members is None and not self._lost:
                 self._append(self._appender, batch, frame, token)
             else:
@@ -288,29 +307,32 @@ class DurableStorage:
                 self._run(job, partial(self._committed, batch))
         elif self._steps is not None:
             self._run(partial(self._step, self._steps), self._stepped)
+        elif self._is_mark_due:
+            self._is_mark_due = False
+            self._run(self._note, lambda outcome: None)
         else:
             self._idle.set()
 
-    def _run(self, job: Callable[[], _Outcome], then: Callable[[_Outcome], None]) -> None:
+    def _run(self, job: Callable[[], Outcome], then: Callable[[Outcome], None]) -> None:
         assert self._worker is not None
         self._is_working = True
 
-        def finish(outcome: _Outcome, error: BaseException | None) -> None:
+        def finish(outcome: Outcome, error: BaseException | None) -> None:
             self._is_working = False
             if error is None:
                 then(outcome)
             else:
                 # A mistake in this program: nobody knows what is on disk, and all must hear it.
-                then(_all_failed(StorageLostError(f"the store broke: {error!r}")))
+                then(all_failed(StorageLostError(f"the store broke: {error!r}")))
             self._work()
             if error is not None:
                 raise error
 
         self._worker.run(job, finish)
 
-    def _batch(self) -> list[_Entry]:
+    def _batch(self) -> list[Entry]:
         """Take what one commit holds; stops where the wanted snapshot ends."""
-        batch: list[_Entry]
+        batch: list[Entry]
         if (
             self._wanted is None
             and len(self._queue) == self._queued_records
@@ -326,7 +348,7 @@ class DurableStorage:
         stop = self._wanted.token if self._wanted is not None else self._token
         while self._queue and size < COMMIT_BYTES_MAX:
             entry = self._queue[0]
-            if isinstance(entry, _Refused):
+            if isinstance(entry, Refused):
                 if entry.first > stop:
                     break
             elif entry.token > stop:
@@ -340,11 +362,11 @@ class DurableStorage:
 
     # -- commits ----------------------------------------------------------------------------
 
-    def _commit(self, frame: bytes, token: int, members: Persist | None) -> _Outcome:
+    def _commit(self, frame: bytes, token: int, members: Persist | None) -> Outcome:
         """Write a frame for the log, and a members record; runs in the worker."""
         if self._lost:
-            return _all_failed(StorageError(self._lost))
-        failed: _Outcome = {}
+            return all_failed(StorageError(self._lost))
+        failed: Outcome = {}
         if frame:
             try:
                 self._log.append_frame(frame, token)
@@ -357,11 +379,11 @@ class DurableStorage:
                 failed[MEMBERS] = error
         return failed
 
-    def _append(self, appender: Appender, batch: list[_Entry], frame: bytes, token: int) -> None:
+    def _append(self, appender: Appender, batch: list[Entry], frame: bytes, token: int) -> None:
         """Have a frame for the log written by the native thread."""
         log, size, committed = self._log, len(frame), partial(self._committed, batch)
 
-        def settle(write_error: OSError | None, sync_error: OSError | None) -> _Outcome:
+        def settle(write_error: OSError | None, sync_error: OSError | None) -> Outcome:
             try:
                 log.appended(size, token, write_error, sync_error)
             except StorageError as error:
@@ -380,21 +402,36 @@ class DurableStorage:
         self._is_working = True
         appender.append(log.descriptor, frame, log.end, ended)
 
-    def _committed(self, batch: list[_Entry], failed: _Outcome) -> None:
+    def _committed(self, batch: list[Entry], failed: Outcome) -> None:
         error = failed.get(COUNTS)
         if isinstance(error, StorageLostError) and not self._lost:
             self._lost = self._refusal = f"refused: an earlier write was lost: {error}"
         self._is_step_due = True
+        if self._mark_timer is None and not failed:
+            self._mark_later()
         self._tell(batch, failed)
 
-    def _tell(self, batch: list[_Entry], failed: _Outcome) -> None:
+    def _mark_later(self) -> None:
+        """Note, before long, how far the log is on disk: one word for all commits till then."""
+        assert self._loop is not None
+        self._mark_timer = self._loop.call_later(MARK_S, self._mark_now)
+
+    def _mark_now(self) -> None:
+        self._mark_timer, self._is_mark_due = None, True
+        self._wake()
+
+    def _note(self) -> Outcome:
+        self._mark.write(self._log.known)
+        return {}
+
+    def _tell(self, batch: list[Entry], failed: Outcome) -> None:
         """Say what became of each token, in order; one word for a run that is safe."""
         assert self._done is not None
         if not failed and {*map(type, batch)} == {Persist}:
-            self._done(Persisted(_first_token(batch[-1])))
+            self._done(Persisted(first_token(batch[-1])))
             return
         safe: int | None = None
-        for result in _results(batch, failed):
+        for result in results(batch, failed):
             if isinstance(result, int):
                 safe = result
                 continue
@@ -410,7 +447,7 @@ class DurableStorage:
 
     def _begin_snapshot(self) -> None:
         wanted = self._wanted
-        if wanted is None or (self._queue and _first_token(self._queue[0]) <= wanted.token):
+        if wanted is None or (self._queue and first_token(self._queue[0]) <= wanted.token):
             return
         self._wanted = None
         if self._lost:
@@ -418,11 +455,12 @@ class DurableStorage:
         if wanted.failures != self._failures:
             # Its state holds something that was refused since: it must not come back.
             self._log.postpone_snapshot()
+            self._ended(None, is_begun=False)
             return
         self._steps = self._log.snapshot(wanted.token, wanted.state)
         self._is_step_due = True
 
-    def _step(self, steps: Generator[None, None, None]) -> _Outcome:
+    def _step(self, steps: Generator[None, None, None]) -> Outcome:
         """Work on the snapshot for a moment; runs in the worker."""
         try:
             next(steps)
@@ -432,54 +470,12 @@ class DurableStorage:
             return {STATE: error}
         return {}
 
-    def _stepped(self, outcome: _Outcome) -> None:
+    def _stepped(self, outcome: Outcome) -> None:
         self._is_step_due = False
         if STATE in outcome:
             self._steps = None
-            self.snapshot_error = str(outcome[STATE] or "")
+            self._ended(outcome[STATE])
 
-
-def _no_room_for(size: int) -> str:
-    if size > RECORD_BYTES_MAX:
-        return f"a record of {size} bytes is too large ({RECORD_BYTES_MAX} at most)"
-    return "busy: the disk is behind; try again later"
-
-
-def _all_failed(error: StorageError) -> _Outcome:
-    return {COUNTS: error, MEMBERS: error, STATE: error}
-
-
-def _parted(batch: list[_Entry]) -> tuple[bytes, int, Persist | None]:
-    """Return the log's frame for a batch, empty for none, its last token, its last members.
-
-    `counter/native/framing.c` does the same where there is nothing but the log.
-    """
-    plain = _NATIVE.frame_of(batch, Persist, crc32) if _NATIVE is not None else None
-    if plain is not None:
-        return *plain, None
-    kept = [entry for entry in batch if entry.__class__ is Persist]
-    records: list[Record] = [(e.token, e.record) for e in kept if e.kind == COUNTS]
-    members = None
-    if len(records) < len(kept):
-        members = [entry for entry in kept if entry.kind == MEMBERS][-1]
-    if not records:
-        return b"", 0, members
-    return frame_bytes(records, records[-1][0]), records[-1][0], members
-
-
-def _first_token(entry: _Entry) -> int:
-    return entry.first if isinstance(entry, _Refused) else entry.token
-
-
-def _results(batch: list[_Entry], failed: _Outcome) -> Iterator[int | PersistFailed]:
-    """Yield, in order, each token that is safe and each failure."""
-    for entry in batch:
-        if isinstance(entry, _Refused):
-            for token in range(entry.first, entry.last + 1):
-                yield PersistFailed(token, entry.reason, definite=True)
-        else:
-            error = failed.get(entry.kind)
-            if error is None:
-                yield entry.token
-            else:
-                yield PersistFailed(entry.token, str(error), error.definite)
+    def _ended(self, error: StorageError | None, *, is_begun: bool = True) -> None:
+        if self._over is not None:
+            self._over(SnapshotEnd(error, self._log.log_bytes, is_begun))

@@ -22,6 +22,8 @@ SNAPSHOT_MAGIC: Final = b"GOSSNAP\n"
 RECORD_BYTES_MAX: Final = 16 * 2**20
 FRAME_BYTES_MAX: Final = 64 * 2**20
 TOKENS_AHEAD_MAX: Final = 2**32
+SECTOR_BYTES: Final = 512
+STEP_BYTES: Final = 2**20
 
 _HEADER = struct.Struct(">8sH16sQQ")
 _CHECKSUM = struct.Struct(">I")
@@ -133,6 +135,21 @@ def _records(body: bytes, path: Path, offset: int) -> list[Record]:
     return records
 
 
+def snapshot_frames(state: Sequence[bytes]) -> Iterator[bytes]:
+    """Yield the frames of a snapshot; the last holds no record and says how many there are."""
+    batch: list[Record] = []
+    batch_bytes = 0
+    for number, payload in enumerate(state, start=1):
+        batch.append((number, payload))
+        batch_bytes += RECORD_HEAD_BYTES + len(payload)
+        if batch_bytes >= STEP_BYTES:
+            yield frame_bytes(batch, number)
+            batch, batch_bytes = [], 0
+    if batch:
+        yield frame_bytes(batch, len(state))
+    yield frame_bytes([], len(state))
+
+
 def later_frame(data: bytes, token: int) -> int | None:
     """Return where in `data`, past its first byte, a valid frame of a later token begins.
 
@@ -148,6 +165,22 @@ def later_frame(data: bytes, token: int) -> int | None:
                 return at - _TOKEN_AT
             at = data.find(mark, at + 1, limit)
     return None
+
+
+def looks_torn(data: bytes, offset: int) -> bool:
+    """Whether a bad frame is what a power cut leaves: short, or with sectors that never came.
+
+    `data` is what stands from byte `offset` of its file on. A sector that never came is zeros, in
+    a file that only grows; where the file system shows old contents of the disk instead, a torn
+    frame does not look it. So this is no more than a hint.
+    """
+    if len(data) < _FRAME.size:
+        return True
+    end = _FRAME.size + _FRAME.unpack_from(data)[1]
+    if end > len(data):
+        return True
+    sectors = range(-(offset % SECTOR_BYTES), end, SECTOR_BYTES)
+    return any(not any(data[max(0, at) : min(end, at + SECTOR_BYTES)]) for at in sectors)
 
 
 def _is_frame(data: bytes, start: int, after: int) -> bool:

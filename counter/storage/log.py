@@ -33,7 +33,6 @@ from typing import BinaryIO, Final
 from counter.storage.base import COUNTS, STATE, Cut
 from counter.storage.frames import (
     HEADER_BYTES,
-    RECORD_HEAD_BYTES,
     SEGMENT_MAGIC,
     SNAPSHOT_MAGIC,
     Header,
@@ -41,14 +40,16 @@ from counter.storage.frames import (
     damaged,
     frame_bytes,
     later_frame,
+    looks_torn,
     read_frames,
     read_header,
+    snapshot_frames,
 )
+from counter.storage.mark import Known
 from tracker.errors import DamagedError, StorageError, StorageLostError
 from tracker.files import TEMPORARY, Disk, reason_of, shown_path, translated, write_all
 
 FIRST_TOKEN: Final = 1
-STEP_BYTES: Final = 2**20
 SNAPSHOT_AFTER_BYTES: Final = 8 * 2**20
 SNAPSHOT_RATIO: Final = 4
 SNAPSHOT_RETRY_BYTES: Final = 2**20
@@ -75,7 +76,10 @@ class Log:
         self._size = 0
         self._descriptor = -1
         self._snapshot_floor = SNAPSHOT_AFTER_BYTES
+        # A segment as long as this ends with the next snapshot.
+        self._segment_floor = HEADER_BYTES
         self.cut: Cut | None = None
+        self.is_overtaken = False
 
     @property
     def log_bytes(self) -> int:
@@ -109,11 +113,12 @@ class Log:
 
     # -- recovery ---------------------------------------------------------------------------
 
-    def recover(self, reach: int = 0) -> Iterator[tuple[str, bytes]]:
+    def recover(self, reach: int = 0, known: Known | None = None) -> Iterator[tuple[str, bytes]]:
         """Yield the snapshot's records, then the log's; afterwards the log takes appends.
 
         A log that is known to have gone up to token `reach` and ends before it is damaged, also
-        where its end looks torn. Raises DamagedError, naming file and offset, or StorageError.
+        where its end looks torn; so is one in which bytes that are `known` to have been on disk
+        are there and bad. Raises DamagedError, naming file and offset, or StorageError.
         """
         snapshots = self._listed(_SNAPSHOT_NAME)
         if snapshots:
@@ -136,6 +141,7 @@ class Log:
             if links[first] > self._logged:
                 raise damaged(segments[first], 0, self._gap(links[first]))
         self._check_reach(reach)
+        self._check_known(known)
         with translated("open", self._segment_path(self._first)):
             self._open_last()
         for first in blank:
@@ -191,7 +197,7 @@ class Log:
                 end = frame.end
             is_cut = self._is_torn(file, path, end, behind)
         if is_cut and is_last:
-            self.cut = Cut(str(path), end, path.stat().st_size - end)
+            self.cut = Cut(str(path), end, path.stat().st_size - end, _look_of(path, end))
         self._first, self._size = first, end
 
     def _check_link(self, header: Header, path: Path, first: int, *, is_needed: bool) -> None:
@@ -230,6 +236,28 @@ class Log:
                 self._size,
                 f"it ends with record {self.token}, but went up to {reach}"
                 " when this node was last stopped",
+            )
+
+    def _check_known(self, known: Known | None) -> None:
+        """Refuse what is damaged for certain; a log that is shorter than it was is overtaken.
+
+        That is a copy made while the node ran, or of a disk that forgot what it had synced.
+        """
+        if known is None or known.token <= self.token:
+            return
+        path = self._segment_path(known.first)
+        if known.first != self._first:
+            raise DamagedError(
+                f"{shown_path(path)} is missing: the log was on disk up to record {known.token}"
+            )
+        with translated("read", path):
+            self.is_overtaken = path.stat().st_size < known.end
+        if not self.is_overtaken:
+            raise damaged(
+                path,
+                self._size,
+                f"a record is bad that was on disk: it went up to record {known.token},"
+                f" which ended at byte {known.end}",
             )
 
     def _open_last(self) -> None:
@@ -290,6 +318,11 @@ class Log:
     def descriptor(self) -> int:
         """The file that the next frame goes to, for whoever writes it."""
         return self._descriptor
+
+    @property
+    def known(self) -> Known:
+        """How far the log is on disk."""
+        return Known(self.token, self._first, self._size)
 
     @property
     def end(self) -> int:
@@ -365,7 +398,9 @@ class Log:
         path = self._directory / f"state-{token:020d}.snap"
         temporary = path.with_name(path.name + TEMPORARY)
         self.postpone_snapshot()
-        if self._size > HEADER_BYTES:
+        # As long as snapshots fail, tries must not leave a segment each: none is deleted.
+        floor, self._segment_floor = self._segment_floor, SNAPSHOT_RETRY_BYTES
+        if self._size > floor:
             older_bytes = self.log_bytes
             self._new_segment(token + 1)
             self.older_bytes = older_bytes
@@ -381,7 +416,7 @@ class Log:
                 with contextlib.suppress(OSError):
                     temporary.unlink(missing_ok=True)
         self.older_bytes, self.snapshot_bytes = 0, snapshot_bytes
-        self._snapshot_floor = SNAPSHOT_AFTER_BYTES
+        self._snapshot_floor, self._segment_floor = SNAPSHOT_AFTER_BYTES, HEADER_BYTES
         self._delete_covered(following, token)
 
     def postpone_snapshot(self) -> None:
@@ -392,7 +427,7 @@ class Log:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             content, size = header, 0
-            for frame in _snapshot_frames(state):
+            for frame in snapshot_frames(state):
                 content += frame
                 write_all(self._disk, descriptor, content, size)
                 # A little at a time, or the last sync holds up every commit behind it.
@@ -442,16 +477,7 @@ def _is_stillborn(path: Path) -> bool:
     return size < HEADER_BYTES or (size == HEADER_BYTES and not any(path.read_bytes()))
 
 
-def _snapshot_frames(state: Sequence[bytes]) -> Iterator[bytes]:
-    """Yield the frames of a snapshot; the last holds no record and says how many there are."""
-    batch: list[Record] = []
-    batch_bytes = 0
-    for number, payload in enumerate(state, start=1):
-        batch.append((number, payload))
-        batch_bytes += RECORD_HEAD_BYTES + len(payload)
-        if batch_bytes >= STEP_BYTES:
-            yield frame_bytes(batch, number)
-            batch, batch_bytes = [], 0
-    if batch:
-        yield frame_bytes(batch, len(state))
-    yield frame_bytes([], len(state))
+def _look_of(path: Path, end: int) -> str:
+    with path.open("rb") as file:
+        file.seek(end)
+        return "torn" if looks_torn(file.read(), end) else "damaged"

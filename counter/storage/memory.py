@@ -8,7 +8,7 @@ import asyncio
 import os
 from collections.abc import Iterable, Iterator
 
-from counter.storage.base import Cut, Done, Identity
+from counter.storage.base import Cut, Done, Identity, Over
 from tracker.machine import Persist, Persisted
 
 
@@ -43,7 +43,7 @@ class MemoryStorage:
         state, self._state = self._state, []
         return iter(state)
 
-    def start(self, done: Done) -> None:
+    def start(self, done: Done, over: Over | None = None) -> None:
         """Begin to take writes."""
         self._done = done
         self._loop = asyncio.get_running_loop()
@@ -71,6 +71,11 @@ class MemoryStorage:
     def cut(self) -> Cut | None:
         """Nothing: there is no log."""
         return None
+
+    @property
+    def is_overtaken(self) -> bool:
+        """Never: whoever restarts is somebody else."""
+        return False
 
     async def close(self, *, noted: bool = False) -> None:
         """Tell about what was written last."""

@@ -34,6 +34,9 @@ class Recorder:
     def on_refused(self, to: Endpoint, body: bytes) -> None:
         self.refused.append((to, body))
 
+    def on_foreign(self, peer: Endpoint, version: int, body: bytes | None) -> None:
+        raise AssertionError(f"{peer} speaks {version}")
+
     def on_drained(self) -> None:
         self.drains.append(len(self.heard))
 

@@ -13,6 +13,7 @@ from counter.messages import (
     DECREASED,
     DONE,
     GOSSIP,
+    HELD,
     OUTDONE,
     RING,
     SEQUENCE_MAX,
@@ -392,18 +393,62 @@ def test_batches_tell_of_each_view_that_differs_from_that_of_the_origin_once():
     cell, _ = make_cell(10)
     own = (position(MEMBERS[HEAD].name), cell.view.roll)
     said = [(1, 0), (2, 70), (3, 71), (4, 71), (5, 72), (6, 73), (7, 74)]
+    sends = []
     for number, roll in said:
-        cell.take(*reply_of(number, roll=roll), 0.02)
+        sends += cell.take(*reply_of(number, roll=roll), 0.02)
 
-    [batch] = batches(cell.tick(cell.tell_at, 0.0))
+    [batch] = batches(sends)
     cell.take(*reply_of(8, roll=72), 0.03)
     [after] = batches(cell.tick(cell.tell_at, 0.0))
 
     strange = [(position(MEMBERS[number].name), roll) for number, roll in said]
-    assert batch.rolls == (strange[1], strange[2], strange[4], strange[5])
-    assert after.rolls == (strange[6], own)
+    assert batch.rolls == (own, strange[1], strange[2], strange[4])
+    assert after.rolls == (strange[5], strange[6])
     assert not (batch.flags | after.flags) & OUTDONE
     assert len(GOSSIP.encode(batch)) <= DATAGRAM_BYTES_MAX
+
+
+def test_a_view_that_the_origin_has_not_is_told_with_the_answer_that_said_so():
+    cell, _ = make_cell(60)
+    sends = []
+    for number in range(1, 60):
+        sends += cell.take(*reply_of(number, roll=100 + number % 25), 0.02)
+
+    told = set()
+    for batch in batches(sends):
+        told |= {roll for _, roll in batch.rolls}
+        numbers = [int.from_bytes(store, "little") for _, store, *_ in batch.rows()]
+        assert {100 + number % 25 for number in numbers if number} <= told
+    assert len(told) == 26
+
+
+def test_what_a_member_holds_of_others_is_told_with_its_own_share():
+    cell, _ = make_cell(200)
+    sends = []
+    for number in range(1, 200):
+        others = tuple([(bytes([number, of]) * 4, 1, 2**33) for of in range(number % 5 * 8)])
+        sends += cell.take(*reply_of(number, others=others), 0.02)
+
+    shares = 0
+    for batch in batches(sends):
+        rows = batch.rows()
+        own = {pos for pos, *_, flags in rows if not flags & HELD}
+        assert {pos for pos, *_, flags in rows if flags & HELD} <= own
+        assert len(GOSSIP.encode(batch)) <= DATAGRAM_BYTES_MAX
+        shares += len(rows)
+    assert shares == 200 + sum([number % 5 * 8 for number in range(200)])
+
+
+def test_what_fits_no_batch_is_told_in_parts_and_the_origin_hears_that():
+    cell, _ = make_cell(2)
+    others = tuple([(bytes([of]) * 8, 2**20, 2**40) for of in range(1, 33)])
+
+    own, *told = batches(cell.take(*reply_of(1, value=2**40, epoch=2**20, others=others), 0.02))
+
+    assert len(own.rows()) == 1
+    assert [batch.flags for batch in told] == [OUTDONE, OUTDONE | DONE]
+    assert all(len(GOSSIP.encode(batch)) <= DATAGRAM_BYTES_MAX for batch in told)
+    assert sum([len(batch.rows()) for batch in told]) == 33
 
 
 def test_before_a_cell_is_done_it_has_told_of_every_view():
@@ -422,13 +467,13 @@ def test_before_a_cell_is_done_it_has_told_of_every_view():
 
 def test_a_cell_with_more_views_than_it_tells_of_says_so():
     cell, _ = make_cell(4)
-    cell.strange = dict.fromkeys(range(1000, 1000 + STRANGE_MAX), 1)
+    cell.strange |= dict.fromkeys(range(1000, 1000 + STRANGE_MAX), 1)
 
     cell.take(*reply_of(1, roll=70), 0.02)
 
     [batch] = batches(cell.tick(cell.tell_at, 0.0))
     assert batch.flags == OUTDONE
-    assert batch.rolls == ()
+    assert [roll for _, roll in batch.rolls] == [cell.view.roll]
 
 
 def test_a_head_believes_nobody_who_speaks_from_another_member_s_address():

@@ -314,20 +314,19 @@ def test_the_last_known_value_of_a_holder_holds_what_it_holds():
 # -- cells, and many keys -------------------------------------------------------------------------
 
 
-def make_cell(view):
+def make_cell(view, holds=()):
     own = make_member(0)
     ask = Delegate(ID, 1, "k", ("127.0.0.1", 9), 3, 1, 1, 9, 2_000, 0, 0, RING, (), ())
     request = Query(0, "k", 3, 1, 0, 2_000, UNTIL_ALL, 0, 0, False)
     hops = Hops(0.010, 0.0025)
     where = (own.endpoint, position(own.name), view, 0.0, LAN, hops, Random(1))
-    return Cell(ID, request, *where, ask=ask, origin=ask.home, cell=3)
+    return Cell(ID, request, *where, ask=ask, origin=ask.home, cell=3, holds=holds)
 
 
 def test_a_head_tells_what_its_members_hold_of_others():
-    cell = make_cell(make_view(2))
+    cell = make_cell(make_view(2), ((make_member(8).store[:8], 1, 8),))
     own = make_member(0)
     cell.start(Heard(own.name, own.store[:8], 1, 100, 0, 0.0, False))
-    cell.take_held(position("n0"), ((make_member(8).store[:8], 1, 8),), 0, 0.0)
 
     sends = cell.take(make_reply(1, 10, (9, 5)), make_member(1).endpoint, 0.02)
 

@@ -60,7 +60,12 @@ class Node:
     @property
     def state(self):
         relay = self.relay
-        return list(relay.seen.items()), relay._expiry, relay.deadline(), relay.dice.getstate()
+        return (
+            list(relay.seen.items()),
+            (relay.expiry.line, relay.expiry.strays),
+            relay.deadline(),
+            relay.dice.getstate(),
+        )
 
 
 def ask(**changes):

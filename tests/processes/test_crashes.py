@@ -1,8 +1,12 @@
 """Nodes that are killed, stopped, paused and started again; nothing acknowledged is lost."""
 
+import os
 import signal
 
 import pytest
+
+from counter.storage.directory import read_owner
+from counter.storage.mark import Mark
 
 pytestmark = pytest.mark.slow
 
@@ -214,6 +218,59 @@ def test_rot_in_the_last_record_of_a_node_that_was_stopped_is_refused_and_lost_b
     assert machines.share(machines.node("n1")) == 7
 
 
+def marked(machines, name, segment):
+    """Wait until it is noted that all that stands in the segment is safe."""
+    directory = machines.home / name
+    files = read_owner(directory).files
+
+    def is_noted():
+        known = Mark(directory, files).known
+        return known is not None and known.end == segment.stat().st_size
+
+    machines.until(is_noted)
+
+
+def test_rot_in_the_last_record_of_a_node_that_was_killed_is_refused_and_lost_by_nobody(machines):
+    machines.tracker()
+    n1 = machines.node("n1")
+    machines.count(n1, 3)
+    machines.count(n1, 4)
+    (segment,) = (machines.home / "n1").glob("counts-*.log")
+    marked(machines, "n1", segment)
+    n1.kill()
+    flipped(segment)
+
+    again = machines.node("n1")
+
+    assert again.ended() == 1
+    assert f"{segment.name} is damaged at byte" in again.err
+    assert "a record is bad that was on disk" in again.err
+    flipped(segment)
+    assert machines.share(machines.node("n1")) == 7
+
+
+def test_a_killed_node_whose_log_lost_its_end_goes_on_as_a_new_store_and_says_so(machines):
+    machines.tracker()
+    n1 = machines.node("n1")
+    machines.count(n1, 3)
+    (segment,) = (machines.home / "n1").glob("counts-*.log")
+    before = segment.stat().st_size
+    machines.count(n1, 4)
+    marked(machines, "n1", segment)
+    n1.kill()
+    os.truncate(segment, before)
+
+    again = machines.node("n1")
+
+    again.said("note: its log is shorter than it was")
+    again.said("goes on as a new one that begins with what the backup holds")
+    again.said("joined tracker")
+    machines.until(lambda: machines.ask(again)["value"] == 3)
+    # What it counts from now on is in no danger to be taken for what was lost.
+    machines.count(again, 5)
+    machines.until(lambda: machines.ask(again)["value"] == 8)
+
+
 def test_the_torn_end_that_a_crash_left_is_cut_and_said(machines):
     machines.tracker()
     n1 = machines.node("n1")
@@ -226,5 +283,5 @@ def test_the_torn_end_that_a_crash_left_is_cut_and_said(machines):
 
     again = machines.node("n1")
 
-    assert again.said(rf"log-cut .*{segment.name}  byte {size}  bytes 15$")
+    assert again.said(rf"log-cut .*{segment.name}  byte {size}  bytes 15  looks torn$")
     assert machines.share(again) == 3

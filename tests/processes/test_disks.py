@@ -24,6 +24,7 @@ ANSWER_S = 30.0
 PROGRAM = """
 import errno, os, time
 from pathlib import Path
+from counter.storage import log
 from tracker.files import Disk
 
 faults = Path(os.environ["FAULTS"])
@@ -39,6 +40,8 @@ def write(self, descriptor, data, offset):
 
 def sync(self, descriptor):
     path = os.readlink(f"/proc/self/fd/{descriptor}")
+    if ".snap" in path and is_wished("no-snapshots"):
+        raise OSError(errno.EIO, "")
     if not path.endswith(".log"):
         return plain_sync(self, descriptor)
     (faults / "syncing").touch()
@@ -51,6 +54,7 @@ def sync(self, descriptor):
         synced.write(f"{os.fstat(descriptor).st_size} {path}\\n")
 
 Disk.write, Disk.sync = write, sync
+log.SNAPSHOT_AFTER_BYTES = int(os.environ.get("SNAPSHOT_AFTER", log.SNAPSHOT_AFTER_BYTES))
 from counter.cli import main
 main()
 """
@@ -277,6 +281,28 @@ def test_what_was_acknowledged_from_memory_without_a_record_survives_a_graceful_
 
     assert machines.share(faults.node) == 5
     assert ask(faults, increment(1)).repeated
+
+
+@on_linux
+def test_snapshots_that_fail_are_said_and_made_again_without_a_restart(faults, monkeypatch):
+    monkeypatch.setenv("SNAPSHOT_AFTER", "1000")
+    assert faults.node.stop() == 0
+    faults.want("no-snapshots")
+    faults.start()
+    for sequence in range(1, 31):
+        assert ask(faults, increment(sequence)).on_disk
+
+    reason = r"reason cannot write .*/state-\d+\.snap: the disk reports an input/output error"
+    faults.node.said(rf"snapshot-failed  {reason}  log \d+$")
+    faults.end("no-snapshots")
+    faults.node.said(r"snapshot-made  tries \d+  log \d+$")
+
+    said = [line for line in faults.node.errors if "snapshot-failed" in line]
+    assert len(said) <= 4, "once for a cause, and for each doubling of the log"
+    assert list((faults.machines.home / "n1").glob("state-*.snap"))
+    faults.node.kill()
+    faults.restart()
+    assert faults.machines.share(faults.node) == 150
 
 
 # -- a file system that is full -------------------------------------------------------------------

@@ -119,10 +119,11 @@ def test_a_page_of_news_comes_back_as_it_went(page):
 
 
 @given(news, news)
-def test_equal_rolls_mean_that_the_same_stores_are_expected(pages, others):
+def test_equal_rolls_mean_that_the_same_stores_are_expected_in_the_same_lives(pages, others):
     view, other = told(pages), told(others)
     expected, theirs = [
-        {(member.name, member.store) for member in one if member.expected} for one in (view, other)
+        {(member.name, member.store, member.life) for member in one if member.expected}
+        for one in (view, other)
     ]
 
     assert (view.roll == other.roll) == (expected == theirs)
@@ -137,3 +138,14 @@ def test_a_roll_that_was_carried_on_is_the_one_that_is_worked_out(pages):
         view = view.merged(page)
 
     assert view.roll == View(dict(view.members)).roll
+
+
+@given(news, st.lists(members, max_size=4))
+def test_a_list_with_the_roll_of_an_earlier_one_holds_nobody_who_is_missing_here(pages, page):
+    lists = [View()]
+    for one in [*pages, page]:
+        lists.append(lists[-1].merged(one))
+    now = {(member.name, member.store) for member in lists[-1] if member.expected}
+
+    for earlier in [view for view in lists if view.roll == lists[-1].roll]:
+        assert {(member.name, member.store) for member in earlier if member.expected} == now

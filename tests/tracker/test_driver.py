@@ -15,6 +15,7 @@ from tracker.machine import (
     Closed,
     Effect,
     Emit,
+    Foreign,
     Open,
     Opened,
     Persist,
@@ -166,6 +167,19 @@ async def test_a_datagram_that_nobody_listened_for_is_an_event(here):
     here.driver.carry_out([Send(THERE, Beat(7, 0, 0))])
 
     await here.machine.until(Undelivered(THERE, Beat(7, 0, 0)))
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [(None, None), (MEMBERSHIP.encode(Beat(7, 0, 0)), Beat(7, 0, 0)), (b"\xc1", None)],
+    ids=["it sent something", "what was sent to it came back", "what came back is nonsense"],
+)
+async def test_that_another_version_is_spoken_somewhere_is_an_event(here, body, message):
+    here.start()
+
+    here.driver.on_foreign(THERE, 2, body)
+
+    assert here.machine.told == ["start", Foreign(THERE, 2, message)]
 
 
 async def test_nonsense_that_comes_back_is_no_event(here):

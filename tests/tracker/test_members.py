@@ -191,6 +191,23 @@ def test_digests_tell_apart_what_differs_in_anything():
     assert View().digest == 0
 
 
+@pytest.mark.parametrize("life", [{"reign": 1}, {"epoch": 2}, {"incarnation": 1}], ids=str)
+def test_a_member_that_was_gone_makes_another_roll_when_it_is_back(life):
+    before = View().merged((make_member("n1"), make_member("n2")))
+    without = before.merged((make_member("n2", status=GONE),))
+
+    after = without.merged((make_member("n2", **life),))
+
+    assert [m.name for m in after.ring] == [m.name for m in before.ring]
+    assert len({before.roll, without.roll, after.roll}) == 3
+
+
+def test_what_is_thought_of_a_member_changes_no_roll():
+    view = View().merged((make_member("n1"), make_member("n2")))
+
+    assert view.merged((make_member("n2", status=SUSPECT),)).roll == view.roll
+
+
 def test_a_ring_patched_by_news_is_the_ring_sorted_anew():
     dice = random.Random(7)
     view = make_view(*[make_member(f"n{i}") for i in range(40)])

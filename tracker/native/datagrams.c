@@ -132,7 +132,9 @@ static PyMethodDef datagrams_methods[] = {
      "Hand over what is waiting, at most 64 datagrams, then let the handler decide."},
     {"hand", (PyCFunction)(void (*)(void))datagrams_hand, METH_FASTCALL,
      "hand($self, datagram, sender, /)\n--\n\n"
-     "Hand over a datagram that was read before, then let the handler decide."},
+     "Hand over a datagram that was read before; returns who is to decide in the end, or None."},
+    {"decide", datagrams_decide, METH_NOARGS,
+     "Let the handler decide on all that was handed over."},
     {"send", (PyCFunction)(void (*)(void))datagrams_send, METH_FASTCALL,
      "send($self, to, body, /)\n--\n\nSend one body; false when it was dropped."},
     {"send_now", (PyCFunction)(void (*)(void))datagrams_send_now, METH_FASTCALL,
@@ -214,6 +216,7 @@ remember_names(void)
         {&s_on_datagram, "on_datagram"},   {&s_on_drained, "on_drained"},
         {&s_refused_soon, "_refused_soon"}, {&s_opened_or_none, "_opened_or_none"},
         {&s_send, "send"},                 {&s_send_slowly, "_send_slowly"},
+        {&s_take_foreign, "_take_foreign"},
     };
 
     for (size_t at = 0; at < sizeof names / sizeof names[0]; at++)

@@ -7,120 +7,7 @@
 #include "module.h"
 
 #ifdef __linux__
-#include "late.h"
-
-#define DATAGRAM_BYTES_MAX 1232    /* tracker.wire.DATAGRAM_BYTES_MAX */
-#define ARRIVALS_PER_TURN_MAX 64   /* tracker.transport.flight: these two */
-#define DELIVERIES_PER_TURN_MAX 256
-#define AT_ONCE_MAX 16             /* datagrams in one call of the kernel */
-#define STAMP_BYTES CMSG_SPACE(sizeof(struct timespec))
-
-typedef struct {
-    char bytes[AT_ONCE_MAX][DATAGRAM_BYTES_MAX + 1];
-    _Alignas(struct cmsghdr) char stamps[AT_ONCE_MAX][STAMP_BYTES];
-    Address from[AT_ONCE_MAX];
-    struct iovec rooms[AT_ONCE_MAX];
-    struct mmsghdr headers[AT_ONCE_MAX];
-} Burst;
-
-/* -- what comes ----------------------------------------------------------------------------- */
-
-/* Read what is there, at most so many; how many, -1 with errno set. */
-static int
-read_burst(int number, Burst *burst, int wanted)
-{
-    memset(burst->headers, 0, sizeof burst->headers[0] * (size_t)wanted);
-    for (int at = 0; at < wanted; at++) {
-        struct msghdr *header = &burst->headers[at].msg_hdr;
-
-        burst->rooms[at].iov_base = burst->bytes[at];
-        burst->rooms[at].iov_len = sizeof burst->bytes[at];
-        header->msg_iov = &burst->rooms[at];
-        header->msg_iovlen = 1;
-        header->msg_name = &burst->from[at];
-        header->msg_namelen = sizeof burst->from[at];
-        header->msg_control = burst->stamps[at];
-        header->msg_controllen = sizeof burst->stamps[at];
-    }
-    return recvmmsg(number, burst->headers, (unsigned)wanted, 0, NULL);
-}
-
-/* Return how long ago a datagram came, in s; 0 where the kernel does not say.
- *
- * The clock on the wall may be put forward or back: never less than nothing, or more than all.
- */
-static double
-age_of(struct msghdr *header, double wall, double most)
-{
-    struct timespec stamp;
-    double age;
-
-    for (struct cmsghdr *each = CMSG_FIRSTHDR(header); each != NULL;
-         each = CMSG_NXTHDR(header, each)) {
-        if (each->cmsg_level != SOL_SOCKET || each->cmsg_type != SO_TIMESTAMPNS
-            || each->cmsg_len < CMSG_LEN(sizeof stamp))
-            continue;
-        memcpy(&stamp, CMSG_DATA(each), sizeof stamp);
-        age = wall - ((double)stamp.tv_sec + (double)stamp.tv_nsec / 1e9);
-        return age < 0.0 ? 0.0 : age > most ? most : age;
-    }
-    return 0.0;
-}
-
-/* Put in what was read; -1 with an exception set. */
-static int
-put_burst_in(Flight *self, Burst *burst, int count, PyObject *take)
-{
-    double wall = clock_s(CLOCK_REALTIME), now = clock_s(CLOCK_MONOTONIC);
-
-    for (int at = 0; at < count; at++) {
-        double age = age_of(&burst->headers[at].msg_hdr, wall, self->latency_s);
-        PyObject *sender = pair_of(&self->host, &burst->from[at]);
-        PyObject *datagram = PyBytes_FromStringAndSize(burst->bytes[at],
-                                                       burst->headers[at].msg_len);
-        int done = -1;
-
-        if (sender != NULL && datagram != NULL)
-            done = put_in(self, now - age + self->latency_s, take, datagram, sender);
-        Py_XDECREF(sender);
-        Py_XDECREF(datagram);
-        if (done < 0)
-            return -1;
-    }
-    return 0;
-}
-
-static PyObject *
-flight_arrive(PyObject *self, PyObject *const *arguments, Py_ssize_t argument_count)
-{
-    Burst burst;
-    PyObject *result;
-    int number, count, wanted = 2, all = 0; /* most often there is one */
-
-    if (argument_count != 3)
-        return PyErr_Format(PyExc_TypeError,
-                            "arrive() takes a socket, who takes a datagram and who a refusal");
-    if ((number = PyObject_AsFileDescriptor(arguments[0])) < 0)
-        return NULL;
-    for (;;) {
-        count = read_burst(number, &burst, wanted);
-        if (count >= 0) {
-            if (put_burst_in((Flight *)self, &burst, count, arguments[1]) < 0)
-                return NULL;
-            all += count;
-        }
-        else if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
-            result = PyObject_CallNoArgs(arguments[2]);
-            if (result == NULL)
-                return NULL;
-            Py_DECREF(result);
-        }
-        if (count < wanted || all >= ARRIVALS_PER_TURN_MAX)
-            Py_RETURN_NONE;
-        wanted = ARRIVALS_PER_TURN_MAX - all;
-        wanted = wanted < AT_ONCE_MAX ? wanted : AT_ONCE_MAX;
-    }
-}
+#include "arriving.h"
 
 static PyObject *
 flight_push(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
@@ -135,6 +22,8 @@ flight_push(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
         return NULL;
     Py_RETURN_NONE;
 }
+
+static PyObject *s_decide;
 
 /* -- what leaves ---------------------------------------------------------------------------- */
 
@@ -160,15 +49,45 @@ handed_over(Flight *self)
         release(&late);
         if (result == NULL)
             return -1;
+        note_decider(self, result);
+    }
+    return 0;
+}
+
+/* Have those decide who want to; -1 with an exception set, and the others decide the next time. */
+static int
+decided(Flight *self)
+{
+    while (self->deciding_count > 0) {
+        PyObject *first = self->deciding[0], *result;
+
+        self->deciding_count--;
+        memmove(self->deciding, self->deciding + 1,
+                sizeof self->deciding[0] * (size_t)self->deciding_count);
+        result = PyObject_CallMethodNoArgs(first, s_decide);
+        Py_DECREF(first);
+        if (result == NULL)
+            return -1;
         Py_DECREF(result);
     }
     return 0;
+}
+
+/* When it is to deliver next, 0 for never. */
+static double
+next_due(const Flight *self)
+{
+    if (self->deciding_count > 0)
+        return SOON;
+    return self->count > 0 ? self->heap[0].due : 0.0;
 }
 
 /* Whether nothing is due, and the timer will say when something is. */
 static int
 is_quiet(const Flight *self)
 {
+    if (self->deciding_count > 0)
+        return 0;
     if (self->count == 0)
         return self->set_to == 0.0;
     return self->set_to == self->heap[0].due && self->set_to > clock_s(CLOCK_MONOTONIC);
@@ -184,10 +103,14 @@ flight_deliver(PyObject *self, PyObject *nothing)
     if (own->is_delivering || is_quiet(own))
         Py_RETURN_NONE;
     own->is_delivering = 1;
-    done = handed_over(own);
+    done = decided(own); /* those whom an error kept from it */
+    if (done == 0)
+        done = handed_over(own);
+    if (done == 0)
+        done = decided(own);
     own->is_delivering = 0;
     PyErr_Fetch(&type, &value, &trace);
-    if (set_timer(own, own->count > 0 ? own->heap[0].due : 0.0) < 0) {
+    if (set_timer(own, next_due(own)) < 0) {
         if (done < 0)
             PyErr_Clear(); /* the first of two errors is the one to be told */
         done = -1;
@@ -242,31 +165,71 @@ flight_recall(PyObject *self, PyObject *take)
 
 /* -- its life ------------------------------------------------------------------------------- */
 
+/* Have the loop listen to a number no more, whatever it says to that; an error stays as it is. */
+static void
+forsake(PyObject *loop, int number)
+{
+    PyObject *type, *value, *trace, *result;
+
+    PyErr_Fetch(&type, &value, &trace);
+    result = PyObject_CallMethod(loop, "remove_reader", "i", number);
+    if (result == NULL)
+        PyErr_Clear();
+    Py_XDECREF(result);
+    PyErr_Restore(type, value, trace);
+}
+
+/* Have the loop call a method when something is to be read; -1 with an exception set. */
+static int
+heed(PyObject *self, PyObject *loop, int number, const char *method)
+{
+    PyObject *callback = number < 0 ? NULL : PyObject_GetAttrString(self, method), *result = NULL;
+
+    if (number < 0)
+        PyErr_SetFromErrno(PyExc_OSError);
+    if (callback != NULL)
+        result = PyObject_CallMethod(loop, "add_reader", "iO", number, callback);
+    Py_XDECREF(callback);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+static void
+close_both(Flight *self)
+{
+    if (self->timer >= 0)
+        close(self->timer);
+    if (self->poll >= 0)
+        close(self->poll);
+    self->timer = self->poll = -1;
+    self->set_to = 0.0;
+}
+
 static PyObject *
 flight_begin(PyObject *self, PyObject *loop)
 {
     Flight *own = (Flight *)self;
-    PyObject *deliver, *result = NULL;
+    int done;
 
     if (own->timer >= 0)
         return PyErr_Format(PyExc_RuntimeError, "it has begun");
     own->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    if (own->timer < 0)
-        return PyErr_SetFromErrno(PyExc_OSError);
-    deliver = PyObject_GetAttrString(self, "deliver");
-    if (deliver != NULL)
-        result = PyObject_CallMethod(loop, "add_reader", "iO", own->timer, deliver);
-    Py_XDECREF(deliver);
-    if (result != NULL && own->count > 0 && set_timer(own, own->heap[0].due) < 0)
-        Py_CLEAR(result);
-    if (result == NULL) {
-        close(own->timer);
-        own->timer = -1;
+    done = heed(self, loop, own->timer, "deliver");
+    if (done == 0) {
+        own->poll = epoll_create1(EPOLL_CLOEXEC);
+        done = heed(self, loop, own->poll, "come");
+        if (done < 0)
+            forsake(loop, own->timer);
     }
-    return result;
+    if (done == 0 && own->count > 0)
+        done = set_timer(own, own->heap[0].due);
+    if (done == 0)
+        Py_RETURN_NONE;
+    close_both(own);
+    return NULL;
 }
 
-/* Forget all that is on its way. */
+/* Forget all that is on its way, who is watched and who wants to decide. */
 static void
 empty(Flight *self)
 {
@@ -278,23 +241,23 @@ empty(Flight *self)
     for (Py_ssize_t at = 0; at < count; at++)
         release(&heap[at]);
     PyMem_Free(heap);
+    while (self->deciding_count > 0)
+        Py_DECREF(self->deciding[--self->deciding_count]);
+    watch_nobody(self);
 }
 
 static PyObject *
 flight_end(PyObject *self, PyObject *loop)
 {
     Flight *own = (Flight *)self;
-    PyObject *result;
-    int timer = own->timer;
 
-    if (timer < 0)
+    if (own->timer < 0)
         Py_RETURN_NONE;
-    own->timer = -1;
-    own->set_to = 0.0;
     empty(own);
-    result = PyObject_CallMethod(loop, "remove_reader", "i", timer);
-    close(timer);
-    return result;
+    forsake(loop, own->timer);
+    forsake(loop, own->poll);
+    close_both(own);
+    Py_RETURN_NONE;
 }
 
 /* -- the type ------------------------------------------------------------------------------- */
@@ -311,7 +274,7 @@ flight_new(PyTypeObject *type, PyObject *arguments, PyObject *names)
     if (self == NULL)
         return NULL;
     self->latency_s = latency_s;
-    self->timer = -1;
+    self->timer = self->poll = -1;
     return (PyObject *)self;
 }
 
@@ -325,6 +288,12 @@ flight_traverse(PyObject *self, visitproc visit, void *arg)
         Py_VISIT(own->heap[at].take);
         Py_VISIT(own->heap[at].what);
         Py_VISIT(own->heap[at].whom);
+    }
+    for (int at = 0; at < own->deciding_count; at++)
+        Py_VISIT(own->deciding[at]);
+    for (Py_ssize_t at = 0; at < own->watched_room; at++) {
+        Py_VISIT(own->watched[at].take);
+        Py_VISIT(own->watched[at].refused);
     }
     return 0;
 }
@@ -345,8 +314,7 @@ flight_dealloc(PyObject *self)
 
     PyObject_GC_UnTrack(self);
     flight_clear(self);
-    if (own->timer >= 0)
-        close(own->timer);
+    close_both(own);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -363,6 +331,11 @@ static PyMethodDef flight_methods[] = {
     {"arrive", (PyCFunction)(void (*)(void))flight_arrive, METH_FASTCALL,
      "arrive($self, sock, take, refused, /)\n--\n\n"
      "Read what is there; `take` gets each datagram and its sender when it is due."},
+    {"come", flight_come, METH_NOARGS, "Read what is there for those that are watched."},
+    {"watch", (PyCFunction)(void (*)(void))flight_watch, METH_FASTCALL,
+     "watch($self, sock, take, refused, /)\n--\n\n"
+     "Have what comes to a socket arrive, until it is watched no more."},
+    {"unwatch", flight_unwatch, METH_O, "Read what comes to a socket no more."},
     {"push", (PyCFunction)(void (*)(void))flight_push, METH_FASTCALL,
      "push($self, due, take, what, whom, /)\n--\n\nCall `take(what, whom)` at a time."},
     {"deliver", flight_deliver, METH_NOARGS, "Hand over what is due."},
@@ -404,9 +377,12 @@ static PyType_Spec flight_spec = {
 static int
 add_flight(PyObject *module)
 {
+    if (s_decide == NULL && (s_decide = PyUnicode_InternFromString("decide")) == NULL)
+        return -1;
     if (add_type(module, &flight_spec) < 0 || PyModule_AddIntMacro(module, DATAGRAM_BYTES_MAX) < 0
         || PyModule_AddIntMacro(module, IN_FLIGHT_MAX) < 0
         || PyModule_AddIntMacro(module, ARRIVALS_PER_TURN_MAX) < 0
+        || PyModule_AddIntMacro(module, COMERS_PER_TURN_MAX) < 0
         || PyModule_AddIntMacro(module, DELIVERIES_PER_TURN_MAX) < 0)
         return -1;
     return 0;

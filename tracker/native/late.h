@@ -13,7 +13,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define IN_FLIGHT_MAX 262144 /* tracker.transport.flight.IN_FLIGHT_MAX */
+#define IN_FLIGHT_MAX 262144        /* tracker.transport.flight: these two */
+#define DELIVERIES_PER_TURN_MAX 256
+#define SOON 1e-9                   /* a time that is over: the timer goes off at once */
 
 /* One datagram, or what else is to be heard later. */
 typedef struct {
@@ -21,6 +23,13 @@ typedef struct {
     unsigned long long order;
     PyObject *take, *what, *whom;
 } Late;
+
+/* A socket that is watched, by its number; nobody where `take` is NULL. */
+typedef struct {
+    PyObject *take, *refused;
+    double read_at;
+    char is_busy;
+} Watched;
 
 typedef struct {
     PyObject_HEAD
@@ -31,7 +40,11 @@ typedef struct {
     long long dropped;
     LastHost host;
     double set_to; /* when the timer goes off, 0 while it is off */
-    int timer;
+    PyObject *deciding[DELIVERIES_PER_TURN_MAX]; /* who wants to decide, the first to say so first */
+    int deciding_count;
+    Watched *watched;
+    Py_ssize_t watched_room;
+    int timer, poll; /* -1 until it begins */
     char is_delivering;
 } Flight;
 
@@ -141,6 +154,21 @@ set_timer(Flight *self, double due)
     }
     self->set_to = due;
     return 0;
+}
+
+/* Remember who wants to decide once this turn is over, each once; takes the reference. */
+static void
+note_decider(Flight *self, PyObject *who)
+{
+    int is_known = who == Py_None || self->deciding_count == DELIVERIES_PER_TURN_MAX;
+
+    /* Most often the last one is it again. */
+    for (int at = self->deciding_count; !is_known && at-- > 0;)
+        is_known = self->deciding[at] == who;
+    if (is_known)
+        Py_DECREF(who);
+    else
+        self->deciding[self->deciding_count++] = who;
 }
 
 /* Put one in; -1 with an exception set. */

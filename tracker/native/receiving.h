@@ -113,7 +113,15 @@ taken_from(Datagrams *self, const char *datagram, Py_ssize_t size, PyObject *sen
         if (PyErr_Occurred())
             return -1;
         self->strange++;
-        return 0;
+        if (size < 1 || size > DATAGRAM_BYTES_MAX || (unsigned char)datagram[0] > FORMAT_MAX)
+            return 0;
+        body = PyBytes_FromStringAndSize(datagram, size);
+        if (body == NULL)
+            return -1;
+        result = PyObject_CallMethodObjArgs((PyObject *)self, s_take_foreign, body, sender, NULL);
+        Py_DECREF(body);
+        Py_XDECREF(result);
+        return result == NULL ? -1 : 0;
     }
     if (self->ways_count)
         done = taken_by_driver(self, body, sender);
@@ -178,8 +186,7 @@ taken_up_to(Datagrams *self, int most)
     int all = 0;
 
     while (all < most && self->number >= 0) {
-        int left = most - all;
-        int count = read_some(self, &burst, left < AT_ONCE_MAX ? left : AT_ONCE_MAX);
+        int wanted = Py_MIN(most - all, AT_ONCE_MAX), count = read_some(self, &burst, wanted);
 
         if (count < 0) {
             if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)
@@ -196,6 +203,8 @@ taken_up_to(Datagrams *self, int most)
                 return -1;
             all++;
         }
+        if (count >= 0 && count < wanted)
+            break; /* there were no more; what came since is read in the next turn */
     }
     return all;
 }
@@ -243,32 +252,51 @@ datagrams_hand(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
 
     if (count != 2 || !PyBytes_CheckExact(arguments[0]) || !PyTuple_CheckExact(arguments[1]))
         return PyErr_Format(PyExc_TypeError, "hand() takes a datagram and its sender");
-    if (own->number >= 0
-        && (taken_from(own, PyBytes_AS_STRING(arguments[0]), PyBytes_GET_SIZE(arguments[0]),
-                       arguments[1]) < 0
-            || decided(own) < 0))
+    if (own->number < 0)
+        Py_RETURN_NONE;
+    if (taken_from(own, PyBytes_AS_STRING(arguments[0]), PyBytes_GET_SIZE(arguments[0]),
+                   arguments[1]) < 0)
+        return NULL;
+    return Py_NewRef(own->is_left || own->is_heard || !own->ways_count ? self : Py_None);
+}
+
+static PyObject *
+datagrams_decide(PyObject *self, PyObject *nothing)
+{
+    Datagrams *own = (Datagrams *)self;
+
+    if (own->number >= 0 && decided(own) < 0)
         return NULL;
     Py_RETURN_NONE;
+}
+
+/* Read one, or all where there were more a moment ago, as `PlainDatagrams._readable`; -1. */
+static int
+read_now(Datagrams *self)
+{
+    double now = monotonic_s(), gap_s = now - self->read_at;
+    int count;
+
+    self->read_at = now;
+    if (gap_s >= BURST_S)
+        self->singles = self->singles_left = 0;
+    if (self->is_busy) {
+        count = taken_up_to(self, DATAGRAMS_PER_DRAIN_MAX);
+        self->is_busy = count > 1;
+        self->singles = self->is_busy ? 0 : Py_MIN(2 * self->singles + 1, SINGLES_MAX);
+        self->singles_left = self->singles;
+        return count;
+    }
+    count = taken_up_to(self, 1);
+    self->is_busy = gap_s < BURST_S && self->singles_left == 0;
+    self->singles_left -= self->singles_left > 0;
+    return count;
 }
 
 static PyObject *
 datagrams_readable(PyObject *self, PyObject *nothing)
 {
-    Datagrams *own = (Datagrams *)self;
-    int count;
-
-    if (own->is_busy) {
-        count = taken_up_to(own, DATAGRAMS_PER_DRAIN_MAX);
-        own->is_busy = count > 1;
-    }
-    else {
-        double now = monotonic_s();
-
-        own->is_busy = now - own->read_at < BURST_S;
-        own->read_at = now;
-        count = taken_up_to(own, 1);
-    }
-    if (count < 0 || decided(own) < 0)
+    if (read_now((Datagrams *)self) < 0 || decided((Datagrams *)self) < 0)
         return NULL;
     Py_RETURN_NONE;
 }

@@ -14,8 +14,10 @@
 #define DATAGRAMS_PER_DRAIN_MAX 64   /* tracker.transport.base.DATAGRAMS_PER_DRAIN_MAX */
 #define AT_ONCE_MAX 16               /* datagrams in one call of the kernel */
 #define WAYS_MAX 8                   /* shorter ways into one driver */
-#define FORMAT 1                     /* tracker.transport.base.PlainSeal */
-#define BURST_S 0.002                /* tracker.transport.plain.BURST_S */
+#define FORMAT 1                     /* tracker.wire.GOSSIP_VERSION */
+#define FORMAT_MAX 31                /* tracker.wire.GOSSIP_VERSION_MAX */
+#define BURST_S 0.002                /* tracker.transport.plain: these two */
+#define SINGLES_MAX 32
 
 typedef struct {
     PyObject_HEAD
@@ -37,7 +39,7 @@ typedef struct {
     int number; /* of the socket, -1 once it is closed */
     long long dropped, strange;
     double read_at;
-    char is_v6, is_sealed, is_busy, is_left, is_heard;
+    char is_v6, is_sealed, is_busy, is_left, is_heard, singles, singles_left;
 } Datagrams;
 
 typedef struct {
@@ -48,7 +50,7 @@ typedef struct {
 
 static PyTypeObject *traffic_type;
 static PyObject *s_on_datagram, *s_on_drained, *s_opened_or_none, *s_refused_soon, *s_send,
-    *s_send_slowly;
+    *s_send_slowly, *s_take_foreign;
 
 static PyObject *datagrams_send(PyObject *, PyObject *const *, Py_ssize_t);
 

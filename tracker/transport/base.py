@@ -3,13 +3,15 @@
 The rule: a transport moves opaque bodies and numbers its streams; it never looks into a
 message, except for the handshake that opens a stream. What protects the bytes stands here
 too: a `Seal` is put on each datagram, a handshake on each stream. Today's seal is one plain
-format byte; a secret or a certificate takes its place without anybody above noticing.
+byte, the version of gossip; a secret or a certificate takes its place without anybody above
+noticing.
 """
 
 from typing import Final, Protocol
 
 from tracker.errors import FrameError
 from tracker.machine import Endpoint, Link
+from tracker.wire import GOSSIP_VERSION
 
 DATAGRAMS_PER_DRAIN_MAX: Final = 64
 CONNECTIONS_MAX: Final = 1_024
@@ -23,6 +25,12 @@ class DatagramHandler(Protocol):
 
     def on_refused(self, to: Endpoint, body: bytes) -> None:
         """Hear that nobody listens where a body was sent; a transport says so if it is told."""
+
+    def on_foreign(self, peer: Endpoint, version: int, body: bytes | None) -> None:
+        """Hear that another version of gossip is spoken somewhere.
+
+        `body` is what was sent there and came back unread, None if this was found by what came.
+        """
 
     def on_drained(self) -> None:
         """Decide: for now nothing more is waiting, or enough was taken for one turn."""
@@ -99,6 +107,9 @@ class Seal(Protocol):
     overhead: int
     """Bytes it adds to each body."""
 
+    version: int
+    """The version of gossip in it, which is the first byte of a datagram."""
+
     def close(self, body: bytes) -> bytes:
         """Return the datagram that carries `body`."""
 
@@ -107,16 +118,20 @@ class Seal(Protocol):
 
 
 class PlainSeal:
-    """No protection: one byte that names the format, so that a sealed one is told apart."""
+    """No protection: one byte that names the version, so that another one is told apart."""
 
     overhead = 1
 
+    def __init__(self, version: int = GOSSIP_VERSION) -> None:
+        self.version = version
+        self._head = bytes([version])
+
     def close(self, body: bytes) -> bytes:
-        """Put the format byte before the body."""
-        return b"\x01" + body
+        """Put the version before the body."""
+        return self._head + body
 
     def open(self, datagram: bytes) -> bytes:
-        """Take the format byte off."""
-        if not datagram or datagram[0] != 1:
-            raise FrameError("a datagram of another protocol, or sealed where none is wanted")
+        """Take the version off."""
+        if not datagram or datagram[0] != self.version:
+            raise FrameError("a datagram of another version, or sealed where none is wanted")
         return datagram[1:]

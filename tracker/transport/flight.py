@@ -8,7 +8,7 @@ between machines, and not added to it.
 The rule: nothing is handed over before its time. That counts from the moment at which the kernel
 took it from its sender (SO_TIMESTAMPNS of socket(7)); where the kernel does not say, from its
 reading. `tracker/native/flight.c` does the same in C, with a timer that is more exact than those
-of the event loop, which count whole milliseconds.
+of the event loop, which count whole milliseconds, and one `epoll` for all sockets.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from heapq import heapify, heappop, heappush
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from tracker.native import extension
 from tracker.wire import DATAGRAM_BYTES_MAX
@@ -31,8 +31,16 @@ ARRIVALS_PER_TURN_MAX: Final = 64
 DELIVERIES_PER_TURN_MAX: Final = 256
 """Handed over in one turn of the event loop."""
 
-Take = Callable[[Any, Any], object]
-"""Who is called with a datagram and its sender."""
+
+class Decider(Protocol):
+    """Whoever decides once for all that a turn of deliveries has brought."""
+
+    def decide(self) -> object:
+        """Look at what was taken."""
+
+
+Take = Callable[[Any, Any], Decider | None]
+"""Who is called with a datagram and its sender, and says who is to decide when the turn is over."""
 
 _STAMPS: Final = 35 if sys.platform == "linux" else 0
 """SO_TIMESTAMPNS, which is also the kind of what it says; Python has no name for it."""
@@ -51,6 +59,8 @@ class PlainFlight:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_delivering = False
+        self._deciding: dict[Decider, None] = {}
+        self._watched: dict[int, None] = {}
 
     @property
     def count(self) -> int:
@@ -65,10 +75,28 @@ class PlainFlight:
         self._aim()
 
     def end(self, loop: asyncio.AbstractEventLoop, /) -> None:
-        """Call no more, and forget what is on its way."""
+        """Call no more, and forget what is on its way and who is watched."""
         self._heap.clear()
+        self._deciding.clear()
+        for number in self._watched:
+            loop.remove_reader(number)
+        self._watched.clear()
         self._aim()
         self._loop = None
+
+    def watch(self, sock: socket.socket, take: Take, refused: Callable[[], object], /) -> None:
+        """Have what comes to a socket `arrive`, until it is watched no more."""
+        if self._loop is None:
+            raise RuntimeError("it has not begun")
+        self.unwatch(sock)
+        self._loop.add_reader(sock.fileno(), self.arrive, sock, take, refused)
+        self._watched[sock.fileno()] = None
+
+    def unwatch(self, sock: socket.socket, /) -> None:
+        """Read what comes to a socket no more."""
+        if self._loop is not None and sock.fileno() in self._watched:
+            del self._watched[sock.fileno()]
+            self._loop.remove_reader(sock.fileno())
 
     def arrive(self, sock: socket.socket, take: Take, refused: Callable[[], object], /) -> None:
         """Read what is there; `take` gets each datagram and its sender when it is due.
@@ -98,19 +126,32 @@ class PlainFlight:
             self._aim()
 
     def deliver(self) -> None:
-        """Hand over what is due."""
+        """Hand over what is due, then let decide who wants to, each once."""
         if self._is_delivering:
             return
         self._is_delivering = True
         try:
-            for _ in range(DELIVERIES_PER_TURN_MAX):
-                if not self._heap or self._heap[0][0] > monotonic():
-                    return
-                _, _, take, what, whom = heappop(self._heap)
-                take(what, whom)
+            self._decide()  # those whom an error kept from it
+            self._hand_over()
+            self._decide()
         finally:
             self._is_delivering = False
             self._aim()
+
+    def _hand_over(self) -> None:
+        for _ in range(DELIVERIES_PER_TURN_MAX):
+            if not self._heap or self._heap[0][0] > monotonic():
+                return
+            _, _, take, what, whom = heappop(self._heap)
+            decider = take(what, whom)
+            if decider is not None:
+                self._deciding[decider] = None
+
+    def _decide(self) -> None:
+        while self._deciding:
+            decider = next(iter(self._deciding))
+            del self._deciding[decider]
+            decider.decide()
 
     def recall(self, take: Take, /) -> list[tuple[float, int, Any, Any]]:
         """Return what is on its way to this one, and forget it: rows of due, number, what, whom."""
@@ -123,8 +164,8 @@ class PlainFlight:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._heap and self._loop is not None:
-            wait_s = max(0.0, self._heap[0][0] - monotonic())
+        if (self._heap or self._deciding) and self._loop is not None:
+            wait_s = 0.0 if self._deciding else max(0.0, self._heap[0][0] - monotonic())
             self._timer = self._loop.call_later(wait_s, self.deliver)
 
 

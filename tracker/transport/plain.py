@@ -1,23 +1,26 @@
 """What a UDP socket does for every datagram; `tracker/native/datagrams.c` does the same in C.
 
 The rule: both read, count and drop the same, and leave to `udp.UdpDatagrams` what is rare: an
-address that is not written in numbers, another seal, and what the kernel says of others.
+address that is not written in numbers, another seal, what another version of gossip sent, and what
+the kernel says of others.
 """
 
 import asyncio
 import socket
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from tracker.errors import FrameError
 from tracker.machine import Endpoint
 from tracker.native import extension
 from tracker.transport.base import DATAGRAMS_PER_DRAIN_MAX, DatagramHandler
-from tracker.wire import DATAGRAM_BYTES_MAX
+from tracker.wire import DATAGRAM_BYTES_MAX, GOSSIP_VERSION_MAX
 
 BURST_S: Final = 0.002
 """Two calls of the loop within this time: there may be many datagrams waiting."""
+SINGLES_MAX: Final = 32
+"""Calls in a row that look for one datagram alone, where looking for more found no more."""
 
 Gate = Callable[[Endpoint, bytes], bool]
 """Who is asked to send instead of the socket: an address and a body; false when it was dropped."""
@@ -36,6 +39,7 @@ class PlainDatagrams:
         self._is_v6 = is_v6
         self._is_busy = False
         self._read_at = 0.0
+        self._singles = self._singles_left = 0
         self._receive = self._socket.recvfrom
 
     def _end(self) -> None:
@@ -74,10 +78,16 @@ class PlainDatagrams:
         self._take_burst()
         self._handler.on_drained()
 
-    def hand(self, datagram: bytes, sender: Endpoint) -> None:
-        """Hand over a datagram that was read before, then let the handler decide."""
+    def hand(self, datagram: bytes, sender: Endpoint) -> Self | None:
+        """Hand over a datagram that was read before; returns who is to `decide` in the end."""
+        if self._socket.fileno() < 0:
+            return None
+        self._take(datagram, sender)
+        return self
+
+    def decide(self) -> None:
+        """Let the handler decide on all that was handed over."""
         if self._socket.fileno() >= 0:
-            self._take(datagram, sender)
             self._handler.on_drained()
 
     def _readable(self) -> None:
@@ -85,15 +95,22 @@ class PlainDatagrams:
 
         A node on a query's way gets one datagram a query: the read that would find nothing
         more is a tenth of what handling it costs. So one is read; if the loop calls again at
-        once there were more, and everything is drained until a turn finds a single one.
+        once there were more, and everything is drained until a turn finds a single one. Who is
+        asked by one that waits for each answer is called at once as well, and has no more:
+        each look for more that was for nothing doubles the calls until the next one.
         """
+        now = monotonic()
+        gap_s, self._read_at = now - self._read_at, now
+        if gap_s >= BURST_S:
+            self._singles = self._singles_left = 0
         if self._is_busy:
             self._is_busy = self._take_burst() > 1
+            self._singles = 0 if self._is_busy else min(2 * self._singles + 1, SINGLES_MAX)
+            self._singles_left = self._singles
         else:
-            now = monotonic()
-            self._is_busy = now - self._read_at < BURST_S
-            self._read_at = now
             self._take_one()
+            self._is_busy = gap_s < BURST_S and self._singles_left == 0
+            self._singles_left = max(0, self._singles_left - 1)
         self._handler.on_drained()
 
     def _take_burst(self) -> int:
@@ -115,10 +132,12 @@ class PlainDatagrams:
 
     def _take(self, datagram: bytes, sender: Endpoint) -> None:
         body = self._opened_or_none(datagram) if len(datagram) <= DATAGRAM_BYTES_MAX else None
-        if body is None:
-            self.strange += 1
-        else:
+        if body is not None:
             self._handler.on_datagram(body, sender)
+            return
+        self.strange += 1
+        if 0 < len(datagram) <= DATAGRAM_BYTES_MAX and datagram[0] <= GOSSIP_VERSION_MAX:
+            self._take_foreign(datagram, sender)
 
     def _sealed(self, body: bytes) -> bytes:
         """Return the datagram that carries a body."""
@@ -134,6 +153,10 @@ class PlainDatagrams:
             return self._opened(datagram)
         except FrameError:
             return None
+
+    def _take_foreign(self, datagram: bytes, sender: Endpoint) -> None:
+        """Take a datagram that says it is of another version of gossip."""
+        raise NotImplementedError
 
     def _refused_soon(self) -> None:
         """Hear that the socket has met an error, which is most often the word of another host."""

@@ -4,7 +4,10 @@ The rule: nothing here waits and nothing queues. What the kernel does not take i
 counted; what it holds is read in turns of at most 64, so that streams get theirs too.
 
 Linux says when nobody listens where a datagram was sent (ICMP port unreachable), and hands
-back what was sent: ip(7), IP_RECVERR. A query then need not wait for a dead member.
+back what was sent: ip(7), IP_RECVERR. A query then need not wait for a dead member. Nor for one
+that speaks another version of gossip: it reads nothing of what it gets, and returns it, behind a
+byte 0 and its own version. So the version of the peer need not be known beforehand. A datagram
+that was returned is never returned again.
 """
 
 import asyncio
@@ -12,15 +15,23 @@ import errno
 import socket
 import struct
 from contextlib import suppress
+from time import monotonic
+from typing import Final
 
 from tracker.errors import FrameError
 from tracker.machine import Endpoint
 from tracker.transport.base import DatagramHandler, PlainSeal, Seal
 from tracker.transport.plain import PlainDatagrams, ReadAndSent
-from tracker.wire import DATAGRAM_BYTES_MAX
+from tracker.wire import DATAGRAM_BYTES_MAX, GOSSIP_VERSION, GOSSIP_VERSION_MAX
 
 RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024
 REFUSALS_PER_TURN_MAX = 256
+RETURNS_PER_S_MAX: Final = 1_000
+"""Datagrams of other versions of gossip that are returned within a second; the rest is dropped."""
+
+RETURNED: Final = 0
+"""The first byte of a datagram that is returned: no version of gossip."""
+
 _IP_RECVERR, _IPV6_RECVERR = 11, 25
 _ERROR_NUMBER = struct.Struct("=I")
 _ERRORS_KEPT: int = getattr(socket, "MSG_ERRQUEUE", 0)
@@ -66,9 +77,12 @@ class UdpDatagrams(ReadAndSent):
         self.endpoint: Endpoint = sock.getsockname()[:2]
         self._socket = sock
         self._on_refused = handler.on_refused
-        is_sealed = seal is not None and seal.__class__ is not PlainSeal
         seal = seal or PlainSeal()
+        is_sealed = seal.__class__ is not PlainSeal or seal.version != GOSSIP_VERSION
         self._sealed, self._opened = seal.close, seal.open  # type: ignore[method-assign]
+        self._version = seal.version
+        self._on_foreign = handler.on_foreign
+        self._returned, self._returning_since = 0, 0.0
         self._is_refused = False
         self._loop = asyncio.get_running_loop()
         self._begin(sock.fileno(), handler, sock.family == socket.AF_INET6, is_sealed)
@@ -114,6 +128,29 @@ class UdpDatagrams(ReadAndSent):
                 break
             except (FrameError, struct.error):
                 self.strange += 1
+
+    def _take_foreign(self, datagram: bytes, sender: Endpoint) -> None:
+        """Return what another version sent, or hear of what it returned; nothing of it is read."""
+        if datagram[0] not in (RETURNED, self._version):
+            self._return(datagram, sender)
+            self._on_foreign(sender, datagram[0], None)
+        elif datagram[0] == RETURNED and len(datagram) > 1:
+            version, body = datagram[1], self._opened_or_none(datagram[2:])
+            if 0 < version <= GOSSIP_VERSION_MAX and version != self._version and body is not None:
+                self._on_foreign(sender, version, body)
+
+    def _return(self, datagram: bytes, sender: Endpoint) -> None:
+        """Send a datagram back, with the version that would be understood here."""
+        now = monotonic()
+        if now - self._returning_since >= 1:
+            self._returned, self._returning_since = 0, now
+        self._returned += 1
+        if self._returned > RETURNS_PER_S_MAX or len(datagram) > DATAGRAM_BYTES_MAX - 2:
+            return
+        try:
+            self._socket.sendto(bytes([RETURNED, self._version]) + datagram, sender)
+        except OSError:
+            self._refused_soon()
 
     def close(self) -> None:
         """Stop receiving and give the port back."""

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from counter.storage.base import COUNTS
+from counter.storage import durable
+from counter.storage.base import COUNTS, SnapshotEnd
 from counter.storage.durable import DurableStorage
 from tracker.machine import Persist, Persisted, PersistFailed
 
@@ -21,7 +22,8 @@ class Opened:
         self.recovered = list(store.recover())
         self.events: list[Persisted | PersistFailed] = []
         self._heard = asyncio.Event()
-        store.start(self._hear)
+        self.ends: list[SnapshotEnd] = []
+        store.start(self._hear, self.ends.append)
 
     def _hear(self, event: Persisted | PersistFailed) -> None:
         self.events.append(event)
@@ -46,6 +48,12 @@ class Opened:
 
 
 Open = Callable[..., AbstractAsyncContextManager[Opened]]
+
+
+@pytest.fixture(autouse=True)
+def unmarked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Note nowhere how far a log is safe, or a slow test would differ from a quick one."""
+    monkeypatch.setattr(durable, "MARK_S", 1e6)
 
 
 @pytest.fixture

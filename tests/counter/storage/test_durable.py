@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from counter.storage import durable, log
+from counter.storage import batches, durable, log
 from counter.storage.base import COUNTS, MEMBERS, STATE
 from counter.storage.durable import DurableStorage
 from tracker.errors import StorageError
@@ -277,7 +277,8 @@ async def test_the_bytes_of_the_queue_are_bounded(
 async def test_a_record_that_is_too_large_is_refused_alone(
     opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(durable, "RECORD_BYTES_MAX", 10)
+    for module in (durable, batches):
+        monkeypatch.setattr(module, "RECORD_BYTES_MAX", 10)
     async with opened() as store:
         write_all(store, b"x" * 11, b"x" * 10)
 
@@ -639,6 +640,8 @@ async def test_a_snapshot_that_holds_a_refused_record_is_not_made(opened: Open) 
         write_all(store, b"b")
         store.store.snapshot([b"a+b"])
         await store.heard()
+        await store.until_idle()
+        assert [(end.error, end.is_begun) for end in store.ends] == [(None, False)]
         disk.room = 2**62
 
     async with opened() as again:
@@ -697,7 +700,7 @@ async def test_a_snapshot_that_finds_no_room_leaves_the_log(
         disk.room = room
         store.store.snapshot([b"x" * 200])
         await store.until_idle()
-        assert "the disk is full" in store.store.snapshot_error
+        assert "the disk is full" in str(store.ends[-1].error)
         disk.room = 2**62
         await store.keep(b"b")
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from counter.storage import durable
+from counter.storage import batches
 from counter.storage.base import COUNTS, MEMBERS
 from tracker.machine import Persist
 from tracker.native import extension
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(NATIVE is None, reason="NO NATIVE MODULES: not b
 
 
 def refused() -> Any:
-    return durable._Refused(1, 2, "busy")
+    return batches.Refused(1, 2, "busy")
 
 
 entries = st.builds(
@@ -38,12 +38,12 @@ def test_a_batch_has_the_frame_that_python_makes_or_is_left_to_it(batch: list[An
 
     found = NATIVE.frame_of(batch, Persist, crc32)
 
-    native, durable._NATIVE = durable._NATIVE, None
-    frame, token, members = durable._parted(batch)
-    durable._NATIVE = native
+    native, batches._NATIVE = batches._NATIVE, None
+    frame, token, members = batches.parted(batch)
+    batches._NATIVE = native
     assert found == ((frame, token) if is_plain else None)
     if is_plain:
-        assert durable._parted(batch) == (frame, token, members)
+        assert batches.parted(batch) == (frame, token, members)
 
 
 @pytest.mark.parametrize(

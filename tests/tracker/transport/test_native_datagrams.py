@@ -43,6 +43,9 @@ class Handler:
     def on_refused(self, to, body):
         self.heard.append(("refused", to, body))
 
+    def on_foreign(self, peer, version, body):
+        self.heard.append(("foreign", peer, version, body))
+
     def on_drained(self):
         self.heard.append("drained")
 
@@ -108,7 +111,8 @@ async def test_any_bytes_are_taken_or_counted_as_strange_alike(kind, stranger):
     datagrams.drain()
 
     sender = stranger.getsockname()
-    assert handler.heard == [(datagram[1:], sender) for datagram in good] + ["drained"]
+    told = [("foreign", sender, 2, None), "drained"]
+    assert handler.heard == [(datagram[1:], sender) for datagram in good] + told
     assert datagrams.strange == len(bad)
     datagrams.close()
 
@@ -161,7 +165,7 @@ async def test_another_seal_than_the_plain_one_is_put_on_and_taken_off(kind, str
 
     datagrams.send(stranger.getsockname(), b"abc")
     stranger.sendto(b"\x01cba", datagrams.endpoint)
-    stranger.sendto(b"\x02cba", datagrams.endpoint)
+    stranger.sendto(b"\x80cba", datagrams.endpoint)
     datagrams.drain()
 
     assert stranger.recv(100) == b"\x01cba"
@@ -373,10 +377,26 @@ async def test_what_was_read_before_is_taken_as_if_it_came_now_unless_it_is_clos
     handler = Handler()
     datagrams = opened(kind, handler)
 
-    for datagram in (b"\x01good", b"\x02strange", b"\x01" + bytes(DATAGRAM_BYTES_MAX)):
-        datagrams.hand(datagram, ("127.0.0.1", 9))
+    for datagram in (b"\x01good", b"\x80strange", b"\x01" + bytes(DATAGRAM_BYTES_MAX)):
+        assert datagrams.hand(datagram, ("127.0.0.1", 9)) is datagrams
+    datagrams.decide()
     datagrams.close()
-    datagrams.hand(b"\x01late", ("127.0.0.1", 9))
+    assert datagrams.hand(b"\x01late", ("127.0.0.1", 9)) is None
+    datagrams.decide()
 
-    assert handler.heard == [(b"good", ("127.0.0.1", 9)), *["drained"] * 3]
+    assert handler.heard == [(b"good", ("127.0.0.1", 9)), "drained"]
     assert datagrams.strange == 2
+
+
+@pytest.mark.parametrize(
+    ("result", "is_to_decide"),
+    [([], True), (None, True), ([(("127.0.0.1", 9), b"answer")], False)],
+    ids=["it was heard", "it was left to the common way", "it was answered"],
+)
+async def test_who_has_nothing_to_decide_on_is_not_asked_to(result, is_to_decide):
+    place = Places(UdpDatagrams, lambda body, sender, now: result)
+
+    decider = place.datagrams.hand(b"\x01" + BODY, ("127.0.0.1", 9))
+    place.close()
+
+    assert (decider is place.datagrams) == is_to_decide

@@ -87,7 +87,7 @@ def act(stream: Any, step: Any) -> None:
     elif name == "midway":
         stream.reader.is_midway = what
     elif name == "broken":
-        stream.transport.error = RuntimeError("gone") if what else None
+        (stream.transport or Transport([])).error = RuntimeError("gone") if what else None
     elif name == "lost":
         stream.transport = None if what else Transport(stream.story)
     elif name == "mute":

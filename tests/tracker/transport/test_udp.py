@@ -6,9 +6,19 @@ import sys
 
 import pytest
 
+from tracker.transport import udp
 from tracker.transport.base import DATAGRAMS_PER_DRAIN_MAX, PlainSeal
 from tracker.transport.udp import UdpDatagrams, bind_udp
 from tracker.wire import DATAGRAM_BYTES_MAX, FrameError
+
+
+class Clock:
+    """Stands still until it is set."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 class Recorder:
@@ -17,6 +27,7 @@ class Recorder:
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
         self.refused: list[tuple[tuple[str, int], bytes]] = []
+        self.foreign: list[tuple[tuple[str, int], int, bytes | None]] = []
         self.changed = asyncio.Event()
 
     def on_datagram(self, body: bytes, sender: tuple[str, int]) -> None:
@@ -24,6 +35,10 @@ class Recorder:
 
     def on_refused(self, to: tuple[str, int], body: bytes) -> None:
         self.refused.append((to, body))
+        self.changed.set()
+
+    def on_foreign(self, peer: tuple[str, int], version: int, body: bytes | None) -> None:
+        self.foreign.append((peer, version, body))
         self.changed.set()
 
     def on_drained(self) -> None:
@@ -117,6 +132,104 @@ async def test_each_datagram_that_nobody_listened_for_comes_back(place):
     assert recorder.refused == [(nobody, b"%d" % number) for number in range(5)]
 
 
+def returned(sock):
+    """Return what came back, which loopback has by the time the sender is told that it was sent."""
+    sock.setblocking(False)
+    return sock.recv(DATAGRAM_BYTES_MAX + 1)
+
+
+async def test_what_another_version_sent_is_told_and_goes_back_unread_with_ours(place, stranger):
+    datagrams, recorder = place
+    stranger.bind(("127.0.0.1", 0))
+    newer = PlainSeal(2).close(b"to be misread")
+
+    stranger.sendto(newer, datagrams.endpoint)
+    datagrams.drain()
+
+    assert returned(stranger) == b"\x00\x01" + newer
+    assert recorder.foreign == [(stranger.getsockname(), 2, None)]
+    assert (recorder.bodies, datagrams.strange) == ([], 1)
+
+
+async def test_two_versions_hear_from_each_other_which_datagram_was_in_vain(place):
+    datagrams, recorder = place
+    newer = Recorder()
+    other = UdpDatagrams(bind_udp(("127.0.0.1", 0)), newer, PlainSeal(2))
+
+    datagrams.send(other.endpoint, b"asked")
+    other.drain()
+    datagrams.drain()
+    other.drain()
+    datagrams.drain()
+    other.close()
+
+    assert newer.foreign == [(datagrams.endpoint, 1, None)]
+    assert recorder.foreign == [(other.endpoint, 2, b"asked")]
+    assert (newer.bodies, recorder.bodies) == ([], [])
+
+
+OURS = PlainSeal().close(b"sent")
+
+
+@pytest.mark.parametrize(
+    "datagram",
+    [b"\x00", b"\x00\x02", b"\x00\x01" + OURS, b"\x00\x00" + OURS, b"\x00\x20" + OURS,
+     b"\x00\x02" + PlainSeal(3).close(b"sent"), b"\x20" + OURS,
+     b"\x02" + bytes(DATAGRAM_BYTES_MAX)],
+    ids=["no version", "nothing in it", "our own version", "no version of gossip",
+         "past the last version", "not ours", "no version at all", "too long"],
+)  # fmt: skip
+async def test_what_cannot_have_been_returned_by_another_version_is_dropped(
+    place, stranger, datagram
+):
+    datagrams, recorder = place
+
+    stranger.sendto(datagram, datagrams.endpoint)
+    datagrams.drain()
+
+    assert (recorder.foreign, recorder.bodies, datagrams.strange) == ([], [], 1)
+    with pytest.raises(BlockingIOError):
+        returned(stranger)
+
+
+async def test_of_a_flood_of_another_version_no_more_than_so_much_goes_back(
+    place, stranger, monkeypatch
+):
+    monkeypatch.setattr(udp, "RETURNS_PER_S_MAX", 1)
+    monkeypatch.setattr(udp, "monotonic", clock := Clock())
+    datagrams, recorder = place
+    for now in (5.0, 5.5, 6.0):
+        clock.now = now
+        stranger.sendto(PlainSeal(2).close(b"%d" % now), datagrams.endpoint)
+        datagrams.drain()
+
+    assert [returned(stranger)[-1:] for _ in range(2)] == [b"5", b"6"]
+    with pytest.raises(BlockingIOError):
+        returned(stranger)
+    assert len(recorder.foreign) == 3
+
+
+async def test_what_is_too_long_to_go_back_is_told_all_the_same(place, stranger):
+    datagrams, recorder = place
+
+    stranger.sendto(PlainSeal(2).close(bytes(DATAGRAM_BYTES_MAX - 2)), datagrams.endpoint)
+    datagrams.drain()
+
+    assert [version for _, version, _ in recorder.foreign] == [2]
+    with pytest.raises(BlockingIOError):
+        returned(stranger)
+
+
+async def test_a_sender_that_cannot_be_answered_does_no_harm(place, stranger):
+    datagrams, recorder = place
+    newer = PlainSeal(2).close(b"newer")
+
+    datagrams.hand(newer, ("127.0.0.1", 0))
+    stranger.sendto(OURS, datagrams.endpoint)
+
+    assert await recorder.until(b"sent") == [b"sent"]
+
+
 async def test_a_receive_buffer_far_above_the_system_s_default_is_asked_for(place, stranger):
     datagrams, _ = place
 
@@ -140,5 +253,5 @@ def test_a_seal_adds_what_it_says_and_opens_only_its_own():
 
     assert len(seal.close(b"body")) == len(b"body") + seal.overhead
     assert seal.open(seal.close(b"body")) == b"body"
-    with pytest.raises(FrameError, match="another protocol"):
+    with pytest.raises(FrameError, match="another version"):
         seal.open(b"body")
