@@ -108,10 +108,7 @@ class Node:
         beside: Sequence[Beside] = (),
         storage: Storage | None = None,
     ) -> None:
-        """Open the storage, unless it is given, and bind the port.
-
-        Raises ConfigError and StorageError.
-        """
+        """Open the storage, if none is given; bind the port. Raises ConfigError, StorageError."""
         self._beside = beside
         self.departed, self.drained = asyncio.Event(), asyncio.Event()
         self._nobody_took = 0

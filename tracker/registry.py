@@ -368,7 +368,7 @@ class Registry:
         if late is not None:
             ousted = self._ousted(*late)
             return ousted + self._changed(late[0], now, "as another node has it")
-        if not is_sane(member) or member is old:
+        if not is_sane(member):
             return []
         changes = settled(member, self.table.get)
         new = sum([told is not None and self.table.get(name) is None for name, told in changes])

@@ -89,8 +89,7 @@ class Table:
 
     def remove(self, name: str) -> None:
         """Forget a name whose record is told under another one from now on."""
-        if name in self.members:
-            self._drop(name)
+        self._drop(name)
 
     def heartbeats(self, since: int) -> tuple[Heartbeat, ...]:
         """Return what changed after `since`: the first few pages, or one that says nothing did."""

@@ -234,6 +234,28 @@ def test_a_node_that_is_known_by_its_own_name_again_is_no_more_under_the_other_o
     assert Close(2) in effects
 
 
+def test_a_store_that_gets_its_name_after_all_leaves_the_other_one():
+    registry = make_registry()
+    register(registry, 1, make_member(OTHER, "n2", 7402))
+    teach(registry, 1, make_member(LOW, LEFT, status=DEAD))
+
+    taken, effects = register(registry, 2, make_member(LOW, epoch=2))
+
+    assert isinstance(taken, Registered)
+    assert events(effects) == ["gone", "renamed"]
+    assert registry.table.get(LEFT) is None
+    assert registry.table.expected == 2
+
+
+def test_a_record_that_leaves_no_room_to_grow_takes_no_name():
+    registry = make_registry()
+    register(registry, 1, make_member(LOW))
+
+    teach(registry, 1, make_member(HIGH, epoch=2**31 + 1))
+
+    assert [m.store for m in registry.table.members.values()] == [LOW]
+
+
 def test_a_store_with_a_past_that_nobody_knows_here_is_strange_when_it_comes_with_a_taken_name():
     registry = make_registry()
     register(registry, 1, make_member(HIGH))
@@ -290,6 +312,13 @@ def test_a_node_that_a_tracker_refuses_its_name_says_the_same_and_calls_nothing_
     assert node.is_usurped
     assert node.known_until(1.0, 3.0) == -inf
     assert "name-lost" in node.displaced
+
+
+def test_news_of_an_earlier_life_in_a_later_reign_takes_no_name():
+    node = joined(member=make_member(epoch=2))
+
+    assert lost(hear(node, make_member(reign=3, status=DEAD))) == []
+    assert not node.is_usurped
 
 
 def test_a_node_whose_counts_are_told_by_another_one_does_not_go_on():
