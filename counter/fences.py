@@ -10,6 +10,8 @@ A node that holds a parked operation asks the store it was first sent to (`Disow
     on its way to the disk         UNDERWAY       ask again
     this node leaves               UNDERWAY       what counts is handed over with what is known
     behind the session's window    TOO_OLD        nobody can tell whether it was counted
+    asked for a store whose counts this node holds, and nobody else: the same, for its sessions
+                                   and fences came along, and it counts nothing any more
     asked for another store        no verdict: what that one has, only it can say
 
 The rule: nothing is granted before its fence is on disk, and a fence is never lifted. It stands
@@ -19,6 +21,7 @@ the operation stays uncertain, and is counted by nobody.
 """
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from typing import Any, Final
 
 from counter.ledger import Ledger
@@ -70,6 +73,8 @@ class Fences:
         # By operation, whose fence is not on disk. After a failed fsync it stays so: the store
         # takes no more writes then.
         self._unsafe: set[Operation] = set()
+        # Whether this node alone holds what a store had counted; the owner sets it.
+        self.speaks_for: Callable[[bytes], bool] = lambda store: False
         ledger.given_away = self
 
     def __len__(self) -> int:
@@ -81,7 +86,7 @@ class Fences:
     def disown(self, link: Link, message: Disown) -> list[Effect]:
         """Say which of the operations count here, and give the others away."""
         ledger = self._ledger
-        if message.home != ledger.counters.store:
+        if message.home != ledger.counters.store and not self.speaks_for(message.home):
             return [Send(link, Disowned(message.request, ()))]
         fresh: dict[Operation, Fence] = {}
         verdicts = []

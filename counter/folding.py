@@ -67,6 +67,10 @@ class Folding:
         """The stores that nobody else holds."""
         return tuple(self._finals)
 
+    def is_final(self, store: bytes) -> bool:
+        """Whether nobody else holds what this store has counted."""
+        return store in self._finals or store in self._folded
+
     def has(self, store: bytes) -> bool:
         """Whether this share is part of a folded one here."""
         return store in self._folded

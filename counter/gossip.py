@@ -137,6 +137,7 @@ class Gossip:
         self.relay.held_of = self.handover.held_of
         self.tables.answers_for = self.handover.answers_for
         self.handover.parked = self.failover.parking
+        self.failover.fences.speaks_for = self.handover.speaks_for
         # A name that was counted under proves its epoch.
         self.handover.adoption.adopted = self.renewal.moves.resume
         self.unexpected, self.lag_s = 0, 0.0

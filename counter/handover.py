@@ -135,6 +135,14 @@ class Handover:
                 return holder.store == self.ledger.counters.store
         return True
 
+    def speaks_for(self, store: bytes) -> bool:
+        """Say whether this node can tell what a store that left has counted, and give it away.
+
+        It holds all of it, and nobody else ever will (`Sole`). Not where it was made of an old
+        backup: the one that this is a backup of may have given away more than it knows.
+        """
+        return not self.membership.parent and self.adoption.folding.is_final(store)
+
     # -- those that come back -------------------------------------------------------------------
 
     def _retires(self) -> tuple[bytes, ...]:

@@ -1,14 +1,15 @@
 """When which home is asked about what is parked of it: one at a time, the longest due first.
 
-The rule: a home is asked only while its very store is alive by the view; one that says nothing, or
-nothing new, is asked again later and later, until it is told of anew. What its verdicts mean is
-the business of `counter.parking`.
+The rule: a home is asked only while its very store is alive by the view, or whoever holds what
+it counted (`counter.holders`); one that says nothing, or nothing new, is asked again later and
+later, until it is told of anew. What its verdicts mean is the business of `counter.parking`.
 """
 
 from collections import OrderedDict
 from random import Random
 from typing import Final
 
+from counter.holders import Holder
 from counter.messages import ROWS_PER_DISOWN_MAX, Disown, Disowned
 from counter.parked import Entry
 from tracker.machine import Close, Effect, Endpoint, Link, Open, Send
@@ -22,27 +23,32 @@ PAUSE_MAX_S: Final = 10.0
 
 
 class Home:
-    """A store that is to be asked, and the tickets it is to be asked about."""
+    """A store that is to be asked, and the tickets it is to be asked about.
 
-    __slots__ = ("due", "failures", "member", "name", "waiting")
+    `member` is whom to ask: itself, or who holds what it counted, unless that one said that it
+    does not (`is_denied`).
+    """
 
-    def __init__(self, name: str, member: Member | None, due: float) -> None:
-        self.name = name
-        self.member = member
+    __slots__ = ("due", "failures", "holder", "is_denied", "member", "waiting")
+
+    def __init__(self, name: str, store: bytes, view: View, due: float) -> None:
+        self.holder = Holder(name, store)
+        self.member = self.holder.follow(view)
         self.waiting: OrderedDict[int, Entry] = OrderedDict()
         self.due = due
         self.failures = 0
+        self.is_denied = False
 
 
 class Question:
     """What one home is asked at this moment."""
 
-    __slots__ = ("entries", "home", "link", "request", "to", "until")
+    __slots__ = ("entries", "home", "link", "member", "request", "until")
 
-    def __init__(self, request: int, home: bytes, to: Endpoint, until: float) -> None:
+    def __init__(self, request: int, home: bytes, member: Member, until: float) -> None:
         self.request = request
         self.home = home
-        self.to = to
+        self.member = member
         self.until = until
         self.link: Link | None = None
         self.entries: list[Entry] = []
@@ -69,8 +75,7 @@ class Homes:
         store = entry.identity[0]
         home = self._homes.get(store)
         if home is None:
-            member = self._view.get_as(entry.name, store)
-            home = self._homes[store] = Home(entry.name, member, entry.since)
+            home = self._homes[store] = Home(entry.name, store, self._view, entry.since)
         home.waiting[entry.ticket] = entry
         self._plan()
 
@@ -97,18 +102,25 @@ class Homes:
     def follow(self, view: View) -> None:
         """Take in who belongs to the cluster now: whoever is told of anew is asked at once."""
         self._view = view
-        for store, home in self._homes.items():
-            member = view.get_as(home.name, store)
+        for home in self._homes.values():
+            member = home.holder.follow(view)
             if member != home.member:
                 home.member, home.failures, home.due = member, 0, 0.0
+                home.is_denied = False
         self._plan()
 
-    def _is_there(self, store: bytes, home: Home) -> bool:
-        member = home.member
-        return member is not None and member.store == store and member.status == ALIVE
+    def asks_of(self, store: bytes) -> Member | None:
+        """Return whom a home's verdicts are expected of, itself or its heir; None for nobody."""
+        home = self._homes.get(store)
+        return home.member if home is not None and not home.is_denied else None
+
+    def _asked(self, home: Home) -> Member | None:
+        """Return whom to ask now."""
+        member = home.member or home.holder.sought(self._view)
+        return member if member is not None and member.status == ALIVE else None
 
     def _askable(self) -> list[tuple[float, bytes]]:
-        return [(h.due, store) for store, h in self._homes.items() if self._is_there(store, h)]
+        return [(h.due, s) for s, h in self._homes.items() if self._asked(h) is not None]
 
     def _plan(self) -> None:
         if self._question is not None:
@@ -130,10 +142,12 @@ class Homes:
             if due > now:
                 break
             home = self._homes[store]
-            assert home.member is not None
+            member = self._asked(home)
+            assert member is not None
+            home.holder.asks(member, self._view)
             self._request += 1
-            self._question = Question(self._request, store, home.member.endpoint, now + ASK_S)
-            effects.append(Open(home.member.endpoint))
+            self._question = Question(self._request, store, member, now + ASK_S)
+            effects.append(Open(member.endpoint))
             break
         self._plan()
         return effects
@@ -159,7 +173,9 @@ class Homes:
     def opens(self, to: Endpoint) -> bool:
         """Whether a stream to this address was asked for and has not come."""
         question = self._question
-        return question is not None and question.link is None and question.to == to
+        if question is None or question.link is not None:
+            return False
+        return question.member.endpoint == to
 
     def owns(self, link: Link) -> bool:
         """Whether a stream is the one on which a home is asked."""
@@ -186,7 +202,13 @@ class Homes:
         """Return the question that a message answers, and end it; None if it does not fit."""
         question = self._question
         assert question is not None
+        home = self._homes.get(question.home)
+        if home is not None:
+            home.is_denied = not message.verdicts
         if message.request != question.request or len(message.verdicts) != len(question.entries):
             return None
         self._question = None
+        if home is not None and home.holder.is_sought:
+            home.holder.found(question.member)
+            home.member = home.holder.follow(self._view)
         return question

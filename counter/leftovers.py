@@ -74,7 +74,11 @@ class Leftovers:
             return [Send(link, Refused(request, "unknown", "nothing is parked under this ticket"))]
         hope = self._parking.hope_of(entry)
         if hope == HOME_MAY_SAY:
-            text = f"{entry.name} belongs to the cluster, and will say what became of it"
+            asked = self._parking.homes.asks_of(entry.identity[0])
+            assert asked is not None
+            is_heir = asked.store != entry.identity[0]
+            what = f"holds what {entry.name} had counted" if is_heir else "belongs to the cluster"
+            text = f"{asked.name} {what}, and will say what became of it"
             return [Send(link, Refused(request, "awaited", text))]
         if hope == AT_WORK or len(self._written) >= WRITES_MAX:
             text = "it is being written at this moment; come back in 1 s"

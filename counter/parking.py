@@ -58,7 +58,7 @@ from tracker.machine import (
     PersistFailed,
     Send,
 )
-from tracker.members import GONE, View
+from tracker.members import View
 from tracker.messages import Refused
 from tracker.wire import packed
 
@@ -166,11 +166,9 @@ class Parking:
             return NO_WORD
         if entry.state != WAITING:
             return AT_WORK
-        member = self._view.get_as(entry.name, entry.identity[0])
-        if member is None:
-            return UNKNOWN_HOME
-        is_its = member.store == entry.identity[0] and member.status != GONE
-        return HOME_MAY_SAY if is_its else NO_HOME
+        if self.homes.asks_of(entry.identity[0]) is not None:
+            return HOME_MAY_SAY
+        return UNKNOWN_HOME if self._view.get(entry.name) is None else NO_HOME
 
     def ticketed(self, ticket: int) -> Entry | None:
         """Return what is parked under a ticket."""

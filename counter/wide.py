@@ -344,11 +344,14 @@ class WideQuery(OwnQuery):
             yield charge.arc.low, charge.arc.high
 
     def _sweep(self, sends: list[Send], now: float) -> list[Send]:
-        """When nothing is open any more, whoever fell through the arcs is an orphan."""
+        """When nothing is open any more, whoever fell through the arcs is an orphan; ask on."""
         if not self._is_open():
             for pos in self.pending:
                 if pos not in self.proven and pos not in self.orphans:
                     self._orphan(pos, now)
+        wanted = self.asks_wanted() if self.wave_at == inf else 0
+        if any(p in self.pending and self.pending[p].asks < wanted for p in self.orphans):
+            self.wave_at = now  # what was enough before the last batch is so no more
         return sends
 
     def _asked(self, pending: Pending, asks: int) -> None:
@@ -420,7 +423,7 @@ class WideQuery(OwnQuery):
         """Ask the orphans whose last ask is overdue, at most `asks_max` in each pause."""
         if now >= self.window_until:
             self.window_until, self.window_left = now + pause_s, self.asks_max
-            self._pace()
+            self.pace()
         pending, wanted = self.pending, self.asks_wanted()
         self.orphans = {p: at for p, at in self.orphans.items() if p in pending}
         due = [p for p, at in self.orphans.items() if at <= now and pending[p].asks < wanted]

@@ -16,7 +16,7 @@ from tracker.machine import Endpoint
 class Announcement:
     """The words of the trackers about one start of one node. Times in seconds."""
 
-    __slots__ = ("_is_known", "_missing", "is_made", "is_strange")
+    __slots__ = ("_is_known", "_is_told", "_missing", "is_made", "is_strange")
 
     def __init__(self) -> None:
         self.is_made = False
@@ -24,12 +24,13 @@ class Announcement:
         # has heard of it: somebody may know that it was handed over.
         self.is_strange = False
         self._is_known = False
+        self._is_told = False
         self._missing: dict[Endpoint, float] = {}
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether a tracker took the node in and may have told nobody."""
-        return bool(self._missing)
+        """Whether no tracker took the node in, or one did and may have told nobody."""
+        return bool(self._missing) or not self._is_told
 
     def registered(self, tracker: Endpoint, stale_at: float) -> None:
         """Wait for the word of a tracker; by `stale_at` nobody trusts a view without it."""
@@ -50,6 +51,7 @@ class Announcement:
     def heard(self, tracker: Endpoint) -> None:
         """Take the word of a tracker."""
         self._missing.pop(tracker, None)
+        self._is_told = True
 
     def look(self, now: float, *, is_seeking: bool) -> bool:
         """Say whether the announcement is made; not while a tracker may yet take the node in."""

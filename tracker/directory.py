@@ -25,6 +25,10 @@ class Directory:
         self._activity = activity
         self._rng = rng
 
+    def told(self, message: Find | Roster, now: float) -> list[Found | Refused] | list[Listed]:
+        """Answer what a client asks of the members."""
+        return self.roster(message, now) if isinstance(message, Roster) else [self.find(message)]
+
     def find(self, message: Find) -> Found | Refused:
         """Name the node that is looked for; without a name some living ones."""
         if not message.name:

@@ -55,6 +55,7 @@ class FixedMembership(Membership):
         self._places = dict(places)
         others = [place for name, place in places.items() if name != member.name]
         self._told = self.introduction = Introductions(others)
+        self._told.end()
         self._due: float | None = None
         self._judged = self.view
         self._is_whole = False

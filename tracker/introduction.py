@@ -1,6 +1,7 @@
-"""What a newcomer does whose trackers fell silent before they announced it: it tells others itself.
+"""What a newcomer does whom no tracker has announced: it tells others itself.
 
 A tracker may have taken it in, and let it see the list, and died before anybody else heard of it.
+Or none can be reached, and the newcomer was gone before, or given up, and knows a list of its own.
 Those others find no tracker, trust their lists, and would answer without it. One who knows is
 enough: an answer is complete only with the reply of every expected member, and replies tell by
 their roll that somebody knows of more. The rule: it waits for one such word before it acknowledges

@@ -76,6 +76,7 @@ from tracker.replies import not_registered, shown, unexpected, unknown
 from tracker.strangers import Strangers
 from tracker.table import COUNT_MAX, Table, is_sane
 from tracker.text import printable
+from tracker.trust import Trust
 from tracker.written import Written
 
 TAUGHT_MAX: Final = 8
@@ -117,6 +118,7 @@ class Registry:
         self._keeping = Keeping(token)
         self._written = Written(config.members_max)
         self._strangers = Strangers(self.table)
+        self._trust = Trust(config.interval_s)
         if saved is not None:
             self._written.restore(marks_from_record(saved))
         self._link_of: dict[str, Link] = {}
@@ -141,6 +143,7 @@ class Registry:
         """Begin with the saved members, each watched from now on."""
         self._listened_at = now
         self._heartbeat_at = now + self._config.interval_s
+        self._trust.begin(self._saved, now)
         for member in self._saved:
             self._take(member, now)
         self._saved = ()
@@ -242,6 +245,7 @@ class Registry:
         for name, told in settled(member, self.table.get):
             self._entries.settle(name, told, now)
         self._links[link] = _Registration(member.name, now)
+        self._trust.registered(member.name)
         self._entries.note_written(member, message.written, now)
         self._link_of[member.name] = link
         self._publication.add(link)
@@ -339,8 +343,8 @@ class Registry:
             self._entries.watch(member, now)
             return []
         if verdict == GONE:
-            after_s = self._config.forget_after_s or 0.0
-            note = f"given up: {STATUS_NAMES[member.status]} for {after_s:g} s"
+            since = f"{self._config.forget_after_s or 0.0:g} s"
+            note = f"given up: {STATUS_NAMES[member.status]} for {since}"
             return self._changed(member.became(GONE, note), now, note)
         return self._changed(member.became(verdict), now, "silent")
 
@@ -416,7 +420,8 @@ class Registry:
     def _with_due(self, effects: list[Effect], now: float) -> list[Effect]:
         """Return `effects`, and behind them the news and the record that are due by now."""
         effects += self._publication.due(now)
-        for link, version in self._publication.announced(self._lives, self._is_kept):
+        self._trust.now = now
+        for link, version in self._publication.announced(self._may_trust, self._is_kept):
             self._strangers.announced(self._registered(link).store)
             effects.append(Send(link, Announced(version)))
         if self._keeping.is_due(now):
@@ -424,8 +429,8 @@ class Registry:
             effects.append(self._keeping.record(members, self.table.version, marks, now))
         return effects
 
-    def _lives(self, link: Link) -> bool:
-        return self._registered(link).status == ALIVE
+    def _may_trust(self, link: Link) -> bool:
+        return self._trust.may_trust(self._registered(link), self._links[link].heard_at)
 
     def _registered(self, link: Link) -> Member:
         return self.table.members[self._links[link].name]
@@ -434,15 +439,13 @@ class Registry:
         """Whether a node is known after a power cut of everything, if its counts survive that."""
         member = self._registered(link)
         is_kept = self._keeping.is_safe(version) or not member.durable
+        is_kept &= self._trust.is_everybody_here
         return is_kept and self._strangers.may_announce(member.store, len(self._links))
 
     # -- clients ----------------------------------------------------------------------------
 
-    def _find(self, link: Link, message: Find, now: float) -> list[Effect]:
-        return [Send(link, self._directory.find(message))]
-
-    def _roster(self, link: Link, message: Roster, now: float) -> list[Effect]:
-        return [Send(link, page) for page in self._directory.roster(message, now)]
+    def _found(self, link: Link, message: Find | Roster, now: float) -> list[Effect]:
+        return [Send(link, page) for page in self._directory.told(message, now)]
 
     def _forget(self, link: Link, message: Forget, now: float) -> list[Effect]:
         member = self.table.get(message.name)
@@ -490,8 +493,8 @@ _HANDLERS: Final[dict[Any, _Handler]] = {
     Departing: Registry._departing,
     Wrote: Registry._wrote,
     Teach: Registry._teach,
-    Find: Registry._find,
-    Roster: Registry._roster,
+    Find: Registry._found,
+    Roster: Registry._found,
     Forget: Registry._forget,
     Refused: lambda registry, link, message, now: [],
 }

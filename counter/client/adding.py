@@ -86,8 +86,7 @@ class Adding(Sums):
 
     def _add_first(self, key: str, n: int) -> None:
         """Take a key that has no sum yet; also says what went wrong since."""
-        checked_key(key)
-        checked_amount(n)
+        key, n = checked_key(key), checked_amount(n)
         self._check_open()
         self._raise_uncounted()
         if len(self._amounts) >= ADDED_KEYS_MAX:
@@ -135,6 +134,11 @@ class Adding(Sums):
         """Keep what was not even taken to be sent."""
         told = (error.code, str(error)) if isinstance(error, RefusedError) else (str(error),)
         self._note(key, amount, (type(error), told))
+
+    def _note_rest(self) -> None:
+        """Keep, to be raised, what was added while this client was being closed."""
+        for key, amount in pieces(self._take()):
+            self._note_refusal(key, amount, ConfigError("this client is closed"))
 
     def _note(self, key: str, amount: int, end: Acknowledgement | Failure) -> None:
         if isinstance(end, Acknowledgement):

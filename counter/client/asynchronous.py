@@ -54,6 +54,8 @@ class AsyncClient(Common):
         self._wakes_at = inf
         self._parted: anyio.Event | None = None
         self._scopes: list[anyio.CancelScope] = []
+        # What was added and sent, and has not ended: kept here, since who waits may be cancelled.
+        self._underway: list[tuple[str, int, Batch]] = []
 
     async def __aenter__(self) -> "Self":
         self._group = anyio.create_task_group()
@@ -84,6 +86,8 @@ class AsyncClient(Common):
                 scope.cancel()
             await self._group.__aexit__(None, None, None)
             self._group = None
+            self._note_ended()
+            self._note_rest()
         self._raise_uncounted()
 
     async def _part(self) -> None:
@@ -333,20 +337,26 @@ class AsyncClient(Common):
             await self._send_added()
 
     async def _send_added(self) -> None:
-        """Send the sums, and wait until they have ended."""
-        sent: list[tuple[str, int, Batch]] = []
+        """Send the sums; returns when they have ended, and all that were sent before."""
         for key, amount in pieces(self._take()):
             try:
                 batch = self._dialogue.count(key, amount, monotonic())
             except (RefusedError, ConfigError) as error:
                 self._note_refusal(key, amount, error)
                 continue
-            sent.append((key, amount, batch))
-        if sent:
+            self._underway.append((key, amount, batch))
+        underway = self._underway.copy()
+        if underway:
             self._wish_step()
-        for _, _, batch in sent:
+        for _, _, batch in underway:
             await self._end_of(batch)
-        self._note_ends(sent)
+        self._note_ended()
+
+    def _note_ended(self) -> None:
+        """Keep what was sent, has ended and was not counted, to be raised."""
+        underway = self._underway
+        self._underway = [sent for sent in underway if not sent[2].is_settled]
+        self._note_ends([sent for sent in underway if sent[2].is_settled])
 
 
 class _Link:

@@ -34,6 +34,7 @@ from counter.client.operations import (
     Operation,
     Sizes,
     checked_amount,
+    checked_key,
 )
 from counter.client.options import Options
 from counter.client.parking import GIVEN_AWAY, Parkings, given_away
@@ -86,16 +87,15 @@ class Dialogue:
     def count(self, key: str, amount: int, now: float) -> Batch:
         """Add an increment to what is sent next. Raises ConfigError, and RefusedError (busy)."""
         if type(amount) is not int or not -AMOUNT_MAX <= amount <= AMOUNT_MAX:
-            checked_amount(amount)
+            amount = checked_amount(amount)
+        if type(key) is not str:
+            key = checked_key(key)
         queue = self._queue
-        try:
-            if queue:
-                batch = queue[-1]
-                if now <= batch.join_until and batch.takes(key, amount, self._sizes):
-                    return batch
-            size = self._sizes[key]
-        except TypeError:
-            raise ConfigError("a key is 1-256 bytes of printable text") from None
+        if queue:
+            batch = queue[-1]
+            if now <= batch.join_until and batch.takes(key, amount, self._sizes):
+                return batch
+        size = self._sizes[key]
         self._check_room()
         options = self.options
         batch = Batch(now, now + options.deadline_s, now + options.join_s)

@@ -117,7 +117,9 @@ def got(step: Step) -> Generator[Step, Any, Any]:
 
 def asked_for(keys: Sequence[str], *, literal: bool) -> str:
     """Return what to ask for: one key, or a question for many. Raises ConfigError."""
-    keys = tuple(dict.fromkeys(keys))
+    # A StrEnum is what it stands for.
+    plain = [str.__str__(key) if isinstance(key, str) else key for key in keys]
+    keys = tuple(dict.fromkeys(plain))
     starred = [] if literal else [key for key in keys if type(key) is str and "*" in key]
     if starred and len(keys) > 1:
         raise ConfigError("a key with a star is asked for alone")
@@ -292,7 +294,7 @@ def watching(options: Options, dice: Dice, query: Query, every_s: float) -> Conv
 
 def holding(options: Options, dice: Dice, key: str, node: str | None) -> Conversation:
     """Return one node's own share of a key."""
-    checked_key(key)
+    key = checked_key(key)
     endpoints = yield from finding(options, dice, node)
     yield from got(Dial(endpoints, "node"))
     yield from got(Say(Get(_REQUEST, key), options.deadline_s))

@@ -94,6 +94,7 @@ def cut_off(outcome: Outcome, found: Found, top: int | None) -> str:
         return ""
     shown = len(found.rows[:top])
     others = found.keys - shown
-    told = f" ({grouped(others)} not shown)" if others else ""
+    least = "at least " if found.left_out else ""
+    told = f" ({least}{grouped(others)} not shown)" if others else ""
     who = "" if outcome.answer.complete else " on the nodes that answered"
     return f"cut off at {grouped(most)}: no other key has more{who}{told}"

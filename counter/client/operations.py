@@ -11,6 +11,7 @@ The rule: whoever is told "unknown" is told under which identity, so that a retr
 """
 
 from collections.abc import Mapping, Sequence
+from operator import index
 from typing import Any, ClassVar, Final
 
 from tracker import wire
@@ -33,6 +34,9 @@ BATCH_BYTES_MAX: Final = 60_000
 
 KNOWN_KEYS_MAX: Final = 8_192
 """Keys that a client has checked and remembers as good."""
+
+DIGITS_BITS_MAX: Final = 256
+"""The largest amount that is shown in full where it is refused, in bits."""
 
 _AMOUNT_BYTES = 12
 
@@ -131,7 +135,9 @@ def too_large(written: str) -> str:
 
 
 def checked_key(key: Any) -> str:
-    """Return a key, as it is; raises ConfigError for what is none."""
+    """Return a key as a plain string (of a StrEnum, what it stands for). Raises ConfigError."""
+    if isinstance(key, str):
+        key = str.__str__(key)
     try:
         return wire.key(key)
     except FrameError as error:
@@ -139,12 +145,19 @@ def checked_key(key: Any) -> str:
 
 
 def checked_amount(amount: Any) -> int:
-    """Return an amount, as it is; raises ConfigError for what is none."""
-    if type(amount) is not int:
+    """Return an amount as a plain int, of whatever is one (IntEnum, numpy). Raises ConfigError."""
+    try:
+        # True is a whole number to Python, and a mistake here.
+        whole: int | None = None if isinstance(amount, bool) else index(amount)
+    except TypeError:
+        whole = None
+    if whole is None:
         raise ConfigError(f'"{printable(str(amount), 60)}" is not a whole number')
-    if not -wire.AMOUNT_MAX <= amount <= wire.AMOUNT_MAX:
-        raise ConfigError(too_large(printable(str(amount), 60)))
-    return amount
+    if not -wire.AMOUNT_MAX <= whole <= wire.AMOUNT_MAX:
+        # Python writes out no more than some thousands of digits.
+        is_long = whole.bit_length() > DIGITS_BITS_MAX
+        raise ConfigError(too_large("this amount" if is_long else printable(str(whole), 60)))
+    return whole
 
 
 def mistake(error: BaseException) -> str:

@@ -82,7 +82,7 @@ def resetting(
     is_delete: bool = False,
 ) -> Conversation:
     """Return the conversation of one reset, which returns `Renewed`; raises ConfigError."""
-    checked_key(key)
+    key = checked_key(key)
     token = dice.randbytes(_TOKEN_BYTES).hex() if id is None else id
     if not 1 <= len(token) <= TOKEN_CHARACTERS_MAX or printable(token) != token:
         raise ConfigError(f"id needs 1 to {TOKEN_CHARACTERS_MAX} printable characters")

@@ -424,29 +424,16 @@ module_free(void *module)
     Py_CLEAR(state->until_all);
 }
 
-static int
-remember_names(void)
-{
-    struct {
-        PyObject **kept;
-        const char *text;
-    } names[] = {
-        {&s_key, "key"},         {&s_move_to_end, "move_to_end"}, {&s_note, "note"},
-        {&s_popitem, "popitem"}, {&s_positions, "positions"},     {&s_strange, "strange"},
-        {&s_until, "until"},
-    };
-
-    for (size_t at = 0; at < sizeof names / sizeof names[0]; at++)
-        if (*names[at].kept == NULL
-            && (*names[at].kept = PyUnicode_InternFromString(names[at].text)) == NULL)
-            return -1;
-    return 0;
-}
+static const Name names[] = {
+    {&s_key, "key"},         {&s_move_to_end, "move_to_end"}, {&s_note, "note"},
+    {&s_popitem, "popitem"}, {&s_positions, "positions"},     {&s_strange, "strange"},
+    {&s_until, "until"},
+};
 
 static int
 fill(PyObject *module)
 {
-    if (remember_names() < 0 || add_type(module, &answers_spec) < 0
+    if (intern_names(names, LENGTH(names)) < 0 || add_type(module, &answers_spec) < 0
         || PyModule_AddIntMacro(module, AGE_MAX) < 0)
         return -1;
     return add_source(module);

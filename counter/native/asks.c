@@ -385,30 +385,19 @@ module_free(void *module)
     Py_CLEAR(state->chunks);
 }
 
-static int
-remember_names(void)
-{
-    struct {
-        PyObject **kept;
-        const char *text;
-    } names[] = {
-        {&s_doubtful, "doubtful"}, {&s_is_doubted, "is_doubted"}, {&s_is_whole, "is_whole"},
-        {&s_mute_at, "mute_at"},   {&s_positions, "positions"},   {&s_ring, "ring"},
-        {&s_stand_in, "stand_in"}, {&s_view, "view"},             {&s_first, "first"},
-        {&s_note, "note"},         {&s_pop, "pop"},
-    };
-
-    for (size_t at = 0; at < sizeof names / sizeof names[0]; at++)
-        if (*names[at].kept == NULL
-            && (*names[at].kept = PyUnicode_InternFromString(names[at].text)) == NULL)
-            return -1;
-    return no_fields == NULL && (no_fields = PyTuple_New(0)) == NULL ? -1 : 0;
-}
+static const Name names[] = {
+    {&s_doubtful, "doubtful"}, {&s_is_doubted, "is_doubted"}, {&s_is_whole, "is_whole"},
+    {&s_mute_at, "mute_at"},   {&s_positions, "positions"},   {&s_ring, "ring"},
+    {&s_stand_in, "stand_in"}, {&s_view, "view"},             {&s_first, "first"},
+    {&s_note, "note"},         {&s_pop, "pop"},
+};
 
 static int
 fill(PyObject *module)
 {
-    if (remember_names() < 0 || add_type(module, &asks_spec) < 0
+    if (intern_names(names, LENGTH(names)) < 0
+        || (no_fields == NULL && (no_fields = PyTuple_New(0)) == NULL)
+        || add_type(module, &asks_spec) < 0
         || PyModule_AddIntMacro(module, CHILDREN_MAX) < 0
         || PyModule_AddIntMacro(module, FORGOTTEN_AT_ONCE_MAX) < 0
         || PyModule_AddIntMacro(module, CHATTER_MAX) < 0

@@ -286,68 +286,33 @@ way_call(PyObject *object, PyObject *const *arguments, size_t flags, PyObject *n
 static int
 way_traverse(PyObject *self, visitproc visit, void *arg)
 {
-    Py_VISIT(Py_TYPE(self));
-    for (int at = 0; at < HELD_MAX; at++)
-        Py_VISIT(((Way *)self)->held[at]);
-    return 0;
+    return visit_held(self, ((Way *)self)->held, HELD_MAX, visit, arg);
 }
 
 static int
-way_clear(PyObject *object)
+way_clear(PyObject *self)
 {
-    Way *self = (Way *)object;
-
-    for (int at = 0; at < HELD_MAX; at++)
-        Py_CLEAR(self->held[at]);
-    return 0;
+    return clear_held(((Way *)self)->held, HELD_MAX);
 }
 
 static void
-way_dealloc(PyObject *object)
+way_dealloc(PyObject *self)
 {
-    Way *self = (Way *)object;
-    PyTypeObject *type = Py_TYPE(object);
-
-    PyObject_GC_UnTrack(object);
-    way_clear(object);
-    for (int at = 0; self->keys != NULL && at < KEYS_MAX; at++)
-        Py_XDECREF(self->keys[at]);
-    PyMem_Free(self->keys);
-    type->tp_free(object);
-    Py_DECREF(type);
+    PyObject_GC_UnTrack(self);
+    way_clear(self);
+    forget_keys(((Way *)self)->keys);
+    end_object(self);
 }
 
-/* Take what the ledger is made of: none of it is ever replaced by another object. */
-static int
-take_apart(Way *self)
-{
-    static const struct {
-        int what, of;
-        const char *name;
-    } parts[] = {
-        {COUNTERS, LEDGER, "counters"},    {OWN, COUNTERS, "own"},
-        {TOTALS, OWN, "positive"},         {NAMES, COUNTERS, "names"},
-        {SESSIONS, LEDGER, "sessions"},    {TABLE, SESSIONS, "_sessions"},
-        {MOVE_TO_END, TABLE, "move_to_end"}, {CONFIG, LEDGER, "config"},
-        {DOUBTFUL, LEDGER, "_doubtful"},   {QUEUE, LEDGER, "_waiting"},
-        {APPEND, QUEUE, "append"},         {UNDERWAY, LEDGER, "_underway"},
-        {TURNS, LEDGER, "_turns"},
-    };
-
-    for (size_t at = 0; at < sizeof parts / sizeof *parts; at++) {
-        PyObject *found = PyObject_GetAttrString(self->held[parts[at].of], parts[at].name);
-        if (found == NULL)
-            return -1;
-        self->held[parts[at].what] = found;
-    }
-    if (!PyDict_Check(self->held[TOTALS]) || !PyDict_Check(self->held[NAMES]) ||
-        !PyDict_Check(self->held[TABLE]) || !PyDict_Check(self->held[KNOWN]) ||
-        !PyDict_Check(self->held[UNDERWAY]) || !PyDict_Check(self->held[TURNS])) {
-        PyErr_SetString(PyExc_TypeError, "this is no ledger");
-        return -1;
-    }
-    return 0;
-}
+static const Part parts[] = {
+    {COUNTERS, LEDGER, "counters", 0},       {OWN, COUNTERS, "own", 0},
+    {TOTALS, OWN, "positive", 1},            {NAMES, COUNTERS, "names", 1},
+    {SESSIONS, LEDGER, "sessions", 0},       {TABLE, SESSIONS, "_sessions", 1},
+    {MOVE_TO_END, TABLE, "move_to_end", 0},  {CONFIG, LEDGER, "config", 0},
+    {DOUBTFUL, LEDGER, "_doubtful", 0},      {QUEUE, LEDGER, "_waiting", 0},
+    {APPEND, QUEUE, "append", 0},            {UNDERWAY, LEDGER, "_underway", 1},
+    {TURNS, LEDGER, "_turns", 1},
+};
 
 /* Ask the classes of what it is made of where they keep things. */
 static int
@@ -395,7 +360,8 @@ way_new(PyTypeObject *type, PyObject *arguments, PyObject *named)
     self->keys = PyMem_Calloc(KEYS_MAX, sizeof *self->keys);
     if (self->keys == NULL)
         PyErr_NoMemory();
-    if (self->keys == NULL || take_apart(self) < 0 || find_all_places(self) < 0)
+    if (self->keys == NULL || take_parts(self->held, parts, LENGTH(parts)) < 0
+        || find_all_places(self) < 0)
         Py_CLEAR(self);
     return (PyObject *)self;
 }

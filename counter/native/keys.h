@@ -45,4 +45,13 @@ spelled_key(PyObject **keys, const unsigned char *data, Py_ssize_t size, PyObjec
     return key;
 }
 
+/* Give a table of keys back, if there is one. */
+static inline void
+forget_keys(PyObject **keys)
+{
+    for (int at = 0; keys != NULL && at < KEYS_MAX; at++)
+        Py_XDECREF(keys[at]);
+    PyMem_Free(keys);
+}
+
 #endif

@@ -5,6 +5,7 @@
  * every client packs it, of keys that are held here and far from every limit, it leaves to the way
  * in Python, untouched.
  */
+#include "held.h"
 #include "keys.h"
 #include "plain.h"
 #include "requests.h"
@@ -289,60 +290,29 @@ end:
 static int
 straight_traverse(PyObject *self, visitproc visit, void *arg)
 {
-    Py_VISIT(Py_TYPE(self));
-    for (int at = 0; at < HELD_MAX; at++)
-        Py_VISIT(((Straight *)self)->held[at]);
-    return 0;
+    return visit_held(self, ((Straight *)self)->held, HELD_MAX, visit, arg);
 }
 
 static int
-straight_clear(PyObject *object)
+straight_clear(PyObject *self)
 {
-    for (int at = 0; at < HELD_MAX; at++)
-        Py_CLEAR(((Straight *)object)->held[at]);
-    return 0;
+    return clear_held(((Straight *)self)->held, HELD_MAX);
 }
 
 static void
-straight_dealloc(PyObject *object)
+straight_dealloc(PyObject *self)
 {
-    Straight *self = (Straight *)object;
-    PyTypeObject *type = Py_TYPE(object);
-
-    PyObject_GC_UnTrack(object);
-    straight_clear(object);
-    for (int at = 0; self->keys != NULL && at < KEYS_MAX; at++)
-        Py_XDECREF(self->keys[at]);
-    PyMem_Free(self->keys);
-    type->tp_free(object);
-    Py_DECREF(type);
+    PyObject_GC_UnTrack(self);
+    straight_clear(self);
+    forget_keys(((Straight *)self)->keys);
+    end_object(self);
 }
 
-/* Take what the ledger is made of: none of it is ever replaced by another object. */
-static int
-take_apart(Straight *self)
-{
-    static const struct {
-        int what, of;
-        const char *name;
-    } parts[] = {
-        {COUNTERS, LEDGER, "counters"}, {OWN, COUNTERS, "own"},     {TOTALS, OWN, "positive"},
-        {NEGATIVE, OWN, "negative"},    {NAMES, COUNTERS, "names"}, {OTHERS, COUNTERS, "others"},
-    };
-
-    for (size_t at = 0; at < sizeof parts / sizeof *parts; at++) {
-        PyObject *found = PyObject_GetAttrString(self->held[parts[at].of], parts[at].name);
-        if (found == NULL)
-            return -1;
-        self->held[parts[at].what] = found;
-    }
-    for (int what = TOTALS; what <= OTHERS; what++)
-        if (!PyDict_Check(self->held[what])) {
-            PyErr_SetString(PyExc_TypeError, "this is no ledger");
-            return -1;
-        }
-    return 0;
-}
+static const Part parts[] = {
+    {COUNTERS, LEDGER, "counters", 0}, {OWN, COUNTERS, "own", 0},
+    {TOTALS, OWN, "positive", 1},      {NEGATIVE, OWN, "negative", 1},
+    {NAMES, COUNTERS, "names", 1},     {OTHERS, COUNTERS, "others", 1},
+};
 
 static PyObject *
 straight_new(PyTypeObject *type, PyObject *arguments, PyObject *named)
@@ -363,7 +333,7 @@ straight_new(PyTypeObject *type, PyObject *arguments, PyObject *named)
     Py_XDECREF(durable);
     if (self->is_durable >= 0 && (self->keys = PyMem_Calloc(KEYS_MAX, sizeof *self->keys)) == NULL)
         PyErr_NoMemory();
-    if (self->keys == NULL || take_apart(self) < 0)
+    if (self->keys == NULL || take_parts(self->held, parts, LENGTH(parts)) < 0)
         Py_CLEAR(self);
     return (PyObject *)self;
 }

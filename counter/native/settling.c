@@ -4,6 +4,7 @@
  * The rule: what has more to say than `Counted` is left to the Python before anything is changed;
  * an increment whose keys are not all held, or that comes near a limit, is added by it, too.
  */
+#include "held.h"
 #include "places.h"
 
 #include <string.h>
@@ -282,43 +283,34 @@ desk_acknowledge(PyObject *object, PyObject *event)
 static int
 desk_traverse(PyObject *self, visitproc visit, void *arg)
 {
-    Py_VISIT(Py_TYPE(self));
-    for (int at = 0; at < HELD_MAX; at++)
-        Py_VISIT(((Desk *)self)->held[at]);
-    return 0;
+    return visit_held(self, ((Desk *)self)->held, HELD_MAX, visit, arg);
 }
 
 static int
 desk_clear(PyObject *self)
 {
-    for (int at = 0; at < HELD_MAX; at++)
-        Py_CLEAR(((Desk *)self)->held[at]);
-    return 0;
+    return clear_held(((Desk *)self)->held, HELD_MAX);
 }
 
 static void
 desk_dealloc(PyObject *self)
 {
-    PyTypeObject *type = Py_TYPE(self);
-
     PyObject_GC_UnTrack(self);
     desk_clear(self);
-    type->tp_free(self);
-    Py_DECREF(type);
+    end_object(self);
 }
+
+static const Part parts[] = {
+    {COUNTERS, LEDGER, "counters", 0}, {OWN, COUNTERS, "own", 0},
+    {TOTALS, OWN, "positive", 1},      {FOLLOWERS, LEDGER, "_followers", 0},
+    {BEHIND, LEDGER, "_behind", 0},    {QUEUE, LEDGER, "_waiting", 0},
+    {UNDERWAY, LEDGER, "_underway", 1}, {TURNS, LEDGER, "_turns", 1},
+};
 
 static PyObject *
 desk_new(PyTypeObject *type, PyObject *arguments, PyObject *named)
 {
     static char *names[] = {"ledger", "reply", "waiting", NULL};
-    static const struct {
-        int what, of;
-        const char *name;
-    } parts[] = {
-        {COUNTERS, LEDGER, "counters"}, {OWN, COUNTERS, "own"},      {TOTALS, OWN, "positive"},
-        {FOLLOWERS, LEDGER, "_followers"}, {BEHIND, LEDGER, "_behind"}, {QUEUE, LEDGER, "_waiting"},
-        {UNDERWAY, LEDGER, "_underway"}, {TURNS, LEDGER, "_turns"},
-    };
     PyObject *ledger, *reply, *waiting, *classes[HELD_MAX];
     Desk *self;
 
@@ -330,16 +322,7 @@ desk_new(PyTypeObject *type, PyObject *arguments, PyObject *named)
     self->held[LEDGER] = Py_NewRef(ledger);
     self->held[REPLY] = Py_NewRef(reply);
     self->held[WAITING] = Py_NewRef(waiting);
-    for (size_t at = 0; at < sizeof parts / sizeof *parts; at++) {
-        PyObject *found = PyObject_GetAttrString(self->held[parts[at].of], parts[at].name);
-        if ((self->held[parts[at].what] = found) == NULL) {
-            Py_DECREF(self);
-            return NULL;
-        }
-    }
-    if (!PyDict_Check(self->held[TOTALS]) || !PyDict_Check(self->held[UNDERWAY]) ||
-        !PyDict_Check(self->held[TURNS])) {
-        PyErr_SetString(PyExc_TypeError, "this is no ledger");
+    if (take_parts(self->held, parts, LENGTH(parts)) < 0) {
         Py_DECREF(self);
         return NULL;
     }

@@ -4,6 +4,7 @@
 #ifndef GOSSIP_COUNTER_WAY_H
 #define GOSSIP_COUNTER_WAY_H
 
+#include "held.h"
 #include "keys.h"
 #include "places.h"
 

@@ -42,7 +42,6 @@ class Judge:
         self.queries = Queries(nodes=scenario.nodes)
         self.exact_ms = Histogram()
         self.faults: list[str] = []
-        self.faults_total = 0
         self.seeds: list[int] = []
         self.finished = 0
         self.virtual_s = 0.0
@@ -72,7 +71,6 @@ class Judge:
         if fault is None:
             counts[1] += 1
             return
-        self.faults_total += 1
         if len(self.faults) < FAULTS_MAX:
             self.faults.append(f"seed {self.seeds[-1]}, {now:.3f} s: {what}: {fault}")
 

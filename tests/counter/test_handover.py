@@ -6,10 +6,12 @@ from random import Random
 import pytest
 
 from counter.config import LAN, NodeConfig
+from counter.crdt import Share
 from counter.gossip import Gossip
 from counter.handover import GRACE_S, TOLD_S
 from counter.messages import (
     DRAINED,
+    GRANTED,
     LEAVING,
     RING,
     SEEKING,
@@ -17,6 +19,8 @@ from counter.messages import (
     Ask,
     AskMany,
     Delegate,
+    Disown,
+    Disowned,
     Drain,
     DrainState,
     Offer,
@@ -93,6 +97,19 @@ def ask(kind=Ask, key="k"):
 
 def delegate():
     return Delegate(b"d" * 16, 1, "k", ("127.0.0.1", 9), 3, 1, 1, 9, 5_000, 0, 1, 9, (), ())
+
+
+def test_a_node_speaks_for_a_store_only_while_it_alone_holds_it_and_is_of_no_old_backup():
+    node, left = make_node(make_member(1)), make_member(1).store
+    node.ledger.counters.others[left] = Share(1)
+    ask_for = Disown(1, left, b"b" * 16, ((b"s" * 16, 1, 1),))
+    assert node.receive(PEER, ask_for, 0.0) == [Send(PEER, Disowned(1, ()))]
+    node.handover.adoption.folding.note(left, [left], 0.0)
+
+    node.membership.parent = b"p" * 16
+    assert node.receive(PEER, ask_for, 0.0) == [Send(PEER, Disowned(1, ()))]
+    node.membership.parent = b""
+    assert node.receive(PEER, ask_for, 0.0) == [Send(PEER, Disowned(1, (GRANTED,)))]
 
 
 def test_a_node_is_gone_when_the_trackers_say_so_and_answers_for_a_moment_longer():

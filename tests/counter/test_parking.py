@@ -337,6 +337,86 @@ def test_what_is_settled_is_known_up_to_a_limit(monkeypatch):
     assert said(failover.parking.park(LINK, park(1), 2.0)) == [Parked(7, False, False)]
 
 
+OTHER = b"o" * 16
+
+
+def disowned(failover, sequence=1, by=OTHER, ticket=4, home=HOME):
+    return failover.fences.disown(9, Disown(1, home, by, ((b"s" * 16, sequence, ticket),)))
+
+
+def test_who_alone_holds_what_a_store_counted_says_what_that_would_and_gives_it_away_once():
+    heir, ledger = make()
+    assert said(disowned(heir)) == [Disowned(1, ())]
+    heir.fences.speaks_for = lambda store: store == HOME
+
+    (fence,) = disowned(heir)
+    granted = said(heir.settled(Persisted(ledger.token)))
+
+    assert isinstance(fence, Persist)
+    assert granted == [Disowned(1, (GRANTED,))]
+    assert said(disowned(heir)) == [Disowned(1, (GRANTED,))]
+    assert said(disowned(heir, by=b"x" * 16)) == [Disowned(1, (ELSEWHERE,))]
+    assert said(disowned(heir, home=OTHER)) == [Disowned(1, ())]
+
+
+def test_an_heir_that_leaves_itself_gives_away_nothing_more_and_says_what_it_gave():
+    heir, ledger = make(durable=False)
+    heir.fences.speaks_for = lambda store: store == HOME
+    disowned(heir)
+    ledger.is_leaving = True
+
+    assert said(disowned(heir)) == [Disowned(1, (GRANTED,))]
+    assert said(disowned(heir, sequence=2)) == [Disowned(1, (UNDERWAY,))]
+
+
+def test_the_heir_of_a_home_that_left_is_asked_and_an_operator_is_told_to_wait():
+    heir = Member("heir", OTHER, 0, 1, 0, "127.0.0.1", 7409)
+    failover, _ = make(durable=False)
+    failover.parking.park(LINK, park(), 0.0)
+    failover.parking.follow(View({"home": make_member().handed_over("heir"), "heir": heir}))
+
+    assert failover.parking.look(1.0) == [Open(("127.0.0.1", 7409))]
+    assert listed(failover)[0].rows[0][7] == HOME_MAY_SAY
+    assert said(drop(failover, 1))[0].text.startswith("heir holds what home had counted, and")
+    (ask,) = failover.streamed(Opened(9, ("127.0.0.1", 7409)), 1.0)
+    assert (ask.message.home, ask.message.by) == (HOME, OWN)
+    # The last word of the home may still be on its way; where it is lost, nobody can say.
+    failover.parking.disowned(9, Disowned(ask.message.request, ()), 1.0)
+    assert listed(failover)[0].rows[0][7] == NO_HOME
+    failover.parking.look(60.0)
+    (ask,) = failover.streamed(Opened(9, ("127.0.0.1", 7409)), 60.0)
+    failover.parking.disowned(9, Disowned(ask.message.request, (GRANTED,)), 1.0)
+    assert failover.parking.uncertain("k") == (0, 0, 0)
+
+
+def test_where_the_name_of_a_home_is_anothers_all_are_asked_who_holds_what_it_counted():
+    others = [Member(f"n{n}", b"%d" % n * 16, 0, 1, 0, "127.0.0.1", 7410 + n) for n in range(4)]
+    home = make_member(store=b"x" * 16, reign=2)
+    view = View({member.name: member for member in (home, *others)})
+    failover, _ = make(durable=False)
+    failover.parking.park(LINK, park(1), 0.0)
+    failover.parking.park(LINK, park(2), 0.0)
+    failover.parking.follow(view)
+    assert listed(failover)[0].rows[0][7] == NO_HOME
+    holder, answers = view.ring[-1], [(GRANTED, UNDERWAY), (COUNTED_THERE,)]
+
+    asked, now = [], 1.0
+    effects = failover.parking.look(now)
+    while effects:
+        to = effects[-1].to
+        (ask,) = failover.streamed(Opened(9, to), now)
+        asked.append(to)
+        verdicts = answers.pop(0) if to == holder.endpoint else ()
+        _, *effects = failover.parking.disowned(9, Disowned(ask.message.request, verdicts), now)
+        if not effects and (due := failover.parking.deadline()) is not None:
+            now = due
+            effects = failover.parking.look(now)
+
+    # Each of the others once, and then only whoever knows.
+    assert asked == [member.endpoint for member in view.ring] + [holder.endpoint]
+    assert failover.parking.uncertain("k") == (0, 0, 0)
+
+
 def test_a_stream_that_never_comes_is_given_up_in_time():
     failover, _ = make(durable=False)
     failover.parking.park(LINK, park(), 0.0)

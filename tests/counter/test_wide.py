@@ -634,3 +634,30 @@ def test_whoever_was_spoken_for_by_a_liar_is_asked_by_the_origin_itself():
 
     assert origin.query.value == 2
     assert other.endpoint in [send.to for send in origin.query.wave(0.04)]
+
+
+def test_an_orphan_is_asked_on_when_a_late_cell_proves_that_more_asks_are_wanted():
+    origin = Origin()
+    query, (late, first, *_) = origin.query, origin.delegates
+    origin.all_but(late, first)
+    silent, *others = origin.inside(first)[1:]
+    origin.ack(first)
+    named = packed_positions([position(silent.name)])
+    origin.tell(first, [origin.inside(first)[0], *others], silent=named, asks=0)
+    origin.ack(late)
+    waiting, now = query.pending[position(silent.name)], 0.05
+    while (due := min([query.wave_at, 9.0])) < 9.0:
+        now = max(now, due) + 1e-6
+        query.wards[late.share].due = now + 1.0
+        query.wave(now)
+    enough, wanted = waiting.asks, query.asks_wanted()
+    assert enough >= wanted
+
+    origin.tell(late, origin.inside(late), now=now, again=40, before=60)
+
+    assert query.asks_wanted() > wanted
+    while verdict(query, now) is None and query.next_wave < query.deadline:
+        now = max(now, query.next_wave) + 1e-6
+        query.wave(now)
+    assert waiting.asks == query.asks_wanted() > enough
+    assert verdict(query, now) == CONVERGED

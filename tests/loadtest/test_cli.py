@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from counter.cli.app import run
 from counter.messages import Counted, Increment
 from loadtest import cli, ending, timeline, virtualfleet
 from loadtest.plan import Plan
 from loadtest.thresholds import parse
 from tracker.machine import Send
+
+pytestmark = pytest.mark.usefixtures("empty_directory")
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
@@ -30,23 +31,6 @@ SMALL = [
     "--rate",
     "100",
 ]
-
-
-@pytest.fixture(autouse=True)
-def _empty_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def loadtest(capsys):
-    """Run the command in this process, its streams on pipes; returns (code, out, err)."""
-
-    def call(*arguments):
-        code = run(arguments, cli._dispatch)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 def test_the_report_is_the_last_line_of_stdout_and_of_the_log(loadtest, tmp_path):

@@ -11,8 +11,6 @@ from random import Random
 
 import pytest
 
-from counter.cli.app import run
-from loadtest import cli
 from loadtest.bare import BareConfig
 from loadtest.experiments import (
     asking,
@@ -30,24 +28,9 @@ from loadtest.experiments.tables import Asked, CheckFailedError, Column, Panel
 from tracker.classes import replace
 from tracker.messages import CANDIDATES_MAX
 
+pytestmark = pytest.mark.usefixtures("empty_directory")
+
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True)
-def _empty_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def loadtest(capsys):
-    """Run the command in this process, its streams on pipes; returns (code, out, err)."""
-
-    def call(*arguments):
-        code = run(arguments, cli._dispatch)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

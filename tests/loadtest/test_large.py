@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from counter.cli.app import run as run_command
-from loadtest import cli, large
+from loadtest import large
 from loadtest.large import LargeRun
 from loadtest.plan import BARE_ABOVE, Plan
 from loadtest.runs import MISSES_NOBODY, Quiet
@@ -109,19 +108,6 @@ def test_a_wish_to_stop_before_any_query_has_ended_leaves_nothing_to_judge():
 def test_more_nodes_than_fit_are_refused_with_the_number_that_fits():
     with pytest.raises(ConfigError, match=r"300001 nodes are too many .* 300000 would fit"):
         large.check_fits(300_001)
-
-
-@pytest.fixture
-def loadtest(capsys, tmp_path, monkeypatch):
-    """Run the command in this process, its streams on pipes; returns (code, out, err)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        code = run_command(arguments, cli._dispatch)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 NODES = ("--virtual", "--nodes", str(BARE_ABOVE + 1), "--seed", "7")
@@ -228,7 +214,8 @@ def test_ctrl_c_ends_the_query_under_way_with_130_and_a_report(tmp_path):
         while b"up after" not in process.stderr.readline():
             pass
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        # However slow the machine: it ends the query under way, and not the thousand behind it.
+        out, err = process.communicate()
 
     report = json.loads(out)
     assert process.returncode == 130

@@ -31,19 +31,6 @@ def log(tmp_path_factory):
 
 
 @pytest.fixture
-def loadtest(capsys, tmp_path, monkeypatch):
-    """Run the command in this process, its streams on pipes; returns (code, out, err)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        code = run([str(argument) for argument in arguments], cli._dispatch)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
-
-
-@pytest.fixture
 def terminal(monkeypatch):
     """Make stdout a terminal of so many columns."""
 

@@ -14,9 +14,7 @@ from statistics import mean, stdev
 
 import pytest
 
-from counter.cli.app import run as run_command
 from counter.messages import Reply
-from loadtest import cli
 from loadtest.simulation.agenda import SimulationError
 from loadtest.strategies import comparison, production, serf, trial
 from loadtest.strategies.averaging import Averaging
@@ -445,18 +443,6 @@ def test_the_lines_of_the_table_fit_under_their_heads():
 
 
 # -- the command, and the page that shows it ------------------------------------------------
-
-
-@pytest.fixture
-def loadtest(capsys):
-    """Run `loadtest` in this process; returns (code, out, err)."""
-
-    def call(*arguments):
-        code = run_command(arguments, cli._dispatch)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 def test_compare_prints_a_row_for_each_strategy_and_its_legend_to_stderr(loadtest):

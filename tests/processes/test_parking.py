@@ -5,7 +5,8 @@ import signal
 import pytest
 
 from counter import Client
-from counter.messages import ACK_MEMORY, Park, Parked
+from counter.messages import ACK_DISK, ACK_MEMORY, Park, Parked
+from counter.storage.directory import read_owner
 
 pytestmark = pytest.mark.slow
 
@@ -60,6 +61,34 @@ def test_a_node_in_memory_where_something_is_parked_hands_its_counts_over_all_th
     memory.said("1 increment parked here in memory ends with it")
     total = machines.until(lambda: (a := machines.ask(heir))["complete"] and a)
     assert (total["value"], total["uncertain"], total["members"]) == (7, 0, 2)
+
+
+def test_what_is_parked_for_a_home_that_was_drained_counts_where_its_heir_says(machines):
+    three = machines.up(3)
+    home, holder = three.nodes["n1"], three.nodes["n2"]
+    three.count(home, 7)
+    home.kill()
+    with three.connection(holder) as connection:
+        owner = read_owner(three.home / "n1").store
+        amounts = ("views", 5), ACK_DISK, owner, "n1"
+        park = Park(connection.number(), b"s" * 16, 1, *amounts)
+        assert isinstance(connection.request(park), Parked)
+    assert three.ask(holder)["uncertain"] == 1
+    holder.kill()
+    three.back("n1").said("joined tracker")
+    drained = three.nodes["n1"]
+
+    # Its heir is the only one that is there; the holder hears of it when it is back.
+    three.until(lambda: three.run("drain", "n1").code == 0)
+    assert drained.ended() == 0
+    again = three.back("n2")
+
+    def total():
+        found = three.ask(again)
+        return found["complete"] and not found["uncertain"] and found
+
+    assert three.until(total)["value"] == 12
+    assert three.share(again) == 5
 
 
 def test_a_client_that_goes_after_something_was_parked_leaves_it_to_be_settled(machines):

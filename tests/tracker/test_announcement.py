@@ -5,19 +5,21 @@ from random import Random
 
 import pytest
 
-from counter.config import LAN, NodeConfig
+from counter.config import LAN, GossipConfig, NodeConfig
 from counter.gossip import Gossip
 from counter.messages import ACK_DEFAULT, UNTIL_ALL, Answer, Counted, Increment, Query
 from loadtest.simulation.network import NetworkConfig
 from loadtest.simulation.world import World
 from tracker.announcement import Announcement
 from tracker.config import TrackerConfig
+from tracker.contact import SILENT_INTERVALS
 from tracker.introduction import TRIES_MAX, Introduction
-from tracker.machine import Persist, Persisted, PersistFailed, Send
+from tracker.machine import Persist, Persisted, PersistFailed, Send, Unreachable
 from tracker.members import ALIVE, DEAD, NOBODY, SUSPECT, Member
 from tracker.messages import Announced, Beat, Introduce, Introduced, Register
 from tracker.pages import members_to_record
 from tracker.registry import Registry
+from tracker.trust import TRUSTED_S, Trust
 
 TRACKER, SECOND = ("10.0.0.100", 7400), ("10.0.0.101", 7400)
 INCREMENT = Increment(b"s" * 16, 1, ("k", 7), ACK_DEFAULT)
@@ -166,7 +168,7 @@ def test_a_tracker_that_starts_again_announces_whom_its_list_holds_without_a_wri
     assert beat(registry, 1) == [1]
 
 
-def test_who_is_silent_or_gone_is_not_waited_for():
+def test_who_is_gone_or_was_silent_too_long_to_trust_its_list_is_not_waited_for():
     registry = make_registry(3)
     register(registry, 4)
     beat(registry, 1)
@@ -174,7 +176,47 @@ def test_who_is_silent_or_gone_is_not_waited_for():
     registry._changed(registry.table.members["n2"].became(SUSPECT), 1.0)
     registry._unlink(3)
 
-    assert beat(registry, 1) == [4]
+    # Its last beat came at 0.5.
+    assert beat(registry, 1, now=0.4 + TRUSTED_S) == []
+    assert beat(registry, 1, now=0.5 + TRUSTED_S) == [4]
+
+
+def make_restarted(*saved):
+    registry = Registry(TrackerConfig(), b"epoch---", members_to_record(saved), Random(1))
+    registry.start(10.0)
+    return registry
+
+
+def test_after_a_restart_those_who_were_alive_are_waited_for():
+    registry = make_restarted(make_member(1), make_member(2))
+
+    assert register(registry, 1, now=10.1) == []
+    assert beat(registry, 1, now=10.2) == []
+    register(registry, 2, now=10.3)
+    assert beat(registry, 2, now=10.4) == [1, 2]
+
+
+def test_after_a_restart_nobody_is_waited_for_longer_than_a_list_is_trusted():
+    registry = make_restarted(make_member(1), make_member(2))
+    register(registry, 1, now=10.1)
+
+    assert beat(registry, 1, now=9.9 + TRUSTED_S) == []
+    assert beat(registry, 1, now=10.0 + TRUSTED_S) == [1]
+
+
+def test_after_a_restart_those_who_were_not_there_before_are_not_waited_for():
+    registry = make_restarted(make_member(1), replace(make_member(2), status=DEAD))
+    register(registry, 1, now=10.1)
+
+    assert beat(registry, 1, now=10.2) == [1]
+
+
+def test_no_node_trusts_its_list_longer_than_its_tracker_thinks():
+    for interval_s in (0.05, 1.0, 60.0):
+        trust = Trust(interval_s)
+
+        assert trust.trusted_s >= GossipConfig().view_fresh_s
+        assert trust.trusted_s >= SILENT_INTERVALS * interval_s
 
 
 def test_several_are_announced_in_the_order_in_which_they_came():
@@ -355,6 +397,22 @@ def test_a_word_that_is_meant_for_another_releases_nothing():
     [counted] = node.receive(("10.0.0.2", 7401), Introduced(make_member(1).store), 0.2)
 
     assert counted.message == Counted(1, False, False)
+
+
+def test_where_no_tracker_can_be_reached_a_node_tells_whom_it_knows_before_it_acknowledges():
+    node = Gossip(NodeConfig(name="n1"), LAN, make_member(1), (TRACKER,), Random(1))
+    node.restore("members", members_to_record([make_member(2)]))
+    node.resume(0)
+    node.start(0.0)
+    [persist] = node.receive(9, INCREMENT, 0.0)
+    effects = node.submit(Persisted(persist.token), 0.1)
+
+    effects += node.submit(Unreachable(TRACKER, "refused"), 0.1)
+
+    [told] = [effect for effect in effects if isinstance(effect, Send)]
+    assert told == Send(make_member(2).endpoint, Introduce(make_member(1), "default"))
+    [counted] = node.receive(told.to, Introduced(make_member(1).store), 0.2)
+    assert counted.message == Counted(1, True, False)
 
 
 def test_without_any_tracker_a_node_counts_at_once():

@@ -206,30 +206,17 @@ static PyType_Spec traffic_spec = {
     .slots = traffic_slots,
 };
 
-static int
-remember_names(void)
-{
-    struct {
-        PyObject **kept;
-        const char *text;
-    } names[] = {
-        {&s_on_datagram, "on_datagram"},   {&s_on_drained, "on_drained"},
-        {&s_refused_soon, "_refused_soon"}, {&s_opened_or_none, "_opened_or_none"},
-        {&s_send, "send"},                 {&s_send_slowly, "_send_slowly"},
-        {&s_take_foreign, "_take_foreign"},
-    };
-
-    for (size_t at = 0; at < sizeof names / sizeof names[0]; at++)
-        if (*names[at].kept == NULL
-            && (*names[at].kept = PyUnicode_InternFromString(names[at].text)) == NULL)
-            return -1;
-    return 0;
-}
+static const Name names[] = {
+    {&s_on_datagram, "on_datagram"},   {&s_on_drained, "on_drained"},
+    {&s_refused_soon, "_refused_soon"}, {&s_opened_or_none, "_opened_or_none"},
+    {&s_send, "send"},                 {&s_send_slowly, "_send_slowly"},
+    {&s_take_foreign, "_take_foreign"},
+};
 
 static int
 fill(PyObject *module)
 {
-    if (remember_names() < 0)
+    if (intern_names(names, LENGTH(names)) < 0)
         return -1;
     if (traffic_type == NULL
         && (traffic_type = (PyTypeObject *)PyType_FromSpec(&traffic_spec)) == NULL)
@@ -239,7 +226,8 @@ fill(PyObject *module)
         return -1;
     if (PyModule_AddIntMacro(module, DATAGRAM_BYTES_MAX) < 0
         || PyModule_AddIntMacro(module, DATAGRAMS_PER_DRAIN_MAX) < 0
-        || PyModule_AddIntMacro(module, FORMAT) < 0)
+        || PyModule_AddIntMacro(module, FORMAT) < 0
+        || PyModule_AddIntMacro(module, SINGLES_MAX) < 0)
         return -1;
     return add_source(module);
 }

@@ -31,6 +31,25 @@ add_type(PyObject *module, PyType_Spec *spec)
     return done;
 }
 
+#define LENGTH(table) (sizeof(table) / sizeof *(table))
+
+/* A name that is looked up again and again, and where it is kept. */
+typedef struct {
+    PyObject **kept;
+    const char *text;
+} Name;
+
+/* Intern names, once for the process; -1 with an exception set when there is no memory. */
+static inline int
+intern_names(const Name *names, size_t count)
+{
+    for (const Name *name = names; name < names + count; name++)
+        if (*name->kept == NULL
+            && (*name->kept = PyUnicode_InternFromString(name->text)) == NULL)
+            return -1;
+    return 0;
+}
+
 /* What ends the source of every module: how the interpreter comes to it (PEP 489). `fill` puts into
  * it what it offers; what else its definition says follows. */
 #define NATIVE_MODULE(name, path, text, ...)                                                        \

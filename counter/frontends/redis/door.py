@@ -29,7 +29,6 @@ from tracker.native import extension
 from tracker.transport.base import CONNECTIONS_MAX
 from tracker.transport.tcp import TcpStreams
 
-REDIS_PORT: Final = 7480
 CLOSE_S: Final = 2.0
 TOO_MANY: Final = "max number of clients reached"
 """The words of Redis: libraries know them, and come back later."""
@@ -93,6 +92,8 @@ class RedisDoor:
             session=session,
             enter=streams.enter,
             leave=streams.leave,
+            # The node sees one client, the desk; its disk is to know how many they are.
+            answered=node.storage.answered,
         )
         node.driver.on_accepted(self._desk.link, self.endpoint)
         self._server = await loop.create_server(self._accept, sock=self._sock)

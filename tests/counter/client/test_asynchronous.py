@@ -1,6 +1,7 @@
 """`AsyncClient`, on asyncio and on trio, against servers that count over real sockets."""
 
 import inspect
+import threading
 from contextlib import aclosing
 
 import anyio
@@ -202,6 +203,86 @@ async def test_a_cancelled_program_sends_what_it_added(cluster):
             await anyio.lowlevel.checkpoint()
 
     assert node.script.totals == {"views": 3}
+
+
+class Held:
+    """A node's script that counts once it is let go, and what waits for that."""
+
+    def __init__(self, script):
+        self.script = script
+        self._has_come = threading.Event()
+        self._is_free = threading.Event()
+
+    def __call__(self, message):
+        if isinstance(message, Increment):
+            self._has_come.set()
+            assert self._is_free.wait(WAIT_S)
+        return self.script(message)
+
+    async def has_come(self):
+        """Return when the first increment is there, and is not counted."""
+        assert await anyio.to_thread.run_sync(self._has_come.wait, WAIT_S)
+
+    async def let_go(self):
+        """Let it go when everybody else has had many turns."""
+        for _ in range(50):
+            await anyio.lowlevel.checkpoint()
+        self._is_free.set()
+
+    @property
+    def is_free(self):
+        return self._is_free.is_set()
+
+
+async def test_a_flush_waits_for_what_is_under_way_already(cluster, counting):
+    held = Held(counting())
+    _, tracker = cluster(held)
+    async with (
+        AsyncClient(tracker.address, deadline_s=WAIT_S) as client,
+        anyio.create_task_group() as group,
+    ):
+        client.add("views", 3)
+        await held.has_come()
+        group.start_soon(held.let_go)
+        await client.flush()
+        assert held.is_free
+
+    assert held.script.totals == {"views": 3}
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True], ids=["left", "cancelled"])
+async def test_a_client_that_is_left_waits_for_what_is_under_way(is_cancelled, cluster, counting):
+    held = Held(counting())
+    _, tracker = cluster(held)
+    async with anyio.create_task_group() as group:
+        with anyio.CancelScope() as scope:
+            async with AsyncClient(tracker.address, deadline_s=WAIT_S) as client:
+                client.add("views", 3)
+                await held.has_come()
+                group.start_soon(held.let_go)
+                if is_cancelled:
+                    scope.cancel()
+        assert held.is_free
+
+    assert held.script.totals == {"views": 3}
+
+
+async def test_a_flush_that_is_cancelled_leaves_its_end_to_the_next_one(cluster, close):
+    def closing(message):
+        return [close]
+
+    _, tracker = cluster(closing)
+    async with AsyncClient(tracker.address, deadline_s=0.2) as client:
+        client.add("views", 3)
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await client.flush()
+        with pytest.raises(UncountedError, match="MAY have been counted") as caught:
+            await client.flush()
+
+    assert scope.cancelled_caught
+    (operation,) = caught.value.unknown
+    assert operation.pairs == ("views", 3)
 
 
 # -- asking ---------------------------------------------------------------------------------

@@ -72,3 +72,6 @@ def test_the_line_below_says_what_is_missing_from_the_table(make_answer):
     assert cut_off(part, make_found(left_out=1, unseen=3), None) == (
         "cut off at 3: no other key has more on the nodes that answered"
     )
+    assert cut_off(whole, make_found(*ROWS, left_out=9, unseen=3), 1) == (
+        "cut off at 95: no other key has more (at least 2 not shown)"
+    )
