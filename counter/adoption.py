@@ -37,6 +37,7 @@ from tracker.errors import FrameError
 from tracker.machine import Close, Effect, Emit, Link, Persist, Persisted, PersistFailed, Send
 from tracker.members import View
 from tracker.messages import TEXT_MAX, Refused
+from tracker.names import MEMBER_NAME_MAX
 from tracker.text import printable
 
 ADOPTED_MAX: Final = OTHERS_MAX
@@ -154,7 +155,10 @@ class Adoption:
         if ledger.is_held:
             return "not-announced", f"{self.name} is not yet known to everybody"
         if member is None or member.store != offer.store or offer.store == ledger.counters.store:
-            return "unknown", f'{self.name} knows no member "{printable(offer.name, 64)}" like this'
+            return (
+                "unknown",
+                f'{self.name} knows no member "{printable(offer.name, MEMBER_NAME_MAX)}" like this',
+            )
         held = {**ledger.counters.others, **dict.fromkeys([store for store, _ in offer.stores])}
         if len(held) > ADOPTED_MAX:
             return FULL, f"{self.name} holds the counts of {ADOPTED_MAX} others at most"

@@ -84,7 +84,7 @@ from tracker.messages import (
     Registered,
     Roster,
 )
-from tracker.pages import members_from_record
+from tracker.pages import members_from_record, members_to_record
 
 
 class Gossip:
@@ -145,7 +145,7 @@ class Gossip:
         self._is_aim_stale = True
         self._others_due: float | None = None
         self._followed, self._saved = self.membership.view, SavedView(self.membership.view)
-        self._activity = Activity()
+        self._activity, self._resumed_at = Activity(), 0
         self.embargo = Embargo(config, self.ledger, self.membership)
         self.membership.stale_s = max(self.membership.stale_s, gossip.view_fresh_s)
         self._handlers = self._table()
@@ -183,7 +183,7 @@ class Gossip:
     def restore(self, kind: str, record: bytes) -> None:
         """Take in what the storage kept: the members known, the counts. Before `start`."""
         if kind == "members":
-            self.membership.view = NOBODY.merged(members_from_record(record))
+            self.membership.recall(NOBODY.merged(members_from_record(record)))
             self._saved.view = self._followed = self.membership.view
             self.failover.parking.follow(self._followed)
             return
@@ -196,7 +196,13 @@ class Gossip:
     def resume(self, token: int) -> None:
         """Begin a new boot epoch: everything was restored, up to this token."""
         self.ledger.resume(token, self.membership.member.epoch)
+        self._resumed_at = token
         self.membership.written = token
+        # What was restored may have been acknowledged in an earlier life.
+        had_counted, ledger = self.ledger.holds_counts, self.ledger
+        self.membership.has_counted = lambda: (
+            had_counted or (ledger.holds_counts and not ledger.is_held)
+        )
         self.handover.resume()
         self.renewal.moves.resume()
 
@@ -204,6 +210,16 @@ class Gossip:
         """Return records that hold every count, for a snapshot."""
         counts = [*self.renewal.moves.dump(), *self.ledger.dump(), *self.handover.dump()]
         return counts + self.failover.dump()
+
+    @property
+    def records(self) -> int:
+        """How many records this life has written, of whatever it counted."""
+        return self.ledger.token - self._resumed_at - self._saved.written
+
+    def memory(self) -> list[tuple[str, bytes]]:
+        """Return, by kind, the records of all that another life of this node begins with."""
+        members = ("members", members_to_record(self.membership.view))
+        return [members, *[("state", record) for record in self.dump()]]
 
     # -- the machine --------------------------------------------------------------------------
 

@@ -121,12 +121,14 @@ class Handover:
 
         A leaver that heard nothing of a seal may have gone to another heir, and both hold it: then
         the one that it names tells it, or that one's heir, as long as the cluster waits for it. A
-        name that has changed hands proves nothing: it may be another store by now.
+        name that has changed hands, or that two had, proves nothing: it may be another store.
         """
         view = self.membership.view
         holder = view.owner_of(store[:STORE_BYTES])
         for _ in range(HEIRS_MAX):
             if holder is None or not holder.is_handed_over:
+                break
+            if holder.heir in view.disputed:
                 break
             holder = view.get(holder.heir)
             if holder is not None and holder.expected and holder.reign == 0:

@@ -37,7 +37,7 @@ class Holder:
     def follow(self, view: View) -> Member | None:
         """Return whom to ask by this view; None for nobody, or for anybody (`is_sought`)."""
         for _ in range(HEIRS_MAX):
-            member = view.get(self._name)
+            member = view.get_as(self._name, self._store)
             if member is None or member.store != self._store:
                 self.is_sought = True
                 return None
@@ -45,8 +45,8 @@ class Holder:
             if not member.is_handed_over:
                 return member if member.expected else None
             heir = view.get(member.heir)
-            if heir is None or heir.reign:
-                # A name that changed hands may be another store's by now.
+            if heir is None or heir.reign or member.heir in view.disputed:
+                # A name that changed hands, or that two had, may be another store's by now.
                 self.is_sought = True
                 return None
             # Remembered: a later view may have another store under the name of the first one.

@@ -24,6 +24,7 @@ from rich.text import Text
 from counter.client.answers import Outcome, coverage, grouped, sentence, shortfall, shown_ms
 from counter.client.changes import Change, shown_rate, signed
 from counter.messages import Answer
+from tracker.names import MEMBER_NAME_MAX
 from tracker.text import printable
 
 FRAMES_PER_S = 10
@@ -317,7 +318,7 @@ def _shares(answer: Answer, is_wide: bool, change: Change | None) -> Table:
         share = f" {100 * value / answer.value:.1f} %" if answer.value else ""
         bar = "█" * max(0, round(SHARE_CELLS * value / largest))
         middle = [Text(bar, style="cyan").append(share, style="default"), Text(str(hops))]
-        cells = [Text(printable(name, 64)), Text(grouped(value))]
+        cells = [Text(printable(name, MEMBER_NAME_MAX)), Text(grouped(value))]
         if change is not None:
             cells.append(Text(signed(changes[name]) if name in changes else "", style="green"))
         table.add_row(*cells, *(middle if is_wide else []), Text(shown_ms(after_ms)))

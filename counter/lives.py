@@ -1,7 +1,8 @@
 """One life of a node: its record for the trackers, and what its machine is to know of its store.
 
 The rule: whoever runs a node's machine, on sockets or in a simulation, makes it here, so that
-both have the same identity, and the same end when that turns out to be an old backup's.
+both have the same identity, and the same end when that turns out to be an old backup's, or when
+another store has its name.
 """
 
 from typing import Any
@@ -14,9 +15,12 @@ from tracker.members import Member
 
 
 def member_of(identity: Identity, name: str, endpoint: Endpoint) -> Member:
-    """Return the record with which a store registers under a name and an address."""
+    """Return the record with which a store registers under a name and an address.
+
+    A store that knows its own name has that.
+    """
     return Member(
-        name=name,
+        name=identity.name or name,
         store=identity.store,
         reign=0,
         epoch=identity.epoch,
@@ -38,6 +42,14 @@ def introduce(machine: Gossip, identity: Identity) -> None:
 def wants_rebirth(event: str, details: dict[str, Any]) -> bool:
     """Whether what a node emitted says that it runs on an old backup, and is to begin anew."""
     return event == "registration-refused" and details["code"] == OLD_BACKUP and details["final"]
+
+
+def left_name(event: str, details: dict[str, Any]) -> str:
+    """Return under which name a node is to go on that lost its own; empty if it says no such thing.
+
+    It begins a new life under that, with all that it holds, in memory as well.
+    """
+    return str(details["as"]) if event == "name-lost" else ""
 
 
 def overtaken(text: str) -> Emit:

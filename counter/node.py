@@ -19,14 +19,28 @@ from counter.config import LAN, GossipConfig, NodeConfig
 from counter.copies import refuse_copy
 from counter.doorway import acknowledgements, increments
 from counter.gossip import UNTIMED, Gossip
-from counter.lives import introduce, is_old_backup, is_told_already, member_of, overtaken
+from counter.lives import (
+    introduce,
+    is_old_backup,
+    is_told_already,
+    left_name,
+    member_of,
+    overtaken,
+)
 from counter.messages import DOOR, GOSSIP
+from counter.notices import (
+    drained_line,
+    joined_line,
+    name_lost_line,
+    reborn_line,
+    refusal_text,
+)
 from counter.quick import ways
 from counter.snapshots import Snapshots
 from counter.storage.base import Storage
 from counter.storage.memory import MemoryStorage
 from tracker.classes import dataclass, replace
-from tracker.config import TRACKER_PORT, shown_endpoint
+from tracker.config import shown_endpoint
 from tracker.daemon import complain, listening, resolved, run_daemon, say
 from tracker.driver import Driver
 from tracker.errors import ConfigError, RefusedError
@@ -39,7 +53,6 @@ from tracker.transport.tcp import TcpStreams, bind_tcp
 from tracker.transport.udp import RECEIVE_BUFFER_BYTES, UdpDatagrams, bind_udp
 
 FIRST_PORT = 7401
-USUAL_TRACKER = f"127.0.0.1:{TRACKER_PORT}"
 PORTS_MAX = 64
 LEAVE_S = 1.5
 HAND_OVER_S = 8.0
@@ -93,9 +106,9 @@ class Node:
         on_emit: Callable[[Emit], None],
         make_datagrams: MakeDatagrams = UdpDatagrams,
         beside: Sequence[Beside] = (),
+        storage: Storage | None = None,
     ) -> None:
-        """Open the storage, bind the port. Raises ConfigError and StorageError."""
-        self.settings = settings
+        """Open the storage, if none is given; bind the port. Raises ConfigError, StorageError."""
         self._beside = beside
         self.departed, self.drained = asyncio.Event(), asyncio.Event()
         self._nobody_took = 0
@@ -104,12 +117,10 @@ class Node:
         trackers = tuple(resolved(tracker, "reach the tracker") for tracker in settings.trackers)
         self._tcp, self._udp = bound(settings)
         self.endpoint: Endpoint = self._tcp.getsockname()[:2]
-        try:
-            self.storage = opened(settings)
-        except BaseException:
-            self._close_sockets()
-            raise
+        self.storage = self._opened(settings) if storage is None else storage
         identity = self.storage.identity
+        # Who lost its name is started under that, and keeps the one that was left to it.
+        self.settings = settings = replace(settings, name=identity.name or settings.name)
         reached_at = advertised(self.endpoint[0], trackers), self.endpoint[1]
         self.member = member_of(identity, settings.name, reached_at)
         self.machine = machine = Gossip(
@@ -147,6 +158,13 @@ class Node:
         )
         self._acknowledge = acknowledgements(machine.ledger)
         self._datagrams: Datagrams | None = None
+
+    def _opened(self, settings: NodeSettings) -> Storage:
+        try:
+            return opened(settings)
+        except BaseException:
+            self._close_sockets()
+            raise
 
     def _let_stand(self, link: Link, body: bytes, reply: bytes) -> None:
         """Have the stream give an answer of the machine's reflex again by itself."""
@@ -331,23 +349,37 @@ class _Service:
         self._beside = beside
         self.refused: list[RefusedError] = []
         self._stop = stop
-        self._overtaken = anyio.Event()
+        # What its next life is to be like, where it cannot go on with this one.
+        self._next: NodeSettings | None = None
+        self._ended = anyio.Event()
         self._node: Node
 
     async def run(self) -> Node:
-        """Begin, and begin anew where the data turns out to be an old backup's."""
+        """Begin, and begin anew where the data is an old backup's, or the name another one's.
+
+        Each happens once at most: the name that is left to it cannot be lost.
+        """
         node = await self._begin(self.settings)
-        if await _first_of(self._overtaken, self._stop) is self._overtaken:
+        while await _first_of(self._ended, self._stop) is self._ended and self._next is not None:
+            settings, self._next, self._ended = self._next, None, anyio.Event()
             await node.abandon()
-            node = await self._begin(replace(self.settings, listen=node.endpoint, reborn=True))
-            await self._stop.wait()
+            storage = None
+            if not settings.reborn and isinstance(node.storage, MemoryStorage):
+                storage = node.storage.carried_on(settings.name, node.machine.memory())
+            node = await self._begin(settings, storage)
         return node
 
-    async def _begin(self, settings: NodeSettings) -> Node:
-        self._node = node = Node(settings, self._emitted, beside=self._beside)
+    async def _begin(self, settings: NodeSettings, storage: Storage | None = None) -> Node:
+        self._node = node = Node(settings, self._emitted, beside=self._beside, storage=storage)
         await node.start()
-        say("\n".join([first_line(settings, node), *[door.line for door in self._beside]]))
+        say("\n".join([first_line(node.settings, node), *[door.line for door in self._beside]]))
         return node
+
+    def _begin_anew(self, settings: NodeSettings, line: str) -> None:
+        if not self._ended.is_set():
+            complain(line)
+            self._next = replace(settings, listen=self._node.endpoint)
+            self._ended.set()
 
     def _emitted(self, emit: Emit) -> None:
         membership = self._node.machine.membership
@@ -360,21 +392,25 @@ class _Service:
                 "  start one:  counter tracker          elsewhere:  --tracker HOST:PORT"
             )
         elif is_old_backup(emit) and not self._node.settings.reborn:
-            if not self._overtaken.is_set():
-                complain(reborn_line(emit))
-            self._overtaken.set()
+            self._begin_anew(replace(self._node.settings, reborn=True), reborn_line(emit))
+        elif left := left_name(emit.event, emit.details):
+            settings = replace(self._node.settings, name=left)
+            self._begin_anew(settings, name_lost_line(emit))
         elif is_told_already(emit) and self._node.machine.handover.leaving.holds_nothing:
             # What this node has to say was heard in an earlier life: "drained" follows.
             return
         elif emit.event == "registration-refused":
             if emit.details["final"] and not membership.is_registered:
                 # It ends the run, and is said once, as its error.
-                self.refused.append(RefusedError(emit.details["code"], emit.details["text"]))
+                text = refusal_text(emit, self._node.machine.records)
+                self.refused.append(RefusedError(emit.details["code"], text))
                 self._stop.set()
             else:
                 complain(text_line(emit.event, emit.details))
         elif emit.event == "drained":
-            say(drained_line(emit, self.settings))
+            settings = self._node.settings
+            place = "" if settings.data is None else shown_path(settings.data)
+            say(drained_line(emit, settings.name, place))
             self._stop.set()
         elif emit.event not in ("departed", "view") or self.settings.verbose:
             complain(text_line(emit.event, emit.details))
@@ -409,14 +445,6 @@ async def _first_of(*events: anyio.Event) -> anyio.Event:
     return next(event for event in events if event.is_set())
 
 
-def reborn_line(emit: Emit) -> str:
-    """Return what a node says that finds out that its data is an old backup."""
-    return (
-        f"note: {emit.details['text']}\n"
-        "  this node goes on as a new one that begins with what the backup holds"
-    )
-
-
 async def _give_away(settings: NodeSettings, node: Node) -> None:
     """Hand over what would end with this process, or say what ends."""
     if settings.data is not None:
@@ -447,32 +475,3 @@ def first_line(settings: NodeSettings, node: Node) -> str:
             " large queries may need repair (raise net.core.rmem_max)"
         )
     return line
-
-
-def drained_line(emit: Emit, settings: NodeSettings) -> str:
-    """Return what a node says when it has handed over and is gone."""
-    keys, heir = emit.details["keys"], emit.details["to"]
-    if not heir:
-        return f"{settings.name} is gone; it held no counts"
-    line = f"{settings.name} is gone; {keys} key{'' if keys == 1 else 's'} went to {heir}"
-    if settings.data is not None:
-        line += (
-            f"\nnote: {shown_path(settings.data)} is used up; to count here again remove it,"
-            " or take another --data"
-        )
-    return line
-
-
-def joined_line(emit: Emit) -> str:
-    """Return what a node says when a tracker took it in, and the commands to type next."""
-    details = emit.details
-    members = details["members"]
-    plural = "" if members == 1 else "s"
-    # The one that answered: others that were named may be down.
-    tracker = details["tracker"]
-    option = "" if tracker == USUAL_TRACKER else f" --tracker {tracker}"
-    return (
-        f"joined tracker {tracker} in {details['ms']:.0f} ms"
-        f" · {members} member{plural}\n"
-        f"next:  counter inc views 5{option}   ·   counter query views --live{option}"
-    )

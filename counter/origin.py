@@ -28,6 +28,7 @@ from counter.messages import (
     ShortReply,
     Traced,
 )
+from counter.places import placed
 from counter.relay import Relay
 from counter.rounds import Round
 from counter.tables import Tables
@@ -151,6 +152,7 @@ class Origin:
         return self._reply(sender, reply, now) if self._asker.hears_many(reply) else []
 
     def _reply(self, sender: Any, reply: Reply, now: float) -> list[Effect]:
+        reply = placed(reply, self._membership.view)
         if reply.query in self._heads.collected:
             return self._heads.reply(reply, sender, now)
         if not self._asker.hear(reply, sender, now) and not self._asker.strange:

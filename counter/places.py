@@ -1,16 +1,23 @@
 """Whose an answer is: a member's place on the ring, and the store that answers from there.
 
+A node that has lost its name without having heard of it yet answers from the place of that name;
+its answer belongs to the place of the one that it derives (`tracker.names`).
+
 The rule: a place counts once. An answer in another's name is nobody's; and when a place is
 taken over by another store, what the one before had answered counts no more, since the new one
 holds it (born of an old backup) or it is lost.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from counter.messages import Reply, ReplyMany
+from tracker.classes import replace
 from tracker.machine import Endpoint
-from tracker.members import Member, View
+from tracker.members import Member, View, position
+from tracker.names import base_of, is_derived
+
+_Reply = TypeVar("_Reply", Reply, ReplyMany)
 
 
 def is_his(member: Member, reply: Reply | ReplyMany, sender: Endpoint) -> bool:
@@ -18,6 +25,19 @@ def is_his(member: Member, reply: Reply | ReplyMany, sender: Endpoint) -> bool:
     if member.store[:8] != reply.store:
         return False
     return sender == member.endpoint or reply.epoch > member.epoch
+
+
+def placed(reply: _Reply, view: View) -> _Reply:
+    """Return an answer with the place of its store, where that has lost its name."""
+    listed = view.at(reply.position)
+    if listed is not None and listed.store[:8] == reply.store:
+        return reply
+    owner = view.owner_of(reply.store)
+    if owner is None or not is_derived(owner.name) or not owner.expected:
+        return reply
+    if reply.position != position(base_of(owner.name)):
+        return reply
+    return replace(reply, position=position(owner.name))
 
 
 def displaced(answers: Mapping[bytes, Any], view: View, own_name: str) -> list[bytes]:

@@ -25,6 +25,8 @@ class SavedView:
     view: View
     due: float | None = None
     at: float = float("-inf")
+    # How many records of this life were lists.
+    written: int = 0
 
     def changed(self, now: float) -> None:
         """Note that the list is another one by now."""
@@ -42,6 +44,7 @@ class SavedView:
         if not ledger.durable:
             return []
         ledger.token += 1
+        self.written += 1
         return [Persist(ledger.token, "members", _record(view))]
 
     def last(self, view: View, ledger: Ledger, now: float) -> list[Effect]:

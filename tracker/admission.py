@@ -14,6 +14,9 @@ own history. What is known of the newcomer's store and of its name decides:
     another store, the name is gone    the name changes hands: a new reign
     another store, in memory only      so it does, and its counts are lost with a warning
     another store, on disk             refused: it holds counts, and may come back for its name
+    the same, but the newcomer has     two trackers gave one name to two stores: their records
+    counted under that name as well    decide, and the loser is expected under a derived name
+    a store that lost this name        refused, with the name under which it is expected
 
 A store is overtaken when a start of it is known that its directory has never seen: a later
 epoch, the same epoch with another boot, or an earlier one under another boot than the directory
@@ -28,12 +31,14 @@ from tracker.classes import dataclass, replace
 from tracker.config import shown_endpoint
 from tracker.members import ALIVE, AWAY, GONE, STATUS_NAMES, Member
 from tracker.messages import BOOT_BYTES, Register
+from tracker.names import derived
 from tracker.table import Table, is_sane
 
 OLD_BACKUP: Final = "old-backup"
 HANDED_OVER: Final = "handed-over"
+NAME_LOST: Final = "name-lost"
 FATAL_CODES: Final = frozenset(
-    {"name-taken", "name-kept", OLD_BACKUP, HANDED_OVER, "clone", "protocol"}
+    {"name-taken", "name-kept", NAME_LOST, OLD_BACKUP, HANDED_OVER, "clone", "protocol"}
 )
 """Refusals that no later try at the same tracker can change."""
 
@@ -70,10 +75,15 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why not: a word for programs, a sentence for people."""
+    """Why not: a word for programs, a sentence for people.
+
+    With a `clash` the newcomer has counted under a name that another store has: that record is to
+    be taken in, and what becomes of the registration to be asked again.
+    """
 
     code: str
     text: str
+    clash: Member | None = None
 
 
 def judge(
@@ -83,12 +93,11 @@ def judge(
     newcomer = replace(message.member, status=ALIVE, note="")
     if not is_sane(newcomer):
         return Refusal("out-of-range", "this node's epoch or incarnation is past all use")
-    other_name = table.collides(newcomer.name)
-    if other_name is not None:
-        text = f'"{newcomer.name}" shares a place on the ring with "{other_name}"; choose another'
-        return Refusal("position", text)
     elsewhere = table.owner_of(newcomer.store) or table.owner_of(message.parent)
     old = table.get(newcomer.name)
+    refusal = _not_its_name(message, newcomer, old, table)
+    if refusal is not None:
+        return refusal
     renamed = None
     if elsewhere is not None and elsewhere.name != newcomer.name:
         refusal = _elsewhere(newcomer, elsewhere, seen(elsewhere.name), message.lineage)
@@ -104,7 +113,27 @@ def judge(
     if old.store == message.parent:
         return _reborn(newcomer, old, seen(old.name))
     verdict = _another_store(newcomer, old, seen(old.name))
-    return replace(verdict, renamed=renamed) if isinstance(verdict, Admitted) else verdict
+    if isinstance(verdict, Admitted):
+        return replace(verdict, renamed=renamed)
+    is_clash = message.has_counted and renamed is None and len(table) < members_max
+    return replace(verdict, clash=newcomer) if is_clash else verdict
+
+
+def _not_its_name(
+    message: Register, newcomer: Member, old: Member | None, table: Table
+) -> Refusal | None:
+    """Refuse a name that nobody can have here, or that its store is known to have lost."""
+    other_name = table.collides(newcomer.name)
+    if other_name is not None:
+        text = f'"{newcomer.name}" shares a place on the ring with "{other_name}"; choose another'
+        return Refusal("position", text)
+    left = table.get(derived(newcomer.name, newcomer.store))
+    if old is None or left is None or old.store == newcomer.store:
+        return None
+    if left.is_handed_over:
+        return _handed_over(newcomer, left)
+    # One that was given up here, and counts all the same, comes back under the name left to it.
+    return name_lost(left, old) if left.expected or message.has_counted else None
 
 
 def _elsewhere(newcomer: Member, old: Member, seen: Seen, lineage: bytes) -> Refusal | None:
@@ -113,8 +142,12 @@ def _elsewhere(newcomer: Member, old: Member, seen: Seen, lineage: bytes) -> Ref
         return _clone(newcomer, old, seen, "in-use") if old.status == ALIVE else None
     if is_overtaken(newcomer, old, lineage):
         return _overtaken(newcomer, old, seen)
-    if newcomer.epoch == old.epoch or old.status == ALIVE:
+    if newcomer.epoch == old.epoch:
         return _clone(newcomer, old, seen)
+    if old.status == ALIVE:
+        # Whoever has just lost its name comes back at once, and may overtake the news of its end.
+        is_left = newcomer.name == derived(old.name, old.store)
+        return _clone(newcomer, old, seen, "in-use" if is_left else "clone")
     return None
 
 
@@ -233,6 +266,31 @@ def late_news(told: Member, known: Member | None) -> tuple[Member, Refusal] | No
     if not told.is_handed_over or not is_sane(ended):
         return None
     return ended, _handed_over(known, ended)
+
+
+def name_lost(left: Member, owner: Member) -> Refusal:
+    """Refuse a store its name, which is another one's by the order of records."""
+    address = shown_endpoint(owner.endpoint)
+    text = (
+        f'the name "{owner.name}" belongs to {address}, by the records of two trackers'
+        f' that did not hear each other; "{left.name}" is left to this node'
+    )
+    return Refusal("name-lost", text)
+
+
+def given_up(old: Member, verdict: Admitted) -> Member:
+    """Return what stays of the owner of a name that is given to another store.
+
+    The one whose old backup the newcomer grew out of is told by that, as far as the backup goes,
+    and must not be told twice.
+    """
+    if old.status == GONE:
+        return old
+    if verdict.event == "reborn":
+        return old.handed_over(verdict.member.name)
+    return old.became(
+        GONE, f"its name is that of another store: {verdict.member.note or 'given up'}"
+    )
 
 
 def _handed_over(newcomer: Member, old: Member) -> Refusal:

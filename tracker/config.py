@@ -8,6 +8,7 @@ import re
 from tracker.address import Endpoint
 from tracker.classes import dataclass
 from tracker.errors import ConfigError
+from tracker.names import SIGN, is_store_end
 from tracker.text import printable
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -74,6 +75,17 @@ def parse_name(written: str, *, what: str = "node name") -> str:
             " (1-64 letters, digits, dots, dashes and underscores; begins with a letter or digit)"
         )
     return written
+
+
+def is_member_name(written: str) -> bool:
+    """Whether a member can be called so: what a person named it, or what is left of a lost name."""
+    own, sign, store = written.partition(SIGN)
+    return NAME_PATTERN.fullmatch(own) is not None and (not sign or is_store_end(store))
+
+
+def parse_member_name(written: str) -> str:
+    """Return the name of a member, one that lost its name included; raises ConfigError."""
+    return written if is_member_name(written) else parse_name(written)
 
 
 def parse_endpoint(written: str, *, port_min: int = 1) -> Endpoint:

@@ -7,11 +7,15 @@ incarnation. Boot epoch and reign stand above it.)
 
 A view never forgets by omission. A member stops being expected only by a record that says
 `GONE`; records of the gone are kept as tombstones so that stale news cannot revive them.
+
+Nor does it forget a store because another one has its name: of two stores under one name the
+one of the higher rank keeps it, and the other one's record goes on under the name that
+`tracker.names` derives for it (`settled`), as expected as before.
 """
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, lru_cache
 from typing import Any, Final
 from weakref import ReferenceType, ref
@@ -19,6 +23,7 @@ from weakref import ReferenceType, ref
 from tracker.classes import dataclass, replace
 from tracker.digest import blake2b
 from tracker.machine import Endpoint
+from tracker.names import base_of, derived, is_derived
 
 ALIVE, SUSPECT, DEAD, AWAY, GONE = range(5)
 STATUS_NAMES: Final = ("alive", "suspect", "dead", "away", "gone")
@@ -67,15 +72,23 @@ class Member:
         return self.host, self.port
 
     @property
-    def rank(self) -> tuple[int, int, int, int]:
-        """The order of news about one name: the higher rank is the later truth."""
-        return self.reign, self.epoch, self.incarnation, self.status
+    def rank(self) -> tuple[int, bytes, int, int, int]:
+        """The order of news about one name: the higher rank is the later truth.
+
+        Of two stores that were given one name in the same reign the bytes of the store decide, and
+        nothing that changes while they live: or the name would go to and fro between them.
+        """
+        return self.reign, self.store, self.epoch, self.incarnation, self.status
+
+    @property
+    def life(self) -> tuple[int, int, int]:
+        """Up to when its store itself has said something, under whichever name."""
+        return self.reign, self.epoch, self.incarnation
 
     def overrides(self, other: "Member") -> bool:
         """Whether this is the later truth about the same name.
 
-        Two trackers that could not hear each other may have given one name away twice, at the
-        same rank: the rest of the record decides, so that all views still come to agree.
+        At the same rank the rest of the record decides, so that all views still come to agree.
         """
         if self is other:
             return False
@@ -83,8 +96,8 @@ class Member:
         return own > theirs if own != theirs else self._rest > other._rest
 
     @property
-    def _rest(self) -> tuple[bytes, str, int, bool, str, bytes]:
-        return self.store, self.host, self.port, self.durable, self.note, self.boot
+    def _rest(self) -> tuple[str, int, bool, str, bytes]:
+        return self.host, self.port, self.durable, self.note, self.boot
 
     @property
     def mark(self) -> int:
@@ -121,6 +134,73 @@ class Member:
         """Return the same member, gone, with its counts at another one."""
         return replace(self, status=GONE, note=f"{HANDED_OVER}{heir}", heir=heir)
 
+    def without_name(self) -> "Member":
+        """Return the same member under the name that is left to it when another one has its own."""
+        return replace(self, name=derived(self.name, self.store))
+
+    def renamed(self) -> "Member":
+        """Return what stays under a name that this member has left for the one it derives.
+
+        It tells nothing but the rank, so that all who have seen any record of it agree.
+        """
+        return Member(
+            *(self.name, self.store, self.reign, self.epoch, self.incarnation),
+            *("0.0.0.0", 1, GONE, True, "it lost this name"),
+        )
+
+
+Change = tuple[str, Member | None]
+"""A name, and the record that is to stand there; None: nothing is to stand there."""
+
+
+def settled(told: Member, get: Callable[[str], Member | None]) -> list[Change]:
+    """Return, in order, what changes where `get` tells what is known of a name; nothing if no news.
+
+    The loser of a name comes before its winner, so that nobody who hears of both in turn misses it.
+    """
+    known = get(told.name)
+    if is_derived(told.name):
+        own = get(base_of(told.name))
+        if own is not None and own.store == told.store and told.life <= own.life:
+            return _folded(own, told)
+        # Two stores that begin with the same 8 bytes are one store to all who count.
+        is_news = known is None or told.overrides(known)
+        return [(told.name, told), *_renamed(own, told)] if is_news else []
+    if known is None or told.store == known.store:
+        is_news = known is None or told.overrides(known)
+        return [(told.name, told), *_twin(told, get)] if is_news else []
+    winner, loser = (told, known) if told.overrides(known) else (known, told)
+    changes = settled(
+        loser.without_name(), lambda name: winner if name == winner.name else get(name)
+    )
+    return [*changes, (told.name, told), *_twin(told, get)] if winner is told else changes
+
+
+def _twin(own: Member, get: Callable[[str], Member | None]) -> list[Change]:
+    """Return what becomes of a record under the derived name, if the store has its own name.
+
+    Whoever came by the derived name in a life before that, or in the same, is known by its own name
+    alone; whoever had its own in a life before the one with the derived name, by that.
+    """
+    left = get(derived(own.name, own.store))
+    if left is None or left.store != own.store:
+        return []
+    if left.life > own.life:
+        return _renamed(own, left)
+    return [(left.name, None), *_folded(own, left)]
+
+
+def _folded(own: Member, left: Member) -> list[Change]:
+    told = replace(left, name=own.name)
+    return [(own.name, told)] if told.overrides(own) else []
+
+
+def _renamed(own: Member | None, left: Member) -> list[Change]:
+    if own is None or own.store != left.store:
+        return []
+    renamed = own.renamed()
+    return [(own.name, renamed)] if renamed.overrides(own) else []
+
 
 class View:
     """An immutable list of members, with the ring of those that are expected.
@@ -143,6 +223,18 @@ class View:
     def get(self, name: str) -> Member | None:
         """Return what is known of a name, tombstones included."""
         return self.members.get(name)
+
+    def get_as(self, name: str, store: bytes) -> Member | None:
+        """Return what is known of a store that had this name, whoever has that now."""
+        member = self.members.get(name)
+        if member is not None and member.store == store:
+            return member
+        return self.members.get(derived(name, store), member)
+
+    @cached_property
+    def disputed(self) -> frozenset[str]:
+        """The names that some store has lost: by whom they were meant before cannot be told."""
+        return frozenset([base_of(name) for name in self.members if is_derived(name)])
 
     @cached_property
     def ring(self) -> list[Member]:
@@ -236,8 +328,13 @@ class View:
 
     def news_in(self, news: Iterable[Member]) -> list[Member]:
         """Return those of `news` that this view does not know yet."""
-        own = self.members
-        return [m for m in news if (old := own.get(m.name)) is None or m.overrides(old)]
+        get = self.members.get
+        return [
+            m
+            for m in news
+            if (not is_derived(m.name) and ((old := get(m.name)) is None or m.overrides(old)))
+            or settled(m, get)
+        ]
 
     def merged(self, news: Sequence[Member]) -> "View":
         """Return the view after `news`; itself when nothing in it is new."""
@@ -258,16 +355,21 @@ class View:
     def _after(self, fresh: Sequence[Member]) -> "View":
         """Return the view after news that this one does not know yet."""
         members = dict(self.members)
-        for member in fresh:
-            old = members.get(member.name)
-            if old is None or member.overrides(old):
-                members[member.name] = member
+        changed: dict[str, None] = {}
+        gone = self._gone
+        for told in fresh:
+            for name, member in settled(told, members.get):
+                changed[name] = None
+                if member is None:
+                    del members[name]
+                else:
+                    members[name] = member
+                    gone += member.status == GONE
         patches: dict[str, Any] = {}
-        if "ring" in self.__dict__ and len(fresh) <= PATCHED_MAX:
-            patches["ring"] = _patched(self.ring, self.positions, fresh, members)
+        if "ring" in self.__dict__ and len(changed) <= PATCHED_MAX:
+            patches["ring"] = _patched(self.ring, self.positions, changed, members)
         if "roll_bits" in self.__dict__:
-            patches["roll_bits"] = self.roll_bits ^ _difference(self.members, fresh, members)
-        gone = self._gone + sum([member.status == GONE for member in fresh])
+            patches["roll_bits"] = self.roll_bits ^ _difference(self.members, changed, members)
         if gone > TOMBSTONES_MAX:
             members = _without_oldest_tombstones(members)
         else:
@@ -323,31 +425,33 @@ def folded(bits: int) -> int:
 
 
 def _patched(
-    ring: list[Member], positions: list[int], fresh: Sequence[Member], members: dict[str, Member]
+    ring: list[Member],
+    positions: list[int],
+    changed: Iterable[str],
+    members: dict[str, Member],
 ) -> list[Member]:
     """Return the ring after some records changed: sorting it anew costs a hundred times more."""
     ring, positions = ring.copy(), positions.copy()
-    for name in {member.name: None for member in fresh}:
-        member, pos = members[name], position(name)
+    for name in changed:
+        member, pos = members.get(name), position(name)
         index = bisect_left(positions, pos)
         was_there = index < len(positions) and positions[index] == pos
-        if was_there and member.expected:
-            ring[index] = member
+        is_there = member is not None and member.expected
+        if was_there and is_there:
+            ring[index] = members[name]
         elif was_there:
             del ring[index], positions[index]
-        elif member.expected:
-            ring.insert(index, member)
+        elif is_there:
+            ring.insert(index, members[name])
             positions.insert(index, pos)
     return ring
 
 
-def _difference(
-    before: dict[str, Member], fresh: Sequence[Member], after: dict[str, Member]
-) -> int:
+def _difference(before: dict[str, Member], changed: Iterable[str], after: dict[str, Member]) -> int:
     """Return what changed in the bits of the roll, as bits to be flipped."""
     result = 0
-    for name in {member.name: None for member in fresh}:
-        for member in (before.get(name), after[name]):
+    for name in changed:
+        for member in (before.get(name), after.get(name)):
             if member is not None and member.expected:
                 result ^= member.roll_mark
     return result

@@ -7,11 +7,11 @@ that knows nobody takes nobody away, and of several trackers the latest news win
 itself has the last word about itself: it denies being suspect with a higher incarnation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Final
 
-from tracker.admission import FATAL_CODES, IN_USE_TRIES_MAX
+from tracker.admission import FATAL_CODES, IN_USE_TRIES_MAX, NAME_LOST
 from tracker.again import Standing, same
 from tracker.announcement import Announcement
 from tracker.classes import replace
@@ -61,15 +61,23 @@ from tracker.messages import (
 )
 from tracker.pages import PAGE_MEMBERS_MIN, pages_of, roster_of
 from tracker.pulse import beat_body, heartbeat_body
-from tracker.reputation import denied, is_of_this_start, knows_more, loss_in
-from tracker.standing import displaced, known_until
+from tracker.reputation import (
+    clashes,
+    denied,
+    is_of_this_start,
+    knows_more,
+    loss_in,
+    name_lost,
+    remembered,
+)
+from tracker.standing import Regarded, displaced, known_until
 from tracker.text import printable
 
 LOOK_GAP_S: Final = 0.05
 """Least pause between two tries at a tracker, however many queries want to know of it."""
 
 
-class Membership:
+class Membership(Regarded):
     """A sub-machine of the node's: see `tracker.machine`. Times in seconds.
 
     `view` is the newest view, `member` this node's own record, `activity` what the next beat
@@ -95,6 +103,8 @@ class Membership:
         self.written = -1
         # Whether this may be an old backup: a tracker is yet to take it in, or refuses to.
         self.is_doubted = False
+        # Whether it has acknowledged anything, in this life or an earlier one; the owner sets it.
+        self.has_counted: Callable[[], bool] = lambda: False
         self.stale_s = SILENT_INTERVALS * interval_s
         self.refusals: list[Refusal] = []
         self.is_departed = False
@@ -125,33 +135,6 @@ class Membership:
         """Whether an address is that of one of the trackers."""
         return endpoint in self._by_endpoint
 
-    @property
-    def tracker(self) -> Endpoint | None:
-        """The tracker that has taken this node in and was heard last; None if none has."""
-        joined = [t for t in self._trackers if t.state == JOINED and t.heard_at is not None]
-        return max(joined, key=lambda t: t.heard_at or 0.0).endpoint if joined else None
-
-    @property
-    def heard_at(self) -> float | None:
-        """When a tracker was last heard; None before the first heartbeat."""
-        times = [tracker.heard_at for tracker in self._trackers if tracker.heard_at is not None]
-        return max(times, default=None)
-
-    @property
-    def is_registered(self) -> bool:
-        """Whether at least one tracker has taken this node in, and is connected."""
-        return any(tracker.state == JOINED for tracker in self._trackers)
-
-    @property
-    def is_seeking(self) -> bool:
-        """Whether a tracker is being tried that may take this node in."""
-        return any(tracker.state in (OPENING, JOINING) for tracker in self._trackers)
-
-    @property
-    def is_cut_off(self) -> bool:
-        """Whether every tracker is known to be out of reach right now."""
-        return all(tracker.is_down for tracker in self._trackers)
-
     def known_until(self, now: float, fresh_s: float) -> float:
         """Say up to when the view is that of the cluster; see `tracker.standing`.
 
@@ -163,8 +146,8 @@ class Membership:
 
     @property
     def is_usurped(self) -> bool:
-        """Whether a later record gives this node's name to another store."""
-        return bool(self._usurper)
+        """Whether a later record gives this node's name to another store, or a tracker says so."""
+        return bool(self._usurper) or any(t.refusal == NAME_LOST for t in self._trackers)
 
     @property
     def displaced(self) -> str:
@@ -177,11 +160,18 @@ class Membership:
         """Take in what another node knows."""
         if not news:
             return []
-        self.view = self.view.merged(news)
-        return self._name_lost() + self._denials(now)
+        return self._learned(news) + self._denials(now)
+
+    def _learned(self, news: Sequence[Member]) -> list[Effect]:
+        """Merge news; tell the trackers of names that two have, and whether this node's is one."""
+        before = self.view
+        self.view = before.merged(news)
+        if self.view is before:
+            return self._name_lost()
+        return self.teach(clashes(before, self.view, news)) + self._name_lost()
 
     def teach(self, members: Sequence[Member]) -> list[Effect]:
-        """Tell every tracker what this node knows better."""
+        """Tell every tracker what this node knows better, in this order."""
         return [
             Send(link, Teach(news_to_wire((member,))))
             for member in members
@@ -201,11 +191,16 @@ class Membership:
 
     # -- the machine --------------------------------------------------------------------------
 
+    def recall(self, view: View) -> None:
+        """Begin with the list, and the place in it, of an earlier life."""
+        self.view = view
+        self.member = remembered(self.member, view)
+
     def start(self, now: float) -> list[Effect]:
         """Begin: open a stream to every tracker."""
         self._started_at = now
         self.is_doubted = bool(self._trackers)
-        return [tracker.open(now) for tracker in self._trackers]
+        return [*self._name_lost(), *[tracker.open(now) for tracker in self._trackers]]
 
     def receive(self, link: Link, message: Any, now: float) -> list[Effect]:
         """Take one message from a tracker."""
@@ -326,7 +321,11 @@ class Membership:
     def _opened(self, tracker: Contact, link: Link, now: float) -> list[Effect]:
         if tracker.state != OPENING or self._is_departing:
             return [Close(link)]
-        registration = Register(self.member, self.lineage, self.parent, self.written)
+        known = self.view.get(self.member.name)
+        was_in = self._has_joined or (known is not None and known.store == self.member.store)
+        registration = Register(
+            self.member, self.lineage, self.parent, self.written, was_in or self.has_counted()
+        )
         tracker.opened(link, registration, now)
         self._by_link[link] = tracker
         return [Send(link, registration)]
@@ -410,9 +409,8 @@ class Membership:
         effects: list[Effect] = []
         denials: list[Effect] = []
         if news:
-            self.view = self.view.merged(news)
+            effects += self._learned(news)
             effects += self._joined(tracker, now)
-            effects += self._name_lost()
             denials = self._denials(now)
         effects += self._wrote(tracker, link)
         if denials or self._is_departing:
@@ -444,7 +442,7 @@ class Membership:
     def _name_lost(self) -> list[Effect]:
         """Say, once for each, that a later record gives this node's name to somebody else."""
         told = self.view.get(self.member.name)
-        loss = None if told is None else loss_in(self.member, told, self.lineage)
+        loss = loss_in(self.member, self.view, self.lineage)
         if told is None or loss is None:
             self._usurper = ""
             return []
@@ -467,7 +465,9 @@ class Membership:
         details = {"code": code, "text": text, "tracker": address, "final": is_fatal}
         effects: list[Effect] = [Close(tracker.link)]
         if code != "not-registered":
-            if tracker.refusal != code or is_fatal:
+            if code == NAME_LOST:
+                effects.append(name_lost(self.member, self.view, text))
+            elif tracker.refusal != code or is_fatal:
                 effects.append(Emit("registration-refused", details))
             tracker.refusal = code
             tracker.is_missed = True

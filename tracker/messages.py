@@ -10,9 +10,10 @@ from typing import Any, ClassVar, Final
 
 from tracker import wire
 from tracker.classes import dataclass, replace
-from tracker.config import NAME_PATTERN
+from tracker.config import is_member_name
 from tracker.errors import FrameError
 from tracker.members import GONE, HANDED_OVER, Member
+from tracker.names import MEMBER_NAME_MAX, derived, is_derived
 from tracker.wire import Schema
 
 NEWS_PER_PAGE: Final = 256
@@ -24,7 +25,7 @@ NO_REQUEST: Final = 0
 
 def name(value: Any) -> str:
     """Check a node's name."""
-    if type(value) is str and NAME_PATTERN.fullmatch(value):
+    if type(value) is str and is_member_name(value):
         return value
     raise FrameError(f"not a node name: {wire.shown(value)}")
 
@@ -57,7 +58,7 @@ BOOT_BYTES: Final = 8
 LINEAGE_MAX: Final = 16
 """Earlier starts of a store that a node can name."""
 _boot = wire.blob(0, BOOT_BYTES)
-HEIR_MAX: Final = 64
+HEIR_MAX: Final = MEMBER_NAME_MAX
 _heir = wire.text(HEIR_MAX)
 
 
@@ -83,13 +84,16 @@ def member_to_wire(member: Member) -> tuple[Any, ...]:
 def member_from_wire(value: Any) -> Member:
     """Return the member in a decoded record; raises FrameError.
 
-    Older peers tell no boot, and of an heir only in the note.
+    Nobody has a name that is derived from another one's store. Older peers tell no boot, and of an
+    heir only in the note.
     """
     fields = [*_member_fields(value)]
     for check in (_boot, _heir):
         if len(value) > len(fields):
             fields.append(check(value[len(fields)]))
     member = Member(*fields)
+    if is_derived(member.name) and member.name != derived(member.name, member.store):
+        raise FrameError(f"not the name of this store: {wire.shown(member.name)}")
     heir = member.note.removeprefix(HANDED_OVER)
     if member.status == GONE and not member.heir and heir != member.note:
         return replace(member, heir=heir[:HEIR_MAX])
@@ -139,7 +143,7 @@ class Welcome:
     store: bytes = b""
     TAG: ClassVar[int] = 97
     FIELDS_MIN: ClassVar[int] = 3
-    WIRE: ClassVar[Schema] = (wire.u16, wire.text(16), wire.text(64), wire.blob(0, 16))
+    WIRE: ClassVar[Schema] = (wire.u16, wire.text(16), wire.text(MEMBER_NAME_MAX), wire.blob(0, 16))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +163,15 @@ class Register:
 
     `lineage` are the boots of its store before this one, the latest first, 8 bytes each. With
     `parent` its store was made of an old backup of that one, and asks for its place. `written`
-    is the last record that is safe on its disk, -1 where that is not told.
+    is the last record that is safe on its disk, -1 where that is not told. It `has_counted` where
+    it was let in under this name before, or has acknowledged anything under it.
     """
 
     member: Member
     lineage: bytes = b""
     parent: bytes = b""
     written: int = -1
+    has_counted: bool = False
     TAG: ClassVar[int] = 99
     FIELDS_MIN: ClassVar[int] = 1
     WIRE: ClassVar[Schema] = (
@@ -173,6 +179,7 @@ class Register:
         wire.blob(0, BOOT_BYTES * LINEAGE_MAX),
         wire.blob(0, 16),
         wire.integer(-1, 2**63),
+        wire.flag,
     )
 
 
@@ -292,7 +299,7 @@ class Find:
     turn: int = -1
     TAG: ClassVar[int] = 106
     FIELDS_MIN: ClassVar[int] = 2
-    WIRE: ClassVar[Schema] = (wire.u64, wire.text(64), wire.integer(-1, 2**63))
+    WIRE: ClassVar[Schema] = (wire.u64, wire.text(MEMBER_NAME_MAX), wire.integer(-1, 2**63))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from tracker import wire
 from tracker.errors import FrameError
 from tracker.members import Member, View
 from tracker.messages import NEWS_PER_PAGE, Listed, news_from_wire, news_to_wire
+from tracker.names import MEMBER_NAME_MAX, is_derived
 
 PAGE_BYTES_MAX: Final = 60_000
 """Leaves room in a frame for what stands around the page."""
@@ -62,9 +63,11 @@ def roster_of(
 def pages_of(view: View) -> tuple[bytes, ...]:
     """Return a whole view as pages of news, in the order of names.
 
-    Cached, and the same for equal views: many nodes teach one tracker the same.
+    Those that lost a name stand first: the one who has it comes in the same list. Cached, and the
+    same for equal views: many nodes teach one tracker the same.
     """
-    return tuple([news_to_wire(page) for page in cut(sorted(view, key=lambda m: m.name))])
+    members = sorted(view, key=lambda member: (not is_derived(member.name), member.name))
+    return tuple([news_to_wire(page) for page in cut(members)])
 
 
 def members_to_record(members: Iterable[Member]) -> bytes:
@@ -85,7 +88,7 @@ def marks_from_record(record: bytes) -> list[Mark]:
     values = wire.unpacked(record)
     if type(values) is not list or len(values) < 3:
         return []
-    check_name, check_written = wire.text(64), wire.integer(-1, 2**63 - 1)
+    check_name, check_written = wire.text(MEMBER_NAME_MAX), wire.integer(-1, 2**63 - 1)
     marks: list[Mark] = []
     for page in wire.listing(wire.blob(1, wire.FRAME_BYTES_MAX), wire.ARRAY_MAX)(values[2]):
         fields = wire.unpacked(page)

@@ -19,10 +19,19 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, Final
 
-from tracker.admission import Admitted, Refusal, Seen, judge, late_news
+from tracker.admission import (
+    Admitted,
+    Refusal,
+    Seen,
+    given_up,
+    judge,
+    late_news,
+    name_lost,
+)
 from tracker.classes import dataclass, replace
 from tracker.config import TrackerConfig, shown_endpoint
 from tracker.directory import Directory
+from tracker.entries import Entries
 from tracker.errors import FrameError
 from tracker.failure import FailureDetector
 from tracker.keeping import MEMBERS_KIND as MEMBERS_KIND
@@ -40,7 +49,7 @@ from tracker.machine import (
     PersistFailed,
     Send,
 )
-from tracker.members import ALIVE, AWAY, GONE, STATUS_NAMES, SUSPECT, Member
+from tracker.members import ALIVE, AWAY, GONE, STATUS_NAMES, SUSPECT, Member, settled
 from tracker.messages import (
     HEIR_MAX,
     NO_REQUEST,
@@ -118,6 +127,8 @@ class Registry:
         )
         self._taught: deque[bytes] = deque(maxlen=TAUGHT_MAX)
         self._publication = Publication(self.table, config.publish_gap_s)
+        parts = (self._publication, self._keeping, self._detector, self._written)
+        self._entries = Entries(self.table, *parts)
         self._heartbeat_at = 0.0
         # What was due before the start, or the last tick, was not missed by sleeping.
         self._listened_at = 0.0
@@ -218,22 +229,24 @@ class Registry:
     def _register(self, link: Link, message: Register, now: float) -> list[Effect]:
         if link in self._links:
             return unexpected(link, message)
-        verdict = judge(
-            message,
-            self.table,
-            lambda name: self._seen(name, now),
-            self._config.members_max,
-        )
+        verdict, effects = self._judge(message, now), list[Effect]()
+        if isinstance(verdict, Refusal) and verdict.clash is not None:
+            self._strangers.meet(verdict.clash, self.table.owner_of(verdict.clash.store))
+            effects += self._take(verdict.clash, now)
+            verdict = self._judge(message, now)
         if isinstance(verdict, Refusal):
-            return self._refused(link, message.member, verdict)
+            return effects + self._refused(link, message.member, verdict)
         member = verdict.member
-        is_strange = self._strangers.judge(verdict, self.table.get(member.name))
-        effects = self._consequences(verdict, now)
-        if self.table.get(member.name) != member:
-            self._put(member, now)
+        old = self.table.get(member.name)
+        is_strange = self._strangers.judge(verdict, old)
+        effects += self._consequences(verdict, now)
+        if old is not None and old.store != member.store:
+            self._entries.put(given_up(old, verdict), now)
+        for name, told in settled(member, self.table.get):
+            self._entries.settle(name, told, now)
         self._links[link] = _Registration(member.name, now)
         self._trust.registered(member.name)
-        self._note_written(member, message.written, now)
+        self._entries.note_written(member, message.written, now)
         self._link_of[member.name] = link
         self._publication.add(link)
         self._detector.heard(member.name, now)
@@ -248,13 +261,15 @@ class Registry:
         details = {**shown(member), "durable": member.durable, "epoch": member.epoch}
         return [*effects, Send(link, answer), Emit(verdict.event, details)]
 
+    def _judge(self, message: Register, now: float) -> Admitted | Refusal:
+        most = self._config.members_max
+        return judge(message, self.table, lambda name: self._seen(name, now), most)
+
     def _refused(self, link: Link, member: Member, refusal: Refusal) -> list[Effect]:
-        text = printable(refusal.text, TEXT_MAX)
-        return [
-            Send(link, Refused(NO_REQUEST, refusal.code, text)),
-            Close(link),
-            Emit("refused", {**shown(member), "code": refusal.code, "text": text}),
-        ]
+        code, text = refusal.code, printable(refusal.text, TEXT_MAX)
+        details = {**shown(member), "code": code, "text": text}
+        no = Refused(NO_REQUEST, code, text)
+        return [Send(link, no), Close(link), Emit("refused", details)]
 
     def _consequences(self, verdict: Admitted, now: float) -> list[Effect]:
         """End what an admission ends: the old link, the old name, the old owner's counts."""
@@ -288,13 +303,8 @@ class Registry:
         registration = self._links.get(link)
         if registration is None:
             return not_registered(link)
-        self._note_written(self.table.members[registration.name], message.written, now)
+        self._entries.note_written(self.table.members[registration.name], message.written, now)
         return []
-
-    def _note_written(self, member: Member, written: int, now: float) -> None:
-        if self._written.of(member) != written:
-            self._keeping.marked(now)
-        self._written.note(member, written)
 
     def _departing(self, link: Link, message: Departing, now: float) -> list[Effect]:
         registration = self._links.get(link)
@@ -310,8 +320,8 @@ class Registry:
         elif message.heir:
             left = member.handed_over(printable(message.heir, HEIR_MAX))
         self._unlink(link)
-        self._put(left, now)
-        self._watch(left, now)
+        self._entries.put(left, now)
+        self._entries.watch(left, now)
         told = {**shown(member), "status": STATUS_NAMES[left.status], "note": left.note}
         return [*effects, Send(link, Departed(left.status)), Emit("left", told)]
 
@@ -330,7 +340,7 @@ class Registry:
         member = self.table.members[name]
         if verdict == SUSPECT and member.status != ALIVE:
             # It beat, but did not deny; and now it does not even beat.
-            self._watch(member, now)
+            self._entries.watch(member, now)
             return []
         if verdict == GONE:
             since = f"{self._config.forget_after_s or 0.0:g} s"
@@ -362,21 +372,26 @@ class Registry:
         if late is not None:
             ousted = self._ousted(*late)
             return ousted + self._changed(late[0], now, "as another node has it")
-        if not is_sane(member) or (old is not None and not member.overrides(old)):
+        if not is_sane(member):
             return []
-        if old is None and len(self.table) >= self._config.members_max:
+        changes = settled(member, self.table.get)
+        new = sum([told is not None and self.table.get(name) is None for name, told in changes])
+        if new and len(self.table) + new > self._config.members_max:
             return []
         if member.status != GONE and self.table.collides(member.name) is not None:
             return []
         effects: list[Effect] = []
-        if old is not None and old.store != member.store:
-            # Two trackers that could not hear each other gave one name away twice.
-            text = (
-                f'the name "{old.name}" belongs to {shown_endpoint(member.endpoint)} by a later'
-                f" registration; this node is at {shown_endpoint(old.endpoint)}"
-            )
-            effects += self._ousted(old, Refusal("name-taken", text))
-        return effects + self._changed(member, now, "as another tracker has it")
+        for name, told in changes:
+            known = self.table.get(name)
+            if told is None:
+                effects += self._unlinked(name)
+                self._entries.remove(name)
+                continue
+            if known is not None and known.store != told.store:
+                # Two trackers that could not hear each other gave one name away twice.
+                effects += self._ousted(known, name_lost(known.without_name(), told))
+            effects += self._changed(told, now, "as another tracker has it")
+        return effects
 
     def _ousted(self, member: Member, refusal: Refusal) -> list[Effect]:
         """Refuse the node that is registered under this name, if one is."""
@@ -389,31 +404,16 @@ class Registry:
     def _changed(self, member: Member, now: float, why: str = "") -> list[Effect]:
         """Put a record into the table, watch it as its status wants, and say what is new."""
         old = self.table.get(member.name)
-        self._put(member, now)
+        self._entries.put(member, now)
         if old is not None and old.status == member.status:
             if member.name not in self._link_of:
-                self._watch(member, now)
+                self._entries.watch(member, now)
             return []
-        self._watch(member, now)
+        self._entries.watch(member, now)
         # If it lives after all, it comes back by registering, and is alive again at once.
         effects = self._unlinked(member.name) if member.status == GONE else []
         details = {**shown(member), "why": why} if why else shown(member)
         return [*effects, Emit(STATUS_NAMES[member.status], details)]
-
-    def _put(self, member: Member, now: float) -> None:
-        self.table.put(member, now)
-        self._publication.changed()
-        self._keeping.is_wanted = True
-
-    def _watch(self, member: Member, now: float) -> None:
-        if member.status == ALIVE:
-            self._detector.heard(member.name, now)
-        elif member.status == SUSPECT:
-            self._detector.suspected(member.name, now)
-        elif member.status == GONE:
-            self._detector.dropped(member.name)
-        else:
-            self._detector.settled(member.name, now)
 
     # -- what goes out ----------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from tracker.config import shown_endpoint
 from tracker.machine import Effect, Link, Send
 from tracker.members import Member
 from tracker.messages import NO_REQUEST, Refused
+from tracker.names import MEMBER_NAME_MAX
 from tracker.text import printable
 
 
@@ -32,5 +33,5 @@ def not_registered(link: Link) -> list[Effect]:
 
 def unknown(request: int, name: str) -> Refused:
     """Refuse a request for somebody of whom nothing is known."""
-    text = f'no member is called "{printable(name, 64)}"'
+    text = f'no member is called "{printable(name, MEMBER_NAME_MAX)}"'
     return Refused(request, "unknown", text)

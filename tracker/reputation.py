@@ -1,18 +1,21 @@
 """What a node makes of what others say of it: to deny, to step back, or to know itself for old.
 
     its own start, thought ill of      denied, with a higher incarnation
-    its name, another store            the name is lost; said once
+    its name, another store            the name is lost; said once, with the one that is left to it
     its store, a later start, alive    the same: a copy of it runs under its name
     its store, a later start, ended    this is an old backup: it is to begin anew
 
 The rule: a node has the last word about its own start, and about nothing else.
 """
 
+from collections.abc import Iterable
+
 from tracker.admission import OLD_BACKUP, is_overtaken
 from tracker.classes import replace
 from tracker.config import shown_endpoint
 from tracker.machine import Emit
 from tracker.members import ALIVE, Member, View
+from tracker.names import derived, is_derived
 from tracker.table import COUNT_MAX
 
 
@@ -31,17 +34,63 @@ def denied(own: Member, told: Member) -> tuple[Member, bool]:
     return member, incarnation > max(own.incarnation, told.incarnation)
 
 
-def loss_in(own: Member, told: Member, lineage: bytes) -> Emit | None:
-    """Return what is to be said of a record by which this node is not whom it thinks it is."""
-    if is_of_this_start(own, told, lineage) or not told.overrides(own):
+def remembered(own: Member, view: View) -> Member:
+    """Return the own record with the reign that a list from an earlier life tells of it."""
+    known = view.get(own.name)
+    if known is None or known.store != own.store:
+        return own
+    return replace(own, reign=max(own.reign, known.reign))
+
+
+def loss_in(own: Member, view: View, lineage: bytes) -> Emit | None:
+    """Return what is to be said of a view by which this node is not whom it thinks it is."""
+    told = view.get(own.name)
+    if told is None or is_of_this_start(own, told, lineage) or not told.overrides(own):
         return None
     address = shown_endpoint(told.endpoint)
-    is_old = told.store == own.store and is_overtaken(own, told, lineage)
-    if not is_old or told.status == ALIVE:
-        return Emit("name-lost", {"name": told.name, "address": address})
+    if told.store != own.store:
+        text = f'the name "{own.name}" belongs to {address}, as others know'
+        return name_lost(own, view, text, address)
+    if not is_overtaken(own, told, lineage):
+        return None
+    if told.status == ALIVE:
+        text = f"a copy of this data directory runs at {address}"
+        return Emit("name-lost", {"name": own.name, "address": address, "as": "", "text": text})
     text = f"another start {told.epoch} of its store is known, at {address}"
     details = {"code": OLD_BACKUP, "text": text, "tracker": "", "final": True}
     return Emit("registration-refused", details)
+
+
+def name_lost(own: Member, view: View, text: str, address: str = "") -> Emit:
+    """Say that another store has this node's name, and under which one it is to go on.
+
+    That is none where its counts are told by somebody else.
+    """
+    left = derived(own.name, own.store)
+    known = view.get(left)
+    if is_derived(own.name) or (known is not None and known.is_handed_over):
+        left = ""
+    details = {"name": own.name, "address": address, "as": left, "text": text}
+    return Emit("name-lost", details)
+
+
+def clashes(before: View, after: View, news: Iterable[Member]) -> list[Member]:
+    """Return the records of those who had one name, so far as others may not have met both.
+
+    Losers come first, as everywhere. Who has given its name up for good is no news.
+    """
+    met: dict[str, Member] = {}
+    for told in news:
+        known = before.get(told.name)
+        owner = after.get(told.name)
+        if known is None or owner is None or known.store == told.store:
+            continue
+        for loser in (known, told):
+            left = after.get(derived(told.name, loser.store))
+            if left is not None and left.expected:
+                met[left.name] = left
+                met[owner.name] = owner
+    return list(met.values())
 
 
 def knows_more(view: View, own: Member, digest: int) -> bool:

@@ -2,6 +2,7 @@
 
     known_until   up to when its view is that of the cluster
     displaced     whether somebody else counts under its name, or in its store
+    Regarded      the plain facts: who has taken it in, who is out of reach
 
 The rule: silence proves nothing. Only a tracker that speaks, one that cannot be reached, or one
 that says no lets anything follow. Times in seconds.
@@ -10,12 +11,13 @@ that says no lets anything follow. Times in seconds.
 from collections.abc import Sequence
 from typing import Final
 
-from tracker.admission import HANDED_OVER, OLD_BACKUP
+from tracker.admission import HANDED_OVER, NAME_LOST, OLD_BACKUP
 from tracker.config import shown_endpoint
-from tracker.contact import JOINED, REFUSED, Contact
+from tracker.contact import JOINED, JOINING, OPENING, REFUSED, Contact
+from tracker.machine import Endpoint
 
 DISPLACING_CODES: Final = frozenset(
-    {"in-use", "clone", OLD_BACKUP, HANDED_OVER, "name-taken", "name-kept"}
+    {"in-use", "clone", OLD_BACKUP, HANDED_OVER, NAME_LOST, "name-taken", "name-kept"}
 )
 """Refusals by which what a node counts is in no total, or is not expected there."""
 
@@ -52,3 +54,36 @@ def displaced(trackers: Sequence[Contact]) -> str:
     if not refusing:
         return ""
     return f"{refusing[0].refusal}, says the tracker at {shown_endpoint(refusing[0].endpoint)}"
+
+
+class Regarded:
+    """A node, as far as its trackers regard it; whoever inherits this keeps their contacts."""
+
+    _trackers: list[Contact]
+
+    @property
+    def tracker(self) -> Endpoint | None:
+        """The tracker that has taken this node in and was heard last; None if none has."""
+        joined = [t for t in self._trackers if t.state == JOINED and t.heard_at is not None]
+        return max(joined, key=lambda t: t.heard_at or 0.0).endpoint if joined else None
+
+    @property
+    def heard_at(self) -> float | None:
+        """When a tracker was last heard; None before the first heartbeat."""
+        times = [tracker.heard_at for tracker in self._trackers if tracker.heard_at is not None]
+        return max(times, default=None)
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether at least one tracker has taken this node in, and is connected."""
+        return any(tracker.state == JOINED for tracker in self._trackers)
+
+    @property
+    def is_seeking(self) -> bool:
+        """Whether a tracker is being tried that may take this node in."""
+        return any(tracker.state in (OPENING, JOINING) for tracker in self._trackers)
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether every tracker is known to be out of reach right now."""
+        return all(tracker.is_down for tracker in self._trackers)

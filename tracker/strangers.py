@@ -31,10 +31,18 @@ class Strangers:
         member = admitted.member
         has_lived = member.epoch > FIRST_EPOCH
         if has_lived and before is not None and admitted.event == "joined":
-            self._stores[member.store] = None
-            if len(self._stores) > STRANGERS_MAX:
-                del self._stores[next(iter(self._stores))]
+            self._note(member.store)
         return member.store in self._stores
+
+    def meet(self, member: Member, known: Member | None) -> None:
+        """Take note of a store that comes with counts of its own for a name that is another's."""
+        if member.epoch > FIRST_EPOCH and known is None:
+            self._note(member.store)
+
+    def _note(self, store: bytes) -> None:
+        self._stores[store] = None
+        if len(self._stores) > STRANGERS_MAX:
+            del self._stores[next(iter(self._stores))]
 
     def may_announce(self, store: bytes, links: int) -> bool:
         """Whether nobody is missing who may know better; `links` members are registered here."""

@@ -87,6 +87,10 @@ class Table:
         self._ranges.clear()
         self._idle = Heartbeat(self._epoch, self.version, self.version, EMPTY_PAGE)
 
+    def remove(self, name: str) -> None:
+        """Forget a name whose record is told under another one from now on."""
+        self._drop(name)
+
     def heartbeats(self, since: int) -> tuple[Heartbeat, ...]:
         """Return what changed after `since`: the first few pages, or one that says nothing did."""
         if since == self.version:

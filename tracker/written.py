@@ -8,6 +8,7 @@ its disk has not kept its word.
 from collections.abc import Iterable, Iterator
 
 from tracker.members import Member
+from tracker.names import base_of
 
 
 class Written:
@@ -23,6 +24,13 @@ class Written:
         self._by_name[member.name] = member.store, written
         if len(self._by_name) > self._members_max:
             del self._by_name[next(iter(self._by_name))]
+
+    def inherit(self, member: Member) -> None:
+        """Keep the word of a member that goes on under the name that it derives."""
+        own = base_of(member.name)
+        store, written = self._by_name.get(own, (b"", -1))
+        if own != member.name and store == member.store and self.of(member) < written:
+            self.note(member, written)
 
     def marks(self) -> Iterator[tuple[str, bytes, int]]:
         """Yield (name, store, written) of each, the one unheard for longest first."""

@@ -26,6 +26,7 @@ from counter.client.blocking import Connection, now
 from counter.messages import DOOR, DRAINED, PHASE_NAMES, SEEKING, Drain, DrainState
 from tracker.errors import ClusterError, RefusedError
 from tracker.members import ALIVE, GONE, STATUS_NAMES, Member
+from tracker.names import MEMBER_NAME_MAX
 from tracker.text import printable
 
 LOOK_S = 0.1
@@ -52,7 +53,7 @@ def drain(
     except KeyboardInterrupt:
         note(f"the hand-over of {name} goes on; how far it is:  counter drain {name}")
         return INTERRUPTED
-    _told(_end(member, state.total, printable(state.heir, 64)), began, json)
+    _told(_end(member, state.total, printable(state.heir, MEMBER_NAME_MAX)), began, json)
     return DONE
 
 
@@ -81,7 +82,7 @@ def _watched(finder: Finder, member: Member, show: Show | None) -> DrainState:
         bar = progress.add_task(f"draining {member.name}", total=None)
 
         def shown(state: DrainState) -> None:
-            heir = f" to {printable(state.heir, 64)}" if state.heir else ""
+            heir = f" to {printable(state.heir, MEMBER_NAME_MAX)}" if state.heir else ""
             waits = f": {printable(state.why)}" if state.phase == SEEKING and state.why else ""
             text = f"{member.name}: {PHASE_NAMES[state.phase]}{heir}{waits}"
             progress.update(
@@ -132,7 +133,7 @@ class _Lines:
         if self.last == (state.phase, why):
             return
         self.last = state.phase, why
-        heir = f" to {printable(state.heir, 64)}" if state.heir else ""
+        heir = f" to {printable(state.heir, MEMBER_NAME_MAX)}" if state.heir else ""
         waits = f": {printable(why, 200)}" if why else ""
         keys = f"{grouped(state.total)} key{'' if state.total == 1 else 's'}"
         note(f"{PHASE_NAMES[state.phase]}{heir}, {keys}{waits}")
@@ -141,7 +142,7 @@ class _Lines:
 def _end(member: Member, keys: int, heir: str = "") -> dict[str, Any]:
     """Return what became of it, as JSON tells it."""
     to = heir or (member.heir if member.is_handed_over else "")
-    return {"name": member.name, "to": printable(to, 64) or None, "keys": keys}
+    return {"name": member.name, "to": printable(to, MEMBER_NAME_MAX) or None, "keys": keys}
 
 
 def _told(end: dict[str, Any], began: float, json: bool) -> None:

@@ -15,6 +15,7 @@ from counter.client.choice import NO_TURN, ROUND_ROBIN, Candidate, ordered
 from tracker.address import Endpoint
 from tracker.config import parse_endpoint, shown_endpoint
 from tracker.errors import RefusedError, UnreachableError
+from tracker.names import MEMBER_NAME_MAX
 from tracker.text import printable
 
 DEADLINE_S = 5.0
@@ -109,7 +110,9 @@ class Finder:
 def _named(candidates: list[Candidate], name: str, where: str) -> list[Candidate]:
     same = [candidate for candidate in candidates if candidate[0] == name]
     if not same:
-        raise CommandError(f'{where} knows no node "{printable(name, 64)}"', WHO_IS_THERE)
+        raise CommandError(
+            f'{where} knows no node "{printable(name, MEMBER_NAME_MAX)}"', WHO_IS_THERE
+        )
     return same
 
 

@@ -25,10 +25,11 @@ from counter.cli.screens import (
 from counter.client.answers import grouped
 from counter.client.blocking import Connection, now
 from counter.messages import DOOR, Recall
-from tracker.config import parse_name, shown_endpoint
+from tracker.config import parse_member_name, shown_endpoint
 from tracker.errors import ClusterError, ConfigError
 from tracker.members import ALIVE, GONE, STATUS_NAMES, Member
 from tracker.messages import Forget, Roster
+from tracker.names import MEMBER_NAME_MAX
 from tracker.text import printable
 
 RECALLS_MAX = 16
@@ -142,7 +143,7 @@ def _object(row: Row) -> dict[str, Any]:
 def _cells(row: Row) -> list[str]:
     member, since_s, activity = row
     return [
-        printable(member.name, 64),
+        printable(member.name, MEMBER_NAME_MAX),
         STATUS_NAMES[member.status],
         shown_endpoint(member.endpoint),
         shown_age(since_s),
@@ -170,7 +171,7 @@ def finder_of_member(
     Raises CommandError if that is no name.
     """
     try:
-        parse_name(name)
+        parse_member_name(name)
     except ConfigError as error:
         raise CommandError(str(error), code=USAGE) from error
     finder = Finder(tracker=tracker, cluster=cluster, deadline=deadline)

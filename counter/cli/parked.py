@@ -28,6 +28,7 @@ from counter.client.blocking import Connection
 from counter.messages import AT_WORK, DOOR, HOME_MAY_SAY, DropParked, ListParked, ParkedRow
 from tracker.config import shown_endpoint
 from tracker.errors import RefusedError
+from tracker.names import MEMBER_NAME_MAX
 from tracker.text import printable
 
 SHOWN_MAX = 20
@@ -188,7 +189,13 @@ def _cells(held: _Held) -> list[str]:
     shown = [f"{printable(pairs[at], 48)} {pairs[at + 1]:+d}" for at in range(0, len(pairs), 2)]
     more = [f"… {count - len(shown)} more"] if count > len(shown) else []
     since = shown_age(age_s) if age_s >= 0 else "its start"
-    return [held.node, printable(home, 64), _HOPES[hope], since, ", ".join([*shown, *more])]
+    return [
+        held.node,
+        printable(home, MEMBER_NAME_MAX),
+        _HOPES[hope],
+        since,
+        ", ".join([*shown, *more]),
+    ]
 
 
 def _object(held: _Held) -> dict[str, Any]:

@@ -60,6 +60,7 @@ from counter.messages import (
 )
 from tracker.config import parse_duration, shown_endpoint
 from tracker.errors import ClusterError, ConfigError
+from tracker.names import MEMBER_NAME_MAX
 from tracker.text import printable
 
 PARTIAL_MS = 250
@@ -337,7 +338,7 @@ class Report:
             show_cut_off(outcome, found, self.top)
         if self.per_node:
             for name, value, hops, after_ms in outcome.rows:
-                shown = printable(name, 64)
+                shown = printable(name, MEMBER_NAME_MAX)
                 out(f"{shown:<16} {grouped(value):>16}   hop {hops}   {shown_ms(after_ms)}")
         if self.missing:
             self._name_missing(outcome)
@@ -364,7 +365,8 @@ class Report:
                 known = f"last known {grouped(value)}"
                 known += f", {shown_ms(age_s * 1000)} ago" if age_s >= 0 else ""
             reason = f"   {printable(why, 64)}" if why else ""
-            write(f"missing {printable(name, 64)}   {status_name(status)}   {known}{reason}")
+            shown = printable(name, MEMBER_NAME_MAX)
+            write(f"missing {shown}   {status_name(status)}   {known}{reason}")
 
 
 def get(

@@ -11,7 +11,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from counter.cli.screens import CommandError
-from tracker.config import parse_duration, parse_endpoint, parse_name, shown_endpoint
+from tracker.config import (
+    parse_duration,
+    parse_endpoint,
+    parse_member_name,
+    parse_name,
+    shown_endpoint,
+)
 from tracker.errors import ConfigError
 from tracker.text import printable
 
@@ -83,7 +89,7 @@ def _node(raw: Any) -> str:
     if ":" in text:
         parse_endpoint(text)
     else:
-        parse_name(text)
+        parse_member_name(text)
     return text
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from counter.messages import Answer
 from tracker.classes import dataclass, field, replace
 from tracker.members import STATUS_NAMES
+from tracker.names import MEMBER_NAME_MAX
 from tracker.text import printable
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def shortfall(outcome: Outcome) -> str:
 
 def silent(outcome: Outcome) -> str:
     """Name the first of those who are missing, and count the rest."""
-    named = [printable(row[0], 64) for row in outcome.missing[:NAMED_MAX]]
+    named = [printable(row[0], MEMBER_NAME_MAX) for row in outcome.missing[:NAMED_MAX]]
     rest = outcome.answer.missing - len(named)
     if not named:
         return f"{rest} member{'' if rest == 1 else 's'}"

@@ -8,6 +8,7 @@ must feel instant, so it speaks with these. The rule: byte for byte what `counte
 from typing import Any, ClassVar
 
 from tracker import wire
+from tracker.names import MEMBER_NAME_MAX
 from tracker.wire import Schema
 
 ACK_DEFAULT, ACK_MEMORY, ACK_DISK = range(3)
@@ -44,7 +45,7 @@ class Welcome(_Light):
     __slots__ = __match_args__ = ("protocol", "role", "name", "store")
     TAG: ClassVar[int] = 97
     FIELDS_MIN: ClassVar[int] = 3
-    WIRE: ClassVar[Schema] = (wire.u16, wire.text(16), wire.text(64), wire.blob(0, 16))
+    WIRE: ClassVar[Schema] = (wire.u16, wire.text(16), wire.text(MEMBER_NAME_MAX), wire.blob(0, 16))
 
     def __init__(self, protocol: int, role: str, name: str, store: bytes = b"") -> None:
         super().__init__(protocol, role, name, store)
@@ -64,7 +65,7 @@ class Find(_Light):
     __slots__ = __match_args__ = ("request", "name", "turn")
     TAG: ClassVar[int] = 106
     FIELDS_MIN: ClassVar[int] = 2
-    WIRE: ClassVar[Schema] = (wire.u64, wire.text(64), wire.integer(-1, 2**63))
+    WIRE: ClassVar[Schema] = (wire.u64, wire.text(MEMBER_NAME_MAX), wire.integer(-1, 2**63))
 
     def __init__(self, request: int, name: str, turn: int = -1) -> None:
         super().__init__(request, name, turn)
@@ -78,7 +79,8 @@ class Found(_Light):
     WIRE: ClassVar[Schema] = (
         wire.u64,
         wire.listing(
-            wire.record(wire.text(64), wire.text(64), wire.u16, wire.u8, wire.u64), CANDIDATES_MAX
+            wire.record(wire.text(MEMBER_NAME_MAX), wire.text(64), wire.u16, wire.u8, wire.u64),
+            CANDIDATES_MAX,
         ),
     )
 
@@ -110,7 +112,7 @@ class Park(_Light):
         wire.u64,
         *Increment.WIRE,
         wire.id16,
-        wire.text(64),
+        wire.text(MEMBER_NAME_MAX),
     )
 
 

@@ -12,7 +12,13 @@ from counter.client import light
 from counter.client.choice import PICKS
 from tracker.address import Endpoint
 from tracker.classes import dataclass, replace
-from tracker.config import TRACKER_PORT, parse_duration, parse_endpoint, parse_name
+from tracker.config import (
+    TRACKER_PORT,
+    parse_duration,
+    parse_endpoint,
+    parse_member_name,
+    parse_name,
+)
 from tracker.errors import ConfigError
 from tracker.text import printable
 
@@ -49,7 +55,7 @@ class Options:
         """Return these options with one node, by its name or HOST:PORT. Raises ConfigError."""
         if ":" in node:
             return replace(self, address=parse_endpoint(node), node="")
-        return replace(self, address=None, node=parse_name(node))
+        return replace(self, address=None, node=parse_member_name(node))
 
     @property
     def join_s(self) -> float:

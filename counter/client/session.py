@@ -14,6 +14,7 @@ from typing import Any
 from counter.client import light
 from tracker import wire
 from tracker.errors import FrameError, RefusedError
+from tracker.names import MEMBER_NAME_MAX
 from tracker.text import printable
 
 PENDING_MAX = 4_096
@@ -125,7 +126,7 @@ class Session:
                 "protocol", f"it speaks protocol {message.protocol}, this is {wire.PROTOCOL}"
             )
         self.role = printable(message.role, 16) or "unnamed"
-        self.name = printable(message.name, 64)
+        self.name = printable(message.name, MEMBER_NAME_MAX)
         self.store = message.store
 
     def _is_awaited(self, message: Any) -> bool:

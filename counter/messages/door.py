@@ -16,6 +16,7 @@ from tracker import wire
 from tracker.classes import dataclass
 from tracker.errors import FrameError
 from tracker.messages import MEMBERSHIP, TEXT_MAX
+from tracker.names import MEMBER_NAME_MAX
 from tracker.wire import Schema
 
 PAIRS_MAX: Final = 512
@@ -27,6 +28,7 @@ ACK_DEFAULT, ACK_MEMORY, ACK_DISK = range(3)
 UNTIL_ALL, UNTIL_SHARE, UNTIL_STABLE = range(3)
 
 _u32 = wire.u32
+_answered = wire.record(wire.text(MEMBER_NAME_MAX), wire.total, wire.u16, wire.seconds)
 _u64 = wire.u64
 
 
@@ -229,9 +231,12 @@ class Answer:
         _u64,
         _u32,
         _u32,
-        wire.text(64),
+        wire.text(MEMBER_NAME_MAX),
         wire.text(TEXT_MAX),
-        wire.listing(wire.record(wire.text(64), wire.total, wire.u16, wire.seconds), TOP_ROWS_MAX),
+        wire.listing(
+            wire.record(wire.text(MEMBER_NAME_MAX), wire.total, wire.u16, wire.seconds),
+            TOP_ROWS_MAX,
+        ),
         wire.seconds,
         wire.optional(wire.total),
         _u32,
@@ -247,7 +252,10 @@ class Answered:
     TAG: ClassVar[int] = 38
     WIRE: ClassVar[Schema] = (
         _u64,
-        wire.listing(wire.record(wire.text(64), wire.total, wire.u16, wire.seconds), ROWS_PER_PAGE),
+        wire.listing(
+            wire.record(wire.text(MEMBER_NAME_MAX), wire.total, wire.u16, wire.seconds),
+            ROWS_PER_PAGE,
+        ),
     )
 
 
@@ -262,7 +270,7 @@ class Missing:
         _u64,
         wire.listing(
             wire.record(
-                wire.text(64),
+                wire.text(MEMBER_NAME_MAX),
                 wire.u8,
                 wire.optional(wire.total),
                 wire.seconds,
@@ -289,7 +297,7 @@ class Recall:
     request: int
     name: str
     TAG: ClassVar[int] = 41
-    WIRE: ClassVar[Schema] = (_u64, wire.text(64))
+    WIRE: ClassVar[Schema] = (_u64, wire.text(MEMBER_NAME_MAX))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from tracker import wire
 from tracker.classes import dataclass
 from tracker.machine import Endpoint
 from tracker.messages import TEXT_MAX
+from tracker.names import MEMBER_NAME_MAX
 from tracker.wire import Schema
 
 QUERIES_PER_PAGE: Final = 128
@@ -139,9 +140,9 @@ class Trail:
         _u64,
         wire.listing(
             wire.record(
-                wire.text(64),
+                wire.text(MEMBER_NAME_MAX),
                 wire.optional(wire.endpoint),
-                wire.text(64),
+                wire.text(MEMBER_NAME_MAX),
                 wire.integer(0, AGE_MAX),
                 wire.seconds,
                 wire.seconds,

@@ -17,6 +17,7 @@ from tracker.classes import dataclass
 from tracker.errors import FrameError
 from tracker.messages import TEXT_MAX
 from tracker.messages import name as node_name
+from tracker.names import MEMBER_NAME_MAX
 from tracker.wire import Schema
 
 STORES_MAX: Final = OTHERS_MAX + 1
@@ -138,7 +139,7 @@ class DrainState:
     WIRE: ClassVar[Schema] = (
         _u64,
         wire.integer(0, DRAINED),
-        wire.text(64),
+        wire.text(MEMBER_NAME_MAX),
         _u64,
         _u64,
         wire.text(TEXT_MAX),

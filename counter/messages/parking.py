@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Final
 from tracker import wire
 from tracker.classes import dataclass
 from tracker.errors import FrameError
+from tracker.names import MEMBER_NAME_MAX
 from tracker.wire import Schema
 
 ROWS_PER_DISOWN_MAX: Final = 256
@@ -67,7 +68,7 @@ class Park:
         _pairs,
         wire.integer(0, 2),
         wire.id16,
-        wire.text(64),
+        wire.text(MEMBER_NAME_MAX),
     )
 
 
@@ -151,7 +152,7 @@ class ParkedList:
             wire.record(
                 _u64,
                 wire.id16,
-                wire.text(64),
+                wire.text(MEMBER_NAME_MAX),
                 wire.id16,
                 _u64,
                 _pairs,

@@ -25,7 +25,8 @@ class Identity:
 
     `boot` are 8 random bytes of this opening, `lineage` those of the openings before, the
     latest first. A store made of an old backup names that one as `parent`; `founder` is the
-    first of a line of such stores, empty where there is no such line.
+    first of a line of such stores, empty where there is no such line. `name` is what its node is
+    called, empty where whoever starts it says so.
     """
 
     store: bytes
@@ -35,6 +36,7 @@ class Identity:
     lineage: bytes = b""
     parent: bytes = b""
     founder: bytes = b""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from tracker.files import (
     translated,
     write_atomically,
 )
+from tracker.names import base_of, derived, is_derived
 from tracker.text import printable
 
 IDENTITY_MAGIC: Final = b"GOSSIDE\n"
@@ -84,6 +85,19 @@ def read_owner(directory: Path) -> Owner | None:
         )
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedError(f"{shown_path(path)} is damaged at byte 14: not an identity") from error
+
+
+def _called(owner: Owner, name: str) -> str:
+    """Return what the node is called that is started under a name; empty if it is another one's.
+
+    Who lost its name keeps the one that it derives, and is still started under the lost one; it may
+    take a third one.
+    """
+    if owner.name == name or name == derived(owner.name, owner.store):
+        return name
+    if not is_derived(owner.name):
+        return ""
+    return owner.name if name == base_of(owner.name) else name
 
 
 class Directory:
@@ -210,8 +224,9 @@ class Directory:
         owner = read_owner(self.path)
         if owner is None:
             return self._founded(name, cluster)
+        called = _called(owner, name)
         for what, found, wanted in (
-            ("node", owner.name, name),
+            ("node", owner.name, owner.name if called else name),
             ("cluster", owner.cluster, cluster),
         ):
             if found != wanted:
@@ -219,7 +234,7 @@ class Directory:
                     f"{shown_path(self.path)} holds the counts of {what} {printable(found)},"
                     f" not of {printable(wanted)}; use another directory"
                 )
-        return owner
+        return replace(owner, name=called)
 
     def _started(self, owner: Owner, *, reborn: bool) -> Owner:
         boot = os.urandom(BOOT_BYTES)

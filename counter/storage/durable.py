@@ -100,6 +100,7 @@ class DurableStorage:
             lineage=b"".join(owner.boots[1:]),
             parent=owner.parent,
             founder=owner.founder,
+            name=owner.name,
         )
         self._log = Log(self._directory.path, owner.files, disk)
         self._mark = Mark(self._directory.path, owner.files)

@@ -423,7 +423,8 @@ def test_a_place_that_is_taken_over_during_a_query_counts_once():
     asks = origin.ask()
     origin.reply(asks, 1, value=20)
     reborn = replace(make_member(1), store=b"reborn..reborn..", reign=1)
-    origin.asker.follow(origin.view.merged([reborn]))
+    parent = make_member(1).handed_over("n1").without_name()
+    origin.asker.follow(origin.view.merged([parent, reborn]))
 
     assert origin.reply(asks, 2, value=3) == []
     answer = last_answer(origin.reply(asks, 1, value=7, store=reborn.store[:8]))

@@ -330,6 +330,7 @@ ME, OTHER, THIRD = (make_member(i) for i in range(3))
         ([LEAVER.handed_over("n2"), THIRD.became(GONE)], True),
         ([LEAVER.handed_over("n2"), THIRD.handed_over("n5")], True),
         ([LEAVER.handed_over("n1"), replace(OTHER, reign=1)], True),
+        ([LEAVER.handed_over("n1"), replace(OTHER, store=b"z" * 16).without_name()], True),
     ],
     ids=[
         "it has not gone",
@@ -342,6 +343,7 @@ ME, OTHER, THIRD = (make_member(i) for i in range(3))
         "its heir was given up",
         "in a circle",
         "the name of its heir changed hands",
+        "two stores had the name of its heir",
     ],
 )
 def test_of_all_who_hold_a_share_the_last_heir_answers_for_it(members, answers):

@@ -203,7 +203,7 @@ def test_another_store_under_its_name_does_not_answer_for_it():
     origin.reply(1)
     origin.reply(2)
     anew = make_member(3, store=b"anew" * 4, reign=1)
-    origin.follow(anew)
+    origin.follow(make_member(3).became(GONE).without_name(), anew)
 
     reply = replace(make_reply(3, 7), store=anew.store[:8])
     assert origin.query.hear(reply, anew.endpoint, 0.03)

@@ -624,6 +624,18 @@ def test_what_is_parked_is_listed_with_its_age_and_what_is_to_be_expected():
         assert [row[7] for row in listed(failover)[0].rows] == [hope]
 
 
+def test_a_home_that_lost_its_name_is_known_under_the_one_that_is_left_to_it():
+    failover, _ = make(durable=False)
+    failover.parking.park(LINK, park(1), 2.0)
+    left = make_member().without_name()
+    taken = make_member(store=b"new" + bytes(13))
+
+    failover.parking.follow(View({"home": taken, left.name: left}))
+
+    assert [row[7] for row in listed(failover)[0].rows] == [HOME_MAY_SAY]
+    assert Open(left.endpoint) in failover.parking.look(2.0)
+
+
 def test_a_long_list_comes_in_pages_and_after_a_restart_no_age_is_known():
     failover, _ = make(durable=False, parked_max=500)
     for sequence in range(1, 2 * PARKED_ROWS_PER_PAGE + 2):

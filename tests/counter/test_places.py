@@ -3,8 +3,9 @@
 from types import SimpleNamespace
 
 from counter.messages import Reply
-from counter.places import displaced, is_his
+from counter.places import displaced, is_his, placed
 from tracker.members import GONE, Member, View, position
+from tracker.names import derived
 
 OLD, NEW, OWN = b"o" * 16, b"n" * 16, b"m" * 16
 HERE, THERE = ("10.0.0.1", 7401), ("10.0.0.1", 7499)
@@ -44,3 +45,24 @@ def test_the_answers_of_those_who_left_restarted_or_are_not_known_stay():
     assert displaced(answers, view_of(make_member(epoch=9)), "me") == []
     assert displaced(answers, view_of(make_member(store=NEW, status=GONE)), "me") == []
     assert displaced(answers, View(), "me") == []
+
+
+LEFT = derived("n1", OLD)
+
+
+def test_who_lost_its_name_unheard_answers_for_the_one_that_is_left_to_it():
+    view = view_of(make_member(store=NEW), make_member(LEFT))
+
+    assert placed(make_reply(), view).position == position(LEFT)
+    assert placed(make_reply(NEW), view).position == position("n1")
+
+
+def test_every_other_answer_stays_where_it_is():
+    reply = make_reply()
+
+    assert placed(reply, view_of(make_member())) is reply
+    assert placed(reply, view_of(make_member(store=NEW))) is reply
+    assert placed(reply, view_of(make_member("n2"), make_member(store=NEW))) is reply
+    assert placed(reply, view_of(make_member(LEFT, status=GONE))) is reply
+    elsewhere = make_member(derived("n3", OLD))
+    assert placed(reply, view_of(elsewhere, make_member(store=NEW))) is reply

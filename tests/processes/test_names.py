@@ -4,8 +4,6 @@ import shutil
 
 import pytest
 
-from tracker.errors import ClusterError
-
 pytestmark = pytest.mark.slow
 
 
@@ -114,37 +112,91 @@ def test_a_place_where_nobody_can_listen_is_refused_before_anything_starts(
     assert error in ran.err
 
 
-def test_of_two_nodes_of_one_name_the_one_that_lost_it_calls_no_answer_complete(machines):
-    first, second = machines.tracker(), machines.tracker(data="other")
-    nodes = [
-        machines.start(
-            *("node", "--name", "n1", "--listen", "127.0.0.1:0"),
-            *("--tracker", tracker.address, "--data", str(machines.home / place)),
-        )
-        for tracker, place in ((first, "x"), (second, "y"))
-    ]
-    for node, amount in zip(nodes, (1, 2), strict=True):
+def islands(machines, *options):
+    """Start two trackers that do not hear each other, and a node n1 at each; both count."""
+    trackers = [machines.tracker(), machines.tracker(data="other")]
+    nodes = []
+    for tracker, place, amount in zip(trackers, "xy", (3, 5), strict=True):
+        kept = options or ("--data", str(machines.home / place))
+        where = ("--listen", "127.0.0.1:0", "--tracker", tracker.address)
+        node = machines.start("node", "--name", "n1", *where, *kept)
         node.said("joined tracker")
         machines.count(node, amount)
+        nodes.append(node)
+    return trackers, nodes
 
-    # Who asks it hears by its answer that it knows another n1.
-    machines.node("z").said("joined tracker")
 
-    def last_word():
-        for node in nodes:
-            has_lost = "name-lost" in node.err
-            try:
-                answer = machines.ask(node)
-            except ClusterError:
-                return node  # a tracker has told it by now, and it stopped
-            if has_lost:
-                return answer
-        return None
+def complete(machines, node):
+    """Return the value and the members of the first complete answer."""
+    answer = machines.until(lambda: (a := machines.ask(node))["complete"] and a)
+    return answer["value"], answer["members"]
 
-    last = machines.until(last_word)
-    if isinstance(last, dict):
-        assert (last["complete"], last["reason"]) == (False, "converged")
-        assert "another store" in last["why"]
-    else:
-        assert last.ended() == 1
-        assert "by a later registration" in last.err
+
+def loser_of(machines, nodes):
+    """Return the node that says that it goes on under another name, and that name."""
+    found = machines.until(
+        lambda: next((node for node in nodes if "this node goes on as n1~" in node.err), None)
+    )
+    return found, found.said("this node goes on as (n1~[0-9a-f]{16}), with all").group(1)
+
+
+@pytest.mark.parametrize("kept", [(), ("--memory",)], ids=["on disk", "in memory"])
+def test_of_two_nodes_of_one_name_both_count_on_and_nothing_is_lost(machines, kept):
+    _, nodes = islands(machines, *kept)
+
+    # Who knows both trackers tells each of them of the other one's n1.
+    z = machines.node("z")
+    z.said("joined tracker")
+    loser, left = loser_of(machines, nodes)
+    loser.said(f"counter node {left}")
+
+    assert complete(machines, z) == (8, 3)
+    machines.until(lambda: machines.statuses().get(left) == "alive")
+    machines.count(loser, 10)
+    for node in (z, *nodes):
+        assert complete(machines, node) == (18, 3)
+
+
+def test_a_loser_that_died_before_is_missed_under_the_name_left_to_it_until_it_is_back_or_forgotten(
+    machines,
+):
+    (first, second), (x, y) = islands(machines)
+    x.kill()
+    y.kill()
+    z = machines.node("z")
+    z.said("joined tracker")
+
+    answer = machines.until(lambda: (a := machines.ask(z))["members"] == 3 and a)
+    assert not answer["complete"]
+    names = set(machines.statuses(first)) | set(machines.statuses(second))
+    [left] = [name for name in names if name.startswith("n1~")]
+    back = [
+        machines.start(
+            *("node", "--name", "n1", "--listen", "127.0.0.1:0", "--data", str(machines.home / at)),
+            *("--tracker", f"{first.address},{second.address}"),
+        )
+        for at in "xy"
+    ]
+    for node in back:
+        node.said("joined tracker")
+    assert complete(machines, z) == (8, 3)
+
+    loser, said = loser_of(machines, back)
+    assert said == left
+    # It keeps that name over its restarts, and can be given up like any other member.
+    loser.kill()
+    place = "x" if loser is back[0] else "y"
+    again = machines.start(
+        *("node", "--name", "n1", "--listen", "127.0.0.1:0", "--data", str(machines.home / place)),
+        *("--tracker", f"{first.address},{second.address}"),
+    )
+    again.said(f"counter node {left}")
+    again.said("joined tracker")
+    assert complete(machines, z) == (8, 3)
+    again.kill()
+    machines.until(lambda: not machines.ask(z)["complete"])
+    for tracker in (first, second):
+        machines.until(lambda at=tracker: machines.statuses(at).get(left) != "alive")
+        forgot = machines.run("forget", left, "--tracker", tracker.address)
+        assert forgot.code == 0, forgot.err
+    assert complete(machines, z) == (3 if place == "y" else 5, 2)

@@ -426,7 +426,7 @@ def test_the_parent_does_not_come_back_into_its_place():
 
     answer, _ = register(registry, 3, make_member(epoch=7, boot_of="7"), lineage=("six",))
 
-    assert answer.code == "name-taken"
+    assert answer.code == "handed-over"
 
 
 # -- what a node tells of its records ---------------------------------------------------------

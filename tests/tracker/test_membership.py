@@ -42,6 +42,7 @@ from tracker.messages import (
     news_from_wire,
     news_to_wire,
 )
+from tracker.names import derived
 from tracker.registry import Registry
 
 T1, T2 = ("10.0.0.1", 7400), ("10.0.0.2", 7400)
@@ -482,7 +483,10 @@ def test_two_trackers_that_gave_one_name_away_twice_come_to_agree():
 
     stores = {r.table.get("n1").store[:1] for r in world.trackers.values()}
     assert stores == {b"b"}
-    assert [d["code"] for d in world.said("registration-refused", "n1")] == ["name-taken"]
+    [lost] = world.said("name-lost", "n1")
+    assert lost["as"].startswith("n1~61")
+    for registry in world.trackers.values():
+        assert registry.table.get(lost["as"]).expected
 
 
 # -- partition, silence, pause ----------------------------------------------------------------
@@ -666,6 +670,7 @@ def test_a_node_whose_name_was_given_to_another_says_so_once():
     emits = [e for e in effects if isinstance(e, Emit)]
     assert [e.event for e in emits] == ["name-lost"]
     assert emits[0].details["address"] == "10.0.9.9:9"
+    assert emits[0].details["as"] == derived("n1", node.member.store)
     # Its own share is none of that list, so no sum over the list is complete with it.
     assert node.is_usurped
     assert node.known_until(2.0, 3.0) == -inf
@@ -752,7 +757,8 @@ def make_registered(view=None, digest=0, interval_ms=1_000):
     node = Membership([T1], make_member(), view or View(), random.Random(1), 1.0, 0.1, 1.5)
     node.start(0.0)
     [registration] = node.submit(Opened(1, T1), 0.0)
-    assert registration == Send(1, Register(node.member))
+    was_in = node.view.get("n1") is not None
+    assert registration == Send(1, Register(node.member, has_counted=was_in))
     effects = node.receive(1, Registered(b"tracker1", 0, 0, digest, interval_ms), 0.0)
     return node, effects
 

@@ -901,7 +901,7 @@ def test_a_name_given_away_twice_belongs_to_the_later_registration():
 
     effects = teach(registry, 1, [make_member("n2", "other", reign=1)])
 
-    assert refusal(effects, 2).code == "name-taken"
+    assert refusal(effects, 2).code == "name-lost"
     assert registry.table.get("n2").reign == 1
 
 

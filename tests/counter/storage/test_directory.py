@@ -15,6 +15,7 @@ from counter.storage.directory import BOOT_BYTES, BOOTS_MAX, IDENTITY_MAGIC, rea
 from counter.storage.durable import DurableStorage
 from tracker.errors import DamagedError, LockedError, StorageError
 from tracker.files import Disk, write_atomically
+from tracker.names import derived
 
 Open = Any
 
@@ -143,6 +144,32 @@ async def test_data_of_another_name_is_refused(opened: Open, directory: Path) ->
     assert refusal(directory, name="n2") == (
         f"{directory} holds the counts of node n1, not of n2; use another directory"
     )
+
+
+async def test_whoever_lost_its_name_keeps_the_one_that_is_left_until_it_is_told_another(
+    opened: Open, directory: Path
+) -> None:
+    async with opened():
+        pass
+    owner = read_owner(directory)
+    assert owner is not None
+    left = derived("n1", owner.store)
+    for asked, called in ((left, left), ("n1", left), (left, left), ("m7", "m7"), ("m7", "m7")):
+        store = DurableStorage(directory, asked)
+        assert store.identity.name == called
+        await store.close()
+
+    assert "holds the counts of node m7, not of n1" in refusal(directory)
+
+
+async def test_a_name_that_another_store_would_derive_is_refused(
+    opened: Open, directory: Path
+) -> None:
+    async with opened():
+        pass
+
+    other = derived("n1", b"z" * 16)
+    assert f"holds the counts of node n1, not of {other}" in refusal(directory, name=other)
 
 
 async def test_data_of_another_cluster_is_refused(opened: Open, directory: Path) -> None:

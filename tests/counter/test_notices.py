@@ -1,0 +1,54 @@
+"""What a node says to a person about its own life."""
+
+from counter.notices import drained_line, joined_line, name_lost_line, reborn_line, refusal_text
+from tracker.machine import Emit
+
+
+def refused(code):
+    return Emit("registration-refused", {"code": code, "text": "it is a copy"})
+
+
+def test_a_copy_that_ends_says_how_much_it_has_counted_that_is_in_no_total():
+    assert refusal_text(refused("clone"), 1) == (
+        "it is a copy\n  what this one has counted since its start (1 record) is in no total"
+    )
+    assert "(12 records)" in refusal_text(refused("in-use"), 12)
+
+
+def test_who_has_counted_nothing_or_is_no_copy_only_says_why_it_ends():
+    assert refusal_text(refused("clone"), 0) == "it is a copy"
+    assert refusal_text(refused("name-taken"), 3) == "it is a copy"
+
+
+def test_a_lost_name_is_told_with_the_one_that_is_left():
+    details = {"name": "n1", "address": "", "as": "n1~00", "text": "n1 belongs to another"}
+
+    assert name_lost_line(Emit("name-lost", details)).split("\n") == [
+        "note: n1 belongs to another",
+        "  this node goes on as n1~00, with all it has counted, and keeps that name until it is"
+        " told another --name",
+    ]
+
+
+def test_an_old_backup_says_that_it_goes_on_as_a_new_store():
+    assert reborn_line(refused("old-backup")).startswith("note: it is a copy\n")
+
+
+def test_a_drained_node_says_where_its_counts_are_and_that_its_directory_is_used_up():
+    drained = Emit("drained", {"keys": 1, "to": "n2"})
+
+    assert drained_line(Emit("drained", {"keys": 0, "to": ""}), "n1", "d") == (
+        "n1 is gone; it held no counts"
+    )
+    assert drained_line(drained, "n1", "") == "n1 is gone; 1 key went to n2"
+    assert "note: d is used up" in drained_line(drained, "n1", "d")
+
+
+def test_a_node_that_joined_says_what_to_type_next():
+    details = {"tracker": "10.0.0.1:7400", "ms": 4.2, "members": 3}
+
+    assert joined_line(Emit("joined", details)).startswith(
+        "joined tracker 10.0.0.1:7400 in 4 ms · 3 members\nnext:  counter inc views 5 --tracker"
+    )
+    usual = {**details, "tracker": "127.0.0.1:7400", "members": 1}
+    assert "--tracker" not in joined_line(Emit("joined", usual))
