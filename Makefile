@@ -33,7 +33,7 @@ bench:  ## run the benchmarks; prints floors, goals and what was measured, with 
 	$(BIN)/python -m benchmarks
 
 coverage:  ## branch coverage of the pure core; below 100 % it fails
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest --timeout 600
 	$(BIN)/coverage report
 
 soak:  ## run the tests that take minutes

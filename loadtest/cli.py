@@ -124,8 +124,9 @@ def load(
 ) -> int:
     """Start many nodes, count and query, and check that nothing was lost or counted twice.
 
-    Beside this: loadtest report LOG, loadtest compare A B, loadtest compare,
-    loadtest scenario NAME, loadtest scenarios, loadtest experiment NAME, loadtest experiments.
+    Beside this: `loadtest report LOG` draws a run, `loadtest compare A B` sets two beside each
+    other, and alone compares ways to ask; `loadtest scenario NAME` plays a situation, `loadtest
+    experiment NAME` repeats a measurement, `loadtest scenarios` and `experiments` list them.
     """
     mode = _mode({SOCKETS: on_sockets, PROCESSES: in_processes, VIRTUAL: virtually})
     asked = _limits(threshold or [])

@@ -40,7 +40,7 @@ def drain(
     deadline: options.Deadline = None,
     json: options.Json = False,
 ) -> int:
-    """Let a member hand its counts to another one, and leave for good."""
+    """Let a member hand its counts over, and leave for good."""
     finder = finder_of_member(name, tracker, cluster, deadline)
     member = _member(finder, name)
     began = now()

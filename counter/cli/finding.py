@@ -49,6 +49,10 @@ class Finder:
         self.cluster: str = settings.get("cluster", cluster)
         self.deadline_s: float | None = settings.get("deadline", deadline)
         self.until = now() + (self.deadline_s or DEADLINE_S)
+        # Whether an id is sent only once every member has given it up (`counter.cli.claiming`).
+        self.is_strict = False
+        # What helps where no tracker is reached; a command that takes no --node has less of it.
+        self.hints: tuple[str, ...] = NO_TRACKER
 
     def restart(self) -> None:
         """Give the next request the whole deadline again."""
@@ -66,7 +70,7 @@ class Finder:
                 self.trackers, self.until, role="tracker", cluster=self.cluster, **options
             )
         except UnreachableError as error:
-            raise CommandError(str(error), *NO_TRACKER) from error
+            raise CommandError(str(error), *self.hints) from error
 
     def open_node(self, **options: Any) -> Connection:
         """Connect to the node that was named, or to one of the living; raises CommandError."""

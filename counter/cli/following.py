@@ -52,7 +52,10 @@ def queries(
     deadline: options.Deadline = None,
     json: options.Json = False,
 ) -> int:
-    """List the queries under way, and those of the last minute; or tell what happened in one."""
+    """List queries of now and of the last minute, or tell one.
+
+    With an ID: what happened in that query, event by event.
+    """
     finder = _finder(node, tracker, cluster, deadline)
     if id is not None:
         name, story = _story(finder, checked_id(id))

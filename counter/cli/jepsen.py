@@ -35,7 +35,10 @@ def maelstrom(
     ] = False,
     verbosity: options.Verbosity = 0,
 ) -> int:
-    """Run a node of a Maelstrom test: JSON lines on stdin and stdout, g-counter and pn-counter."""
+    """Run a node of a Maelstrom test, on stdin and stdout.
+
+    Its workloads are g-counter and pn-counter, in JSON lines.
+    """
     from pathlib import Path
 
     from counter import maelstrom as service

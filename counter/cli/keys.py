@@ -53,9 +53,9 @@ def keys(
     deadline: options.Deadline = None,
     json: options.Json = False,
 ) -> int:
-    """Name the keys that the cluster counts, the largest first; with --json their values, too.
+    """Name the keys that are counted, the largest first.
 
-    A key that stands at 0 on every node is not named.
+    With --json their values, too. A key that stands at 0 on every node is not named.
     """
     try:
         question = prefixed(prefix)

@@ -8,7 +8,7 @@ import time
 from typing import Annotated, Any
 
 from counter.cli import options
-from counter.cli.finding import Finder
+from counter.cli.finding import NO_TRACKER, Finder
 from counter.cli.options import Argument, Option
 from counter.cli.queries import parse_pause
 from counter.cli.screens import (
@@ -176,6 +176,7 @@ def finder_of_member(
     finder = Finder(tracker=tracker, cluster=cluster, deadline=deadline)
     # The setting is for commands that talk to a node.
     finder.node = None
+    finder.hints = NO_TRACKER[:1]
     return finder
 
 

@@ -69,7 +69,10 @@ def parked(
     deadline: options.Deadline = None,
     json: options.Json = False,
 ) -> int:
-    """List the increments in doubt that nodes hold for others; or give them up for good."""
+    """List increments in doubt, or give them up for good.
+
+    Nodes hold them for others, until it is known whether those have counted them.
+    """
     if drop and name is None:
         raise CommandError(
             "--drop wants the name of the node that will never come back", code=USAGE

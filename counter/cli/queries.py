@@ -93,7 +93,7 @@ def query(
     cluster: options.Cluster = None,
     json: options.Json = False,
 ) -> int:
-    """Ask the whole cluster for the total of KEY, or of several keys at once."""
+    """Ask all nodes for the total of KEY, or of several keys."""
     key = asked_for(keys, literal=literal)
     pause_s = parse_pause(watch)
     is_traced = trace or trace_json is not None

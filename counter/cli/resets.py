@@ -73,9 +73,9 @@ def delete(
     deadline: options.Deadline = None,
     json: options.Json = False,
 ) -> int:
-    """Reset KEY for good: what it came to is printed, and not kept for long.
+    """Reset KEY for good, and print what it came to.
 
-    If it is counted again it begins at 0.
+    That is not kept for long; if the key is counted again it begins at 0.
     """
     finder = Finder(tracker=tracker, node=node, pick=pick, cluster=cluster, deadline=deadline)
     return _Renewal(finder, key, token, json, is_delete=True).run()

@@ -88,6 +88,12 @@ def test_the_help_names_every_command(counter):
     assert [name for name in COMMANDS if f"\n  {name} " not in out] == []
 
 
+def test_what_a_command_does_stands_whole_in_its_line_of_the_list(counter):
+    listed = counter("--help").out.partition("Commands:")[2].splitlines()
+
+    assert [line for line in listed if line.endswith("...")] == []
+
+
 @pytest.mark.parametrize("name", ["inc", "query", "members"])
 def test_the_help_names_the_variables_that_matter(counter, name):
     out = counter(name, "--help").out

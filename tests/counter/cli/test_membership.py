@@ -150,6 +150,20 @@ def test_one_who_is_gone_already_is_left_alone(counter, tracking):
     assert (ran.code, forgotten(server)) == (0, [])
 
 
+@pytest.mark.parametrize(
+    ("command", "is_offered"),
+    [(["members"], True), (["forget", "n1"], False), (["drain", "n1"], False)],
+    ids=["members", "forget", "drain"],
+)
+def test_without_a_tracker_only_an_option_is_offered_that_there_is(
+    counter, nobody, command, is_offered
+):
+    ran = counter(*command, "--tracker", nobody)
+
+    assert "start one:  counter tracker" in ran.err
+    assert ("--node" in ran.err) is is_offered is ("--node" in counter(command[0], "--help").out)
+
+
 @pytest.mark.parametrize(("name", "code"), [("n9", 1), ("../x", 2), ("", 2)])
 def test_a_name_nobody_has_is_refused(counter, tracking, name, code):
     ran = counter("forget", name, "--yes", "--tracker", tracking(make_member("n1")).address)
