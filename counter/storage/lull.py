@@ -15,7 +15,7 @@ from contextlib import suppress
 from selectors import EVENT_READ, BaseSelector, DefaultSelector
 
 from counter.storage.appending import Appender
-from counter.storage.pacing import LULL_S, REST_S
+from counter.storage.pacing import LOOKS_MAX, LULL_S, REST_S
 
 
 class Lull:
@@ -47,16 +47,19 @@ class Lull:
         loop.call_soon(rest)
 
     def watch(self, loop: asyncio.AbstractEventLoop, appender: Appender) -> None:
-        """Sleep until a frame is on disk and told; the loop looks around in between."""
+        """Sleep until a frame is on disk and told; the loop looks around in between.
 
-        def look() -> None:
+        Of a disk that takes long the loop hears as it does where it never sleeps.
+        """
+
+        def look(left: int) -> None:
             if appender.is_busy:
                 self._wait(LULL_S)
                 appender.hear()
-            if appender.is_busy:
-                loop.call_soon(look)
+            if appender.is_busy and left > 1:
+                loop.call_soon(look, left - 1)
 
-        loop.call_soon(look)
+        loop.call_soon(look, LOOKS_MAX)
 
     def _wait(self, most_s: float) -> None:
         """Block until something urgent is there, and leave it unread."""

@@ -25,6 +25,8 @@ PART: Final = 4
 REST_S: Final = 0.001
 LULL_S: Final = 0.002
 """Longest that a loop sleeps before it looks around; see `lull`."""
+LOOKS_MAX: Final = 50
+"""How often it does so for one commit; past it, it sleeps no more before the disk has spoken."""
 SEEN_MAX: Final = 4_096
 """Clients that are told apart within a period."""
 

@@ -14,7 +14,7 @@ import pytest
 from counter.storage import lull
 from counter.storage.base import COUNTS
 from counter.storage.lull import Lull
-from counter.storage.pacing import CROWD, GROUP, PART, PERIOD_S, SEEN_MAX, Pace
+from counter.storage.pacing import CROWD, GROUP, LOOKS_MAX, PART, PERIOD_S, SEEN_MAX, Pace
 from tracker.files import Disk
 from tracker.machine import Persist, Persisted
 from tracker.native import extension
@@ -252,6 +252,28 @@ async def test_a_loop_that_sleeps_looks_around_in_between() -> None:
     sleeper.close()
 
     assert {1, 2} <= {*seen}
+
+
+async def test_for_a_disk_that_hangs_the_loop_sleeps_a_while_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop, sleeper, disk = asyncio.get_running_loop(), Lull(), Frames(2 * LOOKS_MAX)
+    looked = asyncio.Event()
+    slept: list[float] = []
+    monkeypatch.setattr(sleeper, "_wait", slept.append)
+
+    def look(left: int) -> None:
+        if left:
+            loop.call_soon(look, left - 1)
+        else:
+            looked.set()
+
+    sleeper.watch(loop, disk)  # type: ignore[arg-type]
+    look(2 * LOOKS_MAX)
+    await looked.wait()
+    sleeper.close()
+
+    assert len(slept) == LOOKS_MAX
 
 
 async def test_a_sleeper_that_is_closed_sleeps_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
