@@ -63,6 +63,8 @@ class Cell:
     found: Found
     seeds: int
     cpu_s: float
+    lies: int = 0
+    """Answers called complete with somebody missing who is up."""
     ideal_ms: float | None = None
     """When 100 % could be heard at the soonest, where nothing is lost and nobody silent."""
 
@@ -131,7 +133,8 @@ def _cell(nodes: int, chatter: int, seeds: int, loss: float, crashed: float) -> 
         gc.collect()
     cpu_s = (process_time() - began) / seeds
     ideal_ms = None if loss or crashed else middle_t100_ms(nodes, chatter)
-    return Cell(setting, Found.of(outcomes, setting), seeds, cpu_s, ideal_ms)
+    lies = sum([o.live_missing > 0 and o.answer.reason == "complete" for o in outcomes])
+    return Cell(setting, Found.of(outcomes, setting), seeds, cpu_s, lies, ideal_ms)
 
 
 def _line(cell: Cell, numbers: Numbers) -> str:
@@ -159,11 +162,17 @@ def _line(cell: Cell, numbers: Numbers) -> str:
 
 def _of_cells(cells: list[Cell]) -> list[Point]:
     """Return the points that the table decides."""
-    coverage = min([c.found.coverage for c in cells])
+    lies = sum([c.lies for c in cells])
     runs = sum([c.seeds for c in cells])
     stops = round(sum([c.found.false_stops * c.seeds for c in cells]))
     points = [
-        Point(1, "coverage of those up, the least", f"{coverage:.6f}", "1", coverage == 1.0),
+        Point(
+            1,
+            "answers called complete that missed one that is up",
+            f"{lies} of {runs}",
+            "0",
+            not lies,
+        ),
         Point(1, "false stops", f"{stops} of {runs}", "1 %", stops <= FALSE_STOPS_MAX * runs),
     ]
     quiet = [c for c in cells if c.is_judged and not c.setting.crashed]

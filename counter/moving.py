@@ -8,6 +8,7 @@ from typing import Protocol
 
 from counter.heard import Heard, Held
 from counter.pending import Pending
+from counter.places import displaced
 from tracker.members import Member, View, position
 
 
@@ -19,6 +20,8 @@ class Asked(Protocol):
     """
 
     view: View
+    own_name: str
+    own_position: int
     started: float
     value: int
     changed_at: float
@@ -48,7 +51,29 @@ def hold(query: Asked, held: Held, age: int, now: float) -> list[tuple[bytes, in
     return fresh
 
 
-def let_go(query: Asked, expected: dict[int, Member]) -> None:
+def follow(query: Asked, expected: dict[int, Member]) -> None:
+    """Wait for those whom the view of the query expects now, by position, and for no others."""
+    for store in displaced(query.answers, query.view, query.own_name):
+        query.value -= query.answers.pop(store).value
+    _let_go(query, expected)
+    for pos, member in expected.items():
+        if pos == query.own_position or member.store[:8] in query.answers:
+            continue
+        if member.store[:8] in query.held:
+            query.answers[member.store[:8]] = query.held.pop(member.store[:8])
+        elif pos in query.cut:
+            query.cut[pos] = member
+        elif (pending := query.pending.get(pos)) is not None:
+            if pending.member.endpoint != member.endpoint:
+                # What was asked at the old address proves nothing.
+                query.pending[pos] = Pending(member)
+            else:
+                pending.member = member
+        else:
+            query.pending[pos] = Pending(member)
+
+
+def _let_go(query: Asked, expected: dict[int, Member]) -> None:
     """Wait no longer for whoever is not expected any more, unless others have its counts now."""
     waiting = {pos: pending.member for pos, pending in query.pending.items()} | query.cut
     for pos, old in waiting.items():

@@ -172,6 +172,7 @@ class Node:
             self._on_emit(Emit("log-cut", details))
         if self.storage.is_overtaken:
             self._on_emit(overtaken("its log is shorter than it was"))
+        self.storage.heed(self._udp.fileno())
         self.storage.start(self._settle, self._snapshots.over)
         self._datagrams = self._make_datagrams(self._udp, self.driver)
         await self._streams.listen(self._tcp)

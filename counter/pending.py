@@ -3,9 +3,14 @@
 The rule: only what the origin itself saw is counted here.
 """
 
+from typing import Final
+
 from tracker.classes import dataclass
 from tracker.members import ALIVE, Member
 from tracker.wire import GOSSIP_VERSION
+
+FEW_ANSWERS: Final = 8
+ASKS_LEAST: Final = 16
 
 
 @dataclass(slots=True)
@@ -38,6 +43,18 @@ class Tally:
         A lost ask of somebody else is seen by nobody.
         """
         return self.replies + self.unrepaired + self.repairs + self.undelivered
+
+
+def paced(tally: Tally, before: tuple[int, int], asks_max: int) -> int:
+    """Return how many asks a wave may have: half as many if half of what came was heard before.
+
+    `before` are the replies and the duplicates up to the last wave.
+    """
+    replies, duplicates = before
+    fresh = tally.replies - replies
+    if fresh >= FEW_ANSWERS and 2 * (tally.duplicates - duplicates) >= fresh:
+        return max(ASKS_LEAST, asks_max // 2)
+    return asks_max
 
 
 def why_silent(pending: Pending) -> str:

@@ -9,17 +9,25 @@ then one more that lives, and was not heard in K asks, is as likely as
 
 if none is 1; for any number of living members is as likely as another beforehand, and the chance
 that an ask fails has a beta distribution. That is the succession of Laplace, and not a power of
-f/a, which would take an estimate for the truth. It is told for all whom repair asked, then for
-those among them who failed the first ask: in a burst of loss the ask after a lost one is likelier
-to be lost than others are. The more careful answer counts.
+f/a, which would take an estimate for the truth.
 
-    waves     of the members that repair found, how many asks each needed: the best witness
-    spread    how many of those that answered did so without repair; an answer at age a is a + 1
-              messages in a row, so its share gives the loss of one message, and that of an ask
-              and an answer. It counts as up to SPREAD_ASKS_MAX asks, and ever less as waves tell
-              further. If nobody did, it tells nothing: not that nothing was lost
-    prior     PRIOR_FAILED of PRIOR_ASKS, so that no evidence is no certainty; of those who failed
-              before, what was found of all counts as BEFORE_ASKS
+It is told in two ways, and both count, each by how well it foretold what was seen (their odds
+are a ratio of marginal likelihoods: Jeffreys 1935). *Alone*: an ask fails whatever became of the
+one before. *In bursts*: whoever failed one fails the next with a chance of its own, of which
+beforehand nothing is known but that it lies somewhere in the middle.
+
+    certain   those of whom it is known that they were asked: who of them answered, and who was
+              found by repair, and so failed their first ask (`counter.certain`)
+    waves     of the members that repair found, how many asks each needed
+    spread    where nobody is certain: how many of those that answered did so without repair; an
+              answer at age a is a + 1 messages in a row, so its share gives the loss of one
+              message, and that of an ask and an answer. If nobody did, it tells nothing
+    prior     PRIOR_FAILED of PRIOR_ASKS, so that no evidence is no certainty
+
+Of first asks no more than FIRST_ASKS_MAX count, and ever fewer as waves tell further.
+
+A query that would end after few asks has seen few moments as well, and a burst may be as long as
+all of it: one more is asked, LATE_PAUSES of the usual pause after the others (`is_last_late`).
 
 The rule: no number here was agreed upon for a network; each query begins with the same doubts.
 
@@ -28,24 +36,33 @@ many cells: there K is told by `asks_of_cells`.
 """
 
 from collections.abc import Sequence
+from math import exp, lgamma
 from typing import Final
 
+from counter.certain import Certain
 from counter.config import GossipConfig
 from tracker.classes import dataclass
 
 PRIOR_FAILED: Final = 0.5
 PRIOR_ASKS: Final = 3
-BEFORE_ASKS: Final = 8
-LEVELS: Final = 2
-"""All whom repair asked, and those who failed one ask. A third level, those who failed two, would
-tell long bursts better, and cost up to a wave more where there are none."""
-SPREAD_ASKS_MAX: Final = 100
+FIRST_ASKS_MAX: Final = 100
 FOUND_LEAST: Final = 20
 """Where repair found few, a wrong guess weighs more: as many living members are reckoned with."""
 NOBODY_ASKS: Final = 10
 """K while nobody at all has answered. One other that lives, and loses 40 % of all datagrams, is
 that silent in one query of 135: 0.64 ** 11."""
-EPSILON_SHARE: Final = 0.6
+BURSTS_PRIOR: Final = 0.4
+"""How likely bursts are beforehand."""
+BURST_FAILED: Final = 2.0
+BURST_FOUND: Final = 2.0
+"""The beta distribution of the chance that whoever failed an ask in a burst fails the next."""
+BURST_EPSILONS: Final = 4.0
+"""As many times the share of epsilon is aimed at in bursts: each factor two costs a wave where
+there are none, since few members tell little about bursts."""
+LATE_ASKS: Final = 5
+"""The last ask comes late if not more than these are wanted."""
+LATE_PAUSES: Final = 1.25
+EPSILON_SHARE: Final = 0.4
 """The share of epsilon that is aimed at, for epsilon is what is to be kept, not met."""
 CELLS_PRIOR_ASKS: Final = 12
 CELLS_MEMBERS_LEAST: Final = 200
@@ -62,7 +79,7 @@ class Spread:
     def weight(self, before: int) -> int:
         """Return as how many asks it counts beside those of which waves tell."""
         known = self.answers + self.found if self.answers else 0
-        return min(known, max(0, SPREAD_ASKS_MAX - before))
+        return min(known, max(0, FIRST_ASKS_MAX - before))
 
     def failure(self) -> float:
         """Return the chance that an ask or its answer is lost, as the first asks tell it."""
@@ -73,32 +90,78 @@ class Spread:
         return 1.0 - float(share ** (2.0 / messages))
 
 
-def asks_wanted(config: GossipConfig, firsts: Sequence[int], spread: Spread) -> int:
+def asks_wanted(
+    config: GossipConfig, firsts: Sequence[int], spread: Spread, certain: Certain
+) -> int:
     """Return K, within the config's bounds.
 
-    `firsts[j]` members answered for the first time after their j-th repair ask (Laplace 1774).
+    `firsts[j]` members answered for the first time after their j-th repair ask, `certain` those of
+    them who had been asked before (Laplace 1774).
     """
-    # By how many asks it took, from two on: those whom one ask found need no loop.
-    several = [(asks, count) for asks, count in enumerate(firsts) if count and asks > 1]
-    found = sum(firsts[1:])
+    found = sum(firsts)
     if not found and not spread.answers:
         return max(config.waves_min, min(NOBODY_ASKS, config.waves_max))
-    weight = spread.weight(found)
-    failed, asked = PRIOR_FAILED + weight * spread.failure(), float(PRIOR_ASKS + weight)
-    unseen, wanted = 1.0, config.waves_min
-    for level in range(LEVELS):
-        if level:
-            found -= firsts[level] if level < len(firsts) else 0
-        again = sum([(asks - level - 1) * count for asks, count in several if asks > level])
-        failed += again
-        asked += again + found
-        odds = max(found + unseen, 0 if level else FOUND_LEAST)
-        enough = config.stop_epsilon * EPSILON_SHARE
-        wanted = max(wanted, level + _asks(odds, failed, asked, enough, config.waves_max - level))
-        chance = failed / asked
-        unseen *= chance
-        failed, asked = BEFORE_ASKS * chance, float(BEFORE_ASKS)
-    return min(wanted, config.waves_max)
+    first, later = _evidence(firsts, spread, certain)
+    bursts = _chance_of_bursts(first, later)
+    # Each way: the odds that somebody is missed, and what its next ask leaves of them. Whoever was
+    # asked for certain has failed an ask before the first repair.
+    alone = float(max(found + 1, FOUND_LEAST))
+    failed, asked = first[0] + later[0], sum(first) + sum(later)
+    again, tried = BURST_FAILED + later[0], BURST_FAILED + BURST_FOUND + sum(later)
+    sure = sum(certain.firsts) if certain.tells else 0
+    before, at_repair = sure + first[0] / sum(first), later[1] - sure
+    asks = 0
+    while asks < config.waves_max:
+        odds = (1 - bursts) * alone + bursts * (before + at_repair) / BURST_EPSILONS
+        if odds <= config.stop_epsilon * EPSILON_SHARE:
+            break
+        alone *= (failed + asks) / (asked + asks)
+        before *= (again + asks) / (tried + asks)
+        at_repair *= (again + asks - 1) / (tried + asks - 1) if asks else 1.0
+        asks += 1
+    wanted = max(asks, config.waves_min)
+    return min(wanted + (wanted < LATE_ASKS), config.waves_max)
+
+
+def is_last_late(wanted: int) -> bool:
+    """Whether so few asks are wanted that the last is put off."""
+    return wanted <= LATE_ASKS
+
+
+Outcomes = tuple[float, float]
+"""How many asks failed, and how many brought an answer."""
+
+
+def _evidence(firsts: Sequence[int], spread: Spread, certain: Certain) -> tuple[Outcomes, Outcomes]:
+    """Return what became of first asks, and of those to members that had failed one."""
+    found, sure = sum(firsts), certain.firsts if certain.tells else []
+    weight, failure = spread.weight(found), spread.failure()
+    if certain.tells:
+        failure = certain.failure()
+        weight = min(certain.heard + sum(sure), max(0, FIRST_ASKS_MAX - found))
+    at_once = sum(firsts[1:2]) - sum(sure[1:2])
+    failed_first = found - sum(firsts[:2]) - sum(sure[2:])
+    fails = sum([(asks - 2) * count for asks, count in enumerate(firsts) if asks > 2])
+    # Whoever was asked for certain before has failed once more.
+    fails += sum(sure[2:])
+    failed = PRIOR_FAILED + weight * failure + failed_first
+    brought = PRIOR_ASKS - PRIOR_FAILED + weight * (1 - failure) + at_once
+    return (failed, brought), (float(fails), float(failed_first + sum(sure)))
+
+
+def _chance_of_bursts(first: Outcomes, later: Outcomes) -> float:
+    """Return how likely it is that whoever failed one ask has a chance of its own to fail more."""
+    in_bursts = _likelihood((BURST_FAILED, BURST_FOUND), later)
+    odds = BURSTS_PRIOR / (1 - BURSTS_PRIOR) * exp(in_bursts - _likelihood(first, later))
+    return odds / (1 + odds)
+
+
+def _likelihood(before: Outcomes, seen: Outcomes) -> float:
+    """Return the logarithm of how likely some outcomes were, by a beta distribution before."""
+    (failed, brought), (fails, brings) = before, seen
+    after = lgamma(failed + fails) + lgamma(brought + brings)
+    both = lgamma(failed + brought) - lgamma(failed + brought + fails + brings)
+    return after + both - lgamma(failed) - lgamma(brought)
 
 
 def asks_of_cells(

@@ -20,6 +20,7 @@ from random import Random
 from counter.answerers import UNLISTED_MAX as UNLISTED_MAX
 from counter.answerers import name_of, note, withdraw
 from counter.arcs import least_age
+from counter.certain import Certain
 from counter.config import AGE_MAX, LATE_S, GossipConfig
 from counter.doubtful import Doubted
 from counter.heard import Heard as Heard
@@ -37,13 +38,14 @@ from counter.messages import (
     Reply,
     ReplyMany,
 )
-from counter.moving import hold, let_go
+from counter.moving import follow, hold
 from counter.pending import Pending as Pending
 from counter.pending import Tally as Tally
-from counter.places import displaced
-from counter.proof import Spread, asks_of_cells, asks_wanted
+from counter.pending import paced
+from counter.proof import LATE_PAUSES, Spread, asks_of_cells, asks_wanted, is_last_late
 from counter.selection import Part, asked_anew, head_of, split
 from counter.until import is_satisfied, is_soon_satisfied, stable_at
+from counter.witnesses import Witnesses
 from tracker.machine import Endpoint, Send
 from tracker.members import ALIVE, Member, View
 
@@ -55,8 +57,6 @@ those who answered had more lists of members than are read."""
 
 ROLLS_TOLD_MAX = 2
 """Repair asks of one member that name the roll of the view, for a short reply."""
-
-_FEW_ANSWERS = 8
 
 
 @dataclasses.dataclass(slots=True)
@@ -88,6 +88,7 @@ class OwnQuery:
     spread: Spread = dataclasses.field(default_factory=Spread)
     waves: int = 0
     wave_at: float = 0.0
+    waved_at: float = float("-inf")
     is_plan_due: bool = False
     changed_at: float = 0.0
     heard_at: float = 0.0
@@ -100,6 +101,8 @@ class OwnQuery:
     uncertain: dict[int, Amounts] = dataclasses.field(default_factory=dict)
     children: list[Endpoint] = dataclasses.field(default_factory=list)
     repaired: dict[Endpoint, Pending] = dataclasses.field(default_factory=dict)
+    certain: Certain = dataclasses.field(default_factory=Certain)
+    witnesses: Witnesses = dataclasses.field(default_factory=Witnesses)
     first_view: View = dataclasses.field(init=False)
     """The view at its start, whose roll its asks name."""
     offered: Doubted | None = None
@@ -133,8 +136,7 @@ class OwnQuery:
         self.heard_at = self.changed_at = self.started
         self.answers[own.store] = own
         self.value, self.own_name = own.value, own.name
-        expected = self._expected()
-        self.pending = dict(zip(expected, map(Pending, expected.values()), strict=True))
+        self.pending = {pos: Pending(member) for pos, member in self._expected().items()}
         self.pending.pop(self.own_position, None)
         self._plan_first_repair()
 
@@ -152,6 +154,7 @@ class OwnQuery:
     def _asks(self, parts: list[Part]) -> list[Send]:
         """Return the asks that hand out the parts of a split."""
         asks = []
+        self.certain.parts = parts
         for part in parts:
             flags = LEAF if part.is_leaf else 0
             arc = (part.low, part.high, part.skip[:-1], part.late)
@@ -218,7 +221,7 @@ class OwnQuery:
         if self.elsewhere and (places := withdraw(self, reply, sender)) is not None:
             self._ask_anew(places, now)
         if reply.store in self.answers or reply.store in self.held:
-            tally.duplicates += 1
+            tally.duplicates += not self.witnesses.is_sign(reply.store)
             return False
         pending = None if reply.store in self.moved else self.pending.get(reply.position)
         name = name_of(self, reply, sender)
@@ -259,8 +262,11 @@ class OwnQuery:
         asks = pending.asks if pending is not None else 0
         spread = self.spread
         if asks:
-            self.firsts[asks] += 1
+            # Sooner than an answer to the last ask can be here, it is one to the ask before.
+            answered = asks - (now < self.waved_at + self.hops.mean_s)
+            self.firsts[max(1, answered)] += 1
             spread.found += 1
+            self.certain.found(place, answered)
         else:
             self.tally.unrepaired += 1
             spread.answers += 1
@@ -302,25 +308,7 @@ class OwnQuery:
         """
         self.view = view
         self.gone = None
-        for store in displaced(self.answers, view, self.own_name):
-            self.value -= self.answers.pop(store).value
-        expected = self._expected()
-        let_go(self, expected)
-        for pos, member in expected.items():
-            if pos == self.own_position or member.store[:8] in self.answers:
-                continue
-            if member.store[:8] in self.held:
-                self.answers[member.store[:8]] = self.held.pop(member.store[:8])
-            elif pos in self.cut:
-                self.cut[pos] = member
-            elif (pending := self.pending.get(pos)) is not None:
-                if pending.member.endpoint != member.endpoint:
-                    # What was asked at the old address proves nothing.
-                    self.pending[pos] = Pending(member)
-                else:
-                    pending.member = member
-            else:
-                self.pending[pos] = Pending(member)
+        follow(self, self._expected())
 
     def undelivered(self, ask: Ask, to: Endpoint) -> list[Send]:
         """Take back an ask: its member is not there, and its arc goes to another head.
@@ -365,7 +353,12 @@ class OwnQuery:
         config, members = self.config, self.view.expected
         if members > config.cell_members_max:
             return asks_of_cells(config, members, *self.evidence(), self.spread)
-        return asks_wanted(config, self.firsts, self.spread)
+        return asks_wanted(config, self.firsts, self.spread, self.certain)
+
+    def pace(self) -> None:
+        """Halve the waves if the last one brought too much that was heard before."""
+        self.asks_max = paced(self.tally, self.wave_replies, self.asks_max)
+        self.wave_replies = (self.tally.replies, self.tally.duplicates)
 
     def evidence(self) -> tuple[int, int]:
         """Return how many members a second ask or a later one found, and any but the last."""
@@ -384,12 +377,34 @@ class OwnQuery:
         """Return the repair asks due now: each pending member whose last ask is overdue."""
         if now < self.next_wave:
             return []
-        self._pace()
-        wanted = self.asks_wanted()
-        due = [p for p in self.pending.values() if p.asks < wanted and not p.is_refused]
+        wanted, waiting = self.asks_wanted(), [p for p in self.pending.values() if not p.is_refused]
+        if self._is_deaf() and min([p.asks for p in waiting], default=0) >= wanted:
+            self.witnesses.deaf_waves += 1
+            for pending in waiting:
+                pending.asks -= 1
+        if not self.waves:
+            self.certain.settle(self.pending, self.view, self.chatter)
+        self.pace()
+        due = [p for p in waiting if p.asks < wanted]
         due.sort(key=lambda p: (p.asks, p.member.status != ALIVE))
-        self.wave_at = now + self.repair_s()
-        return self._repair(due[: self.asks_max], now)
+        asks = self._repair(due[: self.asks_max], now)
+        self.waved_at = now
+        left = wanted - min([p.asks for p in waiting], default=wanted)
+        self.wave_at = now + self._pause_s(wanted, left)
+        if asks and left <= 0:
+            for other in self.witnesses.chosen(self.answers, self.view, self.own_name, wanted):
+                self.tally.repairs += 1
+                asks.append(Send(other.endpoint, self._ask_again(now, 1)))
+        return asks
+
+    def _pause_s(self, wanted: int, left: int) -> float:
+        """Return how long after a wave the next one leaves, if so many more asks are wanted."""
+        is_small = self.view.expected <= self.config.cell_members_max
+        is_late = left == 1 and is_last_late(wanted) and is_small
+        return self.repair_s() * (LATE_PAUSES if is_late else 1.0)
+
+    def _is_deaf(self) -> bool:
+        return self.witnesses.is_deaf(self.tally.replies - self.wave_replies[0])
 
     def _repair(self, due: list[Pending], now: float) -> list[Send]:
         """Ask each of these once more, by itself."""
@@ -404,14 +419,6 @@ class OwnQuery:
             asks.append(Send(pending.member.endpoint, ask))
         self.tally.repairs += len(asks)
         return asks
-
-    def _pace(self) -> None:
-        """Halve the waves when half of what the last one brought was heard before."""
-        replies, duplicates = self.wave_replies
-        fresh = self.tally.replies - replies
-        if fresh >= _FEW_ANSWERS and 2 * (self.tally.duplicates - duplicates) >= fresh:
-            self.asks_max = max(16, self.asks_max // 2)
-        self.wave_replies = (self.tally.replies, self.tally.duplicates)
 
     # -- stopping -----------------------------------------------------------------------------
 
@@ -444,7 +451,8 @@ class OwnQuery:
         if not self.pending or self.waves < self.config.waves_min or now < self.next_wave:
             return False
         wanted = self.asks_wanted()
-        return all(p.is_refused or p.asks >= wanted for p in self.pending.values())
+        is_asked = all(p.is_refused or p.asks >= wanted for p in self.pending.values())
+        return is_asked and not self._is_deaf()
 
     def next_deadline(self) -> float:
         """Say when `wave` or `verdict` is wanted next."""

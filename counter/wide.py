@@ -423,7 +423,7 @@ class WideQuery(OwnQuery):
         """Ask the orphans whose last ask is overdue, at most `asks_max` in each pause."""
         if now >= self.window_until:
             self.window_until, self.window_left = now + pause_s, self.asks_max
-            self._pace()
+            self.pace()
         pending, wanted = self.pending, self.asks_wanted()
         self.orphans = {p: at for p, at in self.orphans.items() if p in pending}
         due = [p for p, at in self.orphans.items() if at <= now and pending[p].asks < wanted]

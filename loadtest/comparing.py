@@ -31,7 +31,8 @@ Within = Annotated[
     _option(
         "--within",
         "SHARE%",
-        "Exit 99 if any number of B is worse than that of A by more. [default: 10% is marked]",
+        "Exit 99 if any number of B is worse than that of A by more, or a check of B alone failed."
+        " [default: 10% is marked]",
     ),
 ]
 Nodes = Annotated[Text, _option("--nodes", "N", "Nodes. [default: 1000]")]

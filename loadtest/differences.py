@@ -88,6 +88,13 @@ def _load_of(report: dict[str, Any]) -> dict[str, Any]:
     return load if isinstance(load, dict) else {}
 
 
+def failed_checks(report: dict[str, Any]) -> list[str]:
+    """Return the names of the checks of a run that did not hold."""
+    checks = report.get("checks")
+    rows = [row for row in checks if isinstance(row, dict)] if isinstance(checks, list) else []
+    return [str(row.get("name")) for row in rows if row.get("ok") is False]
+
+
 def numbers_in(report: dict[str, Any], prefix: str = "", depth: int = 0) -> Iterator[Any]:
     """Yield (dotted name, number) of everything in a report but its situation and lists."""
     for name, value in report.items():

@@ -19,6 +19,8 @@ from tracker.text import printable
 
 FAILED: Final = 99
 PIPE_COLUMNS: Final = 80
+CHECKS_SHOWN_MAX: Final = 20
+"""Checks of one run that did not hold and are named; a run has fewer."""
 
 Text = str | None
 
@@ -123,7 +125,7 @@ def _write(file: str, content: str, log: str) -> None:
 
 
 def compare_runs(first: str, second: str, within: str | None, *, as_json: bool) -> int:
-    """Compare the numbers of two runs, and say which got worse; returns the exit code."""
+    """Compare two runs, and say what got worse or did not hold; returns the exit code."""
     asked = share(within, "within")
     limit = differences.WORSE_SHARE if asked is None else asked
     ours, theirs = _numbers(first), _numbers(second)
@@ -136,6 +138,10 @@ def compare_runs(first: str, second: str, within: str | None, *, as_json: bool) 
         shown = f"{_value(here)} and {_value(there)}"
         screens.note(f"note: the runs differ in {printable(name, 60)}: {shown}")
     got_worse = [row.name for row in rows if row.verdict == differences.WORSE]
+    failed = {"a": differences.failed_checks(ours), "b": differences.failed_checks(theirs)}
+    for run, found in failed.items():
+        for check in found[:CHECKS_SHOWN_MAX]:
+            screens.note(f"note: did not hold in {run.upper()}: {printable(check, 80)}")
     if as_json:
         screens.out_json(
             {
@@ -144,13 +150,18 @@ def compare_runs(first: str, second: str, within: str | None, *, as_json: bool) 
                 "worse_share": limit,
                 "numbers": [row.as_dict() for row in rows],
                 "worse": got_worse,
+                "failed": {run: [printable(n, 80) for n in found] for run, found in failed.items()},
             }
         )
     else:
         for line in differences.table(rows):
             screens.out(printable(line, 400))
-    if within is None or not got_worse:
+    is_broken = any(name not in failed["a"] for name in failed["b"])
+    if within is None or not (got_worse or is_broken):
         return screens.DONE
+    if not got_worse:
+        screens.note("failed: a check that held in A did not in B")
+        return FAILED
     names = ", ".join(printable(name, 80) for name in got_worse[:5])
     more = f" and {len(got_worse) - 5} more" if len(got_worse) > 5 else ""
     screens.note(f"failed: worse by more than {printable(within, 20)}: {names}{more}")

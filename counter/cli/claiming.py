@@ -9,7 +9,8 @@ belongs to is asked (`Disown`, docs/decisions/0017 and 0021)::
     about to be counted, or leaves  asked again, until the deadline
     too old to tell                 nobody can know: it may have been counted
     no answer                       nothing was sent, and it is said who has to answer
-    nobody listens there            it is sent all the same, and said what that means
+    nobody listens there            it is sent all the same, and said what that means;
+                                    with `--strict` nothing is sent
 
 The rule: it is sent only when all the others that are there have said that they will never count
 it. One that is down does not keep a cluster from counting: an id goes there only if it was the
@@ -49,18 +50,24 @@ def claimed(finder: Finder, token: str, home: Member, members: Sequence[Member])
     """Return where an id counts, or has counted; raises CommandError where nobody can tell."""
     others = [m for m in members if m.expected and m.name != home.name]
     if len(others) > ASKED_MAX:
+        if finder.is_strict:
+            why = f"{len(others)} members would have to be asked, {ASKED_MAX} at most are"
+            raise _too_strict(token, why)
         return home
+    # Before anybody gives it up: what is not sent is to change nothing.
+    for member in others:
+        if member.status not in (ALIVE, SUSPECT):
+            _not_asked(finder, token, member, STATUS_NAMES[member.status])
     digest = blake2b(token.encode(), digest_size=8).digest()
     ticket = int.from_bytes(digest, "big") | _MADE_UP
     rows = ((session_of(token), _FIRST, ticket),)
     for member in others:
         if member.status not in (ALIVE, SUSPECT):
-            _not_asked(token, member, STATUS_NAMES[member.status])
             continue
         try:
             verdict = _verdict(finder, token, member, home.store, rows)
         except UnreachableError:
-            _not_asked(token, member, "not there")
+            _not_asked(finder, token, member, "not there")
             continue
         if verdict == COUNTED_THERE:
             return member
@@ -100,10 +107,19 @@ def _verdict(
         raise _silent(token, member, f"does not answer ({error})") from error
 
 
-def _not_asked(token: str, member: Member, how: str) -> None:
+def _not_asked(finder: Finder, token: str, member: Member, how: str) -> None:
+    if finder.is_strict:
+        raise _too_strict(token, f"{member.name} is {how}, and may have counted it")
     note(
         f"{member.name} is {how} and was not asked: had it counted the id {printable(token)}"
         " before, it would count a second time"
+    )
+
+
+def _too_strict(token: str, why: str) -> CommandError:
+    return CommandError(
+        f"the id {printable(token)} was sent nowhere: {why}",
+        "try again when all members are up          without --strict it is sent all the same",
     )
 
 

@@ -49,6 +49,8 @@ class Finder:
         self.cluster: str = settings.get("cluster", cluster)
         self.deadline_s: float | None = settings.get("deadline", deadline)
         self.until = now() + (self.deadline_s or DEADLINE_S)
+        # Whether an id is sent only once every member has given it up (`counter.cli.claiming`).
+        self.is_strict = False
         # What helps where no tracker is reached; a command that takes no --node has less of it.
         self.hints: tuple[str, ...] = NO_TRACKER
 

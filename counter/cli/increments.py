@@ -87,6 +87,9 @@ def inc(
         ),
     ] = None,
     store: options.Store = None,
+    strict: Annotated[
+        bool, Option("--strict", help="With --id: send nothing while a member is down.")
+    ] = False,
     tracker: options.Tracker = None,
     cluster: options.Cluster = None,
     deadline: options.Deadline = None,
@@ -106,9 +109,8 @@ def inc(
         check_key(key)
     settings = Settings()
     promise = _ACKS[settings.get("ack", ack)]
-    finder = Finder(
-        settings, tracker=tracker, node=node, pick=pick, cluster=cluster, deadline=deadline
-    )
+    roads = {"tracker": tracker, "node": node, "pick": pick, "cluster": cluster}
+    finder = _finder(Finder(settings, **roads, deadline=deadline), strict=strict, is_own=is_own)
     with ExitStack() as closing:
         with remembering(finder, token, store, is_own=is_own):
             connection = closing.enter_context(_reached(finder, token, is_own))
@@ -118,6 +120,17 @@ def inc(
         token, counted = _settled(connection, finder, key, number, token, is_own, promise)
     _show(connection, key, number, token, counted, json)
     return DONE
+
+
+def _finder(finder: Finder, *, strict: bool, is_own: bool) -> Finder:
+    """Have all members asked about an id, if so wished; raises CommandError where none would be."""
+    if not strict:
+        return finder
+    if is_own or finder.node is not None:
+        why = "a new id is nobody's yet" if is_own else "at --node nobody else is asked"
+        raise CommandError(f"--strict wants --id and no --node: {why}", code=USAGE)
+    finder.is_strict = True
+    return finder
 
 
 def _reached(finder: Finder, token: str, is_own: bool) -> Connection:

@@ -12,11 +12,16 @@ import sys
 import threading
 import weakref
 from contextlib import suppress
+from math import inf
 from queue import Empty, SimpleQueue
+from time import monotonic
 from typing import Final, Protocol
 
 from counter.client.adding import FLUSH_S
 from counter.client.operations import UncountedError
+
+FORK_S: Final = 0.5
+"""How long a fork waits at most for what was added before: the parent may end right after it."""
 
 ALIVE_S: Final = 1.0
 """How often somebody who waits for the thread looks whether it lives."""
@@ -30,6 +35,9 @@ class Sending(Protocol):
 
     def _send_sums(self) -> None:
         """Send the sums, and wait until they have ended."""
+
+    def _before_fork(self, within_s: float) -> None:
+        """Have sent what was added, if that takes no longer."""
 
 
 class _Word:
@@ -63,16 +71,20 @@ class Flusher:
         if self._thread is None:
             self._start()
 
-    def sent(self, client: Sending) -> bool:
-        """Return when all sums that are there have been sent and have ended; False: no thread."""
+    def sent(self, client: Sending, within_s: float = inf) -> bool:
+        """Return when all sums that are there have been sent and have ended.
+
+        False if there is no thread to do that, or if it takes longer.
+        """
         thread = self._thread
         if thread is None or thread is threading.current_thread() or not thread.is_alive():
             return False
         done = threading.Event()
         self._client = client
         self._queue.put(done)
-        while not done.wait(ALIVE_S):
-            if not thread.is_alive():
+        until = monotonic() + within_s
+        while not done.wait(min(ALIVE_S, max(0.0, until - monotonic()))):
+            if not thread.is_alive() or monotonic() >= until:
                 return False
         return True
 
@@ -161,4 +173,12 @@ def _close_all() -> None:
             tell(error)
 
 
+def _before_fork() -> None:
+    until = monotonic() + FORK_S
+    for client in list(_OPEN):
+        client._before_fork(max(0.0, until - monotonic()))
+
+
 atexit.register(_close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork)

@@ -253,9 +253,15 @@ class Client(Common):
 
     # -- who drives ---------------------------------------------------------------------------
 
+    @property
+    def _would_wait_for_itself(self) -> bool:
+        """Whether this thread is in the middle of a call, which a signal handler interrupted."""
+        is_locked: bool = self._lock._is_owned()
+        return is_locked or (self._is_driven and self._driver == get_ident())
+
     def _refuse_to_wait(self) -> None:
         """Refuse what would wait for ever: for the call in this thread that it interrupted."""
-        if self._lock._is_owned() or (self._is_driven and self._driver == get_ident()):
+        if self._would_wait_for_itself:
             raise RefusedError(
                 "busy", "this client is in the middle of a call that was interrupted for this one; "
                 "a signal handler may use `add`, or a client of its own",
@@ -432,6 +438,10 @@ class Client(Common):
             self._note_ends(sent)
 
     # -- other processes ----------------------------------------------------------------------
+
+    def _before_fork(self, within_s: float) -> None:
+        if not self._would_wait_for_itself:
+            self._flusher.sent(self, within_s)
 
     def _after_fork(self) -> None:
         """Begin anew in the child: what was added, and what is on its way, is the parent's."""

@@ -77,7 +77,7 @@ ring(Thread *self)
     static const char word[8] = {1};
     ssize_t count;
 
-    /* Into an eventfd, or a pipe: it holds one word at most, so there is always room. */
+    /* Into an eventfd, or a pipe: few words are in it at a time, so there is always room. */
     do
         count = write(self->bell[1], word, sizeof word);
     while (count < 0 && errno == EINTR);
@@ -102,7 +102,10 @@ work(void *arg)
             self->sync_error = sync_file(self->descriptor);
         pthread_mutex_lock(&self->lock);
         self->state = DONE;
+        /* Told without the lock, or whoever hears of it first would only wait for it. */
+        pthread_mutex_unlock(&self->lock);
         ring(self);
+        pthread_mutex_lock(&self->lock);
     }
     pthread_mutex_unlock(&self->lock);
     return NULL;
@@ -219,9 +222,10 @@ thread_append(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
             self->descriptor = (int)descriptor;
             self->offset = (off_t)offset;
             self->state = WANTED;
-            pthread_cond_signal(&self->wanted);
         }
         pthread_mutex_unlock(&self->lock);
+        if (is_free)
+            pthread_cond_signal(&self->wanted);
     }
     if (!is_free) {
         PyErr_SetString(PyExc_RuntimeError, "the thread has a frame already, or is no more");
@@ -239,15 +243,15 @@ thread_take(PyObject *object, PyObject *nothing)
 
     if (self->owner != getpid())
         Py_RETURN_NONE;
+    /* Drained first: a word that comes after that rings again, one that was taken rings in vain. */
+    while (self->bell[0] >= 0 && read(self->bell[0], word, sizeof word) < 0 && errno == EINTR)
+        ;
     pthread_mutex_lock(&self->lock);
     if (self->state == DONE) {
         is_done = 1;
         write_error = self->write_error;
         sync_error = self->sync_error;
         self->state = IDLE;
-        /* It rang under the lock, so the word is there, and the last one. */
-        while (self->bell[0] >= 0 && read(self->bell[0], word, sizeof word) < 0 && errno == EINTR)
-            ;
     }
     pthread_mutex_unlock(&self->lock);
     if (!is_done)

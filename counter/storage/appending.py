@@ -27,9 +27,14 @@ class Appender:
         """Start the thread, from the module it is in; raises OSError where the system has none."""
         self._loop = asyncio.get_running_loop()
         self._thread: Any = native.Thread()
-        self._bell: int = self._thread.fileno()
+        self.bell: int = self._thread.fileno()
         self._ended: Ended | None = None
-        self._loop.add_reader(self._bell, self._hear)
+        self._loop.add_reader(self.bell, self.hear)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the word of a frame is still to come."""
+        return self._ended is not None
 
     def append(self, descriptor: int, frame: bytes, offset: int, ended: Ended) -> None:
         """Write and sync `frame`, then call `ended` on the loop."""
@@ -38,11 +43,12 @@ class Appender:
 
     def close(self) -> None:
         """Wait until what is under way is done and told, and end the thread."""
-        self._loop.remove_reader(self._bell)
+        self._loop.remove_reader(self.bell)
         self._thread.close()
-        self._hear()
+        self.hear()
 
-    def _hear(self) -> None:
+    def hear(self) -> None:
+        """Tell how the frame ended, if it did; `bell` is readable once there is a word of it."""
         word, ended = self._thread.take(), self._ended
         if word is not None and ended is not None:
             self._ended = None

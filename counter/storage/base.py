@@ -98,6 +98,12 @@ class Storage(Protocol):
         A store that serves many of them together may let a commit wait for more of them.
         """
 
+    def heed(self, descriptor: int) -> None:
+        """Note, before `start`, a descriptor that the loop must answer at once.
+
+        A store that serves many clients together may have the loop sleep for a moment.
+        """
+
     @property
     def wants_snapshot(self) -> bool:
         """Whether the log has grown so long that a snapshot would pay."""

@@ -46,8 +46,9 @@ from counter.storage.batches import (
 from counter.storage.directory import Directory
 from counter.storage.frames import RECORD_BYTES_MAX, RECORD_HEAD_BYTES
 from counter.storage.log import Log
+from counter.storage.lull import Lull
 from counter.storage.mark import MARK_S, Mark
-from counter.storage.pacing import REST_S, Pace
+from counter.storage.pacing import Pace
 from counter.storage.worker import Worker
 from tracker.classes import dataclass
 from tracker.errors import StorageError, StorageLostError
@@ -121,9 +122,7 @@ class DurableStorage:
         self._is_working = False
         self._is_woken = False
         self._pace = Pace()
-        # While a commit waits for more clients, with how many records it begins at once.
-        self._rest: asyncio.TimerHandle | None = None
-        self._enough = 0
+        self._lull = Lull()
         self._worker: Worker | None = None
         self._appender: Appender | None = None
         self._done: Done | None = None
@@ -156,6 +155,8 @@ class DurableStorage:
         self._loop = asyncio.get_running_loop()
         self._worker = Worker("storage")
         self._appender = appender_for(self._disk)
+        if self._appender is not None:
+            self._lull.heed(self._appender.bell)
         self._mark_later()
 
     def write(self, record: Persist) -> None:
@@ -176,16 +177,17 @@ class DurableStorage:
             self._queue.append(record)
             self._queued_records += 1
             self._queued_bytes = queued
-        if self._rest is not None:
-            if self._queued_records >= self._enough:
-                self._end_rest()
-        elif not self._is_woken and not self._is_working:
+        if not self._is_woken and not self._is_working:
             self._wake()
 
     def answered(self, clients: Iterable[int]) -> None:
         """Note who was just told; of very many, a commit waits for some more."""
         if self._loop is not None:
             self._pace.answered(clients, self._loop.time())
+
+    def heed(self, descriptor: int) -> None:
+        """Have the loop answer this descriptor at once also while it waits for the disk."""
+        self._lull.heed(descriptor)
 
     @property
     def wants_snapshot(self) -> bool:
@@ -240,6 +242,7 @@ class DurableStorage:
             if worker is not None:
                 worker.close()
             self._worker = None
+            self._lull.close()
             if self._steps is not None:
                 self._steps.close()
             self._log.close()
@@ -271,22 +274,21 @@ class DurableStorage:
         if self._queued_records >= enough or self._refusal or self._steps is not None:
             return False
         self._is_woken = True
-        self._enough = enough
-        self._rest = self._loop.call_later(REST_S, self._work, True)
+        self._lull.rest(self._loop, partial(self._work, True))
         return True
 
-    def _end_rest(self) -> None:
-        """Begin the commit that waits once this turn of the loop has read everything."""
+    def _go_on(self) -> None:
+        """Begin what comes after a commit; of many clients, once the loop has read them."""
         assert self._loop is not None
-        assert self._rest is not None
-        self._rest.cancel()
-        self._rest = None
-        self._loop.call_soon(self._work, True)
+        if self._pace.is_group(self._loop.time()):
+            self._is_woken = True
+            self._loop.call_soon(self._work)
+        else:
+            self._work()
 
     def _work(self, has_rested: bool = False) -> None:
         """Begin the next job: a commit, or a step of the snapshot, in turn when both wait."""
         self._is_woken = False
-        self._rest = None
         if self._is_working:
             return
         if self._worker is None:
@@ -396,10 +398,13 @@ class DurableStorage:
                 return
             self._is_working = False
             committed(settle(None, None))
-            self._work()
+            self._go_on()
 
+        assert self._loop is not None
         self._is_working = True
         appender.append(log.descriptor, frame, log.end, ended)
+        if self._pace.is_group(self._loop.time()):
+            self._lull.watch(self._loop, appender)
 
     def _committed(self, batch: list[Entry], failed: Outcome) -> None:
         error = failed.get(COUNTS)

@@ -48,6 +48,9 @@ class MemoryStorage:
     def answered(self, clients: Iterable[int]) -> None:
         """Do nothing: there is no disk that anybody waits for."""
 
+    def heed(self, descriptor: int) -> None:
+        """Do nothing: the loop never waits for a disk."""
+
     @property
     def wants_snapshot(self) -> bool:
         """Never: there is no log."""

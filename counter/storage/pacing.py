@@ -1,13 +1,15 @@
-"""How many records a commit waits for, and how long, where very many clients count at once.
+"""When a commit begins, and how the loop waits for it, where many clients count at once.
 
 With a few clients a commit begins as soon as the last one has ended: whoever waits is soon
-everybody. Of hundreds, a few come while a sync runs, and a commit for each few of them costs more
-processor time than their increments do, time that all others wait for. So a commit of a crowd
-rests until a part of it is there, a moment at most.
+everybody. Of many, each wakes the loop while a sync runs, only to wait for the next one; of
+hundreds a few come meanwhile, and a commit for each few of them costs more processor time than
+their increments do, time that all others wait for.
 
-    clients answered in a period     a commit begins
-    up to CROWD                      at once
-    more                             with a quarter of them, or after REST_S
+    clients answered in a period     a commit begins                 while it is under way
+    up to GROUP                      at once                         the loop serves who comes
+    up to CROWD                      once what has come is read      it sleeps, LULL_S at a time
+    more                             so, and after REST_S of sleep   it sleeps, LULL_S at a time
+                                     unless a quarter is there
 
 The rule: it only says when. A commit that rests loses nothing, and nothing is said before it.
 """
@@ -16,10 +18,13 @@ from collections.abc import Iterable
 from typing import Final
 
 PERIOD_S: Final = 0.1
+GROUP: Final = 16
 CROWD: Final = 128
-"""Clients answered within a period, above which they are a crowd."""
+"""Clients answered within a period, above which they are a group, and a crowd."""
 PART: Final = 4
 REST_S: Final = 0.001
+LULL_S: Final = 0.002
+"""Longest that a loop sleeps before it looks around; see `lull`."""
 SEEN_MAX: Final = 4_096
 """Clients that are told apart within a period."""
 
@@ -49,3 +54,7 @@ class Pace:
         """Return with how many records a commit begins at once; 0: with any."""
         is_crowd = self._crowd > CROWD and now < self._ends_at + PERIOD_S
         return self._crowd // PART if is_crowd else 0
+
+    def is_group(self, now: float) -> bool:
+        """Whether so many count that the loop gains by sleeping until the disk has spoken."""
+        return self._crowd > GROUP and now < self._ends_at + PERIOD_S

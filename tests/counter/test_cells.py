@@ -271,15 +271,15 @@ def test_the_silent_are_asked_again_and_at_last_named_with_the_number_of_asks():
     cell, _ = make_cell(5)
     take(cell, 1, 2)
 
-    sends = run_out(cell, until=0.4)
+    sends = run_out(cell, until=1.0, confirm=True)
 
     told = {batch.sequence: batch for batch in batches(sends)}
     (last,) = [batch for batch in told.values() if batch.flags & DONE]
     named = {position("n3"), position("n4")}
     assert set(positions_in(last.silent)) == named
-    assert last.asks == cell.asks_wanted() >= 2
     asked = [send.message for send in sends if isinstance(send.message, Ask)]
-    assert len(asked) == 2 * last.asks
+    # And one who has answered, to know that this head is heard: it gives no sign here.
+    assert len(asked) > 2 * last.asks >= 2 * LAN.waves_min
 
 
 def test_the_head_asks_no_less_often_than_the_evidence_of_all_cells_wants():
@@ -298,11 +298,11 @@ def test_the_head_asks_no_less_often_than_the_evidence_of_all_cells_wants():
 def test_a_head_goes_by_its_own_evidence_where_that_wants_far_more_asks():
     cell, _ = make_cell(60)
     cell.asks_advised = 6
-    cell.waves, cell.firsts = 3, [0, 4, 2, 0]
+    cell.waves, cell.firsts = 3, [0, 8, 4, 1]
     assert OwnQuery.asks_wanted(cell) > 6
     assert cell.asks_wanted() == 6
 
-    cell.firsts = [0, 10, 20, 20]
+    cell.firsts = [0, 10, 20, 40]
     assert cell.asks_wanted() == OwnQuery.asks_wanted(cell) > 9
 
 
@@ -488,3 +488,18 @@ def test_a_head_believes_nobody_who_speaks_from_another_member_s_address():
     assert later.store in cell.answers
     take(cell, 3)
     assert cell.answers[later.store].epoch == 2
+
+
+def test_a_head_that_knows_more_by_the_end_tells_of_that_too():
+    cell, _ = make_cell(5)
+    sends = []
+    for number in range(1, 4):
+        sends += cell.take(*reply_of(number, roll=100 + number), 0.02)
+    cell.follow(View({m.name: m for m in MEMBERS[:4]}))
+
+    told = batches([*sends, *cell.look(0.03)])
+
+    rolls = [[roll for _, roll in batch.rolls] for batch in told]
+    assert [len(some) for some in rolls] == [4, 1]
+    assert rolls[1] == [cell.view.roll]
+    assert [batch.flags for batch in told] == [0, DONE]

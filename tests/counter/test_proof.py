@@ -6,14 +6,16 @@ from random import Random
 import pytest
 
 from counter.arcs import least_age
+from counter.certain import CERTAIN_LEAST, Certain
 from counter.config import LAN
 from counter.messages import RING
 from counter.proof import (
     CELLS_PRIOR_ASKS,
+    FIRST_ASKS_MAX,
+    LATE_ASKS,
     NOBODY_ASKS,
     PRIOR_ASKS,
     PRIOR_FAILED,
-    SPREAD_ASKS_MAX,
     Spread,
     asks_of_cells,
     asks_wanted,
@@ -22,8 +24,12 @@ from counter.selection import split
 from tracker.members import Member, View, position
 
 
-def wanted(*firsts, spread=None):
-    return asks_wanted(LAN, [0, *firsts], spread or Spread())
+def wanted(*firsts, spread=None, certain=None):
+    return asks_wanted(LAN, [0, *firsts], spread or Spread(), certain or Certain())
+
+
+def certain(heard, *firsts):
+    return Certain((), heard, {}, [0, *firsts])
 
 
 def wanted_of_cells(members=2_000, again=0, before=0, spread=None):
@@ -40,16 +46,17 @@ def test_until_anybody_answers_it_is_a_fixed_number():
 
 def test_without_evidence_of_repair_the_prior_and_the_spread_decide():
     assert (PRIOR_FAILED, PRIOR_ASKS) == (0.5, 3)
-    # 20 * 0.5/11 * 1.5/12 * 2.5/13 * 3.5/14 = 0.0055, and 0.006 is aimed at.
-    assert wanted(spread=Spread(answers=8, ages=8)) == 4
+    # 0.6 * 20 * 0.5/11 * 1.5/12 * 2.5/13 * 3.5/14 = 0.0033, and 0.004 is aimed at; what bursts
+    # add is less than the rest. Four, and one more that comes late.
+    assert wanted(spread=Spread(answers=8, ages=8)) == 4 + 1
 
 
 def test_evidence_of_waves_outweighs_the_prior_and_the_spread():
     lossy = Spread(answers=500, ages=1_500, found=500)
 
-    assert wanted(SPREAD_ASKS_MAX, spread=lossy) == wanted(SPREAD_ASKS_MAX)
-    assert wanted(50_000) == LAN.waves_min
-    assert wanted(50_000, 50) == LAN.waves_min + 1
+    assert wanted(FIRST_ASKS_MAX, spread=lossy) == wanted(FIRST_ASKS_MAX)
+    assert wanted(50_000) == LAN.waves_min + 1
+    assert wanted(50_000, 50) == LAN.waves_min + 2 < LATE_ASKS
     assert wanted(1, 40, 40, 40, 40, 80, 80) == LAN.waves_max
 
 
@@ -87,8 +94,28 @@ def test_in_a_burst_those_that_failed_once_are_asked_more_often_than_loss_alone_
     assert wanted(*burst) > wanted(*alone) + 5
 
 
+def test_whoever_was_asked_for_certain_and_failed_tells_of_bursts_a_wave_sooner():
+    lost, burst = certain(70, 8, 0), certain(70, 4, 4)
+
+    assert wanted(20, 2, certain=lost) == wanted(18, 4, certain=certain(70, 8, 0))
+    assert wanted(18, 4, certain=burst) > wanted(18, 4, certain=lost) + 2
+
+
+def test_members_never_asked_before_do_not_tell_of_loss_where_some_were_asked_for_certain():
+    # Thirty lay in the arcs of dead heads; of those asked for certain nobody was lost.
+    arcs = Spread(answers=60, ages=110, found=30)
+
+    assert wanted(30, spread=arcs, certain=certain(58)) < wanted(30, spread=arcs)
+
+
+def test_as_many_as_are_certain_in_a_small_cluster_are_too_few_to_tell():
+    few = Certain((), CERTAIN_LEAST - 1, {}, [0, 3])
+
+    assert wanted(10, 2, certain=few) == wanted(10, 2)
+
+
 def test_in_the_smallest_cluster_silence_is_doubted_as_if_twenty_had_been_found():
-    # 20 * 0.5/6 * 1.5/7 * ... * 6.5/12 = 0.0053.
+    # 0.6 * 20 * 0.5/6 * 1.5/7 * ... * 6.5/12 = 0.0032, and 0.004 is aimed at.
     assert wanted(spread=Spread(answers=3, ages=3)) == 7
     assert wanted(spread=Spread(answers=1, ages=1)) == 13
 
@@ -128,9 +155,10 @@ def is_false_stop(view, loss, crashed, dice, chatter):
     ages = spread_of(view, own, loss, dead, dice, chatter)
     spread = Spread(len(ages), sum(ages.values()))
     asked = {pos: 0 for pos in others if pos not in ages}
+    certain = Certain()
     firsts, waves = [0] * (LAN.waves_max + 2), 0
     while asked:
-        enough = asks_wanted(LAN, firsts, spread)
+        enough = asks_wanted(LAN, firsts, spread, certain)
         if waves >= LAN.waves_min and min(asked.values()) >= enough:
             return any(pos not in dead for pos in asked)
         waves += 1

@@ -1,6 +1,7 @@
 """One query at its origin: who is counted, when it repairs, why it ends."""
 
 from dataclasses import replace
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -18,8 +19,10 @@ from counter.messages import (
     Query,
     Reply,
 )
+from counter.proof import LATE_PAUSES
 from counter.query import ROLLS_TOLD_MAX, UNLISTED_MAX, Heard, Hops, OwnQuery
 from counter.telling import bytes_of, largest
+from counter.witnesses import DEAF_WAVES_MAX
 from tracker.members import DEAD, GONE, Member, View, position
 
 ID = b"q" * 16
@@ -61,14 +64,23 @@ def verdict(query, now=START + 0.02, current=True, hopeless=False):
     return query.verdict(now, view_is_current=current, view_is_hopeless=hopeless)
 
 
-def waves_until_the_end(query):
-    """Let every wave pass in silence; returns (asks in each wave, why it ended)."""
+def waves_until_the_end(query, signs=None):
+    """Let every wave pass; returns (asks in each wave, why it ended).
+
+    The silent stay silent; who has answered gives as many `signs` of life as are told, or any.
+    """
     asks, why = [], None
     while why is None:
         now = query.next_deadline()
         why = verdict(query, now)
         if why is None:
-            asks.append(len(query.wave(now)))
+            sends = query.wave(now)
+            asks.append(len(sends))
+            waiting = [pending.member.endpoint for pending in query.pending.values()]
+            for send in [send for send in sends if send.to not in waiting]:
+                if signs != 0:
+                    hear(query, send.to[1] - 1000, now + 0.02)
+                    signs = signs and signs - 1
     return asks, why
 
 
@@ -425,7 +437,7 @@ def test_a_loop_that_hardly_lags_or_has_nothing_due_waits_for_nothing():
     ("members", "firsts", "waves", "wanted"),
     [
         pytest.param(200, [0], 0, 10, id="nobody answered yet"),
-        pytest.param(100, [0, 30, 20, 9], 3, 11, id="heavy loss"),
+        pytest.param(100, [0, 30, 20, 9], 3, 10, id="heavy loss"),
         pytest.param(100, [0, 1, 40, 40, 40, 40, 40, 40, 40], 3, 30, id="at most 30"),
         pytest.param(2_000, [0, 30, 5, 2], 3, 8, id="cells: from 7.5 of 47"),
         pytest.param(2_000, [0, 90_000, 0], 2, 2, id="cells: at least 2"),
@@ -445,8 +457,62 @@ def test_it_converges_only_after_every_silent_member_was_asked_often_enough():
     asks, why = waves_until_the_end(query)
 
     assert why == "converged"
-    assert asks == [2] * query.asks_wanted()
+    assert asks == [2] * (query.asks_wanted() - 1) + [2 + 1]
     assert [p.asks for p in query.pending.values()] == [len(asks)] * 2
+    assert query.duplicates == 0
+
+
+def test_while_nobody_at_all_is_heard_silence_may_be_its_own_and_proves_nothing():
+    query, _ = begun(4)
+    hear(query, 1)
+    wanted = query.asks_wanted()
+
+    asks, why = waves_until_the_end(query, signs=0)
+
+    assert why == "converged"
+    assert len(asks) == wanted + DEAF_WAVES_MAX
+    assert [p.asks for p in query.pending.values()] == [wanted] * 2
+
+
+def test_a_sign_of_life_after_a_silence_of_its_own_lets_it_end():
+    query, _ = begun(4)
+    hear(query, 1)
+    wanted = query.asks_wanted()
+    while query.witnesses.deaf_waves < 2:
+        query.wave(query.next_wave)
+
+    hear(query, 1, query.next_wave - 0.001)
+
+    assert verdict(query, query.next_wave) == "converged"
+    assert [p.asks for p in query.pending.values()] == [wanted] * 2
+
+
+def test_where_few_asks_are_wanted_the_last_comes_later_than_the_others():
+    query, _ = begun(100, config=replace(LAN, repair_floor_s=0.100))
+    for index in range(1, 100):
+        if index != 7:
+            hear(query, index)
+    times = []
+    while verdict(query, query.next_wave) is None:
+        now = query.next_wave
+        for send in query.wave(now)[1:]:
+            hear(query, send.to[1] - 1000, now + 0.02)
+        times.append(now)
+
+    pauses = [round(later - now, 6) for now, later in pairwise(times)]
+    assert pauses == [0.1] * (len(times) - 2) + [pytest.approx(0.1 * LATE_PAUSES)]
+
+
+def test_an_answer_that_comes_too_soon_is_one_to_the_ask_before():
+    query, _ = begun(4)
+    hear(query, 1)
+    query.wave(query.next_wave)
+    query.wave(query.next_wave)
+
+    hear(query, 2, query.waved_at + 0.001)
+    hear(query, 3, query.waved_at + 0.021)
+
+    assert query.firsts == [0, 1, 1]
 
 
 def test_a_wave_with_nobody_left_to_ask_is_none():
@@ -564,9 +630,9 @@ def test_datagrams_between_addresses_of_ipv6_weigh_their_longer_headers():
 def test_an_answer_to_a_repair_ask_is_counted_by_how_often_it_was_asked():
     query, _ = begun(4)
     query.wave(query.next_wave)
-    hear(query, 1)
+    hear(query, 1, query.waved_at + 0.02)
     query.wave(query.next_wave)
-    hear(query, 2)
+    hear(query, 2, query.waved_at + 0.02)
 
     assert query.firsts == [0, 1, 1]
     assert query.hops.weight == 0

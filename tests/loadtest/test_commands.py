@@ -156,7 +156,7 @@ def test_the_list_shows_each_scenario_with_one_line(loadtest):
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()] == library.names()
     assert [row["name"] for row in rows] == library.names()
-    assert rows[1] == {"name": "calm", "about": library.load("calm").about, "nodes": 30}
+    assert {"name": "calm", "about": library.load("calm").about, "nodes": 30} in rows
 
 
 # -- compare A B -----------------------------------------------------------------------------------
@@ -191,6 +191,32 @@ def test_a_number_that_got_worse_by_more_than_was_allowed_ends_with_99(
 
     assert found == code
     assert ("failed: worse by more than" in err) == (code == 99)
+
+
+@pytest.mark.parametrize(
+    ("order", "code"), [(("good", "bad"), 99), (("bad", "good"), 0), (("bad", "bad"), 0)], ids=str
+)
+def test_a_check_that_did_not_hold_is_said_and_ends_with_99_where_it_held_before(
+    loadtest, tmp_path, order, code
+):
+    told = {"nodes": 5, "queries": {"count": 9}}
+    for name in ("good", "bad"):
+        row = {"name": "exact total", "ok": name == "good", "expected": 9, "found": 6}
+        (tmp_path / f"{name}.json").write_text(json.dumps(told | {"checks": [row, 5]}))
+    files = [f"{name}.json" for name in order]
+
+    found, out, err = loadtest("compare", *files, "--within", "10%", "--json")
+
+    sides = [side for side, name in zip("AB", order, strict=True) if name == "bad"]
+    assert found == code
+    assert [line for line in err.splitlines() if "hold in" in line] == [
+        f"note: did not hold in {side}: exact total" for side in sides
+    ]
+    assert ("failed: a check that held in A did not in B" in err) == (code == 99)
+    assert json.loads(out)["failed"] == {
+        side.lower(): ["exact total"] if side in sides else [] for side in "AB"
+    }
+    assert loadtest("compare", *files)[0] == 0
 
 
 def test_the_way_back_is_better_and_ends_with_0(loadtest, reports):

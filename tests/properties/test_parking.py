@@ -814,8 +814,9 @@ LEAVING_MISTAKES = [
 def test_a_planted_mistake_is_found_among_the_crashes_of_a_hand_over(mistake, monkeypatch):
     mistake(monkeypatch)
 
+    # The stories that find most of them come first.
     with pytest.raises(AssertionError):
-        tell_all_leaving(LEAVING_STORIES, 200)
+        tell_all_leaving(LEAVING_STORIES[::-1], 60)
 
 
 def test_a_planted_mistake_is_found_where_a_home_has_two_heirs(monkeypatch):
@@ -830,7 +831,7 @@ def test_a_home_that_speaks_before_its_disk_loses_an_increment(monkeypatch):
     disowns_what_is_underway(monkeypatch)
 
     with pytest.raises(AssertionError):
-        tell_all()
+        tell_all(["bbi"])
 
 
 @pytest.mark.slow

@@ -98,12 +98,14 @@ class Desk:
         session: Callable[[int], bytes],
         enter: Callable[[Any], Link],
         leave: Callable[[Link], Any],
+        answered: Callable[[list[int]], Any],
     ) -> None:
         """Make a desk, one link to the node.
 
         `held` is what the node holds of a key; `express` and `take` are its two ways for a frame
         and for its body; `session` makes a new session's name, with a stamp unless the number of
-        renewals is above 1; `enter` gives a link to who is spoken to on it, `leave` ends one.
+        renewals is above 1; `enter` gives a link to who is spoken to on it, `leave` ends one;
+        `answered` hears which clients were told that what they count is safe.
         """
         self.link = enter(self)
         self.unsent: list[bytes] = []
@@ -114,6 +116,7 @@ class Desk:
         self._new_session = session
         self._enter = enter
         self._leave = leave
+        self._answered_to = answered
         self._session = session(0)
         self._sequence = 0
         self._request = FIRST_REQUEST
@@ -255,6 +258,8 @@ class Desk:
                 told.append((slot, b"".join(replies[::-1])))
         for slot, reply in reversed(told):
             slot.fill(reply)
+        if told:
+            self._answered_to([id(slot.client) for slot, _ in told])
 
     def _refused(self, refused: Refused) -> None:
         asking = self._asking.pop(refused.request, None)

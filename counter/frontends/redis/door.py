@@ -92,6 +92,8 @@ class RedisDoor:
             session=session,
             enter=streams.enter,
             leave=streams.leave,
+            # The node sees one client, the desk; its disk is to know how many they are.
+            answered=node.storage.answered,
         )
         node.driver.on_accepted(self._desk.link, self.endpoint)
         self._server = await loop.create_server(self._accept, sock=self._sock)

@@ -184,6 +184,48 @@ def test_a_member_that_is_down_keeps_no_id_from_counting_and_is_named(counter, t
     assert [m for other in others for m in other.heard] == []
 
 
+def test_strict_sends_an_id_nowhere_while_a_member_is_down_and_nobody_gives_it_up(counter, three):
+    address, home, others = three(counting, status=DEAD)
+
+    ran = counter("inc", "k", "--id", "T", "--strict", "--tracker", address)
+
+    assert (ran.code, ran.out, sent(home)) == (1, "", [])
+    assert "the id T was sent nowhere: " in ran.err
+    assert "is dead, and may have counted it" in ran.err
+    assert [m for other in others for m in other.heard] == []
+
+
+def test_strict_sends_an_id_nowhere_where_nobody_listens_or_too_many_would_be_asked(
+    counter, three, nobody, monkeypatch
+):
+    address, home, _ = three(counting, port=int(nobody.rpartition(":")[2]))
+    ran = counter("inc", "k", "--id", "T", "--strict", "--tracker", address)
+    assert (ran.code, ran.out, sent(home)) == (1, "", [])
+    assert "is not there, and may have counted it" in ran.err
+
+    monkeypatch.setattr("counter.cli.claiming.ASKED_MAX", 1)
+    ran = counter("inc", "k", "--id", "T", "--strict", "--tracker", address)
+    assert (ran.code, ran.out, sent(home)) == (1, "", [])
+    assert "2 members would have to be asked, 1 at most are" in ran.err
+
+
+def test_strict_counts_where_all_others_have_given_the_id_up(counter, three):
+    address, home, others = three(saying(GRANTED))
+
+    ran = counter("inc", "k", "--id", "T", "--strict", "--tracker", address)
+
+    assert (ran.code, len(sent(home))) == (0, 1)
+    assert [len([m for m in o.heard if isinstance(m, Disown)]) for o in others] == [1, 1]
+
+
+@pytest.mark.parametrize("wish", [(), ("--id", "T", "--node", "n1")], ids=["new", "at a node"])
+def test_strict_without_an_id_or_with_a_node_is_refused(counter, wish):
+    ran = counter("inc", "k", "--strict", *wish)
+
+    assert (ran.code, ran.out) == (2, "")
+    assert "--strict wants --id and no --node" in ran.err
+
+
 def test_where_nobody_listens_any_more_nobody_is_asked_about_an_id(counter, three, nobody):
     address, home, _ = three(counting, port=int(nobody.rpartition(":")[2]))
 

@@ -63,6 +63,51 @@ def test_what_a_worker_of_multiprocessing_added_is_sent_when_it_ends(
     assert node.script.totals == {"views": 200}
 
 
+DAEMON = """
+import os
+from counter import Client
+
+client = Client({address!r}, deadline_s=30)
+client.add("views", 3)
+if os.fork():
+    os._exit(0)
+client.add("views", 4)
+client.close()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_what_was_added_is_sent_before_a_fork_whose_parent_ends_at_once(cluster):
+    node, tracker = cluster()
+    root = os.path.dirname(os.path.dirname(counter.__file__))
+
+    # Its output ends with the child.
+    subprocess.run(
+        [sys.executable, "-c", DAEMON.format(address=tracker.address)], check=True, timeout=120,
+        env={**os.environ, "PYTHONPATH": root}, capture_output=True,
+    )  # fmt: skip
+
+    assert node.script.totals == {"views": 7}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_fork_waits_no_longer_than_a_moment_for_what_was_added(nobody, monkeypatch):
+    monkeypatch.setattr(flushing, "FORK_S", 0.01)
+    client = Client(node=nobody, deadline_s=WAIT_S)
+    client.add("views")
+    with client._flushing:  # so that it does not end before
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+
+    assert status == 0
+    with pytest.raises(UncountedError, match="1 key was not counted"):
+        client.close()
+
+
 def inodes():
     """Return the pipes that this process has open."""
     found = set()

@@ -11,7 +11,7 @@ import pytest
 
 from counter import Client
 from counter.client import threaded
-from counter.client.operations import UnknownOutcomeError
+from counter.client.operations import UnknownOutcomeError, mistake
 from counter.messages import Increment
 from tracker.errors import RefusedError, UnreachableError
 
@@ -189,3 +189,8 @@ def test_an_increment_may_be_broken_off_at_any_line(is_alone, cluster):
 
     assert len(set(where)) > (100 if is_alone else 10)
     assert counted <= node.script.totals["mine"] <= counted + len(where)
+
+
+def test_what_broke_into_a_call_is_named_and_is_no_mistake():
+    assert mistake(KeyboardInterrupt()) == "this client was interrupted (KeyboardInterrupt)"
+    assert "mistake of its own (ValueError: no)" in mistake(ValueError("no"))

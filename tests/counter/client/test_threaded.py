@@ -354,7 +354,8 @@ def test_more_than_waits_in_the_sums_is_told_and_not_lost(cluster, monkeypatch):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_a_child_begins_empty_and_with_a_session_of_its_own(cluster):
+def test_a_child_begins_empty_and_with_a_session_of_its_own(cluster, monkeypatch):
+    monkeypatch.setattr("counter.client.flushing.FORK_S", 0.0)
     node, tracker = cluster()
     client = Client(tracker.address, deadline_s=WAIT_S)
     client.incr("views")

@@ -60,6 +60,7 @@ class House:
         self.heard: list[Any] = []
         self.links: dict[int, Any] = {}
         self.turn: list[Any] = []
+        self.told: list[list[int]] = []
         self.sessions = 0
         quick = increments(self.ledger, lambda persist: None)
         self.desk = Desk(
@@ -70,6 +71,7 @@ class House:
             session=self.session,
             enter=self.enter,
             leave=self.links.pop,
+            answered=self.told.append,
         )
 
     def session(self, renewals: int) -> bytes:
@@ -101,7 +103,7 @@ class House:
 
     def count(self, *pairs: tuple[str, int]) -> list[Slot]:
         """Count each pair for itself, all of them in one turn."""
-        slots = [Slot() for _ in pairs]
+        slots = [Slot(client=object()) for _ in pairs]
         for pair, slot in zip(pairs, slots, strict=True):
             self.desk.count_run([pair], slot)
         self.end_turn()
@@ -159,6 +161,18 @@ def test_on_disk_nobody_is_told_before_the_disk_has_spoken():
     house.end_turn()
 
     assert said(first + second) == [b":1\r\n", b":2\r\n", b":7\r\n"]
+
+
+def test_the_disk_hears_how_many_clients_were_told():
+    house = House(durable=True)
+    house.count(("views", 1), ("views", 1), ("clicks", 1))
+    assert not house.told
+
+    house.carry_out(house.ledger.persisted(Persisted(1)))
+    house.end_turn()
+
+    (clients,) = house.told
+    assert len({*clients}) == 3
 
 
 def test_replies_that_come_together_from_the_disk_are_looked_at_together():

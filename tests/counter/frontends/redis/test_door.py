@@ -19,6 +19,7 @@ from counter.frontends.redis.client import (
 from counter.frontends.redis.door import TOO_MANY, RedisDoor
 from counter.keyindex import RUN_KEYS_MAX
 from counter.node import Node, NodeSettings
+from counter.storage.durable import DurableStorage
 from tracker.config import TrackerConfig
 from tracker.errors import ConfigError
 from tracker.server import Tracker, TrackerSettings
@@ -142,6 +143,31 @@ async def until(holds):
     async with asyncio.timeout(WAIT_S):
         while not holds():  # noqa: ASYNC110 - see above
             await asyncio.sleep(0)
+
+
+# -- beside a disk --------------------------------------------------------------------------
+
+
+async def test_the_disk_hears_how_many_speak_through_the_door(party, monkeypatch):
+    told = set()
+    monkeypatch.setattr(DurableStorage, "answered", lambda self, clients: told.update(clients))
+    await party.node(durable=True)
+    desk = party.doors[0]._desk.link
+
+    for line in [await party.line() for _ in range(3)]:
+        assert await line.ask("INCR", "a")
+
+    assert len(told - {desk}) == 3
+
+
+async def test_a_datagram_wakes_a_node_that_sleeps_while_its_disk_works(party):
+    node = await party.node(durable=True)
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.sendto(b"?", node.endpoint)
+        (woken_by,) = [key.fd for key, _ in node.storage._lull._urgent.select(WAIT_S)]
+
+    assert woken_by == node._udp.fileno()
 
 
 # -- in order -------------------------------------------------------------------------------
