@@ -30,7 +30,7 @@ from counter.hearing import HEAD as ANSWER
 from counter.hearing import answers
 from counter.messages import DECREASED, RING, SKIP_MAX, Ask, Reply, ShortReply, swapped
 from counter.passing import Datagram, PlainAsk, passed_on
-from counter.relay import Relay, Seen, Stand
+from counter.relay import HOP_MS, Relay, Seen, Stand
 from tracker.errors import FrameError
 from tracker.machine import Endpoint
 from tracker.membership import Membership
@@ -196,7 +196,7 @@ def _plainest(body: bytes, legs: dict[bytes, Leg]) -> Asked | None:
         or not (key.isascii() and key.isprintable() and 0 < len(key) <= KEY_BYTES_MAX)
         or not (0 < chatter <= CHATTER_MAX and 0 < visits <= VISITS_MAX)
         or not (0 <= age <= AGE_MAX and 0 < age_max <= AGE_MAX)
-        or not (0 < budget_ms <= DEADLINE_MS_MAX and 0 <= roll < 2**32)
+        or not (HOP_MS < budget_ms <= DEADLINE_MS_MAX and 0 <= roll < 2**32)
         or low < 0
         or high < 0
         or (skip and not _are_positions(skip))
@@ -232,5 +232,5 @@ def _to_pass_on(query: bytes, ask: Asked) -> PlainAsk:
     key, leg, low, high, skip = ask
     home, chatter, visits, age, age_max, budget_ms, roll = leg
     before = _pack((Ask.TAG, query, key, wire_place(home), chatter, visits))[1:]
-    after = _pack((age_max, budget_ms, roll))[1:]
+    after = _pack((age_max, budget_ms - HOP_MS, roll))[1:]
     return PlainAsk(low, high, skip, chatter, visits, age, age_max, before, after)

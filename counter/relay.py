@@ -33,6 +33,8 @@ NOTHING_HELD: Held = ()
 CHILDREN_MAX = 1_024
 FORGET_S: Final = 1.0
 """Longest that a query is remembered past its time while nothing else comes."""
+HOP_MS: Final = 1
+"""What a hop takes off the budget of an ask, in ms. No clocks are compared, so it is the least."""
 FORGOTTEN_AT_ONCE_MAX: Final = 2
 """Queries past their time that are forgotten whenever another one is remembered."""
 
@@ -247,6 +249,8 @@ class Relay:
         return parts
 
     def _pass_on(self, ask: Ask, seen: Seen, view: View) -> list[Effect]:
+        if ask.budget_ms <= HOP_MS:
+            return []
         arc = (ask.low, ask.high, ask.skip, ask.late)
         hops_left = ask.age_max - ask.age
         return [
@@ -260,7 +264,7 @@ class Relay:
                     ask.visits,
                     ask.age + part.turn,
                     ask.age_max,
-                    ask.budget_ms,
+                    ask.budget_ms - HOP_MS,
                     ask.roll,
                     part.low,
                     part.high,

@@ -13,6 +13,7 @@
 #define VISITS_MAX 32
 #define AGE_MAX 255
 #define DEADLINE_MS_MAX 600000
+#define HOP_MS 1    /* counter.relay.HOP_MS */
 #define SKIP_MAX 16 /* counter.messages.SKIP_MAX */
 #define ASK_TAG 1   /* counter.messages.Ask.TAG */
 /* Of a packed ask: heads, query, key, home, six numbers, two ends and what is skipped. */
@@ -78,7 +79,7 @@ read_ask(const unsigned char *body, Py_ssize_t size, Ask *ask)
         || !read_between(&reader, 1, VISITS_MAX, &ask->visits)
         || !read_between(&reader, 0, AGE_MAX, &ask->age)
         || !read_between(&reader, 1, AGE_MAX, &ask->age_max)
-        || !read_between(&reader, 1, DEADLINE_MS_MAX, &ask->budget_ms)
+        || !read_between(&reader, HOP_MS + 1, DEADLINE_MS_MAX, &ask->budget_ms)
         || !read_between(&reader, 0, UINT32_MAX, &ask->roll) || !read_number(&reader, &ask->low)
         || !read_number(&reader, &high))
         return 0;
@@ -120,7 +121,7 @@ put_fields(unsigned char *at, const Ask *ask)
     at = put_number(at, ask->visits);
     at = put_number(at, ask->age + 1);
     at = put_number(at, ask->age_max);
-    at = put_number(at, ask->budget_ms);
+    at = put_number(at, ask->budget_ms - HOP_MS);
     return put_number(at, ask->roll);
 }
 

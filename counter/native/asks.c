@@ -400,6 +400,7 @@ fill(PyObject *module)
         || add_type(module, &asks_spec) < 0
         || PyModule_AddIntMacro(module, CHILDREN_MAX) < 0
         || PyModule_AddIntMacro(module, FORGOTTEN_AT_ONCE_MAX) < 0
+        || PyModule_AddIntMacro(module, HOP_MS) < 0
         || PyModule_AddIntMacro(module, CHATTER_MAX) < 0
         || PyModule_AddIntMacro(module, VISITS_MAX) < 0
         || PyModule_AddIntMacro(module, AGE_MAX) < 0

@@ -173,7 +173,7 @@ def test_a_query_that_lives_shorter_than_those_before_it_is_forgotten_first_as_i
     dice = Random(3)
 
     for number in range(60):
-        body = ask(query=bytes([number]) * 16, budget_ms=dice.choice([1, 200, 5_000, 600_000]))
+        body = ask(query=bytes([number]) * 16, budget_ms=dice.choice([2, 200, 5_000, 600_000]))
         assert native.way(body, SENDER, 0.1 * number) == plain.way(body, SENDER, 0.1 * number)
         assert native.state == plain.state
     assert native.left == []
@@ -203,7 +203,7 @@ def test_a_node_of_which_there_is_more_to_say_leaves_the_ask_to_the_python(chang
 def test_the_limits_of_c_are_those_of_python():
     for name in ("CHATTER_MAX", "VISITS_MAX", "AGE_MAX", "DEADLINE_MS_MAX"):
         assert getattr(_ASKS, name) == getattr(config, name)
-    for name in ("CHILDREN_MAX", "FORGOTTEN_AT_ONCE_MAX"):
+    for name in ("CHILDREN_MAX", "FORGOTTEN_AT_ONCE_MAX", "HOP_MS"):
         assert getattr(_ASKS, name) == getattr(relay, name)
     assert _ASKS.SKIP_MAX == SKIP_MAX
 

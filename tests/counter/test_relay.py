@@ -186,6 +186,18 @@ def test_a_query_is_forgotten_when_its_life_is_over():
     assert (len(relay), relay.deadline()) == (0, None)
 
 
+def test_what_an_ask_may_still_take_shrinks_with_each_hop():
+    _, *onward = make_relay().ask(make_ask(budget_ms=3_000), make_view(), now=0.0)
+
+    assert {effect.message.budget_ms for effect in onward} == {2_999}
+
+
+def test_an_ask_in_its_last_millisecond_is_answered_and_passed_on_to_nobody():
+    [answer] = make_relay().ask(make_ask(budget_ms=1), make_view(), now=0.0)
+
+    assert isinstance(answer.message, Reply)
+
+
 def test_queries_one_after_another_are_forgotten_by_the_way_and_want_no_timer_for_it():
     relay = make_relay()
     life_s = 1.0 + LAN.memory_s
