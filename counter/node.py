@@ -459,7 +459,10 @@ async def _give_away(settings: NodeSettings, node: Node) -> None:
         )
     if node.holds_counts:
         keys = sum([len(share) for share in node.machine.ledger.counters.shares()])
-        complain(f"this node kept its counts in memory: {keys} keys end with it")
+        complain(
+            f"this node kept its counts in memory: {keys} key{'' if keys == 1 else 's'}"
+            f" end{'s' if keys == 1 else ''} with it"
+        )
 
 
 def first_line(settings: NodeSettings, node: Node) -> str:

@@ -281,8 +281,8 @@ def reason_of(error: OSError) -> str:
 
 
 def shown_s(seconds: float) -> str:
-    """Return a duration as people write it."""
-    return f"{seconds:.1f} s" if seconds >= 0.995 else f"{seconds * 1000:.0f} ms"
+    """Return a duration as people write it, a millisecond at least."""
+    return f"{seconds:.1f} s" if seconds >= 0.995 else f"{max(1, round(seconds * 1000))} ms"
 
 
 def cause_of(error: OSError) -> OSError:

@@ -109,7 +109,7 @@ def test_the_last_node_in_memory_says_what_ends_with_it(machines):
 
     assert memory.stop() == 0
 
-    memory.said("this node kept its counts in memory: 1 keys end with it")
+    memory.said("this node kept its counts in memory: 1 key ends with it")
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from counter.client.blocking import Connection, now
+from counter.client.blocking import Connection, now, shown_s
 from counter.client.light import LIGHT, Increment
 from counter.messages import DOOR, Counted, Get, Query, Value
 from tracker.config import parse_endpoint
@@ -139,3 +139,10 @@ def test_a_tracker_is_not_taken_for_a_node(serve, replies):
 
     with connect(server.endpoint) as connection, pytest.raises(RefusedError, match="not a node"):
         connection.request(Get(connection.number(), "k"))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0.0002, "1 ms"), (0.0416, "42 ms"), (0.994, "994 ms"), (2.04, "2.0 s")]
+)
+def test_a_duration_is_told_in_a_unit_that_fits_and_never_as_nothing(seconds, shown):
+    assert shown_s(seconds) == shown
