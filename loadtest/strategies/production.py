@@ -49,6 +49,8 @@ class Production:
             stage.world.random(f"machine/{number}"),
         )
         node.membership.view = stage.view
+        # All know each other: nobody has to make itself known, since it finds no tracker.
+        node.membership.introduction.end()
         node.resume(0)
         count = Increment(member.store, 1, (KEY, stage.values[number]), ACK_DEFAULT)
         node.ledger.increment(0, count)
