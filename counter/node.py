@@ -47,6 +47,7 @@ from tracker.errors import ConfigError, RefusedError
 from tracker.files import shown_path
 from tracker.logs import text_line
 from tracker.machine import Emit, Endpoint, Leave, Link, Persisted, PersistFailed
+from tracker.names import base_of
 from tracker.transport import pulses
 from tracker.transport.base import DatagramHandler, Datagrams
 from tracker.transport.tcp import TcpStreams, bind_tcp
@@ -351,6 +352,7 @@ class _Service:
         self._stop = stop
         # What its next life is to be like, where it cannot go on with this one.
         self._next: NodeSettings | None = None
+        self._is_reborn = settings.reborn
         self._ended = anyio.Event()
         self._node: Node
 
@@ -363,6 +365,7 @@ class _Service:
         while await _first_of(self._ended, self._stop) is self._ended and self._next is not None:
             settings, self._next, self._ended = self._next, None, anyio.Event()
             await node.abandon()
+            self._is_reborn |= settings.reborn
             storage = None
             if not settings.reborn and isinstance(node.storage, MemoryStorage):
                 storage = node.storage.carried_on(settings.name, node.machine.memory())
@@ -391,10 +394,13 @@ class _Service:
                 " still trying, and counting meanwhile\n"
                 "  start one:  counter tracker          elsewhere:  --tracker HOST:PORT"
             )
-        elif is_old_backup(emit) and not self._node.settings.reborn:
-            self._begin_anew(replace(self._node.settings, reborn=True), reborn_line(emit))
+        elif is_old_backup(emit) and not self._is_reborn:
+            name = base_of(self._node.settings.name)
+            settings = replace(self._node.settings, name=name, reborn=True)
+            self._begin_anew(settings, reborn_line(emit))
         elif left := left_name(emit.event, emit.details):
-            settings = replace(self._node.settings, name=left)
+            # The name is that of the store that is open now, which is to be made no other one.
+            settings = replace(self._node.settings, name=left, reborn=False)
             self._begin_anew(settings, name_lost_line(emit))
         elif is_told_already(emit) and self._node.machine.handover.leaving.holds_nothing:
             # What this node has to say was heard in an earlier life: "drained" follows.

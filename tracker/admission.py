@@ -293,6 +293,16 @@ def given_up(old: Member, verdict: Admitted) -> Member:
     )
 
 
+def left_behind(old: Member, newcomer: Member) -> Member:
+    """Return what stays under the name that a newcomer, or the store it was made of, had before.
+
+    That store's counts are told by the newcomer as far as the backup goes, and not twice.
+    """
+    if old.store == newcomer.store:
+        return old.became(GONE, f"renamed to {newcomer.name}")
+    return old if old.status == GONE else old.handed_over(newcomer.name)
+
+
 def _handed_over(newcomer: Member, old: Member) -> Refusal:
     known = f'as "{old.name}" at {shown_endpoint(old.endpoint)}'
     text = (

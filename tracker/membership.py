@@ -69,6 +69,8 @@ from tracker.reputation import (
     loss_in,
     name_lost,
     remembered,
+    succeeding,
+    usurped,
 )
 from tracker.standing import Regarded, displaced, known_until
 from tracker.text import printable
@@ -120,8 +122,8 @@ class Membership(Regarded):
         self._has_joined = False
         self._is_departing = False
         self._lost_to: tuple[bytes, int] | None = None
-        # Where the one is that the name belongs to by the view, if that is not this node.
-        self._usurper = ""
+        # Why somebody else is in this node's place by the view, if so.
+        self._usurped = ""
         self.announcement = Announcement()
         self.introduction = Introduction()
 
@@ -147,14 +149,12 @@ class Membership(Regarded):
     @property
     def is_usurped(self) -> bool:
         """Whether a later record gives this node's name to another store, or a tracker says so."""
-        return bool(self._usurper) or any(t.refusal == NAME_LOST for t in self._trackers)
+        return bool(self._usurped) or any(t.refusal == NAME_LOST for t in self._trackers)
 
     @property
     def displaced(self) -> str:
         """Why somebody else counts in this node's place, in a few words; empty as a rule."""
-        if self._usurper:
-            return f"its name belongs to the node at {self._usurper}"
-        return displaced(self._trackers)
+        return self._usurped or displaced(self._trackers)
 
     def learn(self, news: Sequence[Member], now: float) -> list[Effect]:
         """Take in what another node knows."""
@@ -441,13 +441,11 @@ class Membership(Regarded):
 
     def _name_lost(self) -> list[Effect]:
         """Say, once for each, that a later record gives this node's name to somebody else."""
-        told = self.view.get(self.member.name)
-        loss = loss_in(self.member, self.view, self.lineage)
-        if told is None or loss is None:
-            self._usurper = ""
-            return []
-        self._usurper = shown_endpoint(told.endpoint)
-        if self._lost_to == (told.store, told.epoch):
+        self.member = own = succeeding(self.member, self.view, self.parent)
+        told = self.view.get(own.name)
+        loss = loss_in(own, self.view, self.lineage)
+        self._usurped = usurped(own, self.view, self.parent, loss)
+        if told is None or loss is None or self._lost_to == (told.store, told.epoch):
             return []
         self._lost_to = told.store, told.epoch
         self.is_doubted = self.is_doubted or loss.event != "name-lost"

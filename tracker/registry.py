@@ -26,6 +26,7 @@ from tracker.admission import (
     given_up,
     judge,
     late_news,
+    left_behind,
     name_lost,
 )
 from tracker.classes import dataclass, replace
@@ -277,8 +278,7 @@ class Registry:
         renamed, lost = verdict.renamed, verdict.lost
         if renamed is not None:
             effects += self._unlinked(renamed.name)
-            note = f"renamed to {verdict.member.name}"
-            effects += self._changed(renamed.became(GONE, note), now)
+            effects += self._changed(left_behind(renamed, verdict.member), now)
         effects += self._unlinked(verdict.member.name)
         if lost is not None:
             effects.append(Emit("counts-lost", {**shown(lost), "note": verdict.member.note}))

@@ -2,6 +2,8 @@
 
     its own start, thought ill of      denied, with a higher incarnation
     its name, another store            the name is lost; said once, with the one that is left to it
+    its name, its parent's store       its own record goes above that one, whose place it takes;
+                                       acknowledges nothing until the view has it there itself
     its store, a later start, alive    the same: a copy of it runs under its name
     its store, a later start, ended    this is an old backup: it is to begin anew
 
@@ -40,6 +42,32 @@ def remembered(own: Member, view: View) -> Member:
     if known is None or known.store != own.store:
         return own
     return replace(own, reign=max(own.reign, known.reign))
+
+
+def succeeding(own: Member, view: View, parent: bytes) -> Member:
+    """Return the own record, above that of the store whose old backup this one was made of.
+
+    It takes the place of that one, as every tracker will say: so it cannot lose its name to it.
+    """
+    if not is_still(parent, own.name, view):
+        return own
+    return replace(own, reign=max(own.reign, min(view.members[own.name].reign + 1, COUNT_MAX)))
+
+
+def is_still(parent: bytes, name: str, view: View) -> bool:
+    """Whether a view has, under this name, the store that this one was made of."""
+    known = view.get(name)
+    return bool(parent) and known is not None and known.store == parent
+
+
+def usurped(own: Member, view: View, parent: bytes, loss: Emit | None) -> str:
+    """Return why a view has somebody else in this node's place, in a few words; empty if not."""
+    told = view.get(own.name)
+    if told is not None and loss is not None:
+        return f"its name belongs to the node at {shown_endpoint(told.endpoint)}"
+    if told is not None and told.expected and is_still(parent, own.name, view):
+        return "the store that it was made of is still expected in its place"
+    return ""
 
 
 def loss_in(own: Member, view: View, lineage: bytes) -> Emit | None:

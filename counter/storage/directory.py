@@ -241,9 +241,10 @@ class Directory:
         if reborn:
             store = os.urandom(STORE_BYTES)
             parent, founder = owner.store, owner.files
-            return replace(
-                owner, store=store, epoch=1, boots=(boot,), parent=parent, founder=founder
-            )
+            # A name that follows from the store is not that of another store.
+            name = derived(owner.name, store) if is_derived(owner.name) else owner.name
+            new = replace(owner, store=store, name=name, epoch=1, boots=(boot,))
+            return replace(new, parent=parent, founder=founder)
         boots = (boot, *owner.boots)[:BOOTS_MAX]
         return replace(owner, epoch=owner.epoch + 1, boots=boots)
 

@@ -398,6 +398,9 @@ def test_under_another_name_it_ends_the_record_of_its_parent():
     assert isinstance(answer, Registered)
     assert events == ["gone", "renamed"]
     assert registry.table.get("n1").status == GONE
+    # What it had counted is told by the new one, and would count twice.
+    answer, _ = register(registry, 3, make_member(epoch=7, boot_of="7"), lineage=("six",))
+    assert answer.code == "handed-over"
 
 
 def test_under_another_name_it_waits_while_the_parent_runs():

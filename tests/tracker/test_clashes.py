@@ -354,6 +354,37 @@ def test_a_node_remembers_the_reign_under_which_it_had_its_name():
     assert make_node(View().merged([make_member(HIGH, reign=3)]))[0].member.reign == 0
 
 
+@pytest.mark.parametrize("parent", [LOW, OTHER], ids=["lower", "higher"])
+@pytest.mark.parametrize("heard", ["on disk", "from another"])
+def test_a_store_made_of_an_old_backup_does_not_lose_its_name_to_the_one_it_was_made_of(
+    parent, heard
+):
+    before = make_member(parent, reign=2, epoch=7, status=AWAY)
+    node = Membership([TRACKER], make_member(HIGH), NOBODY, random.Random(1), 1.0, 0.1, 1.5)
+    node.parent = parent
+    node.recall(View().merged([before] if heard == "on disk" else []))
+    effects = node.start(0.0) + node.learn([before] if heard == "from another" else [], 0.0)
+    effects += node.submit(Opened(1, TRACKER), 0.0)
+
+    assert events(effects) == []
+    assert registered(effects).member.reign == 3
+    # Until its own record stands there, others wait for the counts of the one before.
+    assert node.is_usurped
+    assert node.displaced.startswith("the store that it was made of")
+    node.receive(1, Registered(b"tracker1", 3, 0, 0), 0.0)
+    assert lost(hear(node, make_member(HIGH, reign=3))) == []
+    assert (node.is_usurped, node.displaced) == (False, "")
+    assert node.view.get(derived("n1", parent)).store == parent
+
+
+def test_a_parent_that_nobody_expects_stands_in_nobodys_place():
+    node = Membership([TRACKER], make_member(HIGH), NOBODY, random.Random(1), 1.0, 0.1, 1.5)
+    node.parent = LOW
+    node.learn([make_member(LOW, status=GONE)], 0.0)
+
+    assert (node.is_usurped, node.displaced) == (False, "")
+
+
 @pytest.mark.parametrize(
     ("view", "has_counted", "says"),
     [
