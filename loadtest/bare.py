@@ -181,6 +181,8 @@ class BareWorld:
             node.share = number
             node.origin.is_certain = True
             node.membership.view = node._followed = node._saved.view = self.view
+            # All know each other: nobody has to make itself known, since it finds no tracker.
+            node.membership.introduction.end()
             node.start(self.agenda.now)
             self.nodes[number] = node
         return node
