@@ -33,6 +33,8 @@ _MIXER: Final = 0x9E3779B97F4A7C15
 """2^64 / phi, odd (Knuth, TAOCP 6.4): a product of it is no mere XOR of its parts."""
 HANDED_OVER: Final = "handed over to "
 """How the note of a member begins, for people, that is gone because others hold its counts now."""
+LOST_NOTE: Final = "it lost this name"
+"""The note of what stays under a name that its member has left for the one it derives."""
 MERGES_MAX = 4
 PATCHED_MAX = 64
 
@@ -93,7 +95,11 @@ class Member:
         if self is other:
             return False
         own, theirs = self.rank, other.rank
-        return own > theirs if own != theirs else self._rest > other._rest
+        if own != theirs:
+            return own > theirs
+        # Above every other end of the same life, or what was told first would decide.
+        lost, theirs_lost = self.note == LOST_NOTE, other.note == LOST_NOTE
+        return self._rest > other._rest if lost == theirs_lost else lost
 
     @property
     def _rest(self) -> tuple[str, int, bool, str, bytes]:
@@ -145,7 +151,7 @@ class Member:
         """
         return Member(
             *(self.name, self.store, self.reign, self.epoch, self.incarnation),
-            *("0.0.0.0", 1, GONE, True, "it lost this name"),
+            *("0.0.0.0", 1, GONE, True, LOST_NOTE),
         )
 
 

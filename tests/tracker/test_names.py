@@ -1,5 +1,7 @@
 """Names that two stores have: whose they stay, and what the other one is called."""
 
+import itertools
+
 import pytest
 
 from tracker.config import is_member_name, parse_member_name, parse_name
@@ -119,6 +121,20 @@ def test_one_life_under_both_names_is_known_by_its_own():
         assert view.get(LEFT) is None
         assert view.get("n1") == make_member(status=DEAD)
     assert view_of(own, left).merged([left]).members == view_of(own).merged([left]).members
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
+def test_what_is_told_of_an_earlier_end_changes_nothing_once_the_name_was_left(order):
+    told = [
+        make_member(name=LEFT, incarnation=1),
+        make_member(),
+        make_member(name=LEFT, status=GONE),
+    ]
+
+    view = view_of(*[told[index] for index in order])
+
+    assert view.get("n1") == make_member().renamed()
+    assert view.merged(told) is view
 
 
 def test_a_name_that_is_had_again_needs_the_other_one_no_more():
