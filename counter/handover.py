@@ -132,7 +132,10 @@ class Handover:
                 break
             holder = view.get(holder.heir)
             if holder is not None and holder.expected and holder.reign == 0:
-                return holder.store == self.ledger.counters.store
+                counters = self.ledger.counters
+                # Whoever was given its own share was given, at once, all those that it held: it
+                # tells none of them any more, though the news of its end is still on its way.
+                return holder.store == counters.store or holder.store in counters.others
         return True
 
     def speaks_for(self, store: bytes) -> bool:

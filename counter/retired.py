@@ -1,9 +1,9 @@
 """Stores on disks that were handed over, and must never be told by those disks again.
 
 Whoever holds what such a store counted may have summed it up with other shares (`folding`): told
-once more by an old backup of its disk, it would count twice. A tombstone tells of it only as long
-as its name is nobody else's, and as there is room for it; so every holder remembers the stores
-themselves, for ever, and hands them on with the counts::
+once more by an old backup of its disk, it would count twice. A tombstone tells of it, under its own
+name or the one that it derives, only as long as there is room for it; so every holder remembers the
+stores themselves, for ever, and hands them on with the counts::
 
     noted      its giver has said that nobody else holds it (`Sole`): its own disk is empty by now
     finished   the view expected it no more since; or it had been noted in an earlier life

@@ -1,9 +1,10 @@
 """Stores that a tracker let in though somebody may know better: until everybody was asked.
 
 A store that has lived before, and whose name was another's meanwhile, may have been handed over in
-that life: its tombstone went with the name. Whoever holds its counts refuses it as soon as he hears
-of it. The rule: it stays strange, over all of its starts, until each expected member lives and has
-acknowledged the news of it; a member that is not there may be the one who knows.
+that life: its tombstone, under the name that it derives, may be forgotten by now. Whoever holds its
+counts refuses it as soon as he hears of it. The rule: it stays strange, over all of its starts,
+until each expected member lives and has acknowledged the news of it; a member that is not there may
+be the one who knows.
 """
 
 from typing import Final

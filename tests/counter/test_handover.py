@@ -354,6 +354,21 @@ def test_of_all_who_hold_a_share_the_last_heir_answers_for_it(members, answers):
     assert node.handover.answers_for(LEAVER.store) == answers
 
 
+def test_who_was_given_the_share_of_an_heir_answers_at_once_for_what_that_one_held():
+    # It has sealed n1's own share, and with it n5's; that n1 has gone is not told yet.
+    node = make_node(amount=0)
+    gone = LEAVER.handed_over("n1")
+    node.membership.view = View({member.name: member for member in [ME, OTHER, gone]})
+    others = node.ledger.counters.others
+    others[LEAVER.store] = Share(1)
+    assert not node.handover.answers_for(LEAVER.store)
+
+    others[OTHER.store] = Share(1)
+
+    assert node.handover.answers_for(OTHER.store)
+    assert node.handover.answers_for(LEAVER.store)
+
+
 def test_who_comes_back_with_what_it_handed_over_is_refused_before_the_news_is_acknowledged():
     node = make_node()
     old = make_member(3, durable=True)

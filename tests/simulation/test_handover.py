@@ -546,7 +546,7 @@ def test_counts_that_move_while_a_query_runs_would_be_missed_if_it_did_not_ask_a
     whole = world()
     assert whole.wrong == []
     assert any(answer.complete for answer in whole.answers if answer.origin == "n1")
-    monkeypatch.setattr("counter.query.let_go", let_go)
+    monkeypatch.setattr("counter.moving._let_go", let_go)
     assert world().wrong
 
 
