@@ -49,6 +49,9 @@ def displaced(answers: Mapping[bytes, Any], view: View, own_name: str) -> list[b
     for store, heard in answers.items():
         member = view.get(heard.name)
         is_taken = member is not None and member.expected and member.store[:8] != store
-        if is_taken and heard.name != own_name:
+        owner = view.owner_of(store)
+        # What went to another member is told by that one, or was told: it still counts.
+        is_elsewhere = owner is not None and owner.is_handed_over and owner.heir != heard.name
+        if is_taken and not is_elsewhere and heard.name != own_name:
             found.append(store)
     return found

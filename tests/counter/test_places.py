@@ -1,7 +1,11 @@
 """Whose an answer is: one for each place, and none for a place that has been taken over."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
+import pytest
+
+from counter.heard import Heard
 from counter.messages import Reply
 from counter.places import displaced, is_his, placed
 from tracker.members import GONE, Member, View, position
@@ -66,3 +70,17 @@ def test_every_other_answer_stays_where_it_is():
     assert placed(reply, view_of(make_member(LEFT, status=GONE))) is reply
     elsewhere = make_member(derived("n3", OLD))
     assert placed(reply, view_of(elsewhere, make_member(store=NEW))) is reply
+
+
+@pytest.mark.parametrize(
+    ("heir", "found"), [("n9", []), ("n1", [b"a" * 8])], ids=["at another one", "at its child"]
+)
+def test_what_a_store_counted_stays_counted_when_its_name_is_given_away_and_another_has_it(
+    heir, found
+):
+    old = Member("n1", b"a" * 16, 0, 1, 0, "10.0.0.1", 7401)
+    left = old.handed_over(heir).without_name()
+    view = View({"n1": replace(old, store=b"b" * 16, reign=1), left.name: left})
+    heard = {b"a" * 8: Heard("n1", b"a" * 8, 1, 14, 1, 0.0, False)}
+
+    assert displaced(heard, view, "n2") == found
