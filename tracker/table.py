@@ -88,8 +88,9 @@ class Table:
         self._idle = Heartbeat(self._epoch, self.version, self.version, EMPTY_PAGE)
 
     def remove(self, name: str) -> None:
-        """Forget a name whose record is told under another one from now on."""
-        self._drop(name)
+        """Forget a name whose record is told under another one, if it was not forgotten before."""
+        if name in self.members:
+            self._drop(name)
 
     def heartbeats(self, since: int) -> tuple[Heartbeat, ...]:
         """Return what changed after `since`: the first few pages, or one that says nothing did."""

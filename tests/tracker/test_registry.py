@@ -1181,6 +1181,17 @@ def test_tombstones_are_kept_up_to_a_limit_the_oldest_go_first(monkeypatch):
     assert registry.table.digest == View(dict(registry.table.members)).digest
 
 
+def test_what_was_forgotten_meanwhile_is_removed_without_a_word(monkeypatch):
+    monkeypatch.setattr("tracker.table.TOMBSTONES_MAX", 1)
+    table = Table(EPOCH)
+    for name in ("n1", "n2"):
+        table.put(make_member(name).became(GONE), 0.0)
+
+    table.remove("n1")
+
+    assert sorted(table.members) == ["n2"]
+
+
 def test_the_pages_kept_encoded_are_limited(monkeypatch):
     monkeypatch.setattr("tracker.table.RANGES_MAX", 2)
     registry = make_registry(members_to_record([make_member(f"n{i}") for i in range(9)]))
