@@ -83,9 +83,11 @@ class Embargo:
         return self.look(now)
 
     def deadline(self) -> float | None:
-        """Say when `look` is wanted. While a tracker is sought, an event will tell."""
+        """Say when `look` is wanted. While a tracker is sought, or another one has this node's
+        store or name, an event will tell.
+        """
         membership = self._membership
-        if not self._ledger.is_held:
+        if not self._ledger.is_held or self._ledger.displaced:
             return None
         if membership.announcement.is_made:
             return membership.introduction.deadline()

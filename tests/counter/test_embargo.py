@@ -5,9 +5,17 @@ from random import Random
 from counter.config import LAN, NodeConfig
 from counter.gossip import Gossip
 from counter.messages import ACK_DEFAULT, ACK_MEMORY, Counted, Increment, Park
-from tracker.machine import Closed, Opened, Persist, Persisted, PersistFailed, Send
+from tracker.machine import Closed, Opened, Persist, Persisted, PersistFailed, Send, Unreachable
 from tracker.members import Member
-from tracker.messages import Announced, Heartbeat, Refused, Registered, news_to_wire
+from tracker.messages import (
+    Announced,
+    Heartbeat,
+    Introduce,
+    Refused,
+    Registered,
+    news_to_wire,
+)
+from tracker.pages import members_to_record
 
 TRACKER, CLIENT, OTHER = ("127.0.0.1", 7400), 50, 51
 OWN = Member("n0", b"s" * 16, 0, 1, 0, "127.0.0.1", 7401)
@@ -119,3 +127,21 @@ def test_a_node_that_is_taken_in_again_counts_again():
 
     [persist] = count(gossip, 1)
     assert said(gossip.submit(Persisted(persist.token), 20.1)) == [Counted(1, True, False)]
+
+
+def test_a_displaced_node_that_was_making_itself_known_waits_for_a_word_and_for_no_time():
+    gossip = Gossip(NodeConfig(name="n0"), LAN, OWN, (TRACKER,), Random(1))
+    other = Member("n1", b"t" * 16, 0, 1, 0, "127.0.0.1", 7402)
+    gossip.restore("members", members_to_record([OWN, other]))
+    gossip.resume(0)
+    gossip.start(0.0)
+    told = gossip.submit(Unreachable(TRACKER, "refused"), 0.0)
+    assert Send(other.endpoint, Introduce(OWN, "default")) in told
+    gossip.tick(0.15)
+    gossip.submit(Opened(2, TRACKER), 0.15)
+    gossip.receive(2, Refused(0, "in-use", "lives at 10.0.0.9:7401"), 0.15)
+
+    gossip.tick(9.0)
+
+    assert code_of(count(gossip, 1)) == "displaced"
+    assert (due := gossip.deadline()) is None or due > 9.0
