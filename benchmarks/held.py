@@ -62,7 +62,7 @@ class Held:
         def ask(home: Endpoint) -> bytes:
             key = holder.key(dice.randrange(keys))
             arc = (where, where + 1)
-            message = Ask(os.urandom(16), key, home, 10, 1, 1, 3, 1, self._roll, *arc)
+            message = Ask(os.urandom(16), key, home, 10, 1, 1, 3, 2, self._roll, *arc)
             return PlainSeal().close(GOSSIP.encode(message))
 
         return ask
