@@ -226,7 +226,8 @@ fill(PyObject *module)
         return -1;
     if (PyModule_AddIntMacro(module, DATAGRAM_BYTES_MAX) < 0
         || PyModule_AddIntMacro(module, DATAGRAMS_PER_DRAIN_MAX) < 0
-        || PyModule_AddIntMacro(module, FORMAT) < 0)
+        || PyModule_AddIntMacro(module, FORMAT) < 0
+        || PyModule_AddIntMacro(module, SINGLES_MAX) < 0)
         return -1;
     return add_source(module);
 }

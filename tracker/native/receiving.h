@@ -203,6 +203,8 @@ taken_up_to(Datagrams *self, int most)
                 return -1;
             all++;
         }
+        if (count >= 0 && count < wanted)
+            break; /* there were no more; what came since is read in the next turn */
     }
     return all;
 }
@@ -276,13 +278,18 @@ read_now(Datagrams *self)
     int count;
 
     self->read_at = now;
+    if (gap_s >= BURST_S)
+        self->singles = self->singles_left = 0;
     if (self->is_busy) {
         count = taken_up_to(self, DATAGRAMS_PER_DRAIN_MAX);
         self->is_busy = count > 1;
+        self->singles = self->is_busy ? 0 : Py_MIN(2 * self->singles + 1, SINGLES_MAX);
+        self->singles_left = self->singles;
         return count;
     }
     count = taken_up_to(self, 1);
-    self->is_busy = gap_s < BURST_S;
+    self->is_busy = gap_s < BURST_S && self->singles_left == 0;
+    self->singles_left -= self->singles_left > 0;
     return count;
 }
 

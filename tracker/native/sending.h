@@ -16,7 +16,8 @@
 #define WAYS_MAX 8                   /* shorter ways into one driver */
 #define FORMAT 1                     /* tracker.wire.GOSSIP_VERSION */
 #define FORMAT_MAX 31                /* tracker.wire.GOSSIP_VERSION_MAX */
-#define BURST_S 0.002                /* tracker.transport.plain.BURST_S */
+#define BURST_S 0.002                /* tracker.transport.plain: these two */
+#define SINGLES_MAX 32
 
 typedef struct {
     PyObject_HEAD
@@ -38,7 +39,7 @@ typedef struct {
     int number; /* of the socket, -1 once it is closed */
     long long dropped, strange;
     double read_at;
-    char is_v6, is_sealed, is_busy, is_left, is_heard;
+    char is_v6, is_sealed, is_busy, is_left, is_heard, singles, singles_left;
 } Datagrams;
 
 typedef struct {

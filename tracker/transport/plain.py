@@ -19,6 +19,8 @@ from tracker.wire import DATAGRAM_BYTES_MAX, GOSSIP_VERSION_MAX
 
 BURST_S: Final = 0.002
 """Two calls of the loop within this time: there may be many datagrams waiting."""
+SINGLES_MAX: Final = 32
+"""Calls in a row that look for one datagram alone, where looking for more found no more."""
 
 Gate = Callable[[Endpoint, bytes], bool]
 """Who is asked to send instead of the socket: an address and a body; false when it was dropped."""
@@ -37,6 +39,7 @@ class PlainDatagrams:
         self._is_v6 = is_v6
         self._is_busy = False
         self._read_at = 0.0
+        self._singles = self._singles_left = 0
         self._receive = self._socket.recvfrom
 
     def _end(self) -> None:
@@ -92,15 +95,22 @@ class PlainDatagrams:
 
         A node on a query's way gets one datagram a query: the read that would find nothing
         more is a tenth of what handling it costs. So one is read; if the loop calls again at
-        once there were more, and everything is drained until a turn finds a single one.
+        once there were more, and everything is drained until a turn finds a single one. Who is
+        asked by one that waits for each answer is called at once as well, and has no more:
+        each look for more that was for nothing doubles the calls until the next one.
         """
         now = monotonic()
         gap_s, self._read_at = now - self._read_at, now
+        if gap_s >= BURST_S:
+            self._singles = self._singles_left = 0
         if self._is_busy:
             self._is_busy = self._take_burst() > 1
+            self._singles = 0 if self._is_busy else min(2 * self._singles + 1, SINGLES_MAX)
+            self._singles_left = self._singles
         else:
             self._take_one()
-            self._is_busy = gap_s < BURST_S
+            self._is_busy = gap_s < BURST_S and self._singles_left == 0
+            self._singles_left = max(0, self._singles_left - 1)
         self._handler.on_drained()
 
     def _take_burst(self) -> int:

@@ -5,6 +5,7 @@ import gc
 import socket
 import sys
 import weakref
+from time import monotonic
 
 import pytest
 
@@ -12,7 +13,7 @@ from tracker.driver import Driver, PlainTraffic
 from tracker.messages import MEMBERSHIP, Beat
 from tracker.native import extension
 from tracker.transport import base
-from tracker.transport.plain import PlainDatagrams
+from tracker.transport.plain import BURST_S, SINGLES_MAX, PlainDatagrams
 from tracker.transport.udp import UdpDatagrams, bind_udp
 from tracker.wire import DATAGRAM_BYTES_MAX
 
@@ -331,6 +332,7 @@ async def test_only_so_many_ways_of_two_bytes_each_are_known():
 def test_the_limits_of_c_are_those_of_python():
     assert NATIVE.DATAGRAM_BYTES_MAX == DATAGRAM_BYTES_MAX
     assert NATIVE.DATAGRAMS_PER_DRAIN_MAX == base.DATAGRAMS_PER_DRAIN_MAX
+    assert NATIVE.SINGLES_MAX == SINGLES_MAX
     assert base.PlainSeal().close(b"") == bytes([NATIVE.FORMAT])
     assert {name for name in dir(NATIVE.Traffic) if name[0] != "_"} == set(
         PlainTraffic.__match_args__
@@ -358,6 +360,40 @@ async def test_no_reference_is_kept_or_lost(stranger):
         before = now
 
     place.close()
+
+
+def taken_after(kind, stranger, lone):
+    """Call so often for one datagram that is there, then for three; return how many that takes,
+    and the longest time between two calls in s."""
+    handler = Handler()
+    datagrams = opened(kind, handler)
+    pause_s, at = 0.0, monotonic()
+    for waiting in [*[1] * lone, 3]:
+        handler.heard.clear()
+        for _ in range(waiting):
+            stranger.sendto(b"\x01body", datagrams.endpoint)
+        datagrams._readable()
+        pause_s, at = max(pause_s, monotonic() - at), monotonic()
+    datagrams.close()
+    return len(handler.heard) - 1, pause_s
+
+
+@pytest.mark.parametrize(
+    ("lone", "taken"),
+    [(0, 1), (1, 1), (2, 3), (3, 1), (4, 1), (5, 3), (6, 1), (9, 1), (10, 3), (18, 1), (19, 3)],
+)
+async def test_looks_for_more_than_one_are_rarer_the_more_of_them_found_none(
+    kind, stranger, lone, taken
+):
+    # A machine that is busy may stop it between two calls: then they are not in a row.
+    for _ in range(200):
+        found, pause_s = taken_after(kind, stranger, lone)
+        if pause_s < BURST_S / 2:
+            break
+    else:
+        pytest.skip("this machine is too busy for calls in a row")
+
+    assert found == taken
 
 
 async def test_a_socket_that_nobody_holds_is_collected():
