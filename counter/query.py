@@ -24,10 +24,9 @@ from counter.certain import Certain
 from counter.config import AGE_MAX, LATE_S, GossipConfig
 from counter.doubtful import Doubted
 from counter.heard import Heard as Heard
-from counter.heard import Held, who_is_silent
+from counter.heard import Held, heard_in, who_is_silent
 from counter.hops import Hops as Hops
 from counter.messages import (
-    DECREASED,
     LEAF,
     RING,
     TRACE,
@@ -39,6 +38,7 @@ from counter.messages import (
     ReplyMany,
 )
 from counter.moving import follow, hold
+from counter.partial import is_counted, withdraw_part
 from counter.pending import Pending as Pending
 from counter.pending import Tally as Tally
 from counter.pending import paced
@@ -83,6 +83,7 @@ class OwnQuery:
     gone: frozenset[int] | None = None
     elsewhere: dict[Endpoint, bytes] = dataclasses.field(default_factory=dict)
     held: dict[bytes, Heard] = dataclasses.field(default_factory=dict)
+    parts: dict[bytes, Heard] = dataclasses.field(default_factory=dict)
     moved: dict[bytes, Member] = dataclasses.field(default_factory=dict)
     firsts: list[int] = dataclasses.field(default_factory=lambda: [0])
     spread: Spread = dataclasses.field(default_factory=Spread)
@@ -220,7 +221,7 @@ class OwnQuery:
         tally.replies += 1
         if self.elsewhere and (places := withdraw(self, reply, sender)) is not None:
             self._ask_anew(places, now)
-        if reply.store in self.answers or reply.store in self.held:
+        if is_counted(self, reply.store):
             tally.duplicates += not self.witnesses.is_sign(reply.store)
             return False
         pending = None if reply.store in self.moved else self.pending.get(reply.position)
@@ -232,16 +233,8 @@ class OwnQuery:
             note(self, name, reply, sender)
         if self.offered is not None:
             self.doubt(reply.position, self.offered)
-        heard = Heard(
-            name,
-            reply.store,
-            reply.epoch,
-            reply.value,
-            reply.age,
-            now - self.started,
-            bool(reply.flags & DECREASED),
-        )
-        self.count(heard, reply.position, pending, now)
+        withdraw_part(self, reply.store)
+        self.count(heard_in(reply, name, now - self.started), reply.position, pending, now)
         if reply.cut:
             self._cut_arc(reply.cut)
         return True
