@@ -145,7 +145,7 @@ class Adoption:
             return [Send(link, Refused(0, "busy", f"{self.name} takes over others at the moment"))]
         self._stages[link] = Stage(offer, now + STAGE_IDLE_S)
         stores = [list(row) for row in offer.stores]
-        begun = self._written("begun", offer.name, offer.store, stores)
+        begun = self.written("begun", offer.name, offer.store, stores)
         return [*begun, Send(link, Take(False))]
 
     def _refusal(self, offer: Offer, view: View) -> tuple[str, str] | None:
@@ -186,7 +186,7 @@ class Adoption:
         stage.until = now + STAGE_IDLE_S
         if not self.ledger.durable:
             return [Send(link, Stored(page.number))]
-        effects = self._written("page", stage.offer.store, page.body)
+        effects = self.written("page", stage.offer.store, page.body)
         stage.bodies.append(page.body)
         stage.written.append((self.ledger.token, page.number))
         return effects
@@ -200,7 +200,7 @@ class Adoption:
             return []
         if not self.ledger.durable:
             return self._adopt(link)
-        effects = self._written("sealed", stage.offer.store)
+        effects = self.written("sealed", stage.offer.store)
         stage.seal_token = self.ledger.token
         stage.until = now + STAGE_IDLE_S
         return effects
@@ -209,7 +209,8 @@ class Adoption:
         self._stages.pop(link, None)
         return [Send(link, Refused(0, code, printable(text, TEXT_MAX)))]
 
-    def _written(self, *fields: Any) -> list[Effect]:
+    def written(self, *fields: Any) -> list[Effect]:
+        """Return what puts a record of a hand-over on disk, where there is one."""
         if not self.ledger.durable:
             return []
         self.ledger.token += 1
@@ -241,7 +242,7 @@ class Adoption:
         if sole.retired:
             # Before what allows to fold them, so that no crash comes between.
             self.retired.note(sole.retired, finishing=True)
-            written = self._written("retired", list(sole.retired))
+            written = self.written("retired", list(sole.retired))
         return written + self.folding.note(offer.store, stores, now, sole.quiet_ms / 1000 + LATE_S)
 
     def _add(self, stage: Stage) -> None:
@@ -320,6 +321,9 @@ class Adoption:
             self.folding.restore(what, fields)
         elif what == "retired":
             self.retired.restore(fields)
+        elif what == "outdone":
+            for key in fields[0]:
+                self.ledger.counters.others.pop(key, None)
         else:
             self._add(self._restored.pop(fields[0]))
 

@@ -21,6 +21,7 @@ from typing import Any, Final, Protocol
 
 from counter.heard import Heard
 from counter.messages import Amounts, Reply, ReplyMany
+from counter.partial import withdraw_share
 from counter.pending import Pending, Tally
 from counter.places import is_his
 from tracker.machine import Endpoint
@@ -40,6 +41,9 @@ class Asked(Protocol):
     cut: dict[int, Member]
     moved: dict[bytes, Member]
     answers: dict[bytes, Heard]
+    held: dict[bytes, Heard]
+    parts: dict[bytes, Heard]
+    changed_at: float
     uncertain: dict[int, Amounts]
     elsewhere: dict[Endpoint, bytes]
     gone: frozenset[int] | None
@@ -103,8 +107,7 @@ def withdraw(query: Asked, reply: Any, sender: Endpoint) -> list[int] | None:
     again = []
     for address, store in belied:
         del query.elsewhere[address]
-        heard = query.answers.pop(store, None)
-        query.value -= heard.value if heard is not None else 0
+        heard = withdraw_share(query, store, query.changed_at)
         query.tally.strangers += 1
         owner = query.view.owner_of(store)
         if heard is not None:

@@ -29,6 +29,7 @@ from counter.crdt import Counters
 from counter.doubts import Doubts
 from counter.embargo import Embargo
 from counter.failover import Failover
+from counter.forks import Forks
 from counter.handover import Handover
 from counter.heads import Heads
 from counter.hearsay import Hearsay
@@ -115,6 +116,7 @@ class Gossip:
         self.handover.mute_from = self.relay.mute_from
         self.handover.heard_until = self._heard_until
         self.hearsay = Hearsay(self.membership.view)
+        self.forks = Forks(self.ledger)
         self.failover = Failover(self.ledger, self.membership.view, rng)
         self.heads = Heads(gossip, member, self.relay, rng)
         parts = (self.ledger, self.asker, self.heads, self.tables)
@@ -185,16 +187,19 @@ class Gossip:
         if kind == "members":
             self.membership.recall(NOBODY.merged(members_from_record(record)))
             self._saved.view = self._followed = self.membership.view
+            self.forks.recall(self._followed, self.membership.member)
             self.failover.parking.follow(self._followed)
             return
         moves, handover, failover = self.renewal.moves, self.handover, self.failover
-        if not (
-            moves.restore(record) or handover.restore(record) or failover.restore(kind, record)
-        ):
+        if self.forks.restore(record) or moves.restore(record) or handover.restore(record):
+            return
+        if not failover.restore(kind, record):
             self.ledger.restore(kind, record)
 
     def resume(self, token: int) -> None:
         """Begin a new boot epoch: everything was restored, up to this token."""
+        self.forks.resume(token, self.membership.member.epoch)
+        self.membership.is_apart = self.forks.is_apart
         self.ledger.resume(token, self.membership.member.epoch)
         self._resumed_at = token
         self.membership.written = token
@@ -209,7 +214,7 @@ class Gossip:
     def dump(self) -> list[bytes]:
         """Return records that hold every count, for a snapshot."""
         counts = [*self.renewal.moves.dump(), *self.ledger.dump(), *self.handover.dump()]
-        return counts + self.failover.dump()
+        return counts + self.failover.dump() + self.forks.dump()
 
     @property
     def records(self) -> int:
@@ -425,6 +430,8 @@ class Gossip:
             self.heads.follow(view)
             self.failover.parking.follow(view)
             self._saved.changed(now)
+            if self.membership.is_registered:
+                self.forks.follow(view, self.membership.member)
         # First: it may be the word that lets this node ask.
         kept = self.embargo.look(now)
         return [*effects, *self.origin.release(now), *kept]

@@ -31,6 +31,7 @@ from counter.messages import (
     Take,
     stored_name,
 )
+from counter.parts import furthest, is_part
 from counter.retired import told
 from tracker import wire
 from tracker.admission import HANDED_OVER
@@ -46,8 +47,9 @@ from tracker.machine import (
     Send,
     Unreachable,
 )
+from tracker.members import Member
 from tracker.membership import Membership
-from tracker.messages import Refused
+from tracker.messages import STORE_ID_BYTES, Refused
 
 GRACE_S: Final = 1.0
 """How long a node that is gone still answers: whoever asks now may not have heard of it."""
@@ -122,7 +124,19 @@ class Handover:
         A leaver that heard nothing of a seal may have gone to another heir, and both hold it: then
         the one that it names tells it, or that one's heir, as long as the cluster waits for it. A
         name that has changed hands, or that two had, proves nothing: it may be another store.
+        Of a store that is expected to answer itself nobody tells a part, nor beside a longer one.
         """
+        others, owner = self.ledger.counters.others, self._owner_of(store)
+        if store in others and is_part(others[store].epoch):
+            longest = furthest({k: share.epoch for k, share in others.items()}, store)
+            return longest == store and (owner is None or not owner.expected)
+        return self._is_nearest(store)
+
+    def _owner_of(self, store: bytes) -> Member | None:
+        return self.membership.view.owner_of(store[:STORE_BYTES])
+
+    def _is_nearest(self, store: bytes) -> bool:
+        """Whether nobody is nearer to a share by what its owner, and its heirs, said of it."""
         view = self.membership.view
         holder = view.owner_of(store[:STORE_BYTES])
         for _ in range(HEIRS_MAX):
@@ -152,8 +166,10 @@ class Handover:
         """Return the stores that a copy of this node's disk may tell."""
         if not self.ledger.durable:
             return ()
-        parent = self.membership.parent
-        return (self.ledger.counters.store, *([parent] if parent else []))
+        parent, counters = self.membership.parent[:STORE_ID_BYTES], self.ledger.counters
+        # Of one that is held as a part nothing was summed up with anything.
+        is_mixed = parent and not any(key[:8] == parent[:8] for key in counters.others)
+        return (counters.store, *([parent] if is_mixed else []))
 
     def _quiet_ms(self) -> int:
         """Return how long queries may run that heard what this node hands over, as of now."""
@@ -167,13 +183,28 @@ class Handover:
     def claimed(self, now: float) -> list[Effect]:
         """Refuse those who are expected by the view with what they have handed over."""
         membership, retired = self.membership, self.adoption.retired
+        outdone = self._outdone()
         claims = retired.claims(membership.view, self.adoption.folding.finals)
         if not claims:
-            return []
+            return outdone
         learned = membership.learn(
             [replace(member, incarnation=member.incarnation + 1) for member in claims], now
         )
-        return [*membership.teach(claims), *learned, *told(claims)]
+        return [*outdone, *membership.teach(claims), *learned, *told(claims)]
+
+    def _outdone(self) -> list[Effect]:
+        """Let go of the parts of shares that others hold whole, and may have made one sum of."""
+        others = self.ledger.counters.others
+        done = [
+            key
+            for key, share in others.items()
+            if is_part(share.epoch)
+            and (owner := self._owner_of(key)) is not None
+            and owner.is_handed_over
+        ]
+        for key in done:
+            del others[key]
+        return self.adoption.written("outdone", done) if done else []
 
     # -- leaving ------------------------------------------------------------------------------
 

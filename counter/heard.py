@@ -6,12 +6,15 @@ the first 8 bytes, since the same name or address may be somebody else a moment 
 
 from collections.abc import Iterable
 
+from counter.messages import DECREASED, Reply, ReplyMany
 from counter.pending import Pending, why_silent
 from tracker.classes import dataclass
 from tracker.members import Member
 
 Held = tuple[tuple[bytes, int, int], ...]
-"""What a member holds of others' shares: (first 8 bytes of the store, epoch, value) of each."""
+"""What a member holds of others' shares: (first 8 bytes of the store, epoch, value) of each.
+
+The epoch of a part of a share is that of `counter.parts`."""
 
 
 @dataclass(slots=True)
@@ -25,6 +28,12 @@ class Heard:
     hops: int
     at_s: float
     has_decreased: bool
+
+
+def heard_in(reply: Reply | ReplyMany, name: str, at_s: float) -> Heard:
+    """Return the answer that a reply brings, of whom it is said to come from."""
+    has_decreased = bool(reply.flags & DECREASED)
+    return Heard(name, reply.store, reply.epoch, reply.value, reply.age, at_s, has_decreased)
 
 
 def who_is_silent(

@@ -8,10 +8,11 @@ another store has its name.
 from typing import Any
 
 from counter.gossip import Gossip
-from counter.storage.base import Identity
+from counter.storage.base import Identity, Rebirth
 from tracker.admission import HANDED_OVER, OLD_BACKUP
 from tracker.machine import Emit, Endpoint
 from tracker.members import Member
+from tracker.messages import UNTOLD
 
 
 def member_of(identity: Identity, name: str, endpoint: Endpoint) -> Member:
@@ -35,13 +36,35 @@ def member_of(identity: Identity, name: str, endpoint: Endpoint) -> Member:
 def introduce(machine: Gossip, identity: Identity) -> None:
     """Tell a machine, before it recovers anything, where its store comes from."""
     machine.membership.lineage = identity.lineage
-    machine.membership.parent = identity.parent
+    older = [store for store, _ in reversed(identity.splits) if store != identity.parent]
+    machine.membership.parent = b"".join([identity.parent, *older]) if identity.parent else b""
     machine.ledger.founder = identity.founder or identity.store
+    machine.forks.starts, machine.forks.splits = identity.starts, identity.splits
 
 
 def wants_rebirth(event: str, details: dict[str, Any]) -> bool:
     """Whether what a node emitted says that it runs on an old backup, and is to begin anew."""
     return event == "registration-refused" and details["code"] == OLD_BACKUP and details["final"]
+
+
+def rebirth_in(event: str, details: dict[str, Any], machine: Gossip) -> Rebirth | None:
+    """Return as what a node is to begin anew that no tracker takes in; None if it is to end.
+
+    That is an old backup; or a copy that has counted where no tracker was, of a store that runs, if
+    it is known what of its counts are its own.
+    """
+    if event != "registration-refused" or not details["final"]:
+        return None
+    forks, epoch = machine.forks, machine.membership.member.epoch
+    fork = forks.fork(epoch, details.get("common", UNTOLD))
+    if wants_rebirth(event, details):
+        return Rebirth(fork)
+    if "common" not in details or details["code"] not in ("in-use", "clone"):
+        return None
+    is_sure = forks.has_counted_since(fork) and forks.can_split(fork)
+    return (
+        Rebirth(fork, is_beside=True) if is_sure and not machine.membership.is_registered else None
+    )
 
 
 def left_name(event: str, details: dict[str, Any]) -> str:
@@ -61,8 +84,3 @@ def overtaken(text: str) -> Emit:
 def is_told_already(emit: Emit) -> bool:
     """Whether a tracker refuses a node because it knows that its counts were handed over."""
     return emit.event == "registration-refused" and emit.details["code"] == HANDED_OVER
-
-
-def is_old_backup(emit: Emit) -> bool:
-    """Whether an effect says so."""
-    return wants_rebirth(emit.event, emit.details)

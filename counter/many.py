@@ -39,6 +39,7 @@ from counter.messages import (
     keys_in,
     prefix_in,
 )
+from counter.parts import told_in
 from counter.query import AGAIN, COMPLETE, DEADLINE, SATISFIED, UNLISTED_MAX, Heard, Hops, OwnQuery
 from counter.tables import Table, by_size
 from tracker.machine import Endpoint
@@ -155,6 +156,8 @@ class ManyQuery(OwnQuery):
     reply: ReplyMany | None = None
     # Stores counted as part of what another member answered, and whether all are asked anew.
     covered: dict[bytes, None] = field(default_factory=dict)
+    # Those of which a part is in an answer: the whole may be told by somebody else.
+    partly: dict[bytes, None] = field(default_factory=dict)
     is_torn: bool = False
     # What members hold in doubt, by position, until their answers are counted.
     told: dict[int, Doubted] = field(default_factory=dict)
@@ -244,10 +247,14 @@ class ManyQuery(OwnQuery):
         if store in self.covered:
             self.tally.duplicates += 1
             return False
-        if any(other in self.answers or other in self.covered for other in held):
+        whole, parts = told_in(held)
+        told = (self.answers, self.covered, self.partly)
+        if store in self.partly or any(other in stores for other in held for stores in told):
             self.is_torn = True
             return False
-        for other in held:
+        self.partly.update(dict.fromkeys(parts))
+        self._look_at_parts()
+        for other in whole:
             self.covered[other] = None
             self.moved.pop(other, None)
             owner = self.view.owner_of(other)
@@ -256,9 +263,15 @@ class ManyQuery(OwnQuery):
                     waiting.pop(position(owner.name), None)
         return True
 
+    def _look_at_parts(self) -> None:
+        """Ask everybody anew if one is expected to answer of whom a part was counted."""
+        owners = [self.view.owner_of(store) for store in self.partly]
+        self.is_torn |= any(owner is not None and owner.expected for owner in owners)
+
     def follow(self, view: View) -> None:
         """Take in a newer view; whoever is in another's answer is not waited for."""
         OwnQuery.follow(self, view)
+        self._look_at_parts()
         for pos in [p for p, w in self.pending.items() if w.member.store[:8] in self.covered]:
             del self.pending[pos]
 

@@ -2,11 +2,15 @@
 
 The rule: a store counts once, whoever tells its share, for it changes no more once it was handed
 over; and a store that was waited for stays waited for until somebody has told it (decision 18).
+A part of a share, which a store made of an old backup holds (`counter.parts`), counts as long as
+nobody has told that share itself, or a part that goes further; it ends no waiting.
 """
 
 from typing import Protocol
 
 from counter.heard import Heard, Held
+from counter.partial import count_part, is_counted, withdraw_part, withdraw_share
+from counter.parts import is_part
 from counter.pending import Pending
 from counter.places import displaced
 from tracker.members import Member, View, position
@@ -15,8 +19,9 @@ from tracker.members import Member, View, position
 class Asked(Protocol):
     """What of a query is needed here: `OwnQuery`.
 
-    `held` are shares as their holders tell them, whose owners are not waited for. `moved` are
-    members whose counts went elsewhere before they were heard. Both by store.
+    `held` are shares as their holders tell them, whose owners are not waited for, and parts of
+    shares; `parts` all of these that were told, counted or not. `moved` are members whose counts
+    went elsewhere before they were heard. All by store.
     """
 
     view: View
@@ -29,22 +34,35 @@ class Asked(Protocol):
     cut: dict[int, Member]
     answers: dict[bytes, Heard]
     held: dict[bytes, Heard]
+    parts: dict[bytes, Heard]
     moved: dict[bytes, Member]
 
 
 def hold(query: Asked, held: Held, age: int, now: float) -> list[tuple[bytes, int, int]]:
-    """Count what somebody who answered holds of others; returns what was not counted before."""
-    fresh = [row for row in held if row[0] not in query.answers and row[0] not in query.held]
-    for store, epoch, value in fresh:
+    """Count what somebody who answered holds of others; returns what was not told before."""
+    fresh = []
+    for row in held:
+        store, epoch, value = row
         owner = query.view.owner_of(store)
         name = owner.name if owner is not None else f"?{store.hex()}"
+        heard = Heard(name, store, epoch, value, age, now - query.started, False)
+        if is_part(epoch):
+            if store not in query.parts or query.parts[store].epoch < epoch:
+                fresh.append(row)
+                query.parts[store] = heard
+                count_part(query, store, now)
+            continue
+        if is_counted(query, store):
+            continue
+        fresh.append(row)
+        withdraw_part(query, store)
         is_waited_for = query.moved.pop(store, None) is not None
         if owner is not None:
             pos = position(owner.name)
             is_waited_for |= query.pending.pop(pos, None) is not None
             is_waited_for |= query.cut.pop(pos, None) is not None
         counted = query.answers if is_waited_for else query.held
-        counted[store] = Heard(name, store, epoch, value, age, now - query.started, False)
+        counted[store] = heard
         query.value += value
         if value:
             query.changed_at = now
@@ -54,12 +72,12 @@ def hold(query: Asked, held: Held, age: int, now: float) -> list[tuple[bytes, in
 def follow(query: Asked, expected: dict[int, Member]) -> None:
     """Wait for those whom the view of the query expects now, by position, and for no others."""
     for store in displaced(query.answers, query.view, query.own_name):
-        query.value -= query.answers.pop(store).value
+        withdraw_share(query, store, query.changed_at)
     _let_go(query, expected)
     for pos, member in expected.items():
         if pos == query.own_position or member.store[:8] in query.answers:
             continue
-        if member.store[:8] in query.held:
+        if member.store[:8] in query.held and is_counted(query, member.store[:8]):
             query.answers[member.store[:8]] = query.held.pop(member.store[:8])
         elif pos in query.cut:
             query.cut[pos] = member

@@ -21,11 +21,11 @@ from counter.doorway import acknowledgements, increments
 from counter.gossip import UNTIMED, Gossip
 from counter.lives import (
     introduce,
-    is_old_backup,
     is_told_already,
     left_name,
     member_of,
     overtaken,
+    rebirth_in,
 )
 from counter.messages import DOOR, GOSSIP
 from counter.notices import (
@@ -37,7 +37,7 @@ from counter.notices import (
 )
 from counter.quick import ways
 from counter.snapshots import Snapshots
-from counter.storage.base import Storage
+from counter.storage.base import Rebirth, Storage
 from counter.storage.memory import MemoryStorage
 from tracker.classes import dataclass, replace
 from tracker.config import shown_endpoint
@@ -67,7 +67,7 @@ MakeDatagrams = Callable[[socket.socket, DatagramHandler], Datagrams]
 class NodeSettings:
     """What one node is started with. `data` None keeps everything in memory.
 
-    With `reborn` the data is an old backup, and becomes a store of its own.
+    With `reborn` the data is an old backup, or a copy's, and becomes a store of its own.
     """
 
     name: str
@@ -79,7 +79,7 @@ class NodeSettings:
     verbose: int = 0
     gossip: GossipConfig = LAN
     port_search: bool = False
-    reborn: bool = False
+    reborn: Rebirth | None = None
 
 
 class Beside(Protocol):
@@ -177,7 +177,7 @@ class Node:
     async def start(self) -> None:
         """Recover what was kept, then begin to listen. Raises StorageError."""
         try:
-            for kind, record in self.storage.recover():
+            for kind, record in self.storage.recover(self.machine.forks.at):
                 self.machine.restore(kind, record)
             self.machine.resume(self.storage.token)
             await self._refuse_copy()
@@ -342,6 +342,11 @@ def advertised(host: str, trackers: tuple[Endpoint, ...]) -> str:
         return str(probe.getsockname()[0])
 
 
+def reborn_as(settings: NodeSettings, reborn: Rebirth) -> NodeSettings:
+    """Return how a node begins anew that makes a new store of its data."""
+    return replace(settings, name=base_of(settings.name), reborn=reborn)
+
+
 class _Service:
     """A node that runs until it is told to stop, and what it says to a person meanwhile."""
 
@@ -352,7 +357,7 @@ class _Service:
         self._stop = stop
         # What its next life is to be like, where it cannot go on with this one.
         self._next: NodeSettings | None = None
-        self._is_reborn = settings.reborn
+        self._is_reborn = settings.reborn is not None
         self._ended = anyio.Event()
         self._node: Node
 
@@ -365,9 +370,9 @@ class _Service:
         while await _first_of(self._ended, self._stop) is self._ended and self._next is not None:
             settings, self._next, self._ended = self._next, None, anyio.Event()
             await node.abandon()
-            self._is_reborn |= settings.reborn
+            self._is_reborn |= settings.reborn is not None
             storage = None
-            if not settings.reborn and isinstance(node.storage, MemoryStorage):
+            if settings.reborn is None and isinstance(node.storage, MemoryStorage):
                 storage = node.storage.carried_on(settings.name, node.machine.memory())
             node = await self._begin(settings, storage)
         return node
@@ -385,7 +390,7 @@ class _Service:
             self._ended.set()
 
     def _emitted(self, emit: Emit) -> None:
-        membership = self._node.machine.membership
+        membership, said = self._node.machine.membership, (emit.event, emit.details)
         if emit.event == "joined":
             say(joined_line(emit))
         elif emit.event == "tracker-lost" and not membership.heard_at:
@@ -394,13 +399,11 @@ class _Service:
                 " still trying, and counting meanwhile\n"
                 "  start one:  counter tracker          elsewhere:  --tracker HOST:PORT"
             )
-        elif is_old_backup(emit) and not self._is_reborn:
-            name = base_of(self._node.settings.name)
-            settings = replace(self._node.settings, name=name, reborn=True)
-            self._begin_anew(settings, reborn_line(emit))
-        elif left := left_name(emit.event, emit.details):
+        elif not self._is_reborn and (reborn := rebirth_in(*said, self._node.machine)):
+            self._begin_anew(reborn_as(self._node.settings, reborn), reborn_line(emit, reborn))
+        elif left := left_name(*said):
             # The name is that of the store that is open now, which is to be made no other one.
-            settings = replace(self._node.settings, name=left, reborn=False)
+            settings = replace(self._node.settings, name=left, reborn=None)
             self._begin_anew(settings, name_lost_line(emit))
         elif is_told_already(emit) and self._node.machine.handover.leaving.holds_nothing:
             # What this node has to say was heard in an earlier life: "drained" follows.

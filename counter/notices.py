@@ -3,22 +3,20 @@
 The rule: an event goes in and its lines come out; nothing is decided here, and nothing said.
 """
 
-from typing import Final
-
+from counter.storage.base import Rebirth
+from tracker.admission import COPY_CODES
 from tracker.config import TRACKER_PORT
 from tracker.machine import Emit
 
 USUAL_TRACKER = f"127.0.0.1:{TRACKER_PORT}"
-COPY_CODES: Final = ("in-use", "clone", "old-backup")
-"""Refusals of a node whose store another one runs as well, or ran later."""
 
 
-def reborn_line(emit: Emit) -> str:
-    """Return what a node says that finds out that its data is an old backup."""
-    return (
-        f"note: {emit.details['text']}\n"
-        "  this node goes on as a new one that begins with what the backup holds"
-    )
+def reborn_line(emit: Emit, reborn: Rebirth) -> str:
+    """Return what a node says that makes a new store of its data, as an old backup or a copy."""
+    what = "begins with what the backup holds"
+    if reborn.is_beside:
+        what = "holds what only this copy has counted"
+    return f"note: {emit.details['text']}\n  this node goes on as a new one that {what}"
 
 
 def name_lost_line(emit: Emit) -> str:

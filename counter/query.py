@@ -22,10 +22,11 @@ from counter.asking import Asking
 from counter.config import LATE_S
 from counter.doubtful import Doubted
 from counter.heard import Heard as Heard
-from counter.heard import Held, who_is_silent
+from counter.heard import Held, heard_in, who_is_silent
 from counter.hops import Hops as Hops
-from counter.messages import DECREASED, LEAF, RING, Amounts, Ask, Reply, ReplyMany
+from counter.messages import LEAF, RING, Amounts, Ask, Reply, ReplyMany
 from counter.moving import follow, hold
+from counter.partial import is_counted, withdraw_part
 from counter.pending import Pending as Pending
 from counter.pending import Tally as Tally
 from counter.pending import paced
@@ -53,6 +54,7 @@ class OwnQuery(Asking):
     gone: frozenset[int] | None = None
     elsewhere: dict[Endpoint, bytes] = dataclasses.field(default_factory=dict)
     held: dict[bytes, Heard] = dataclasses.field(default_factory=dict)
+    parts: dict[bytes, Heard] = dataclasses.field(default_factory=dict)
     moved: dict[bytes, Member] = dataclasses.field(default_factory=dict)
     firsts: list[int] = dataclasses.field(default_factory=lambda: [0])
     spread: Spread = dataclasses.field(default_factory=Spread)
@@ -119,7 +121,7 @@ class OwnQuery(Asking):
         tally.replies += 1
         if self.elsewhere and (places := withdraw(self, reply, sender)) is not None:
             self._ask_anew(places, now)
-        if reply.store in self.answers or reply.store in self.held:
+        if is_counted(self, reply.store):
             tally.duplicates += not self.witnesses.is_sign(reply.store)
             return False
         pending = None if reply.store in self.moved else self.pending.get(reply.position)
@@ -131,16 +133,8 @@ class OwnQuery(Asking):
             note(self, name, reply, sender)
         if self.offered is not None:
             self.doubt(reply.position, self.offered)
-        heard = Heard(
-            name,
-            reply.store,
-            reply.epoch,
-            reply.value,
-            reply.age,
-            now - self.started,
-            bool(reply.flags & DECREASED),
-        )
-        self.count(heard, reply.position, pending, now)
+        withdraw_part(self, reply.store)
+        self.count(heard_in(reply, name, now - self.started), reply.position, pending, now)
         if reply.cut:
             self._cut_arc(reply.cut)
         return True

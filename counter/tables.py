@@ -35,6 +35,7 @@ from counter.messages import (
     names_in,
     prefix_in,
 )
+from counter.parts import is_part, listed
 from counter.relay import Relay
 from tracker import wire
 from tracker.classes import dataclass
@@ -87,7 +88,9 @@ class Search:
         self._question = question
         # What is handed over to this node while it looks is not in what it finds.
         self._shares = [counters.own, *[counters.others[store] for store in held]]
-        self._holds = tuple([store[:STORE_BYTES] for store in held])
+        whole = [s[:STORE_BYTES] for s in held if not is_part(counters.others[s].epoch)]
+        parts = [s[:STORE_BYTES] for s in held if is_part(counters.others[s].epoch)]
+        self._holds = tuple(listed(whole, parts))
         self._names = counters.names
         self._indexes = indexes
         self._at = (0, 0)

@@ -47,6 +47,7 @@ from counter.messages import (
     Row,
     positions_in,
 )
+from counter.partial import is_counted, withdraw_part
 from counter.query import Heard, Hops, OwnQuery, Pending
 from counter.wards import Ward, gaps
 from tracker.machine import Endpoint, Send
@@ -240,23 +241,22 @@ class WideQuery(OwnQuery):
             return False
         if flags & HELD:
             return bool(self.hold(((store, epoch, value),), age, now))
-        if store in self.answers or store in self.held:
+        if is_counted(self, store):
             self.repeats += 1
             return False
-        pending = self.pending.get(pos)
-        member = pending.member if pending is not None else self.cut.get(pos)
-        member = self.moved.get(store, member)
-        if member is not None:
-            name = member.name if member.store[:8] == store else None
-        else:
+        waiting = self.pending.get(pos)
+        member = self.moved.get(store, waiting.member if waiting is not None else self.cut.get(pos))
+        if member is None:
             name = unlisted_name(self, pos)
             self.tally.unlisted += name is not None
+        else:
+            name = member.name if member.store[:8] == store else None
         if name is None:
             self.tally.strangers += 1
             return False
-        has_decreased = bool(flags & DECREASED)
-        at_s = now - self.started
-        self.answers[store] = Heard(name, store, epoch, value, age, at_s, has_decreased)
+        withdraw_part(self, store)
+        at_s, is_down = now - self.started, bool(flags & DECREASED)
+        self.answers[store] = Heard(name, store, epoch, value, age, at_s, is_down)
         self.value += value
         self.heard_at = now
         self.hops_seen = max(self.hops_seen, age)

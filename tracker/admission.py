@@ -24,23 +24,28 @@ remembers (`lineage`). So it is when the disk holds less than the node once said
 Where boots are not told, by older nodes, only epochs decide.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from tracker.classes import dataclass, replace
 from tracker.config import shown_endpoint
 from tracker.members import ALIVE, AWAY, GONE, STATUS_NAMES, Member
-from tracker.messages import BOOT_BYTES, Register
+from tracker.messages import BOOT_BYTES, UNTOLD, Register
 from tracker.names import derived
 from tracker.table import Table, is_sane
 
 OLD_BACKUP: Final = "old-backup"
 HANDED_OVER: Final = "handed-over"
 NAME_LOST: Final = "name-lost"
+COPY_CODES: Final = ("in-use", "clone", OLD_BACKUP)
+"""Refusals of a node whose store another one runs as well, or ran later."""
 FATAL_CODES: Final = frozenset(
     {"name-taken", "name-kept", NAME_LOST, OLD_BACKUP, HANDED_OVER, "clone", "protocol"}
 )
 """Refusals that no later try at the same tracker can change."""
+
+SUCCEEDED: Final = "a store made of its old backup counts in its place: "
+"""How the note of a member begins that is gone for that reason."""
 
 IN_USE_TRIES_MAX: Final = 8
 """Tries at a tracker that says `in-use`: some 8 s, in which a node that died is found out."""
@@ -64,26 +69,29 @@ class Admitted:
 
     `event` is joined, restarted, moved, returned, renamed or reborn. `lost` is the owner of
     the name before, whose counts are lost; `renamed` the newcomer's own record under its old
-    name.
+    name. It `is_apart` from its parent (`Register`).
     """
 
     member: Member
     event: str
     lost: Member | None = None
     renamed: Member | None = None
+    is_apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Why not: a word for programs, a sentence for people.
 
-    With a `clash` the newcomer has counted under a name that another store has: that record is to
-    be taken in, and what becomes of the registration to be asked again.
+    Of a copy, `common` is the last start that it has in common with its store, as far as anybody
+    knows. With a `clash` the newcomer has counted under a name that another store has: that record
+    is to be taken in, and what becomes of the registration to be asked again.
     """
 
     code: str
     text: str
     clash: Member | None = None
+    common: int = UNTOLD
 
 
 def judge(
@@ -93,7 +101,8 @@ def judge(
     newcomer = replace(message.member, status=ALIVE, note="")
     if not is_sane(newcomer):
         return Refusal("out-of-range", "this node's epoch or incarnation is past all use")
-    elsewhere = table.owner_of(newcomer.store) or table.owner_of(message.parent)
+    line = message.line
+    elsewhere = _owner_of(table, (newcomer.store, *line))
     old = table.get(newcomer.name)
     refusal = _not_its_name(message, newcomer, old, table)
     if refusal is not None:
@@ -107,16 +116,22 @@ def judge(
     if old is None:
         if len(table) >= members_max:
             return Refusal("full", f"this tracker holds its {members_max} members already")
-        return Admitted(newcomer, "renamed" if renamed else "joined", renamed=renamed)
+        event, is_apart = "renamed" if renamed else "joined", message.is_apart
+        return Admitted(newcomer, event, renamed=renamed, is_apart=is_apart)
     if old.store == newcomer.store:
         return _same_store(newcomer, old, seen(old.name), message)
-    if old.store == message.parent:
-        return _reborn(newcomer, old, seen(old.name))
+    if old.store in line:
+        return _reborn(newcomer, old, seen(old.name), is_apart=message.is_apart)
     verdict = _another_store(newcomer, old, seen(old.name))
     if isinstance(verdict, Admitted):
-        return replace(verdict, renamed=renamed)
+        return replace(verdict, renamed=renamed, is_apart=message.is_apart)
     is_clash = message.has_counted and renamed is None and len(table) < members_max
     return replace(verdict, clash=newcomer) if is_clash else verdict
+
+
+def _owner_of(table: Table, stores: Sequence[bytes]) -> Member | None:
+    """Return the member, not gone, whose store is the first of these that anybody has."""
+    return next((owner for store in stores if (owner := table.owner_of(store))), None)
 
 
 def _not_its_name(
@@ -218,7 +233,7 @@ def _another_store(newcomer: Member, old: Member, seen: Seen) -> Admitted | Refu
     return Refusal("name-kept", text)
 
 
-def _reborn(newcomer: Member, old: Member, seen: Seen) -> Admitted | Refusal:
+def _reborn(newcomer: Member, old: Member, seen: Seen, *, is_apart: bool) -> Admitted | Refusal:
     """Let a store take the place of the one whose old backup it was made of."""
     if old.status == ALIVE:
         return _clone(newcomer, old, seen, "in-use")
@@ -227,7 +242,7 @@ def _reborn(newcomer: Member, old: Member, seen: Seen) -> Admitted | Refusal:
     what = f"store {old.store.hex()[:8]}, start {old.epoch} at {shown_endpoint(old.endpoint)}"
     note = f"began anew from an old backup: what was counted after it is lost ({what})"
     member = replace(newcomer, reign=max(newcomer.reign, old.reign + 1), note=note)
-    return Admitted(member, "reborn", lost=old)
+    return Admitted(member, "reborn", lost=old, is_apart=is_apart)
 
 
 def _clone(newcomer: Member, old: Member, seen: Seen, code: str = "clone") -> Refusal:
@@ -281,26 +296,34 @@ def name_lost(left: Member, owner: Member) -> Refusal:
 def given_up(old: Member, verdict: Admitted) -> Member:
     """Return what stays of the owner of a name that is given to another store.
 
-    The one whose old backup the newcomer grew out of is told by that, as far as the backup goes,
-    and must not be told twice.
+    The one whose old backup the newcomer grew out of is `succeeded`.
     """
     if old.status == GONE:
         return old
     if verdict.event == "reborn":
-        return old.handed_over(verdict.member.name)
+        return succeeded(old, verdict)
     return old.became(
         GONE, f"its name is that of another store: {verdict.member.note or 'given up'}"
     )
 
 
-def left_behind(old: Member, newcomer: Member) -> Member:
-    """Return what stays under the name that a newcomer, or the store it was made of, had before.
+def succeeded(old: Member, verdict: Admitted) -> Member:
+    """Return what stays of a store of whose old backup another one was made, which was let in.
 
-    That store's counts are told by the newcomer as far as the backup goes, and not twice.
+    If that tells only a part of its share apart from its own, which nobody counts beside the whole
+    (`counter.parts`), the old one may come back with all it has, and counts itself. If not, its
+    counts are told by the other one as far as the backup goes, and must not be told twice.
     """
-    if old.store == newcomer.store:
-        return old.became(GONE, f"renamed to {newcomer.name}")
-    return old if old.status == GONE else old.handed_over(newcomer.name)
+    if verdict.is_apart:
+        return old.became(GONE, f"{SUCCEEDED}{verdict.member.name}")
+    return old.handed_over(verdict.member.name)
+
+
+def left_behind(old: Member, verdict: Admitted) -> Member:
+    """Return what stays under the name that a newcomer, or the store it was made of, had before."""
+    if old.store == verdict.member.store:
+        return old.became(GONE, f"renamed to {verdict.member.name}")
+    return old if old.status == GONE else succeeded(old, verdict)
 
 
 def _handed_over(newcomer: Member, old: Member) -> Refusal:

@@ -5,9 +5,13 @@ restart. The rule: whoever puts a record into the table puts it in here, so that
 is ever left out; what is to be put in is decided by others.
 """
 
+from tracker.admission import COPY_CODES, Admitted, Refusal
+from tracker.classes import replace
 from tracker.failure import FailureDetector
 from tracker.keeping import Keeping
+from tracker.lineages import Lineages
 from tracker.members import ALIVE, GONE, SUSPECT, Member
+from tracker.messages import Register
 from tracker.publication import Publication
 from tracker.table import Table
 from tracker.written import Written
@@ -29,6 +33,7 @@ class Entries:
         self._keeping = keeping
         self._detector = detector
         self._written = written
+        self._lineages = Lineages(written.members_max)
 
     def put(self, member: Member, now: float) -> None:
         """Take in a record in place of the one before."""
@@ -60,6 +65,17 @@ class Entries:
             self._detector.dropped(member.name)
         else:
             self._detector.settled(member.name, now)
+
+    def compared(self, verdict: Admitted | Refusal, message: Register) -> Admitted | Refusal:
+        """Return a verdict; of one about a copy also what it has in common with its store."""
+        if isinstance(verdict, Refusal) and verdict.code in COPY_CODES:
+            return replace(verdict, common=self._lineages.common(message))
+        return verdict
+
+    def note_registered(self, member: Member, message: Register, now: float) -> None:
+        """Note what a member that was let in has told of its store."""
+        self._lineages.note(member, message.lineage)
+        self.note_written(member, message.written, now)
 
     def note_written(self, member: Member, written: int, now: float) -> None:
         """Note how far a member's disk holds everything, by its own word."""

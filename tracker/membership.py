@@ -45,6 +45,7 @@ from tracker.machine import (
 from tracker.members import Member, View
 from tracker.messages import (
     NO_REQUEST,
+    UNTOLD,
     Announced,
     Beat,
     Departed,
@@ -100,7 +101,7 @@ class Membership(Regarded):
         self.view = view
         self.activity = 0
         # The boots of the lives before this one, and the store that this one grew out of.
-        self.lineage, self.parent = b"", b""
+        self.lineage, self.parent, self.is_apart = b"", b"", False
         # The last record that is safe on disk; the owner sets it.
         self.written = -1
         # Whether this may be an old backup: a tracker is yet to take it in, or refuses to.
@@ -323,9 +324,8 @@ class Membership(Regarded):
             return [Close(link)]
         known = self.view.get(self.member.name)
         was_in = self._has_joined or (known is not None and known.store == self.member.store)
-        registration = Register(
-            self.member, self.lineage, self.parent, self.written, was_in or self.has_counted()
-        )
+        has_counted, origin = was_in or self.has_counted(), (self.lineage, self.parent)
+        registration = Register(self.member, *origin, self.written, has_counted, self.is_apart)
         tracker.opened(link, registration, now)
         self._by_link[link] = tracker
         return [Send(link, registration)]
@@ -461,6 +461,7 @@ class Membership(Regarded):
             return [Emit("tracker-complains", {"code": code, "text": text})]
         address = shown_endpoint(tracker.endpoint)
         details = {"code": code, "text": text, "tracker": address, "final": is_fatal}
+        details |= {"common": message.common} if message.common != UNTOLD else {}
         effects: list[Effect] = [Close(tracker.link)]
         if code != "not-registered":
             if code == NAME_LOST:

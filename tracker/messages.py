@@ -21,6 +21,8 @@ LISTED_PER_PAGE: Final = 256
 CANDIDATES_MAX: Final = 32
 TEXT_MAX: Final = 400
 NO_REQUEST: Final = 0
+UNTOLD: Final = -1
+"""Stands for a number that nobody knows."""
 
 
 def name(value: Any) -> str:
@@ -58,8 +60,14 @@ BOOT_BYTES: Final = 8
 LINEAGE_MAX: Final = 16
 """Earlier starts of a store that a node can name."""
 _boot = wire.blob(0, BOOT_BYTES)
+STORE_ID_BYTES: Final = 16
 HEIR_MAX: Final = MEMBER_NAME_MAX
 _heir = wire.text(HEIR_MAX)
+
+
+def stores_in(line: bytes) -> tuple[bytes, ...]:
+    """Return the stores of a line, 16 bytes each."""
+    return tuple([line[at : at + STORE_ID_BYTES] for at in range(0, len(line), STORE_ID_BYTES)])
 
 
 def member_to_wire(member: Member) -> tuple[Any, ...]:
@@ -148,13 +156,23 @@ class Welcome:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """No, and nothing was changed. `request` is what it answers, 0 for the stream itself."""
+    """No, and nothing was changed. `request` is what it answers, 0 for the stream itself.
+
+    Where a copy of a store is refused, `common` is the last start that both are known to have had.
+    """
 
     request: int
     code: str
     text: str
+    common: int = UNTOLD
     TAG: ClassVar[int] = 98
-    WIRE: ClassVar[Schema] = (wire.u64, wire.text(32), wire.text(TEXT_MAX))
+    FIELDS_MIN: ClassVar[int] = 3
+    WIRE: ClassVar[Schema] = (
+        wire.u64,
+        wire.text(32),
+        wire.text(TEXT_MAX),
+        wire.integer(UNTOLD, 2**32),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +180,8 @@ class Register:
     """A node presents itself to a tracker.
 
     `lineage` are the boots of its store before this one, the latest first, 8 bytes each. With
-    `parent` its store was made of an old backup of that one, and asks for its place. `written`
+    `parent` its store was made of an old backup of that one, and asks for its place; behind it
+    stand, latest first, those that one was made of in turn, 16 bytes each. `written`
     is the last record that is safe on its disk, -1 where that is not told. It `has_counted` where
     it was let in under this name before, or has acknowledged anything under it.
     """
@@ -172,15 +191,22 @@ class Register:
     parent: bytes = b""
     written: int = -1
     has_counted: bool = False
+    is_apart: bool = False
     TAG: ClassVar[int] = 99
     FIELDS_MIN: ClassVar[int] = 1
     WIRE: ClassVar[Schema] = (
         member_from_wire,
         wire.blob(0, BOOT_BYTES * LINEAGE_MAX),
-        wire.blob(0, 16),
+        wire.blob(0, STORE_ID_BYTES * (LINEAGE_MAX + 1)),
         wire.integer(-1, 2**63),
         wire.flag,
+        wire.flag,
     )
+
+    @property
+    def line(self) -> tuple[bytes, ...]:
+        """The stores in `parent`."""
+        return stores_in(self.parent)
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,7 +247,7 @@ class Registry:
             self._entries.settle(name, told, now)
         self._links[link] = _Registration(member.name, now)
         self._trust.registered(member.name)
-        self._entries.note_written(member, message.written, now)
+        self._entries.note_registered(member, message, now)
         self._link_of[member.name] = link
         self._publication.add(link)
         self._detector.heard(member.name, now)
@@ -263,13 +263,13 @@ class Registry:
         return [*effects, Send(link, answer), Emit(verdict.event, details)]
 
     def _judge(self, message: Register, now: float) -> Admitted | Refusal:
-        most = self._config.members_max
-        return judge(message, self.table, lambda name: self._seen(name, now), most)
+        seen, most = (lambda name: self._seen(name, now)), self._config.members_max
+        return self._entries.compared(judge(message, self.table, seen, most), message)
 
     def _refused(self, link: Link, member: Member, refusal: Refusal) -> list[Effect]:
         code, text = refusal.code, printable(refusal.text, TEXT_MAX)
         details = {**shown(member), "code": code, "text": text}
-        no = Refused(NO_REQUEST, code, text)
+        no = Refused(NO_REQUEST, code, text, refusal.common)
         return [Send(link, no), Close(link), Emit("refused", details)]
 
     def _consequences(self, verdict: Admitted, now: float) -> list[Effect]:
@@ -278,7 +278,7 @@ class Registry:
         renamed, lost = verdict.renamed, verdict.lost
         if renamed is not None:
             effects += self._unlinked(renamed.name)
-            effects += self._changed(left_behind(renamed, verdict.member), now)
+            effects += self._changed(left_behind(renamed, verdict), now)
         effects += self._unlinked(verdict.member.name)
         if lost is not None:
             effects.append(Emit("counts-lost", {**shown(lost), "note": verdict.member.note}))

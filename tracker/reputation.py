@@ -17,6 +17,7 @@ from tracker.classes import replace
 from tracker.config import shown_endpoint
 from tracker.machine import Emit
 from tracker.members import ALIVE, Member, View
+from tracker.messages import stores_in
 from tracker.names import derived, is_derived
 from tracker.table import COUNT_MAX
 
@@ -55,9 +56,9 @@ def succeeding(own: Member, view: View, parent: bytes) -> Member:
 
 
 def is_still(parent: bytes, name: str, view: View) -> bool:
-    """Whether a view has, under this name, the store that this one was made of."""
+    """Whether a view has, under this name, one of the stores that this one was made of."""
     known = view.get(name)
-    return bool(parent) and known is not None and known.store == parent
+    return known is not None and known.store in stores_in(parent)
 
 
 def usurped(own: Member, view: View, parent: bytes, loss: Emit | None) -> str:

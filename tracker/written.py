@@ -15,14 +15,14 @@ class Written:
     """The last safe record of each member's store; of `members_max` of them at most."""
 
     def __init__(self, members_max: int) -> None:
-        self._members_max = members_max
+        self.members_max = members_max
         self._by_name: dict[str, tuple[bytes, int]] = {}
 
     def note(self, member: Member, written: int) -> None:
         """Take the word of a member."""
         self._by_name.pop(member.name, None)
         self._by_name[member.name] = member.store, written
-        if len(self._by_name) > self._members_max:
+        if len(self._by_name) > self.members_max:
             del self._by_name[next(iter(self._by_name))]
 
     def inherit(self, member: Member) -> None:

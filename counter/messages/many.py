@@ -228,7 +228,7 @@ class ReplyMany:
         wire.listing(wire.record(wire.key, wire.i64), ROWS_PER_ANSWER_MAX),
         wire.u32,
         wire.u64,
-        wire.blob(0, STORE_BYTES * OTHERS_MAX),
+        wire.blob(0, STORE_BYTES * (OTHERS_MAX + 1)),
     )
 
     @classmethod
@@ -244,7 +244,10 @@ class ReplyMany:
         return reply
 
     def held(self) -> list[bytes]:
-        """Return the stores, besides the member's own, that its answer counts."""
+        """Return the stores, besides the member's own, that its answer counts.
+
+        Those of which it has a part only come last (`counter.parts.told_in`).
+        """
         holds = self.holds
         return [holds[at : at + STORE_BYTES] for at in range(0, len(holds), STORE_BYTES)]
 

@@ -16,6 +16,9 @@ COUNTS = "counts"
 MEMBERS = "members"
 STATE = "state"
 
+UNKNOWN = 2**63
+"""Stands for where a life began that ended before its log was read: it has written nothing."""
+
 Done = Callable[[Persisted | PersistFailed], None]
 
 
@@ -26,7 +29,9 @@ class Identity:
     `boot` are 8 random bytes of this opening, `lineage` those of the openings before, the
     latest first. A store made of an old backup names that one as `parent`; `founder` is the
     first of a line of such stores, empty where there is no such line. `name` is what its node is
-    called, empty where whoever starts it says so.
+    called, empty where whoever starts it says so. `starts` are (epoch, token) of openings: all
+    records up to the token were there. `splits` are (store, token) of those that it was made of,
+    the first of them first: all records up to the token were theirs.
     """
 
     store: bytes
@@ -37,6 +42,25 @@ class Identity:
     parent: bytes = b""
     founder: bytes = b""
     name: str = ""
+    starts: tuple[tuple[int, int], ...] = ()
+    splits: tuple[tuple[bytes, int], ...] = ()
+
+    @property
+    def marked(self) -> list[int]:
+        """The tokens behind which something began, in order, as far as they are known."""
+        tokens = {token for _, token in (*self.starts, *self.splits)}
+        return sorted([token for token in tokens if token < UNKNOWN])
+
+
+@dataclass(frozen=True, slots=True)
+class Rebirth:
+    """How a new store is made of a copy: from the life `fork` on what it counted is its own.
+
+    0: nobody knows. It takes the place of the store that it is a copy of, or goes on `beside` it.
+    """
+
+    fork: int
+    is_beside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +74,9 @@ class SnapshotEnd:
     log_bytes: int
     is_begun: bool = True
 
+
+At = Callable[[int], None]
+"""Told while records are recovered that all up to this token were yielded, and none behind it."""
 
 Over = Callable[[SnapshotEnd], None]
 
@@ -73,9 +100,12 @@ class Storage(Protocol):
 
     identity: Identity
 
-    def recover(self) -> Iterator[tuple[str, bytes]]:
+    def recover(self, at: At | None = None) -> Iterator[tuple[str, bytes]]:
         """Yield (kind, record) of what was kept: `members` at most once, then the records of
         the last snapshot as `state`, then the log after it as `counts`, in order.
+
+        `at` is called on the way for each token that the identity marks, from that of the snapshot
+        on.
 
         Called once, before anything else. A torn tail is cut; damage elsewhere raises
         DamagedError, naming file and offset.

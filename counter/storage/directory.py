@@ -21,6 +21,7 @@ import struct
 from pathlib import Path
 from typing import Final
 
+from counter.storage.base import UNKNOWN, Rebirth
 from counter.storage.log import Log, remove_strays
 from tracker.classes import dataclass, replace
 from tracker.errors import DamagedError, LockedError, StorageError
@@ -42,6 +43,9 @@ BOOT_BYTES: Final = 8
 BOOTS_MAX: Final = 17
 """Starts that are remembered: this one, and as many as a node names to a tracker."""
 
+SPLITS_MAX: Final = 17
+"""Stores in a row, each made of an old backup of the one before, that are told apart."""
+
 _TOKEN = struct.Struct(">Q")
 
 
@@ -58,6 +62,13 @@ class Owner:
     founder: bytes = b""
     reach: int = 0
     """The last token of the log when the store was last closed in order. A log never shrinks."""
+    starts: tuple[tuple[int, int], ...] = ()
+    """The starts that are remembered, the latest first: (epoch, the last token before it)."""
+    is_beside: bool = False
+    """Whether its parent stays a member."""
+    splits: tuple[tuple[bytes, int], ...] = ()
+    """Which stores it was made of, and up to which token of the log it was that one; the first of
+    them first."""
 
     @property
     def files(self) -> bytes:
@@ -82,6 +93,9 @@ def read_owner(directory: Path) -> Owner | None:
             bytes.fromhex(fields.get("parent", "")),
             bytes.fromhex(fields.get("founder", "")),
             int(fields.get("reach", 0)),
+            tuple([(int(epoch), int(token)) for epoch, token in fields.get("starts", [])]),
+            bool(fields.get("beside", False)),
+            tuple([(bytes.fromhex(store), int(end)) for store, end in fields.get("splits", [])]),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedError(f"{shown_path(path)} is damaged at byte 14: not an identity") from error
@@ -100,15 +114,27 @@ def _called(owner: Owner, name: str) -> str:
     return owner.name if name == base_of(owner.name) else name
 
 
+def _begin_of(owner: Owner, epoch: int) -> int:
+    """Return the last token before a life; of one forgotten, that of the next one known."""
+    return min([token for known, token in owner.starts if known >= epoch], default=UNKNOWN)
+
+
 class Directory:
     """An open data directory. Raises StorageError where it cannot be used."""
 
     def __init__(
-        self, path: Path, name: str, cluster: str, disk: Disk, *, reborn: bool = False
+        self,
+        path: Path,
+        name: str,
+        cluster: str,
+        disk: Disk,
+        *,
+        reborn: Rebirth | None = None,
     ) -> None:
         """Make the directory if need be, lock it, and begin a new boot epoch.
 
-        With `reborn` it is an old backup, and becomes a new store that begins with its counts.
+        With `reborn` it is an old backup, or a copy, and becomes a new store that begins with its
+        counts. What was counted before the fork is told apart from the rest.
         """
         self.path = path
         self.members_token = 0
@@ -120,7 +146,7 @@ class Directory:
             self._own_lock = self._locked_itself()
             with translated("clean up in", path):
                 remove_strays(path)
-            self.owner = self._started(self._taken(name, cluster), reborn=reborn)
+            self.owner = self._started(self._taken(name, cluster), reborn)
             self._write_owner()
         except BaseException:
             self.close()
@@ -236,17 +262,35 @@ class Directory:
                 )
         return replace(owner, name=called)
 
-    def _started(self, owner: Owner, *, reborn: bool) -> Owner:
+    def note_start(self, token: int) -> None:
+        """Write down what the log held when this life began. Raises StorageError."""
+        before = self.owner.starts
+        (epoch, _), *others = before
+        starts = ((epoch, token), *others)
+        # A fork before a life that never wrote anything is here.
+        splits = tuple([(store, min(end, token)) for store, end in self.owner.splits])
+        if (starts, splits) != (before, self.owner.splits):
+            self.owner = replace(self.owner, starts=starts, splits=splits)
+            self._write_owner()
+
+    def _started(self, owner: Owner, reborn: Rebirth | None) -> Owner:
         boot = os.urandom(BOOT_BYTES)
-        if reborn:
+        if reborn is not None:
             store = os.urandom(STORE_BYTES)
             parent, founder = owner.store, owner.files
             # A name that follows from the store is not that of another store.
-            name = derived(owner.name, store) if is_derived(owner.name) else owner.name
+            is_long = reborn.is_beside or is_derived(owner.name)
+            name = derived(owner.name, store) if is_long else owner.name
             new = replace(owner, store=store, name=name, epoch=1, boots=(boot,))
-            return replace(new, parent=parent, founder=founder)
+            split = [(parent, _begin_of(owner, reborn.fork))] if reborn.fork else []
+            splits = (*owner.splits, *split)[-SPLITS_MAX:]
+            new = replace(new, starts=((1, UNKNOWN),), splits=splits)
+            return replace(new, parent=parent, founder=founder, is_beside=reborn.is_beside)
         boots = (boot, *owner.boots)[:BOOTS_MAX]
-        return replace(owner, epoch=owner.epoch + 1, boots=boots)
+        # The first life of all begins with nothing; of any other the log will tell.
+        begun = owner.epoch + 1, UNKNOWN if owner.epoch else 0
+        starts = (begun, *owner.starts)[:BOOTS_MAX]
+        return replace(owner, epoch=owner.epoch + 1, boots=boots, starts=starts)
 
     def _founded(self, name: str, cluster: str) -> Owner:
         store = os.urandom(STORE_BYTES)
@@ -271,6 +315,12 @@ class Directory:
         }
         if owner.parent:
             fields |= {"parent": owner.parent.hex(), "founder": owner.founder.hex()}
+        if owner.starts and owner.starts != ((1, 0),):
+            fields["starts"] = owner.starts
+        if owner.is_beside:
+            fields["beside"] = True
+        if owner.splits:
+            fields["splits"] = [(store.hex(), end) for store, end in owner.splits]
         if owner.reach:
             fields["reach"] = owner.reach
         body = json.dumps(fields).encode()

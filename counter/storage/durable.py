@@ -27,10 +27,12 @@ from counter.storage.base import (
     COUNTS,
     MEMBERS,
     STATE,
+    At,
     Cut,
     Done,
     Identity,
     Over,
+    Rebirth,
     SnapshotEnd,
 )
 from counter.storage.batches import (
@@ -49,6 +51,7 @@ from counter.storage.log import Log
 from counter.storage.lull import Lull
 from counter.storage.mark import MARK_S, Mark
 from counter.storage.pacing import Pace
+from counter.storage.reading import told
 from counter.storage.worker import Worker
 from tracker.classes import dataclass
 from tracker.errors import StorageError, StorageLostError
@@ -82,13 +85,13 @@ class DurableStorage:
         cluster: str = "default",
         records_max: int = QUEUE_RECORDS_MAX,
         disk: Disk = DISK,
-        reborn: bool = False,
+        reborn: Rebirth | None = None,
     ) -> None:
         """Lock the directory, made if missing, and raise its boot epoch.
 
         `records_max` bounds the records that wait for the disk. With `reborn` the directory is
-        an old backup, and becomes a new store that begins with its counts. Raises StorageError,
-        LockedError (naming the pid) and DamagedError.
+        an old backup, or a copy, and becomes a new store that begins with its counts. Raises
+        StorageError, LockedError (naming the pid) and DamagedError.
         """
         self._directory = Directory(Path(directory), name, cluster, disk, reborn=reborn)
         owner = self._directory.owner
@@ -98,15 +101,17 @@ class DurableStorage:
             durable=True,
             boot=owner.boots[0],
             lineage=b"".join(owner.boots[1:]),
-            parent=owner.parent,
+            parent=b"" if owner.is_beside else owner.parent,
             founder=owner.founder,
             name=owner.name,
+            starts=owner.starts[1:],
+            splits=owner.splits,
         )
         self._log = Log(self._directory.path, owner.files, disk)
         self._mark = Mark(self._directory.path, owner.files)
         self._mark_timer: asyncio.TimerHandle | None = None
         self._is_mark_due = False
-        self._is_reborn = reborn
+        self._is_reborn = reborn is not None
         self._disk = disk
         self._records_max = records_max
         self._token = 0
@@ -136,17 +141,19 @@ class DurableStorage:
         """The highest token recovered or written."""
         return self._token
 
-    def recover(self) -> Iterator[tuple[str, bytes]]:
+    def recover(self, at: At | None = None) -> Iterator[tuple[str, bytes]]:
         """Yield what was kept; see the interface."""
         members = self._directory.read_members()
         if members is not None:
             yield MEMBERS, members
-        yield from self._log.recover(self._directory.owner.reach, self._mark.known)
+        log, owner = self._log, self._directory.owner
+        yield from told(log.recover(owner.reach, self._mark.known), log, self.identity.marked, at)
         if self._is_reborn:
             # What it lacks was told, and is no news to the next opening.
             self._mark.write(self._log.known)
         self._token = max(self._directory.members_token, self._log.token)
         self._is_recovered = True
+        self._directory.note_start(self._token)
 
     def start(self, done: Done, over: Over | None = None) -> None:
         """Begin to take writes; call it on the event loop, after `recover` was read to its end."""

@@ -65,7 +65,7 @@ class Log:
 
     def __init__(self, directory: Path, store: bytes, disk: Disk) -> None:
         """Look at nothing yet; `create` or `recover` comes next."""
-        self.token = 0
+        self.token = self.covered = 0
         self.older_bytes = 0
         self.snapshot_bytes = 0
         self._directory = directory
@@ -164,7 +164,7 @@ class Log:
         size = path.stat().st_size
         if not is_whole or size != end:
             raise damaged(path, end, "the snapshot does not go on as it was written")
-        self.token, self._logged = header.token, header.token
+        self.token = self._logged = self.covered = header.token
         self._first, self.snapshot_bytes = header.link, size
 
     def _link_of(self, path: Path, first: int) -> int:

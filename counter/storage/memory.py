@@ -8,7 +8,7 @@ import asyncio
 import os
 from collections.abc import Iterable, Iterator
 
-from counter.storage.base import Cut, Done, Identity, Over
+from counter.storage.base import At, Cut, Done, Identity, Over
 from tracker.machine import Persist, Persisted
 
 
@@ -38,7 +38,7 @@ class MemoryStorage:
         """The highest token written."""
         return self._token
 
-    def recover(self) -> Iterator[tuple[str, bytes]]:
+    def recover(self, at: At | None = None) -> Iterator[tuple[str, bytes]]:
         """Yield what another life has left; nothing as a rule."""
         state, self._state = self._state, []
         return iter(state)

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from counter.lives import wants_rebirth
+from counter.lives import rebirth_in
 from counter.messages import GOSSIP
+from counter.storage.base import Rebirth
 from loadtest.scenarios.fields import ALL, DOWN, TRACKERS, Who
 from loadtest.scenarios.liars import Answerer
 from loadtest.scenarios.tables import Scenario
@@ -246,17 +247,19 @@ class Stage:
             self.world.at(self.world.now, self._end, name, self.processes[name].lives)
         elif event == "registration-refused":
             self.refused[details["code"]] = None
-            if wants_rebirth(event, details):
-                self.world.at(self.world.now, self._begin_anew, name, self.processes[name].lives)
+            reborn = rebirth_in(event, details, self.node(name))
+            if reborn is not None:
+                anew = (name, self.processes[name].lives, reborn)
+                self.world.at(self.world.now, self._begin_anew, *anew)
             elif details["final"] and not self.node(name).membership.is_registered:
                 self.world.at(self.world.now, self._end, name, self.processes[name].lives)
 
-    def _begin_anew(self, name: str, life: int) -> None:
+    def _begin_anew(self, name: str, life: int, reborn: Rebirth) -> None:
         """Let a node that runs on an old backup go on as a new store, as `run` does."""
         process = self.processes[name]
         if self.is_up(name) and process.lives == life:
             self.world.stop(process.endpoint)
-            self.world.disk(process.endpoint).rebirth()
+            self.world.disk(process.endpoint).rebirth(reborn)
             self.on_lost(name, process.store)
             self.start(name)
 

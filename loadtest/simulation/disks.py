@@ -11,14 +11,16 @@ from dataclasses import dataclass, replace
 from math import log
 from random import Random
 
-from counter.storage.base import MEMBERS, Identity
+from counter.storage.base import MEMBERS, At, Identity, Rebirth
 from loadtest.simulation.agenda import Agenda, SimulationError
 from tracker.digest import blake2b
 from tracker.errors import ConfigError
 from tracker.machine import Persist, Persisted, PersistFailed
 from tracker.messages import LINEAGE_MAX
+from tracker.names import derived
 
 QUEUE_MAX = 1_000_000
+BOOTS_MAX = LINEAGE_MAX + 1
 
 Done = Callable[[Persisted | PersistFailed], None]
 
@@ -50,6 +52,12 @@ class Backup:
 
     identity: Identity
     kept: tuple[Persist, ...]
+    starts: tuple[tuple[int, int], ...] = ()
+
+
+def _tell(at: At | None, token: int) -> None:
+    if at is not None:
+        at(token)
 
 
 class Disk:
@@ -65,7 +73,10 @@ class Disk:
         self._agenda = agenda
         self._done: Done | None = None
         self._identity = Identity(random.randbytes(16), 0, config.durable)
+        self.name = ""
+        """What its node was called when it was started last."""
         self._boots = 0
+        self._starts: tuple[tuple[int, int], ...] = ()
         self._kept: list[Persist] = []
         self._queue: list[Persist] = []
         self._syncing: list[Persist] | None = None
@@ -84,15 +95,34 @@ class Disk:
         """Begin a life of the machine: one epoch further."""
         old = self._identity
         lineage = (old.boot + old.lineage)[: 8 * LINEAGE_MAX]
-        self._identity = replace(old, epoch=old.epoch + 1, boot=self._boot(), lineage=lineage)
+        begun = old.epoch + 1, self.token
+        boot, self._starts = self._boot(), (begun, *self._starts)[:BOOTS_MAX]
+        earlier = self._starts[1:]
+        self._identity = replace(
+            old, epoch=old.epoch + 1, boot=boot, lineage=lineage, starts=earlier
+        )
         return self._identity
 
-    def rebirth(self) -> None:
-        """Let the next life be a new store that begins with what is kept."""
-        old = self._identity
-        founder = old.founder or old.store
+    def rebirth(self, reborn: Rebirth | None = None) -> None:
+        """Let the next life be a new store that begins with what is kept.
+
+        What was counted before the fork, where it is known, is told apart as the old store's.
+        """
+        old, fork = self._identity, 0 if reborn is None else reborn.fork
+        later = [token for epoch, token in self._starts if epoch >= fork]
+        split = [(old.store, min(later, default=self.token))] if fork else []
         store = blake2b(b"reborn" + self._boot(), digest_size=16).digest()
-        self._identity = Identity(store, 0, old.durable, parent=old.store, founder=founder)
+        is_beside = reborn is not None and reborn.is_beside
+        self._starts = ()
+        self._identity = Identity(
+            store,
+            0,
+            old.durable,
+            parent=b"" if is_beside else old.store,
+            founder=old.founder or old.store,
+            name=derived(self.name, store) if is_beside else old.name,
+            splits=(*old.splits, *split),
+        )
 
     def _boot(self) -> bytes:
         """Return bytes that no other life has, restored from a backup or not; no dice rolled."""
@@ -101,13 +131,21 @@ class Disk:
         boot: bytes = blake2b(mixed, digest_size=8).digest()
         return boot
 
-    def recover(self) -> Iterator[tuple[str, bytes]]:
-        """Yield (kind, record) of what was kept: the last `members` first, then the rest."""
+    def recover(self, at: At | None = None) -> Iterator[tuple[str, bytes]]:
+        """Yield (kind, record) of what was kept: the last `members` first, then the rest.
+
+        `at` is told, on the way, of each token that the identity marks.
+        """
         members = [record for record in self._kept if record.kind == MEMBERS]
         yield from ((record.kind, record.record) for record in members[-1:])
+        marked = self._identity.marked
         for record in self._kept:
+            while marked and marked[0] < record.token:
+                _tell(at, marked.pop(0))
             if record.kind != MEMBERS:
                 yield record.kind, record.record
+        for token in marked:
+            _tell(at, token)
 
     def connect(self, done: Done) -> None:
         """Tell `done` from now on what became of the records that are written."""
@@ -148,17 +186,19 @@ class Disk:
 
     def backup(self) -> "Backup":
         """Return a copy of what is kept at this moment."""
-        return Backup(self._identity, tuple(self._kept))
+        return Backup(self._identity, tuple(self._kept), self._starts)
 
     def restore(self, backup: "Backup") -> None:
         """Put a copy in the place of what was kept; the next life begins from that."""
         self._identity = backup.identity
         self._kept = list(backup.kept)
+        self._starts = backup.starts
 
     def wipe(self) -> None:
         """Lose everything: the next life is a new store."""
         self._identity = Identity(self._random.randbytes(16), 0, self.config.durable)
         self._kept.clear()
+        self._starts = ()
 
     def _sync(self) -> None:
         batch, self._queue = self._queue, []

@@ -28,7 +28,7 @@ def begun(
     random: Random,
 ) -> Node:
     """Return the machine of a node that begins a life on a disk, ready to be added to a world."""
-    identity = disk.open()
+    identity, disk.name = disk.open(), name
     node = kind(
         NodeConfig(name=name),
         gossip,
@@ -37,7 +37,7 @@ def begun(
         random,
     )
     introduce(node, identity)
-    for record_kind, record in disk.recover():
+    for record_kind, record in disk.recover(node.forks.at):
         node.restore(record_kind, record)
     node.resume(disk.token)
     return node

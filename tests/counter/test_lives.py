@@ -6,10 +6,10 @@ import pytest
 
 from counter.config import LAN, NodeConfig
 from counter.gossip import Gossip
-from counter.lives import introduce, is_old_backup, member_of, wants_rebirth
+from counter.lives import introduce, member_of, wants_rebirth
 from counter.messages import ACK_DEFAULT, Increment
 from counter.storage.base import Identity
-from tracker.machine import Emit, Persisted
+from tracker.machine import Persisted
 
 OLD, NEW, FIRST = b"o" * 16, b"n" * 16, b"f" * 16
 
@@ -131,5 +131,4 @@ def test_a_snapshot_that_does_not_say_who_wrote_it_is_the_founders():
 def test_only_a_final_refusal_as_an_old_backup_lets_a_node_begin_anew(event, code, final, is_old):
     details = {"code": code, "final": final}
 
-    assert is_old_backup(Emit(event, details)) is is_old
     assert wants_rebirth(event, details) is is_old

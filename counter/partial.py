@@ -1,0 +1,60 @@
+"""Parts of shares at the origin of a query: counted as long as nobody tells more of the same store.
+
+A store made of an old backup tells with its own share, as a part, what it found there of the one
+before it (`counter.parts`). That store may be a member: its own word is all of that, and more.
+
+The rule: `value` holds each store once, by the share itself if anybody has told it, or else by the
+part that goes furthest, in whatever order they were heard; a part ends no waiting for its store.
+"""
+
+from typing import Protocol
+
+from counter.heard import Heard
+from counter.parts import is_part
+
+
+class Asked(Protocol):
+    """What of a query is needed here: `OwnQuery`. All by store.
+
+    `held` are shares, and parts of shares, that were told by others than their owners, and count;
+    `parts` the part that goes furthest, counted or not.
+    """
+
+    value: int
+    changed_at: float
+    answers: dict[bytes, Heard]
+    held: dict[bytes, Heard]
+    parts: dict[bytes, Heard]
+
+
+def is_counted(query: Asked, store: bytes) -> bool:
+    """Whether the share of a store was told: by itself, or by a holder of the whole of it."""
+    heard = query.held.get(store)
+    return store in query.answers or (heard is not None and not is_part(heard.epoch))
+
+
+def count_part(query: Asked, store: bytes, now: float) -> None:
+    """Count the part of a share that goes furthest, if nobody has told that share."""
+    if is_counted(query, store):
+        return
+    withdraw_part(query, store)
+    query.held[store] = part = query.parts[store]
+    query.value += part.value
+    if part.value:
+        query.changed_at = now
+
+
+def withdraw_part(query: Asked, store: bytes) -> None:
+    """Count the part of a share no more: the share itself is about to be counted."""
+    if query.parts and store in query.held:
+        query.value -= query.held.pop(store).value
+
+
+def withdraw_share(query: Asked, store: bytes, now: float) -> Heard | None:
+    """Count the answer of a store no more; what others hold of it counts from now on."""
+    heard = query.answers.pop(store, None)
+    if heard is not None:
+        query.value -= heard.value
+        if store in query.parts:
+            count_part(query, store, now)
+    return heard
