@@ -10,9 +10,7 @@ so that an unknown outcome always comes with a retry that is the same operation.
 
 import os
 import re
-import sys
 import time
-from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import Annotated
 
@@ -47,19 +45,11 @@ from tracker.errors import (
 from tracker.text import printable
 
 TOKEN_CHARACTERS_MAX = 128
-PIPELINED_MAX = 256
-LINE_BYTES_MAX = 1_024
-READ_BYTES = 65_536
-# A node remembers about the last thousand operations of a session; a fresh session for each
-# block keeps a long input repeatable from its first line.
-BLOCK_OPERATIONS = 512
 
-_AMOUNT = re.compile(r"[+-]?[0-9]{1,40}")
+AMOUNT = re.compile(r"[+-]?[0-9]{1,40}")
 _ACKS = {None: light.ACK_DEFAULT, "memory": light.ACK_MEMORY, "disk": light.ACK_DISK}
 _USAGE = "usage: counter inc KEY [AMOUNT]"
-_TOO_OLD, _GIVEN_AWAY = "too-old", "given-away"
-
-Line = tuple[int, str, int]
+TOO_OLD, GIVEN_AWAY = "too-old", "given-away"
 
 
 def inc(
@@ -116,7 +106,9 @@ def inc(
             connection = closing.enter_context(_reached(finder, token, is_own))
             enter(connection, finder, token, store, is_own=is_own)
         if is_stream:
-            return _InputRun(connection, finder, token, promise, json).run(read_lines(_chunks()))
+            from counter.cli.feeding import feed
+
+            return feed(connection, finder, token, is_own, promise, json)
         token, counted = _settled(connection, finder, key, number, token, is_own, promise)
     _show(connection, key, number, token, counted, json)
     return DONE
@@ -163,7 +155,7 @@ def _show(
 
 def parse_amount(written: str) -> int:
     """Return an amount; raises CommandError for what is none."""
-    if _AMOUNT.fullmatch(written) is None:
+    if AMOUNT.fullmatch(written) is None:
         raise CommandError(
             f'"{printable(written, 60)}" is not a whole number   {_USAGE}', code=USAGE
         )
@@ -224,9 +216,9 @@ def _settled(
     try:
         return token, _count(connection, finder, key, number, token, promise)
     except RefusedError as error:
-        if error.code == _GIVEN_AWAY:
+        if error.code == GIVEN_AWAY:
             raise _too_old(error) from error
-        if error.code != _TOO_OLD:
+        if error.code != TOO_OLD:
             raise
         if not is_own:
             raise _too_old(error) from error
@@ -293,191 +285,3 @@ def retry_command(key: str, number: int, token: str, node: str, store: bytes = b
 def increments(count: int) -> str:
     """Return a number of increments in words."""
     return f"{count} increment" + ("" if count == 1 else "s")
-
-
-# -- from standard input --------------------------------------------------------------------
-
-
-def _chunks() -> Iterator[bytes]:
-    """Yield standard input as it comes: a slow writer is counted line by line."""
-    descriptor = sys.stdin.fileno()
-    while data := os.read(descriptor, READ_BYTES):
-        yield data
-
-
-def read_lines(chunks: Iterable[bytes]) -> Iterator[list[Line | CommandError]]:
-    """Yield the increments of each chunk; a bad line is yielded as its error, and ends it."""
-    rest = b""
-    number = 0
-    for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
-        batch: list[Line | CommandError] = []
-        for line in lines:
-            number += 1
-            if not _take_line(batch, number, line):
-                yield batch
-                return
-        if len(rest) > LINE_BYTES_MAX:
-            batch.append(_bad_line(number + 1, f"is longer than {LINE_BYTES_MAX} bytes"))
-            yield batch
-            return
-        yield batch
-    batch = []
-    _take_line(batch, number + 1, rest)
-    yield batch
-
-
-def _take_line(batch: list[Line | CommandError], number: int, line: bytes) -> bool:
-    """Append what a line says; False if it says nothing that can be counted."""
-    try:
-        parsed = parse_line(line)
-    except CommandError as error:
-        batch.append(_bad_line(number, str(error)))
-        return False
-    if parsed is not None:
-        batch.append((number, *parsed))
-    return True
-
-
-def _bad_line(number: int, text: str) -> CommandError:
-    return CommandError(f"line {number}: {text}", code=USAGE)
-
-
-def parse_line(line: bytes) -> tuple[str, int] | None:
-    """Return (key, amount) of `KEY [AMOUNT]`, None for a blank line; raises CommandError.
-
-    The last field is the amount, so that a key with blanks needs its amount written out.
-    """
-    try:
-        text = line.decode().strip(" \t\r")
-    except UnicodeDecodeError as error:
-        raise CommandError("is not UTF-8") from error
-    if not text:
-        return None
-    cut = max(text.rfind(" "), text.rfind("\t"))
-    key, number = text, 1
-    if cut > 0:
-        key, written = text[:cut].rstrip(" \t"), text[cut + 1 :]
-        if _AMOUNT.fullmatch(written) is None:
-            raise CommandError(f'"{printable(written, 60)}" is not a whole number')
-        number = parse_amount(written)
-    check_key(key)
-    return key, number
-
-
-class _InputRun:
-    """One run of `counter inc -`: increments in order, a bounded number of them on their way."""
-
-    def __init__(
-        self, connection: Connection, finder: Finder, token: str, promise: int, json: bool
-    ) -> None:
-        self.connection = connection
-        self.finder = finder
-        self.token = token
-        self.promise = promise
-        self.json = json
-        self.counted = 0
-        self.repeated = 0
-        self.on_disk = True
-        self.sent = 0
-        self.lines: list[int] = []
-
-    def run(self, batches: Iterator[list[Line | CommandError]]) -> int:
-        """Count everything, then say how much it was; so does Ctrl-C."""
-        try:
-            self._take(batches)
-        except KeyboardInterrupt:
-            raise CommandError("interrupted", self._so_far(), code=INTERRUPTED) from None
-        return self._report()
-
-    def _take(self, batches: Iterator[list[Line | CommandError]]) -> None:
-        for batch in batches:
-            good = [line for line in batch if not isinstance(line, CommandError)]
-            for start in range(0, len(good), PIPELINED_MAX):
-                self._count(good[start : start + PIPELINED_MAX])
-            if len(good) < len(batch):
-                bad = batch[-1]
-                assert isinstance(bad, CommandError)
-                raise CommandError(str(bad), self._so_far(), code=USAGE)
-
-    def _report(self) -> int:
-        where = shown_node(self.connection)
-        if self.json:
-            out_json(
-                {
-                    "counted": self.counted,
-                    "repeated": self.repeated,
-                    "ack": "disk" if self.on_disk else "memory",
-                    "node": where,
-                    "address": shown_endpoint(self.connection.endpoint),
-                    "id": self.token,
-                }
-            )
-        elif on_terminal():
-            out(f"{increments(self.counted)} on {where}{in_memory(self.on_disk)}")
-        else:
-            out(str(self.counted))
-        return DONE
-
-    def _count(self, lines: list[Line]) -> None:
-        """Send a group of lines and wait for every acknowledgement."""
-        messages = []
-        for _, key, number in lines:
-            block, place = divmod(self.sent, BLOCK_OPERATIONS)
-            session = session_of(self.token, block)
-            messages.append(light.Increment(session, place + 1, (key, number), self.promise))
-            self.sent += 1
-        self.finder.restart()
-        self.connection.until = self.finder.until
-        refused: tuple[int, str] | None = None
-        before = self.counted
-        acknowledged = 0
-        try:
-            self.connection.send(*messages)
-            for number, _, _ in lines:
-                reply = self.connection.reply()
-                if reply.TAG == light.Refused.TAG and reply.code == light.IN_DOUBT:
-                    raise InDoubtError(printable(reply.text, 400))
-                acknowledged += 1
-                if reply.TAG == light.Counted.TAG:
-                    self.counted += 1
-                    self.repeated += reply.repeated
-                    self.on_disk &= reply.on_disk
-                elif refused is None:
-                    refused = number, f"refused: {printable(reply.text, 400)}"
-                    before = self.counted
-        except (ConnectionLostError, DeadlineError, InDoubtError) as error:
-            raise self._unknown(str(error), lines[acknowledged:]) from error
-        except KeyboardInterrupt:
-            raise self._unknown("interrupted", lines[acknowledged:], INTERRUPTED) from None
-        if refused is not None:
-            raise self._refused(*refused, before)
-
-    def _refused(self, line: int, text: str, before: int) -> CommandError:
-        after = self.counted - before
-        late = f", and {after} after it, already on their way" if after else ""
-        return CommandError(
-            f"line {line}: {text}",
-            f"{increments(before)} before it counted{late}",
-            self._again(),
-        )
-
-    def _unknown(self, text: str, lines: list[Line], code: int = INCOMPLETE) -> CommandError:
-        first, last = (lines[0][0], lines[-1][0]) if lines else (0, 0)
-        return CommandError(
-            f"{text}; lines {first} to {last} MAY have been counted",
-            self._so_far(),
-            self._again(),
-            code=code,
-        )
-
-    def _so_far(self) -> str:
-        return f"{increments(self.counted)} before it counted"
-
-    def _again(self) -> str:
-        node = node_again(self.finder, self.connection)
-        words = id_words(self.token, node, self.connection.store)
-        return (
-            f"retrying is safe: the same input into  counter inc - {words}"
-            "      (no line counts twice)"
-        )

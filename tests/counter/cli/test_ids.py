@@ -373,7 +373,7 @@ def test_a_repeated_command_line_is_not_sent_to_a_node_that_began_anew(
 ):
     def given(*arguments):
         if lines:
-            monkeypatch.setattr("counter.cli.increments._chunks", lambda: iter([lines.encode()]))
+            monkeypatch.setattr("counter.cli.feeding._chunks", lambda: iter([lines.encode()]))
         return counter("inc", "-" if lines else "k", "--id", "T", *arguments)
 
     first, second = [serve(counting, store=store) for store in STORES]

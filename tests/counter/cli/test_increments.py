@@ -8,19 +8,13 @@ from random import Random
 
 import pytest
 
-from counter.cli.increments import (
-    LINE_BYTES_MAX,
-    new_token,
-    parse_amount,
-    parse_line,
-    read_lines,
-    retry_command,
-    session_of,
-)
+from counter.cli.feeding import LINE_BYTES_MAX, parse_line, read_lines
+from counter.cli.increments import new_token, parse_amount, retry_command, session_of
 from counter.cli.screens import CommandError
 from counter.client.blocking import SystemDice
 from counter.client.operations import checked_amount
 from counter.messages import Counted, Increment
+from counter.stamps import stamp_of
 from tracker.errors import ConfigError
 from tracker.members import ALIVE
 from tracker.messages import Find, Found, Refused
@@ -238,6 +232,18 @@ def feed(start):
     return run
 
 
+@pytest.fixture
+def feed_here(counter, monkeypatch):
+    """The same in this process, which is faster."""
+
+    def run(text: bytes, *arguments: str):
+        monkeypatch.setattr("counter.cli.feeding._chunks", lambda: iter([text]))
+        ran = counter("inc", "-", *arguments)
+        return ran.code, ran.out, ran.err
+
+    return run
+
+
 @pytest.mark.parametrize(
     ("line", "meant"),
     [
@@ -323,6 +329,70 @@ def test_a_refused_line_is_named_with_all_that_was_counted(feed, serve):
     assert (code, out) == (1, "")
     assert "error: line 3: refused: past the range" in err
     assert "2 increments before it counted, and 1 after it" in err
+
+
+@pytest.mark.parametrize("word", ["given-away", "too-old", "range"])
+def test_no_line_is_sent_before_the_first_one_has_counted(feed_here, serve, word):
+    """Who gave an id up refuses its first line alone: the others would count a second time."""
+
+    def script(message):
+        is_first = message.sequence == 1
+        return [Refused(1, word, "not here")] if is_first else counting(message)
+
+    server = serve(script)
+
+    code, out, err = feed_here(b"a\nb\nc\n", "--node", server.address, "--id", "T")
+
+    assert [message.pairs for message in sent(server)] == [("a", 1)]
+    assert (code, out) == (1 if word == "range" else 3, "")
+    assert "0 increments before it counted\n" in err
+    assert ("it MAY have been counted" in err) == (word != "range")
+    assert ("retrying is safe" in err) == (word == "range")
+
+
+def test_lines_of_an_id_that_is_too_old_may_have_counted(feed_here, serve):
+    old = Refused(2, "too-old", "so far behind that nobody can tell")
+    server = serve(lambda m: [old] if m.sequence == 2 else counting(m))
+
+    code, _, err = feed_here(b"a\nb\n", "--node", server.address, "--id", "T")
+
+    assert code == 3
+    assert "line 2: refused: so far behind that nobody can tell; it MAY have been counted" in err
+    assert "under a new id it counts for certain" in err
+
+
+def test_lines_go_on_where_only_the_own_clock_lags(feed_here, serve):
+    """Under an id that tells no time, since a new one was never sent before."""
+
+    def script(message):
+        if stamp_of(message.session):
+            return [Refused(message.sequence, "too-old", "made before those that were dropped")]
+        return counting(message)
+
+    server = serve(script)
+
+    code, out, err = feed_here(b"a\nb\nc\n", "--node", server.address)
+
+    assert (code, out, err) == (0, "3\n", "")
+    assert [(m.sequence, m.pairs[0]) for m in sent(server)] == [
+        (1, "a"),
+        (1, "a"),
+        (2, "b"),
+        (3, "c"),
+    ]
+
+
+def test_a_run_that_its_node_has_forgotten_says_where_a_new_one_may_begin(feed_here, serve):
+    def script(message):
+        if message.sequence == 1:
+            return counting(message)
+        return [Refused(message.sequence, "too-old", "forgotten")]
+
+    code, _, err = feed_here(b"a\nb\nc\n", "--node", serve(script).address)
+
+    assert (code, "MAY" in err) == (1, False)
+    assert "line 2: refused: forgotten" in err
+    assert "a new run may begin with line 2" in err
 
 
 @pytest.mark.slow
