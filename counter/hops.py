@@ -6,11 +6,12 @@ node that was busy for a moment has measured its own queue, which the next query
 """
 
 from dataclasses import dataclass
+from math import sqrt
 from typing import Final
 
-FIRST_SAMPLE_PART: Final = 4
-"""What one sample deviates by is taken for a quarter of it (a half: Jacobson 1988), for it tells
-nothing of that; with none the second of two answers is called late by the least bit more."""
+FIRST_SAMPLE_PART: Final = 8
+"""What one sample deviates by is taken for so small a part of it, for it tells nothing of that;
+with none the second of two answers is called late by the least bit more."""
 PRIOR_WEIGHT: Final = 4
 AGREES_FACTOR: Final = 3.0
 """How many times as long as the other the one of two means may be that still tell the same."""
@@ -71,14 +72,17 @@ class Hops:
         return max(floor_s, 3 * hop.mean_s, 2 * hop.mean_s + 4 * hop.deviation_s)
 
     def first_waits_s(
-        self, depth: int, settle_floor_s: float, *, is_heard: bool
+        self, depth: int, visits: int, settle_floor_s: float, *, is_heard: bool
     ) -> tuple[float, float]:
         """Return the time that all answers take, and the quiet time after one, before a repair.
 
-        Where hops are long, a pause of a busy machine is part of them.
+        A sample is the mean of all hops of a way, with several visits of two (`OwnQuery.count`);
+        four times as many hops deviate by twice as much. Where hops are long, a pause of a busy
+        machine is part of them.
         """
-        hop = self.believed()
-        expected_s = (depth + 1) * (hop.mean_s + 4 * hop.deviation_s)
+        hop, hops = self.believed(), depth + 1
+        sampled = hops if visits == 1 else min(hops, 2)
+        expected_s = hops * hop.mean_s + 4 * sqrt(hops * sampled) * hop.deviation_s
         quarter_s = hop.mean_s / 4
         settle_s = max(settle_floor_s - quarter_s, quarter_s)
         return expected_s * (1.0 if is_heard else UNHEARD_FACTOR), settle_s

@@ -237,7 +237,7 @@ class OwnQuery(Asking):
         """Aim at the time the deepest answer is due, or a settle time after the last one."""
         self.is_plan_due = False
         expected_s, settle_s = self.hops.first_waits_s(
-            self.depth, self.config.settle_floor_s, is_heard=len(self.answers) > 1
+            self.depth, self.visits, self.config.settle_floor_s, is_heard=len(self.answers) > 1
         )
         self.wave_at = settle_s + max(self.started + expected_s, self.heard_at)
 

@@ -149,7 +149,7 @@ measure(const Layout *at, PyObject *hops, double hop_s, PyObject *one)
     weight += 1;
     if (weight == 1.0) {
         mean_s = hop_s;
-        deviation_s = hop_s / 4;
+        deviation_s = hop_s / 8;
     } else {
         deviation_s += ((hop_s > mean_s ? hop_s - mean_s : mean_s - hop_s) - deviation_s) / weight;
         mean_s += (hop_s - mean_s) / weight;

@@ -22,8 +22,8 @@ def test_a_guess_gives_way_to_the_first_sample():
 def test_one_sample_tells_nothing_of_how_much_samples_differ():
     alone, alike = measured(0.008), measured(0.008, 0.008, 0.008, 0.008)
 
-    assert alone.believed().deviation_s == pytest.approx(0.002)
-    assert alike.believed().deviation_s == pytest.approx(0.002 / 4)
+    assert alone.believed().deviation_s == pytest.approx(0.001)
+    assert alike.believed().deviation_s == pytest.approx(0.001 / 4)
 
 
 @pytest.mark.parametrize("nodes", [3, 4, 5, 7, 10])
