@@ -1,6 +1,6 @@
 """All that a query is to cost and to take, beside what it does: the table, then point by point.
 
-    python -m benchmarks limits            about six CPU minutes, and 1.2 GB for the largest world
+    python -m benchmarks limits            about six CPU minutes, and 2.2 GB for the largest world
     python -m benchmarks limits --brief    without the hundred thousand nodes
 
 In the simulator hops take 8 ms and an exponential rest with mean 2 ms; loss strikes each datagram
@@ -41,7 +41,7 @@ from loadtest.goals import (
     reach_members,
 )
 from tracker.classes import replace
-from tracker.daemon import rare_collections
+from tracker.daemon import no_collections, rare_collections
 
 SIZES = ((100, 10, 40), (1_000, 3, 20), (1_000, 10, 20), (10_000, 10, 5), (100_000, 10, 1))
 """Nodes, chatter, seeds."""
@@ -129,7 +129,8 @@ def _cell(nodes: int, chatter: int, seeds: int, loss: float, crashed: float) -> 
         config = BareConfig(
             nodes=nodes, seed=seed, gossip=setting.gossip, loss=loss, crashed=crashed
         )
-        outcomes.append(BareWorld(config).run())
+        with no_collections():
+            outcomes.append(BareWorld(config).run())
         gc.collect()
     cpu_s = (process_time() - began) / seeds
     ideal_ms = None if loss or crashed else middle_t100_ms(nodes, chatter)

@@ -3,8 +3,9 @@
 The rule: a node at rest keeps nothing and pays nothing for this.
 """
 
-from collections import deque
 from typing import Final
+
+from counter.line import Line
 
 ACTIVITY_S: Final = 30
 ACTIVITY_SAMPLES_MAX: Final = ACTIVITY_S + 2
@@ -17,7 +18,7 @@ class Activity:
 
     def __init__(self) -> None:
         # Empty while nothing was done for so long; `_counted` is how much had been done then.
-        self._samples: deque[tuple[float, int]] = deque(maxlen=ACTIVITY_SAMPLES_MAX)
+        self._samples: Line[tuple[float, int]] = Line()
         self._counted = 0
 
     def start(self, operations: int) -> None:
@@ -34,7 +35,7 @@ class Activity:
         if now - samples[-1][0] >= 1.0:
             samples.append((now, operations))
         # The newest sample is less than a second old: one always stays.
-        while now - samples[0][0] > ACTIVITY_S:
+        while now - samples[0][0] > ACTIVITY_S or len(samples) > ACTIVITY_SAMPLES_MAX:
             samples.popleft()
         activity = operations - samples[0][1]
         if not activity:

@@ -10,10 +10,10 @@ The rule: an epoch only ever rises, so what two nodes know is merged by the maxi
 any number of times; and an epoch that was told as this node's own is not forgotten.
 """
 
-from collections import deque
 from collections.abc import Iterator
 from typing import Any, Final
 
+from counter.line import Line
 from counter.messages import (
     EPOCH_MAX,
     LOOK,
@@ -81,7 +81,7 @@ class Epochs:
         self.epochs_max = epochs_max
         self._entries: dict[str, Entry] = {}
         self._rolls: dict[str, int] = {}
-        self._deleted: deque[str] = deque()
+        self._deleted: Line[str] = Line()
 
     def __len__(self) -> int:
         return len(self._entries)

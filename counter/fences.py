@@ -20,11 +20,12 @@ The list here only remembers for longer to whom it was given: where that is forg
 the operation stays uncertain, and is counted by nobody.
 """
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
 
 from counter.ledger import Ledger
+from counter.line import Line
 from counter.messages import (
     COUNTED_THERE,
     ELSEWHERE,
@@ -69,7 +70,7 @@ class Fences:
         self.fences_max = fences_max
         self._ledger = ledger
         self._fences: OrderedDict[Operation, Fence] = OrderedDict()
-        self._answers: deque[_Answer] = deque()
+        self._answers: Line[_Answer] = Line()
         # By operation, whose fence is not on disk. After a failed fsync it stays so: the store
         # takes no more writes then.
         self._unsafe: set[Operation] = set()

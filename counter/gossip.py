@@ -18,7 +18,6 @@ The rule: this machine decides and nothing else. It reads no clock, opens no soc
 dice of its own, and returns effects in the order in which they are to be carried out.
 """
 
-from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -48,6 +47,7 @@ from counter.messages import (
     stored_name,
 )
 from counter.messages import UNTIMED as UNTIMED
+from counter.moves import Handler
 from counter.origin import Origin
 from counter.relay import Relay
 from counter.renewal import Renewal
@@ -150,16 +150,26 @@ class Gossip:
         self._activity, self._resumed_at = Activity(), 0
         self.embargo = Embargo(config, self.ledger, self.membership)
         self.membership.stale_s = max(self.membership.stale_s, gossip.view_fresh_s)
-        self._handlers = self._table()
+        self._handlers, self._has_table = self._for_asks(), False
 
-    def _table(self) -> dict[type, Callable[[Any, Any, float], list[Effect]]]:
-        """Return who takes which message."""
+    def _for_asks(self) -> dict[type, Handler]:
+        """Return who takes asks."""
+        ask = self.renewal.moves.before(self.doubts.telling(self._ask))
+        return {Ask: ask, AskAgain: ask}
+
+    def _handler(self, kind: type) -> Handler | None:
+        """Return who takes such a message. Most members of a large cluster are asked, and no more:
+        the table of all the others is made with the first message that is no ask."""
+        if not self._has_table:
+            self._has_table = True
+            self._handlers |= self._table()
+        return self._handlers.get(kind)
+
+    def _table(self) -> dict[type, Handler]:
+        """Return who takes which message but asks."""
         before, telling = self.renewal.moves.before, self.doubts.telling
-        ask = before(telling(self._ask))
         told, names = self.asker.listener.last_values.recalled, self.ledger.counters.names
         return {
-            Ask: ask,
-            AskAgain: ask,
             AskMany: before(telling(self._ask_many)),
             Stop: lambda sender, stop, now: [*self.relay.stop(stop), *self.heads.stop(stop)],
             Delegate: before(telling(self._delegate)),
@@ -237,7 +247,8 @@ class Gossip:
     def receive(self, sender: Address, message: Any, now: float) -> list[Effect]:
         """Take a datagram of a peer, a request of a client or the word of a tracker."""
         self._is_aim_stale = True
-        handler = self._handlers.get(message.__class__)
+        kind = message.__class__
+        handler = self._handlers.get(kind) or self._handler(kind)
         if handler is None:
             return self._out_of_place(sender, message)
         return self.renewal.heard(handler(sender, message, now), now)

@@ -13,11 +13,11 @@ all that can be decided about it is that it is lost::
 The rule: nothing is given up here without being asked for by its own ticket.
 """
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from counter.ledger import Ledger
+from counter.line import Line
 from counter.messages import (
     AT_WORK,
     HOME_MAY_SAY,
@@ -44,7 +44,7 @@ class Leftovers:
     def __init__(self, ledger: Ledger, parking: Parking) -> None:
         self._ledger = ledger
         self._parking = parking
-        self._written: deque[tuple[int, Link, int]] = deque()
+        self._written: Line[tuple[int, Link, int]] = Line()
 
     def handlers(self) -> dict[type, Callable[[Any, Any, float], list[Effect]]]:
         """Return what it takes from clients."""

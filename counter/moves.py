@@ -19,12 +19,12 @@ once it was told, and no restart counts in an epoch that it helped to close. An 
 together with the resets that led to it, so whoever is in it knows their ids again.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from counter.epochs import Entry, Epochs
 from counter.ledger import Ledger
+from counter.line import Line
 from counter.messages import (
     CLOSE,
     DELETE,
@@ -69,7 +69,7 @@ class Moves:
         self._ledger = ledger
         self._again = again
         self._moved = moved
-        self._kept: deque[tuple[int, list[tuple[str, int, Marks]]]] = deque()
+        self._kept: Line[tuple[int, list[tuple[str, int, Marks]]]] = Line()
         self._held: list[tuple[Any, Ask | Delegate, float]] = []
         # Told when keys leave a share, which only ever grows else.
         self.forget_keys: Callable[[], None] = lambda: None

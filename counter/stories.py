@@ -9,10 +9,10 @@ The rule: a story is told from what was seen at the origin, in the order of its 
 a bound in events, in number and in time. What is dropped is counted.
 """
 
-from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
+from counter.line import Line
 from counter.messages import (
     ENDED,
     QUERIES_PER_PAGE,
@@ -139,7 +139,7 @@ class Stories:
         self._max = stories_max
         self._keep_s = story_s
         self._open: dict[bytes, Record] = {}
-        self._ended: deque[Record] = deque()
+        self._ended: Line[Record] = Line()
 
     def __len__(self) -> int:
         return len(self._open) + len(self._ended)

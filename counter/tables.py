@@ -13,13 +13,13 @@ million keys goes on counting. A key is read once, at or after first sight of th
 whatever was acknowledged before that is in the table.
 """
 
-from collections import deque
 from collections.abc import Callable
 from heapq import nsmallest
 from typing import Final, Protocol
 
 from counter.crdt import Counters
 from counter.keyindex import RUN_KEYS_MAX, KeyIndex
+from counter.line import Line
 from counter.messages import (
     DECREASED,
     ROWS_PER_ANSWER_MAX,
@@ -219,7 +219,7 @@ class Tables:
         self._indexes: dict[bytes, tuple[int, KeyIndex]] = {}
         self._tables: dict[bytes, Table] = {}
         self._searches: dict[bytes, Search] = {}
-        self._turns: deque[bytes] = deque()
+        self._turns: Line[bytes] = Line()
         self._due = 0.0
         self.reserved_bytes: Callable[[bytes], int] = lambda query: 0
         """What else the answer to a query is to hold; the owner may set it."""

@@ -1,5 +1,6 @@
 """Where `loadtest` begins. The rule: nothing is imported before Ctrl-C is answered for."""
 
+import gc
 import sys
 
 
@@ -9,4 +10,8 @@ def main() -> None:
         from loadtest.cli import main as run
     except KeyboardInterrupt:
         sys.exit(130)
-    run()
+    try:
+        run()
+    finally:
+        # The process ends: what is left of its clusters goes with it, and nobody walks through it.
+        gc.freeze()

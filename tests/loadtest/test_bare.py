@@ -3,6 +3,7 @@
 The rule: the world knows who is up and what everybody holds; the answer is compared with that.
 """
 
+import gc
 from dataclasses import replace
 
 import pytest
@@ -316,3 +317,20 @@ def test_a_traced_query_shows_the_way_inside_cells_too(chatter, monkeypatch):
     # The way of the very last may be told by a datagram that the last batch has overtaken.
     assert len([name for name, parent in asked_by.items() if not parent]) < 10
     assert all(ages[name] == ages[parent] + 1 for name, parent in asked_by.items() if parent)
+
+
+# -- what a node takes ------------------------------------------------------------------------
+
+
+def test_a_node_that_is_asked_and_no_more_is_made_of_few_objects():
+    world = make_world(nodes=64)
+    world.node(1)
+    gc.collect()
+    before = len(gc.get_objects())
+
+    for number in range(2, 12):
+        world.node(number)
+    made = len(gc.get_objects()) - before
+
+    # A table of who takes which message alone would be sixty more of them.
+    assert made / 10 < 150

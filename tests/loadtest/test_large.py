@@ -1,5 +1,6 @@
 """Queries over very many simulated nodes: judged, repeatable, ended by a person."""
 
+import gc
 import json
 import os
 import shutil
@@ -17,6 +18,13 @@ from loadtest.runs import MISSES_NOBODY, Quiet
 from tracker.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def thawed():
+    """A process that plays once ends with that; this one goes on."""
+    yield
+    gc.unfreeze()
 
 
 def play(watcher=None, **fields):
@@ -51,6 +59,30 @@ def test_those_that_crashed_are_not_expected_and_an_answer_without_them_is_exact
     assert outcome.live == 90
     assert [row["ok"] for row in run.checks()] == [True]
     assert outcome.to_silent > 10
+
+
+def test_no_collection_of_garbage_walks_through_a_world_but_between_two():
+    walks = []
+
+    def note(phase, details):
+        if phase == "start":
+            walks.append(details["generation"])
+
+    gc.callbacks.append(note)
+    old = gc.get_threshold()
+    gc.set_threshold(100, 1, 1)
+    try:
+        play(queries=3)
+        walked = list(walks)
+    finally:
+        gc.set_threshold(*old)
+        gc.callbacks.remove(note)
+
+    oldest = len(old) - 1
+    assert walked.count(oldest) >= 2
+    assert len(walked) < 100
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > 0
 
 
 def test_an_answer_that_is_not_the_sum_of_those_heard_fails_the_check():
