@@ -304,7 +304,7 @@ def test_before_the_first_answer_the_guess_of_a_hop_is_trusted_three_times_less(
 
     hear(query, 1, START + 0.020)
 
-    assert query.next_wave == pytest.approx(START + (2 + 1) * 0.010 + 0.0025)
+    assert query.next_wave == pytest.approx(START + (2 + 1) * (0.010 + 4 * 0.0025) + 0.0025)
 
 
 @pytest.mark.parametrize(
