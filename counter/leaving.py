@@ -34,6 +34,7 @@ from counter.messages import (
     Take,
 )
 from counter.pages import pages_of_share
+from counter.records import dump_sessions
 from tracker.machine import Close, Effect, Emit, Link, Persist, Persisted, PersistFailed, Send
 from tracker.machine import Endpoint as Endpoint
 from tracker.machine import Open as Open
@@ -264,7 +265,7 @@ class Leaving:
             yield from pages_of_share(store, share)
         for retired in self.retired_pages():
             yield retired, 0
-        for sessions in self.ledger.dump_sessions():
+        for sessions in dump_sessions(self.ledger.sessions):
             yield sessions, 0
 
     def _more(self) -> list[Effect]:

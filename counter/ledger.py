@@ -17,7 +17,7 @@ from collections.abc import Callable, Container, Iterator
 from typing import Any, Final
 
 from counter.config import NodeConfig
-from counter.crdt import Counters, Row, Share
+from counter.crdt import Counters, Share
 from counter.messages import (
     ACK_DISK,
     ACK_MEMORY,
@@ -29,7 +29,7 @@ from counter.messages import (
     SessionEnded,
     Value,
 )
-from counter.records import as_sent, pages_of, record_of
+from counter.records import dump, dump_sessions, ended, recall, record_of, recount
 from counter.sessions import Known, Sessions
 from tracker import wire
 from tracker.classes import dataclass
@@ -329,7 +329,7 @@ class Ledger:
         if not (was_known and self.durable):
             return [reply]
         self.token += 1
-        return [Persist(self.token, "counts", wire.packed((message.session, 0, ()))), reply]
+        return [Persist(self.token, "counts", ended(message.session)), reply]
 
     def get(self, link: Link, get: Get) -> list[Effect]:
         """Tell what this node holds of a key."""
@@ -431,30 +431,10 @@ class Ledger:
 
     def restore(self, kind: str, record: bytes) -> None:
         """Take in one record of `dump` (kind `state`) or of the log (kind `counts`)."""
-        values = wire.unpacked(record)
         if kind == "counts":
-            session, sequence, pairs = values
-            counted = tuple(pairs)
-            pairs = as_sent(counted)
-            if not pairs:
-                self.sessions.end(session)
-            elif self.sessions.look_up(session, sequence, pairs) not in (Known.SAME, Known.OTHER):
-                # It counted, or it would not be in the log; even if it is too old to tell here,
-                # where other sessions may have been dropped than in the life that wrote it.
-                self.sessions.remember(session, sequence, pairs)
-                self.counters.own.add_all(counted)
-        elif values[0] == "owner":
-            self.founder = values[1]
-        elif values[0] == "share":
-            _, store, epoch, rows = values
-            own = self.counters.store
-            self.counters.merge(own if store == self.founder else store, epoch, rows)
-        elif values[0] == "sessions":
-            for session, sequence, content in values[1]:
-                kept = tuple(content) if type(content) is list else content
-                self.sessions.restore(session, sequence, kept)
-        elif values[0] == "forgotten":
-            self.sessions.forgotten.restore(values[1])
+            recount(record, self.counters, self.sessions)
+        else:
+            self.founder = recall(record, self.counters, self.sessions, self.founder)
 
     def resume(self, token: int, epoch: int) -> None:
         """Begin to count in a new boot epoch, after everything was restored."""
@@ -467,33 +447,8 @@ class Ledger:
         What waits for the disk is counted in: a store writes a snapshot only after every
         record before it was written, and gives it up when one of them failed.
         """
-        yield wire.packed(["owner", self.counters.store])
-        for store, share in [
-            (self.counters.store, self.counters.own),
-            *self.counters.others.items(),
-        ]:
-            rows = share.rows() if share is not self.counters.own else self._rows_with_waiting()
-            for page in pages_of(rows):
-                yield wire.packed(["share", store, share.epoch, page])
-        yield from self.dump_sessions()
-
-    def dump_sessions(self) -> Iterator[bytes]:
-        """Yield the records of a snapshot that say which operations were counted."""
-        for page in pages_of(self.sessions.rows()):
-            yield wire.packed(["sessions", page])
-        # Behind the sessions: none of them is one of the forgotten.
-        for forgotten in self.sessions.forgotten.rows():
-            yield wire.packed(["forgotten", forgotten])
-
-    def _rows_with_waiting(self) -> Iterator[Row]:
-        own, waiting = self.counters.own, self._due()
-        if not waiting:
-            yield from own.rows()
-            return
-        for key in {**own.positive, **waiting.positive}:
-            positive = own.positive.get(key, 0) + waiting.positive.get(key, 0)
-            negative = own.negative.get(key, 0) + waiting.negative.get(key, 0)
-            yield key, positive, negative
+        yield from dump(self.counters, self._due())
+        yield from dump_sessions(self.sessions)
 
 
 def _magnitude(pairs: tuple[Any, ...]) -> int:

@@ -134,10 +134,6 @@ class Membership(Regarded):
         """Whether a link is a stream to one of the trackers."""
         return link in self._by_link
 
-    def owns_endpoint(self, endpoint: Endpoint) -> bool:
-        """Whether an address is that of one of the trackers."""
-        return endpoint in self._by_endpoint
-
     def known_until(self, now: float, fresh_s: float) -> float:
         """Say up to when the view is that of the cluster; see `tracker.standing`.
 

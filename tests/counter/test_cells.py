@@ -8,10 +8,12 @@ import pytest
 
 from counter.cells import BATCH_TRIES_MAX, STRANGE_MAX, Cell
 from counter.config import LAN
+from counter.doubtful import Doubted
 from counter.messages import (
     COLLECTS,
     DECREASED,
     DONE,
+    DOUBT,
     GOSSIP,
     HELD,
     OUTDONE,
@@ -503,3 +505,39 @@ def test_a_head_that_knows_more_by_the_end_tells_of_that_too():
     assert [len(some) for some in rolls] == [4, 1]
     assert rolls[1] == [cell.view.roll]
     assert [batch.flags for batch in told] == [0, DONE]
+
+
+def test_what_a_member_holds_in_doubt_stands_in_the_batch_of_its_answer():
+    cell, _ = make_cell(3)
+    where = position("n1")
+
+    cell.offered = Doubted(2, 5, 3, (), faded=((4, 0, 7, 1),))
+    sends = take(cell, 1)
+    cell.offered = None
+    sends += take(cell, 2)
+
+    doubts = [(pos, value, count, age) for pos, _, count, value, age, flags in rows(sends)
+              if flags == DOUBT]  # fmt: skip
+    # With an octave: what holds as well for queries that began at least 4 ms before.
+    assert doubts == [(where, -2, 3, 0), (where, 5, 3, 0), (where, -2, 4, 3), (where, 12, 4, 3)]
+
+
+def test_a_member_that_can_only_gain_by_its_doubts_has_no_row_of_losses():
+    cell, _ = make_cell(3)
+
+    cell.offered = Doubted(0, 5, 1, ())
+    sends = take(cell, 1)
+    cell.offered = Doubted(4, 0, 1, ())
+    sends += take(cell, 2)
+
+    assert sorted([row[3] for row in rows(sends) if row[5] == DOUBT]) == [-4, 5]
+
+
+def test_doubts_are_kept_of_no_more_members_than_can_answer_a_head(monkeypatch):
+    monkeypatch.setattr("counter.cells.UNLISTED_MAX", -2)
+    cell, _ = make_cell(3)
+
+    for pos in (1, 2, 3):
+        cell.doubt(pos, Doubted(1, 2, 3, ()))
+
+    assert list(cell.told_doubts) == [1]

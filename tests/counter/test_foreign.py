@@ -1,52 +1,21 @@
 """Members that speak another version of gossip: never misread, told once, not waited for."""
 
 from dataclasses import replace
-from random import Random
 
 import pytest
+from lone_node import MEMBERS, QUERY, ask_with, make_node
 
 from counter import foreign
 from counter.client.door import Door
-from counter.config import LAN, NodeConfig
-from counter.gossip import Gossip
-from counter.messages import UNTIL_ALL, Answer, Ask, Missing, Query, Reply
+from counter.messages import Answer, Ask, Missing, Reply
 from loadtest.cluster import Cluster
-from tracker.machine import Emit, Foreign, Send
-from tracker.members import Member as MemberRecord
-from tracker.members import View, position
+from tracker.machine import Emit, Foreign
+from tracker.members import position
 from tracker.transport.base import PlainSeal
 from tracker.transport.udp import UdpDatagrams
 
-QUERY = Query(1, "k", 3, 0, 0, 5_000, UNTIL_ALL, 0, 0, False)
 STRANGER = ("10.0.0.9", 9)
-
-
-def make_member(index):
-    store = index.to_bytes(8, "big") * 2
-    return MemberRecord(f"n{index}", store, 0, 1, 0, "127.0.0.1", 1000 + index)
-
-
-MEMBERS = [make_member(index) for index in range(30)]
 THERE = MEMBERS[1].endpoint
-
-
-def make_node(count=3):
-    """Return n0's machine in a view of `count`; the view is all it knows, and is saved."""
-    node = Gossip(NodeConfig(name="n0"), LAN, MEMBERS[0], (), Random(1))
-    node.membership.view = View().merged(MEMBERS[:count])
-    node.start(0.0)
-    return node
-
-
-def ask_with(node):
-    """Ask once the wait for a first tracker is over; returns the asks and the time."""
-    node.receive(1, QUERY, 0.0)
-    asks: list[Send] = []
-    while not asks:
-        # Before it asks, it may be due to make itself known to others.
-        now = node.deadline()
-        asks = [e for e in node.tick(now) if isinstance(getattr(e, "message", None), Ask)]
-    return asks, now
 
 
 def told(effects):

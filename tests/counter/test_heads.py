@@ -7,6 +7,7 @@ import pytest
 
 from counter.cells import Cell
 from counter.config import LAN
+from counter.doubtful import Doubted
 from counter.heads import SHARES_MAX, Heads
 from counter.messages import (
     COLLECTS,
@@ -14,6 +15,7 @@ from counter.messages import (
     LEAF,
     REFUSED,
     RING,
+    TRACE,
     Ack,
     Ask,
     Back,
@@ -21,6 +23,7 @@ from counter.messages import (
     Delegate,
     Reply,
     Stop,
+    Traced,
 )
 from counter.relay import Relay
 from tracker.machine import Send
@@ -331,3 +334,56 @@ def test_past_too_many_shares_it_refuses():
     (refusal,) = heads.delegate(ASKER, make_ask(), VIEW, 0.0)
 
     assert refusal.message.flags == REFUSED
+
+
+def test_what_the_next_answer_says_is_in_doubt_reaches_the_cell_that_hears_it():
+    heads = make_heads()
+    heads.delegate(ASKER, make_ask(), VIEW, 0.0)
+    reply, sender = next(answers(VIEW))
+    told = Doubted(1, 2, 3, ())
+
+    assert heads.is_own(QUERY)
+    heads.offer(QUERY, told, 0.02)
+    heads.reply(reply, sender, 0.02)
+
+    (cell,) = heads.collected[QUERY]
+    assert cell.told_doubts == {reply.position: told}
+    assert not heads.is_own(b"x" * 16)
+
+
+def test_what_is_in_doubt_at_the_head_itself_stands_in_its_cell():
+    heads = make_heads()
+    heads.doubted = {QUERY: Doubted(1, 2, 3, ())}.get
+
+    heads.delegate(ASKER, make_ask(), VIEW, 0.0)
+
+    (cell,) = heads.collected[QUERY]
+    assert list(cell.told_doubts) == [position("n0")]
+
+
+def test_the_way_of_a_traced_query_is_told_to_the_origin_with_its_age_from_there():
+    heads = make_heads()
+    effects = heads.delegate(ASKER, make_ask(flags=TRACE, high=VIEW.positions[15]), VIEW, 0.0)
+    inside, outside = [
+        next(r for r, _ in answers(VIEW) if (r.position < VIEW.positions[15]) == is_inside)
+        for is_inside in (True, False)
+    ]
+    came = Traced(("10.0.0.3", 1), 1, GOSSIP.encode(inside))
+
+    own = [e.message for e in effects if isinstance(e.message, Traced)]
+    assert [(told.asked_by, told.age, told.is_told) for told in own] == [(ASKER, 2, True)]
+    assert heads.traced(came, inside) == [
+        Send(ORIGIN, Traced(("10.0.0.3", 1), 3, came.reply, True))
+    ]
+    assert heads.traced(came, outside) == []
+
+
+def test_an_arc_whose_further_heads_have_all_spoken_is_waited_for_no_more():
+    heads = make_heads()
+    _, _, *onward = heads.delegate(ASKER, make_ask(budget_ms=1_000), WIDE, 0.0)
+    for send in onward:
+        message = send.message
+        ack = Ack(QUERY, message.share, 1, COLLECTS, message.low, message.high, ())
+        heads.acknowledged(ack, WIDE, 0.02)
+
+    assert heads.deadline() == 1.0 + SMALL.memory_s

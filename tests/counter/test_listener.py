@@ -10,6 +10,7 @@ from origins import (
 )
 
 from counter.messages import (
+    COLLECTS,
     DONE,
     Ack,
     Ask,
@@ -20,8 +21,6 @@ from counter.messages import (
 )
 from tracker.machine import Send
 from tracker.members import position
-
-# -- the cluster ----------------------------------------------------------------------------
 
 
 def test_an_answer_to_an_unknown_query_is_dropped_and_counted():
@@ -57,6 +56,20 @@ def test_the_words_of_heads_that_nobody_asked_are_dropped_and_their_batches_conf
     assert sends == [Send(head, Back(query, 2, 3, 0))]
     assert none == []
     assert origin.asker.listener.strangers == 2
+
+
+def test_the_word_of_a_head_that_it_collects_an_arc_reaches_the_query_that_gave_it_away():
+    origin = Origin(40, cell_members_max=8)
+    delegate = next(e.message for e in origin.ask() if isinstance(e.message, Delegate))
+    (query,) = origin.asker.under_way()
+    head = query.view.at(delegate.skip[-1])
+    arc = (delegate.low, delegate.high, delegate.skip[:-1])
+
+    ack = Ack(query.id, delegate.share, 9, COLLECTS, *arc)
+    assert origin.asker.listener.acknowledged(ack, head.endpoint, 0.01) == []
+
+    assert query.wards[delegate.share].head == head.endpoint
+    assert delegate.share not in query.delegation.charges
 
 
 def test_what_the_heads_of_a_wide_query_tell_is_remembered_and_ends_it():

@@ -1,11 +1,13 @@
 """The origin of a query for many keys: each member once, a sum for each key, honest bounds."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
 
 from counter import many
 from counter.config import LAN
+from counter.doubtful import Doubted
 from counter.many import ManyQuery, Sums
 from counter.messages import (
     DECREASED,
@@ -271,6 +273,41 @@ def test_what_is_told_is_no_more_than_what_is_kept(room_for_two):
     assert sums.largest() == [("a", 10), ("b", 9)]
     assert sums.largest() == [("a", 10), ("b", 9)]
     assert (sums.unseen, sums.left_out) == (4, 1)
+
+
+def test_keys_that_are_only_in_doubt_find_no_more_room_than_others(room_for_two):
+    sums = Sums()
+    add(sums, ("a", 10))
+
+    sums.doubt(Doubted(0, 9, 3, ()), [("b", 0, 9), ("c", 0, 2), ("d", 0, 1)])
+
+    assert len(sums.by_key) == 2
+    assert (sums.bounds("a"), sums.bounds("b")) == ((10, 10), (0, 9))
+    assert (sums.unseen, sums.left_out) == (2, 2)
+
+
+def test_doubts_about_many_keys_are_kept_of_no_more_members_than_can_answer(monkeypatch):
+    monkeypatch.setattr(many, "UNLISTED_MAX", -2)
+    origin = Origin()
+
+    for pos in (1, 2, 3):
+        origin.query.doubt(pos, Doubted(1, 2, 3, ()))
+
+    assert list(origin.query.told) == [1]
+
+
+def test_who_is_not_listed_and_in_the_answer_of_another_one_is_not_counted_again():
+    origin = Origin(count=2)
+    holder, leaver = make_member(1), make_member(9)
+    rest = (1, 0, 1, 0, (), 0, (("a", 12),), 0, 0)
+    held = ReplyMany(b"q" * 16, position("n1"), holder.store[:8], *rest, leaver.store[:8])
+    again = ReplyMany(b"q" * 16, position("n9"), leaver.store[:8], *rest)
+
+    assert origin.query.hear(replace(held, value=12), holder.endpoint, 0.01)
+    assert not origin.query.hear(replace(again, value=5), leaver.endpoint, 0.01)
+
+    assert origin.verdict() == COMPLETE
+    assert (origin.query.value, origin.query.duplicates) == (12, 1)
 
 
 def test_the_limit_is_one_that_a_client_can_read_in_a_second():

@@ -5,26 +5,18 @@ from dataclasses import replace
 from random import Random
 
 import pytest
+from lone_node import MEMBERS, QUERY, ask_with, make_node
 
 from counter.client.door import Door
-from counter.config import LAN, NodeConfig
-from counter.gossip import Gossip
-from counter.messages import LEAF, RING, SKIP_MAX, UNTIL_ALL, Answer, Ask, Query, Reply
+from counter.config import LAN
+from counter.messages import LEAF, RING, SKIP_MAX, Answer, Ask, Reply
 from counter.query import Heard, Hops, OwnQuery
 from counter.relay import Relay
 from loadtest.cluster import Cluster
-from tracker.machine import Send, Undelivered
-from tracker.members import Member, View, position
+from tracker.machine import Undelivered
+from tracker.members import View, position
 
 HOME = ("127.0.0.1", 9)
-QUERY = Query(1, "k", 3, 0, 0, 5_000, UNTIL_ALL, 0, 0, False)
-
-
-def make_member(index):
-    return Member(f"n{index}", index.to_bytes(8, "big") * 2, 0, 1, 0, "127.0.0.1", 1000 + index)
-
-
-MEMBERS = [make_member(index) for index in range(30)]
 VIEW = View().merged(MEMBERS)
 INDEX = {member.endpoint: index for index, member in enumerate(MEMBERS)}
 
@@ -192,25 +184,6 @@ def test_what_comes_back_of_a_forgotten_query_is_nobodys_business():
 
 
 # -- in the machine -------------------------------------------------------------------------
-
-
-def make_node(count=3):
-    """Return n0's machine in a view of `count`; the view is all it knows, and is saved."""
-    node = Gossip(NodeConfig(name="n0"), LAN, MEMBERS[0], (), Random(1))
-    node.membership.view = View().merged(MEMBERS[:count])
-    node.start(0.0)
-    return node
-
-
-def ask_with(node):
-    """Ask once the wait for a first tracker is over; returns the asks and the time."""
-    node.receive(1, QUERY, 0.0)
-    asks: list[Send] = []
-    while not asks:
-        # Before it asks, it may be due to make itself known to others.
-        now = node.deadline()
-        asks = [e for e in node.tick(now) if isinstance(getattr(e, "message", None), Ask)]
-    return asks, now
 
 
 def test_a_query_ends_at_the_word_that_its_last_silent_member_is_not_there():

@@ -175,6 +175,18 @@ def test_operations_that_follow_each_other_keep_to_the_window_and_to_the_bound_o
     assert sessions.look_up(ANN, 9, PAIRS) is Known.TOO_OLD
 
 
+def test_operations_that_follow_a_gap_push_out_what_lies_behind_the_window():
+    sessions = make_sessions()
+    sessions.remember(ANN, 1, PAIRS)
+    sessions.remember(ANN, 3, PAIRS)
+    for sequence in range(4, WINDOW_MAX + 3):
+        assert sessions.follows(ANN, sequence, PAIRS)
+
+    assert sessions.operations == len(list(sessions.rows())) == WINDOW_MAX
+    assert sessions.look_up(ANN, 1, PAIRS) is Known.TOO_OLD
+    assert sessions.look_up(ANN, 3, PAIRS) is Known.SAME
+
+
 # -- dropped ----------------------------------------------------------------------------------
 
 

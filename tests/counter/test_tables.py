@@ -22,8 +22,9 @@ from counter.messages import (
     named,
     prefixed,
 )
+from counter.messages.names import name_of
 from counter.relay import Relay
-from counter.tables import Tables
+from counter.tables import Tables, present
 from tracker import wire
 from tracker.members import Member, View, position
 
@@ -186,6 +187,30 @@ def test_a_share_of_a_later_epoch_is_looked_through_anew():
     node.counters.merge(OTHER_STORE, 2, [("new", 4, 0)])
 
     assert node.answer(query=b"r" * 16).rows == (("a", 5), ("new", 4))
+
+
+def test_a_share_that_was_folded_into_another_one_is_looked_through_no_more():
+    node = Node(a=5)
+    node.counters.merge(OTHER_STORE, 1, [("b", 3, 0)])
+    node.answer()
+    del node.counters.others[OTHER_STORE]
+
+    assert node.answer(query=b"r" * 16).rows == (("a", 5),)
+    assert OTHER_STORE not in node.tables._indexes
+
+
+def test_whoever_is_not_to_answer_passes_the_question_on_all_the_same():
+    node = Node(a=5)
+    node.tables.is_mute = True
+
+    assert {type(effect.message) for effect in node.ask()} == {AskMany}
+
+
+def test_a_key_is_told_as_it_is_called_in_the_epoch_it_is_in():
+    now, before = "k", name_of("k", 2)
+
+    assert present([now, before], {}) == ([now, before], [now, before])
+    assert present([now, before], {"k": before}) == ([before], ["k"])
 
 
 def test_a_repeated_ask_is_told_the_same_values():

@@ -17,6 +17,7 @@ from counter.messages import (
     UNTIL_ALL,
     Answer,
     Ask,
+    AskMany,
     Query,
     Reply,
     Stop,
@@ -278,6 +279,14 @@ def test_an_answerer_from_outside_the_view_is_shown_by_its_position_and_address(
     row = peers.rows[f"?{position('n2'):016x}"]
 
     assert (row[1], row[2]) == (None, "127.0.0.9:5")
+
+
+def test_the_way_of_a_question_for_many_keys_is_not_told():
+    first, stop = FirstAsks(), Send(("127.0.0.1", 3), Stop(b"q" * 16))
+    ask = AskMany(b"q" * 16, "k", ("127.0.0.1", 1), 3, 1, 1, 3, 99, 0, 0, 9, (), (), TRACE)
+
+    assert first.traced(ask, ("127.0.0.1", 2), [stop]) == [stop]
+    assert len(first) == 0
 
 
 def test_first_asks_are_remembered_up_to_a_number():

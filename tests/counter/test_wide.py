@@ -12,6 +12,7 @@ from counter.messages import (
     COLLECTS,
     DECREASED,
     DONE,
+    DOUBT,
     OUTDONE,
     REFUSED,
     RING,
@@ -661,3 +662,22 @@ def test_an_orphan_is_asked_on_when_a_late_cell_proves_that_more_asks_are_wanted
         query.wave(now)
     assert waiting.asks == query.asks_wanted() > enough
     assert verdict(query, now) == CONVERGED
+
+
+@pytest.mark.parametrize(
+    ("now", "uncertain"), [(0.003, (2, 5, 3)), (0.05, (2, 12, 4))], ids=["young", "older"]
+)
+def test_what_a_cell_tells_to_be_in_doubt_counts_for_queries_of_that_age(now, uncertain):
+    origin = Origin()
+    delegate = origin.delegates[0]
+    origin.ack(delegate, now=0.001)
+    member = origin.inside(delegate)[0]
+    where, store = position(member.name), member.store[:8]
+    doubts = [(where, store, 3, -2, 0, DOUBT), (where, store, 3, 5, 0, DOUBT),
+              (where, store, 4, 12, 3, DOUBT)]  # fmt: skip
+    identities, numbers = packed_rows([row_of(member), *doubts])
+
+    _, fresh = origin.batch(delegate, now=now, identities=identities, numbers=numbers)
+
+    assert [row[0] for row in fresh] == [where]
+    assert origin.query.uncertain == {where: uncertain}
