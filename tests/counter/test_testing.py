@@ -2,9 +2,11 @@
 
 import threading
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+import counter
 from counter import Client
 from counter.testing import NODES_MAX, cluster
 from tracker.errors import ConfigError
@@ -67,3 +69,13 @@ def test_too_few_and_too_many_nodes_are_refused(nodes):
 def test_only_who_runs_can_crash():
     with cluster() as running, pytest.raises(ConfigError, match='no node "n2" runs here, only n1'):
         running.crash("n2")
+
+
+def test_what_programs_name_comes_from_the_package_and_is_told_to_type_checkers():
+    told = Path(counter.__file__).read_text(encoding="utf-8")
+
+    for name in set(counter.__all__) - {"__version__"}:
+        assert getattr(counter, name).__name__ == name
+        assert f"import {name} as {name}" in told
+    with pytest.raises(AttributeError, match="no attribute 'Clinet'"):
+        counter.Clinet  # noqa: B018
