@@ -244,9 +244,7 @@ def _facts(answer: Answer, growth: str, width: int) -> Table:
         "seen", _number(answer.value, f"exact, from {answer.answered} node{plural}", is_wide)
     )
     if answer.missing:
-        silent = f"{answer.missing} silent node{'' if answer.missing == 1 else 's'}"
-        text = f"{silent} at their last known value"
-        grid.add_row("filled", _number(answer.filled, text, is_wide))
+        grid.add_row("filled", _number(answer.filled, _filling(answer), is_wide))
     if answer.uncertain:
         most = "" if answer.high is None else f", at most {grouped(answer.high)} in all"
         text = f"increment{'' if answer.uncertain == 1 else 's'} parked{most}"
@@ -261,6 +259,15 @@ def _facts(answer: Answer, growth: str, width: int) -> Table:
     if growth:
         grid.add_row("growth", Text(growth, style="cyan"))
     return grid
+
+
+def _filling(answer: Answer) -> str:
+    """Return what the sum was filled with; of some silent nodes nothing may be known."""
+    is_one = answer.missing == 1
+    silent = f"{answer.missing} silent node{'' if is_one else 's'}"
+    if answer.filled_age_s < 0:
+        return f"nothing is known of {silent}"
+    return f"{silent} at {'its' if is_one else 'their'} last known value"
 
 
 def _rate(change: Change, is_wide: bool) -> Text:

@@ -39,6 +39,7 @@ from counter.quick import ways
 from counter.snapshots import Snapshots
 from counter.storage.base import Rebirth, Storage
 from counter.storage.memory import MemoryStorage
+from counter.unwritten import Unwritten
 from tracker.classes import dataclass, replace
 from tracker.config import shown_endpoint
 from tracker.daemon import complain, listening, resolved, run_daemon, say
@@ -133,6 +134,7 @@ class Node:
         )
         introduce(machine, identity)
         self._snapshots = Snapshots(self.storage, machine.dump, on_emit)
+        self._unwritten = Unwritten(on_emit, asyncio.get_running_loop().time)
         self.driver = Driver(
             machine,
             DOOR,
@@ -262,7 +264,13 @@ class Node:
         return self._udp.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
 
     def _settle(self, event: Persisted | PersistFailed) -> None:
-        replies = self._acknowledge(event) if isinstance(event, Persisted) else None
+        replies = None
+        if isinstance(event, PersistFailed):
+            self._unwritten.failed(event)
+        else:
+            replies = self._acknowledge(event)
+            if self._unwritten.records:
+                self._unwritten.written()
         if replies is None:
             self.driver.settle(event)
         else:

@@ -8,7 +8,7 @@ from typing import Any
 
 from counter.arcs import reach
 from counter.heard import Heard
-from counter.lastknown import LastValues
+from counter.lastknown import LastValue, LastValues
 from counter.many import ManyQuery
 from counter.messages import (
     GOSSIP,
@@ -37,6 +37,9 @@ V6_MORE_BYTES = 20
 """An IPv6 header is so much longer."""
 ARC_EDGE = (RING - 1) >> 32 << 32
 """An end of an arc like most of them: its lower half is 0, and so it travels short."""
+
+NOT_KNOWN = -1.0
+"""The age of what is not known of anybody."""
 
 UNCONFIRMED = (
     "who belongs to the cluster could not be confirmed:"
@@ -126,6 +129,10 @@ def largest(rows: list[Heard], most: int) -> list[Heard]:
     return sorted(found, key=lambda h: (-h.value, h.name))[:most]
 
 
+def _oldest(last: list[LastValue], now: float) -> float:
+    return now - min([value.at for value in last], default=now)
+
+
 def answer_of(
     query: OwnQuery,
     values: LastValues,
@@ -161,7 +168,7 @@ def answer_of(
         members=query.members,
         low=None if has_decreased else query.value - minus,
         filled=query.value + sum([v.value for v in last]),
-        filled_age_s=now - min([v.at for v in last], default=now),
+        filled_age_s=_oldest(last, now) if last or not stores else NOT_KNOWN,
         elapsed_ms=(now - query.started) * 1000,
         hops=query.hops_seen,
         messages=query.messages,

@@ -19,9 +19,7 @@ from time import perf_counter
 
 from locust.runners import WorkerRunner
 
-from counter import Client
-from counter.client.operations import UnknownOutcomeError
-from tracker.errors import ClusterError
+from counter import Client, ClusterError, UnknownOutcomeError
 
 WRONG = 99
 

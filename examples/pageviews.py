@@ -13,8 +13,7 @@ import sys
 import threading
 from collections import Counter
 
-from counter import Client
-from tracker.errors import ClusterError
+from counter import Client, ClusterError
 
 WORKERS = 4
 VIEWS = 5_000

@@ -41,6 +41,7 @@ COMMANDS = {
 Dispatch = Callable[[list[str], int], int]
 
 _VERBOSE = re.compile(r"-v{1,3}|--verbose")
+_DURATION = re.compile(r"[0-9.]+(ms|s|m|h)")
 WATCH_DEFAULT = "1s"
 # A shell that asks for completions says so in this variable.
 COMPLETION = "_COUNTER_COMPLETE"
@@ -49,19 +50,25 @@ COMPLETION = "_COUNTER_COMPLETE"
 def rewritten(arguments: Sequence[str]) -> tuple[list[str], int]:
     """Return the arguments in the form typer can parse, and how verbose the run is.
 
-    `-v` may stand anywhere before `--`; `--watch` alone means `--watch=1s`.
+    `-v` may stand anywhere before `--`; `--watch` alone means `--watch=1s`. A duration right
+    behind it is its own: nobody who writes `--watch 5s` asks for a key that is called so.
     """
     result: list[str] = []
     verbosity = 0
     for index, argument in enumerate(arguments):
+        if result[-1:] == ["--watch"]:
+            is_pause = _DURATION.fullmatch(argument) is not None
+            result[-1] = f"--watch={argument if is_pause else WATCH_DEFAULT}"
+            if is_pause:
+                continue
         if argument == "--":
             return result + list(arguments[index:]), verbosity
         if _VERBOSE.fullmatch(argument):
             verbosity += 1 if argument.startswith("--") else len(argument) - 1
-        elif argument == "--watch":
-            result.append(f"--watch={WATCH_DEFAULT}")
         else:
             result.append(argument)
+    if result[-1:] == ["--watch"]:
+        result[-1] = f"--watch={WATCH_DEFAULT}"
     return result, verbosity
 
 

@@ -31,7 +31,8 @@ def config(json: options.Json = False) -> int:
         return DONE
     rows = [(name, shown_value(name, value), where) for name, (value, where) in found.items()]
     rows.append(("native", ", ".join(used()) or "none", switch))
-    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    # The list of modules is as long as three values: what stands behind it need not line up.
+    widths = [max(len(row[column]) for row in rows[:-1]) for column in range(2)]
     for name, value, where in rows:
         line = f"{name:{widths[0]}}  {value:{widths[1]}}  {where}"
         what = KNOWN[name].help if name in KNOWN else NATIVE_HELP

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 from counter.cli import options
 from counter.cli.finding import Finder
-from counter.cli.membership import finder_of_member, roster, row_of
+from counter.cli.membership import finder_of_member, row_of
 from counter.cli.options import Argument
+from counter.cli.rosters import roster
 from counter.cli.screens import (
     DONE,
     INTERRUPTED,

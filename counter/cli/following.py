@@ -7,10 +7,10 @@ unless exactly one query is meant.
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, TypeVar
 
-from counter.cli import options
+from counter.cli import columns, options
 from counter.cli.finding import Finder, shown_node
-from counter.cli.membership import roster, shown_age
 from counter.cli.options import Argument
+from counter.cli.rosters import roster, shown_age
 from counter.cli.screens import DONE, USAGE, CommandError, note, on_terminal, out, out_json
 from counter.client.answers import shown_ms
 from counter.client.blocking import Connection, now
@@ -207,10 +207,9 @@ def _table(rows: list[Named]) -> None:
             out("no queries under way, and none in the last minute")
             return
         table.insert(0, ["id", "state", "node", "age", "took", "answered", "viewers", "by", "key"])
-    widths = [max(len(cells[column]) for cells in table) for column in range(9)] if table else []
-    for cells in table:
-        padded = [f"{cell:{width}}" for cell, width in zip(cells, widths, strict=True)]
-        out("  ".join(padded).rstrip())
+    for lines in columns.lines(table, columns.width()):
+        for line in lines:
+            out(line)
 
 
 def _state(row: QueryRow) -> str:

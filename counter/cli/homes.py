@@ -22,7 +22,8 @@ from tracker.text import printable
 
 def open_home(finder: Finder, token: str) -> Connection:
     """Connect to the node to which a token belongs, or that is named; raises CommandError."""
-    if finder.node is not None:
+    finder.is_chosen = finder.node is not None
+    if finder.is_chosen:
         return finder.open_node()
     settle(finder, token)
     try:
@@ -45,7 +46,7 @@ def settle(finder: Finder, token: str) -> None:
     if sent_to:
         finder.node = sent_to[0][0]
         return
-    from counter.cli.membership import roster
+    from counter.cli.rosters import roster
 
     rows, source = roster(finder)
     members = [member for member, _, _ in rows]
@@ -94,7 +95,7 @@ def heir_of(member: Member, named: Mapping[str, Member]) -> Member | None:
 
 def _heir(finder: Finder) -> Member | None:
     """Return the heir of the node that was named, if it has handed its counts over."""
-    from counter.cli.membership import roster
+    from counter.cli.rosters import roster
 
     try:
         rows, _ = roster(finder)

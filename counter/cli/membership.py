@@ -4,39 +4,26 @@ The rule: forgetting says first what is lost by it, as far as any living node re
 """
 
 import sys
-import time
-from typing import Annotated, Any
+from typing import Annotated
 
 from counter.cli import options
 from counter.cli.finding import NO_TRACKER, Finder
 from counter.cli.options import Argument, Option
 from counter.cli.queries import parse_pause
-from counter.cli.screens import (
-    DONE,
-    INTERRUPTED,
-    REFUSED,
-    USAGE,
-    CommandError,
-    note,
-    on_terminal,
-    out,
-    out_json,
-)
+from counter.cli.rosters import Row, Watch, roster, shown, shown_age
+from counter.cli.screens import DONE, REFUSED, USAGE, CommandError, note, out, out_json
 from counter.client.answers import grouped
 from counter.client.blocking import Connection, now
 from counter.messages import DOOR, Recall
 from tracker.config import parse_member_name, shown_endpoint
 from tracker.errors import ClusterError, ConfigError
-from tracker.members import ALIVE, GONE, STATUS_NAMES, Member
-from tracker.messages import Forget, Roster
-from tracker.names import MEMBER_NAME_MAX
+from tracker.members import ALIVE, GONE, STATUS_NAMES
+from tracker.messages import Forget
 from tracker.text import printable
 
 RECALLS_MAX = 16
 RECALL_S = 1.0
 SHOWN_VALUES_MAX = 10
-
-Row = tuple[Member, float, int]
 
 
 def members(
@@ -51,41 +38,8 @@ def members(
     pause_s = parse_pause(watch)
     finder = Finder(tracker=tracker, node=node, cluster=cluster, deadline=deadline)
     if pause_s is None:
-        _show(*roster(finder), json, end=True)
-        return DONE
-    last: tuple[list[Row], Connection] | None = None
-    try:
-        while True:
-            began = now()
-            finder.restart()
-            last = roster(finder)
-            _show(*last, json, end=False)
-            if not json:
-                out("")
-            sys.stdout.flush()
-            time.sleep(max(0.0, began + pause_s - now()))
-    except KeyboardInterrupt:
-        if json and last is not None:
-            _show(*last, json, end=True)
-        return INTERRUPTED
-
-
-def roster(finder: Finder) -> tuple[list[Row], Connection]:
-    """Return everybody the first tracker knows, or the node that was named, and who said so."""
-    try:
-        connection = finder.open_tracker(codec=DOOR)
-    except CommandError:
-        if finder.node is None or ":" not in finder.node:
-            raise
-        finder.restart()
-        connection = finder.open_node(codec=DOOR)
-    rows: list[Row] = []
-    with connection:
-        for page in connection.stream(Roster(connection.number())):
-            rows.extend(page.rows)
-    # What is expected comes first, tombstones last; then by name, with n2 before n10.
-    rows.sort(key=lambda row: (row[0].status == GONE, len(row[0].name), row[0].name))
-    return rows, connection
+        return shown(finder, json)
+    return Watch(finder, pause_s, json=json).run()
 
 
 def row_of(name: str, rows: list[Row], source: Connection) -> Row:
@@ -94,73 +48,6 @@ def row_of(name: str, rows: list[Row], source: Connection) -> Row:
     if row is None:
         raise CommandError(f'{source.who} knows no member "{name}"', "all:  counter members")
     return row
-
-
-def _show(rows: list[Row], connection: Connection, json: bool, *, end: bool) -> None:
-    where = shown_endpoint(connection.endpoint)
-    if json:
-        is_tracker = connection.role == "tracker"
-        out_json(
-            {
-                "members": [_object(row) for row in rows],
-                "tracker": where if is_tracker else None,
-                "node": None if is_tracker else connection.name,
-                "end": end,
-            }
-        )
-        return
-    table = [_cells(row) for row in rows]
-    if on_terminal():
-        table.insert(0, ["name", "status", "address", "since", "activity", "counts", "note"])
-    widths = [max(len(cells[column]) for cells in table) for column in range(6)] if table else []
-    for cells in table:
-        padded = [f"{cell:{width}}" for cell, width in zip(cells, widths, strict=False)]
-        out("  ".join([*padded, cells[6]]).rstrip())
-    if on_terminal():
-        alive = sum(row[0].status == ALIVE for row in rows)
-        expected = sum(row[0].expected for row in rows)
-        out(f"{alive} alive of {expected} expected · told by {connection.who}")
-    elif connection.role == "node":
-        note(f"no tracker was reached; this is what {connection.who} knows")
-
-
-def _object(row: Row) -> dict[str, Any]:
-    member, since_s, activity = row
-    return {
-        "name": member.name,
-        "status": STATUS_NAMES[member.status],
-        "address": shown_endpoint(member.endpoint),
-        "since_s": round(since_s, 3) if since_s >= 0 else None,
-        "activity": activity if activity >= 0 else None,
-        "durable": member.durable,
-        "note": member.note,
-        "store": member.store.hex(),
-        "epoch": member.epoch,
-        "incarnation": member.incarnation,
-    }
-
-
-def _cells(row: Row) -> list[str]:
-    member, since_s, activity = row
-    return [
-        printable(member.name, MEMBER_NAME_MAX),
-        STATUS_NAMES[member.status],
-        shown_endpoint(member.endpoint),
-        shown_age(since_s),
-        str(activity) if activity >= 0 else "-",
-        "durable" if member.durable else "memory",
-        printable(member.note, 200),
-    ]
-
-
-def shown_age(seconds: float) -> str:
-    """Return how long ago something was, roughly; `-` where that is not known."""
-    if seconds < 0:
-        return "-"
-    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def finder_of_member(

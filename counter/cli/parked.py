@@ -8,11 +8,11 @@ import sys
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from counter.cli import options
+from counter.cli import columns, options
 from counter.cli.finding import Finder, shown_node
 from counter.cli.following import told_by_nodes
-from counter.cli.membership import shown_age
 from counter.cli.options import Argument, Option
+from counter.cli.rosters import shown_age
 from counter.cli.screens import (
     DONE,
     REFUSED,
@@ -178,10 +178,9 @@ def _show(found: list[_Held], json: bool) -> None:
     table = [_cells(held) for held in found]
     if on_terminal():
         table.insert(0, ["held by", "first sent to", "which is", "since", "what"])
-    widths = [max(len(cells[column]) for cells in table) for column in range(5)] if table else []
-    for cells in table:
-        padded = [f"{cell:{width}}" for cell, width in zip(cells, widths, strict=True)]
-        out("  ".join(padded).rstrip())
+    for lines in columns.lines(table, columns.width()):
+        for line in lines:
+            out(line)
 
 
 def _cells(held: _Held) -> list[str]:

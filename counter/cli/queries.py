@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from counter.cli import options
 from counter.cli.asking import QUERY_S, Asker, OnPartial, Pace, warn_of_chain
+from counter.cli.columns import width
 from counter.cli.finding import Finder, shown_node
 from counter.cli.increments import check_key
 from counter.cli.keys import (
@@ -68,6 +69,9 @@ LIVE_PARTIAL_MS = 100
 FAILURES_MAX = 10
 FAILURE_PAUSE_S = 1.0
 RETRIES_MAX = 8
+SHARE_WIDTH = 16
+SHARES_WIDTH = 56
+"""Columns of a name and of a value, and of a line of `--per-node` with a usual time."""
 
 _UNTIL = {"all": UNTIL_ALL, "share": UNTIL_SHARE, "stable": UNTIL_STABLE}
 
@@ -337,9 +341,7 @@ class Report:
         if found is not None:
             show_cut_off(outcome, found, self.top)
         if self.per_node:
-            for name, value, hops, after_ms in outcome.rows:
-                shown = printable(name, MEMBER_NAME_MAX)
-                out(f"{shown:<16} {grouped(value):>16}   hop {hops}   {shown_ms(after_ms)}")
+            _show_shares(outcome)
         if self.missing:
             self._name_missing(outcome)
 
@@ -367,6 +369,17 @@ class Report:
             reason = f"   {printable(why, 64)}" if why else ""
             shown = printable(name, MEMBER_NAME_MAX)
             write(f"missing {shown}   {status_name(status)}   {known}{reason}")
+
+
+def _show_shares(outcome: Outcome) -> None:
+    """Write each node's share; where a terminal is too narrow for all, no wider than need be."""
+    rows = [(printable(row[0], MEMBER_NAME_MAX), grouped(row[1]), *row[2:]) for row in outcome.rows]
+    columns = width()
+    is_narrow = columns is not None and columns < SHARES_WIDTH
+    names = max([len(name) for name, *_ in rows], default=0) if is_narrow else SHARE_WIDTH
+    values = max([len(row[1]) for row in rows], default=0) if is_narrow else SHARE_WIDTH
+    for name, value, hops, after_ms in rows:
+        out(f"{name:<{names}} {value:>{values}}   hop {hops}   {shown_ms(after_ms)}")
 
 
 def get(

@@ -8,7 +8,7 @@ import errno
 import os
 import sys
 
-from tracker.errors import ClusterError, ConfigError
+from tracker.errors import ClusterError, ConfigError, LockedError, RefusedError
 
 DONE, REFUSED, USAGE, INCOMPLETE, DEFECT, INTERRUPTED = 0, 1, 2, 3, 70, 130
 
@@ -58,12 +58,21 @@ def on_terminal() -> bool:
 def show_error(error: ClusterError) -> int:
     """Write an error's screen; returns the exit code."""
     note(f"error: {error}")
-    for hint in getattr(error, "hints", ()):
+    for hint in getattr(error, "hints", ()) or _remedies(error):
         if hint:
             note(f"  {hint}")
     if isinstance(error, CommandError):
         return error.code
     return USAGE if isinstance(error, ConfigError) else REFUSED
+
+
+def _remedies(error: ClusterError) -> tuple[str, ...]:
+    """Return what to do about an error that says the same wherever it comes from."""
+    if isinstance(error, LockedError):
+        return ("stop that one, or give this one a place of its own:  --name NAME or --data DIR",)
+    if isinstance(error, RefusedError) and error.code == "cluster":
+        return ("name the cluster that is meant:  --cluster NAME or COUNTER_CLUSTER",)
+    return ()
 
 
 def prepare_streams() -> None:

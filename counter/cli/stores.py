@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from counter.cli.finding import Finder
-from counter.cli.screens import INCOMPLETE, REFUSED, USAGE, CommandError
+from counter.cli.screens import INCOMPLETE, REFUSED, USAGE, CommandError, note
 from counter.client.blocking import Connection
 from tracker.errors import ConnectionLostError, DeadlineError, UnreachableError
+from tracker.text import printable
 
 STORE_DIGITS = 8
 """How many of a store's 32 hexadecimal digits are shown, and at least wanted."""
@@ -47,10 +48,17 @@ def enter(connection: Connection, finder: Finder, token: str, store: str, *, is_
     from counter.cli.ids import Ids
 
     ids = Ids(finder.cluster)
-    known = dict(reversed(ids.sent_to(token))).get(connection.name)
+    sent_to = ids.sent_to(token)
+    known = dict(reversed(sent_to)).get(connection.name)
     if known is not None and known != here and not store:
         raise _another_store(connection)
     if known is None:
+        if sent_to and finder.is_chosen and not store:
+            note(
+                f"note: the id {printable(token, 64)} was sent to {sent_to[0][0]} before; had that"
+                f" counted it, {connection.name} may count it a second time\n"
+                "  without --node it goes where it went before"
+            )
         try:
             ids.note(token, connection.name, connection.store)
         except OSError:

@@ -81,6 +81,15 @@ def test_without_a_tracker_s_word_everybody_answering_is_not_called_complete():
     assert "no tracker" in answer.why
 
 
+def test_the_age_of_what_is_known_of_the_silent_is_not_known_where_nothing_is():
+    origin = Origin(3)
+    origin.reply(origin.ask(), 1)
+
+    answer = last_answer(origin.ticks_until(3.0))
+
+    assert (answer.missing, answer.filled, answer.filled_age_s) == (1, 101, -1.0)
+
+
 def test_who_stays_silent_is_named_with_the_last_value_known_before_the_answer():
     origin = Origin(3)
     origin.asker.listener.last_values.note(make_member(2).store[:8], "k", LastValue(40, -5.0, True))

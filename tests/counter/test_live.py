@@ -1,6 +1,7 @@
 """The live view, drawn from made-up answers."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -54,6 +55,18 @@ def test_the_picture_says_what_was_seen_first_and_what_is_filled_in(large):
     assert "963/1000  96.3 %" in lines[3]
     assert "hop 3 · age 212 ms · 2.1 messages/node · 0 % duplicate" in lines[4]
     assert "growth" in lines[5]
+
+
+@pytest.mark.parametrize(
+    ("missing", "age_s", "words"),
+    [
+        (1, 41.0, "1 silent node at its last known value"),
+        (37, -1.0, "nothing is known of 37 silent nodes"),
+        (1, -1.0, "nothing is known of 1 silent node "),
+    ],
+)
+def test_the_picture_says_what_the_sum_was_filled_with(large, missing, age_s, words):
+    assert words in drawn(replace(large, missing=missing, filled_age_s=age_s))
 
 
 def test_the_largest_shares_are_listed_and_the_rest_summed_up(large):

@@ -259,6 +259,7 @@ def test_a_disk_that_became_read_only_refuses_increments_and_answers_all_the_sam
     refused = ask(faults, increment(2))
 
     assert isinstance(refused, RefusedError)
+    faults.node.said(r"write-failed  reason cannot write .*  records 1$")
     assert machines.ask(faults.node)["value"] == 5
     faults.node.kill()
     faults.restart()

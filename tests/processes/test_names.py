@@ -46,6 +46,7 @@ def test_a_data_directory_in_use_is_refused_naming_the_process(pair):
 
     assert second.code == 1
     assert f"is used by process {pair.nodes['n1'].popen.pid}" in second.err
+    assert "place of its own:  --name NAME or --data DIR" in second.err
 
 
 def test_a_data_directory_of_another_node_is_refused(pair):

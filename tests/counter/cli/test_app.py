@@ -120,6 +120,13 @@ def test_an_unknown_command_with_escapes_in_it_is_printed_harmlessly(counter):
     ("before", "after", "verbosity"),
     [
         (["query", "k", "--watch"], ["query", "k", "--watch=1s"], 0),
+        (
+            ["query", "k", "--watch", "500ms", "--json"],
+            ["query", "k", "--watch=500ms", "--json"],
+            0,
+        ),
+        (["query", "--watch", "k"], ["query", "--watch=1s", "k"], 0),
+        (["query", "--watch", "--", "5s"], ["query", "--watch=1s", "--", "5s"], 0),
         (["query", "k", "--watch=2s", "-vv"], ["query", "k", "--watch=2s"], 2),
         (["-v", "inc", "k", "--verbose"], ["inc", "k"], 2),
         (["inc", "--", "-v", "--watch"], ["inc", "--", "-v", "--watch"], 0),
@@ -238,6 +245,12 @@ def test_config_says_where_each_value_comes_from(counter, monkeypatch):
     assert found["chatter"] == {"value": 3, "source": "./counter.toml"}
     assert found["node"] == {"value": "n1", "source": "COUNTER_NODE"}
     assert found["tracker"] == {"value": "127.0.0.1:7400", "source": "default"}
+
+
+def test_the_sources_of_settings_stand_where_their_values_end(counter):
+    *settings, _ = counter("config").out.splitlines()
+
+    assert max(len(line) for line in settings) < 80
 
 
 def test_config_says_which_native_modules_are_in_use(counter, monkeypatch):

@@ -226,6 +226,20 @@ def test_strict_without_an_id_or_with_a_node_is_refused(counter, wish):
     assert "--strict wants --id and no --node" in ran.err
 
 
+def test_an_id_that_is_sent_to_another_node_than_before_may_count_twice_and_that_is_said(
+    counter, serve
+):
+    first, second = [serve(counting, name=name, store=name.encode() * 8) for name in ("n1", "n2")]
+
+    alone = [counter("inc", "k", "--id", "T", "--node", first.address) for _ in range(2)]
+    elsewhere = counter("inc", "k", "--id", "T", "--node", second.address)
+
+    assert [ran.err for ran in alone] == ["", ""]
+    assert (elsewhere.code, len(sent(second))) == (0, 1)
+    assert "the id T was sent to n1 before" in elsewhere.err
+    assert "n2 may count it a second time" in elsewhere.err
+
+
 def test_where_nobody_listens_any_more_nobody_is_asked_about_an_id(counter, three, nobody):
     address, home, _ = three(counting, port=int(nobody.rpartition(":")[2]))
 
