@@ -145,11 +145,8 @@ class Cluster:
         elif left and self.names[place] != left:
             self.names[place] = left
             self.world.at(now, self._anew, place, self.starts, None)
-        elif event == "drained":
+        elif event == "drained" or (event == "registration-refused" and details["final"] and not self.is_taken_in(place)):
             self.world.at(now, self._end, place)
-        elif event == "registration-refused" and details["final"]:
-            if node is None or not node.membership.is_registered:
-                self.world.at(now, self._end, place)
 
     def _anew(self, place, life, reborn):
         if not self.is_up(place):
