@@ -7,7 +7,11 @@ often it is in it.
 
 from random import Random
 
+import pytest
+
+from counter import moving, partial
 from counter.config import LAN
+from counter.forks import Forks
 from counter.gossip import Gossip
 from counter.lives import left_name, rebirth_in
 from counter.messages import (
@@ -25,10 +29,8 @@ from loadtest.simulation.lives import begun
 from loadtest.simulation.network import NetworkConfig
 from loadtest.simulation.world import World
 from tracker.config import TrackerConfig
-from tracker.keeping import MEMBERS_KIND
 from tracker.machine import Leave
 from tracker.messages import Forget
-from tracker.pages import members_from_record
 from tracker.registry import Registry
 
 TRACKER = ("10.255.255.1", 7400)
@@ -85,23 +87,20 @@ class Cluster:
         if self.is_up(place) or place in self.ended or place not in self.names:
             return
         disk = self.world.disk(place)
-        if self._is_running_copy(place, disk):
+        if self._is_running_copy(disk):
             return
         name = disk.identity.name or self.names[place]
         dice = self.world.random(f"{place}/{self._next()}")
         node = begun(Gossip, name, place, disk, gossip=LAN, trackers=(TRACKER,), random=dice)
         self.world.add(node, place)
 
-    def _is_running_copy(self, place, disk):
-        """Whether it would not start, since its store runs where it last was (`counter.copies`)."""
-        if TRACKER in self.world.endpoints():
-            return False
-        saved = [record for kind, record in disk.recover() if kind == MEMBERS_KIND]
-        name, store = disk.identity.name or self.names[place], disk.identity.store
-        known = [m for record in saved[-1:] for m in members_from_record(record)]
-        last = [m.endpoint for m in known if (m.name, m.store) == (name, store)]
-        there = [p for p in last if p != place and self.is_up(p)]
-        return any(self.node(p).membership.member.store == store for p in there)
+    def _is_running_copy(self, disk):
+        """Whether its store runs, where no tracker can say so; then it is not to be started.
+
+        That is asked where the store last was (`counter.copies`); elsewhere nobody can know.
+        """
+        running = [self.node(p).membership.member.store for p in self.names if self.is_up(p)]
+        return TRACKER not in self.world.endpoints() and disk.identity.store in running
 
     def _next(self):
         self.starts += 1
@@ -145,8 +144,8 @@ class Cluster:
         elif left and self.names[place] != left:
             self.names[place] = left
             self.world.at(now, self._anew, place, self.starts, None)
-        elif event == "drained" or (event == "registration-refused" and details["final"] and not self.is_taken_in(place)):
-            self.world.at(now, self._end, place)
+        elif event == "drained" or (event == "registration-refused" and details["final"]):
+            self.world.at(now, self._end, place, event == "drained")
 
     def _anew(self, place, life, reborn):
         if not self.is_up(place):
@@ -158,8 +157,10 @@ class Cluster:
             self.names[place] = disk.identity.name or self.names[place].partition("~")[0]
         self.start(place)
 
-    def _end(self, place):
+    def _end(self, place, is_drained):
         """Let a process end: what was handed over counts elsewhere, the rest in no total."""
+        if not is_drained and self.is_taken_in(place):
+            return
         if self.is_up(place):
             self.world.stop(place)
         self.ended.add(place)
@@ -290,15 +291,82 @@ class Cluster:
         self.go_on(12.0)
 
     def final(self):
-        """Return the last answer of whoever is there, and what it may not lack."""
+        """Judge the last answer of whoever is there; returns whether it was complete."""
         heard = []
         up = [place for place in self.names if self.is_taken_in(place)]
-        if not up:
-            return None, set()
-        wanted = self.wanted()
-        client = self.world.connect(
-            up[0], lambda m, now: heard.append(m) if isinstance(m, Answer) and m.end else None
-        )
-        client.send(Query(2, "views", 0, 0, 0, 3_000, UNTIL_ALL, 0, 50, False))
-        self.world.run_until(lambda: heard, time_max=self.world.now + 5.0)
-        return (heard[-1] if heard else None), wanted
+        for place in up[:1]:
+            wanted = self.wanted()
+            client = self.world.connect(
+                place, lambda m, now: heard.append(m) if isinstance(m, Answer) and m.end else None
+            )
+            client.send(Query(2, "views", 0, 0, 0, 3_000, UNTIL_ALL, 0, 50, False))
+            self.world.run_until(lambda: heard, time_max=self.world.now + 5.0)
+        for answer in heard:
+            found = digits(answer.value)
+            lacks = [n for n in wanted if n >= len(found) or not found[n]]
+            if max(found, default=0) > 1 or (answer.complete and lacks):
+                self.wrong.append((self.world.now, "final", found, lacks))
+        return bool(heard) and heard[-1].complete
+
+
+def played(seeds):
+    """Return what went wrong by seed, how many answers were complete, and what happened."""
+    wrong, completes, events = {}, 0, {}
+    for seed in seeds:
+        cluster = Cluster(seed)
+        cluster.play()
+        if not cluster.wrong:
+            cluster.final()
+        if cluster.wrong:
+            wrong[seed] = cluster.wrong[:3]
+        completes += cluster.completes
+        events |= dict.fromkeys(cluster.events)
+    return wrong, completes, events
+
+
+@pytest.mark.slow
+def test_backups_and_copies_make_no_complete_answer_wrong_and_count_nothing_twice():
+    wrong, completes, events = played(range(10))
+
+    assert wrong == {}
+    assert completes > 1_000
+    assert {"beside", "reborn True", "name-lost", "drained"} <= set(events)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7_200)
+def test_backups_and_copies_make_no_answer_wrong_in_two_thousand_worlds():
+    wrong, completes, _ = played(range(1_000, 3_000))
+
+    assert wrong == {}
+    assert completes > 100_000
+
+
+def parts_count_beside_the_whole(patch):
+    patch.setattr(partial, "is_counted", lambda query, store: False)
+    patch.setattr(moving, "is_counted", lambda query, store: store in query.answers)
+
+
+def everything_stays_the_copys_own(patch):
+    patch.setattr(Forks, "_part", lambda self, store, token, before: True)
+
+
+def copies_answer_while_they_are_refused(patch):
+    patch.setattr("tracker.membership.COPY_CODES", ())
+    patch.setattr(moving, "mistaken", lambda *views: [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("plant", "seeds"),
+    [
+        (parts_count_beside_the_whole, [0]),
+        (everything_stays_the_copys_own, [0]),
+        (copies_answer_while_they_are_refused, [24]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_these_worlds_find_each_planted_mistake(plant, seeds, monkeypatch):
+    plant(monkeypatch)
+
+    assert any(played([seed])[0] for seed in seeds)
