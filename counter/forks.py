@@ -197,6 +197,11 @@ class Forks:
                 own.negative[name] = negative - down
         return True
 
+    def begins(self, token: int) -> bytes:
+        """Return behind which record this life and those before it began, 8 bytes each."""
+        ends = [token, *[min(begin, token) for _, begin in self.starts]]
+        return b"".join([end.to_bytes(8, "big") for end in ends])
+
     # -- snapshots ----------------------------------------------------------------------------
 
     def dump(self) -> list[bytes]:

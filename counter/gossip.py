@@ -54,6 +54,7 @@ from counter.renewal import Renewal
 from counter.saving import SavedView
 from counter.tables import Tables
 from counter.tracing import FirstAsks
+from tracker.admission import is_copy
 from tracker.again import Standing, same
 from tracker.machine import (
     Accepted,
@@ -210,6 +211,7 @@ class Gossip:
         """Begin a new boot epoch: everything was restored, up to this token."""
         self.forks.resume(token, self.membership.member.epoch)
         self.membership.is_apart = self.forks.is_apart
+        self.membership.begins = self.forks.begins(token) if self.ledger.durable else b""
         self.ledger.resume(token, self.membership.member.epoch)
         self._resumed_at = token
         self.membership.written = token
@@ -448,7 +450,7 @@ class Gossip:
         return [*effects, *self.origin.release(now), *kept]
 
     def _introduce(self, sender: Any, message: Introduce, now: float) -> list[Effect]:
-        """Take in a newcomer by its own word, unless its name is known as another's.
+        """Take in a newcomer by its own word, unless its name is known as another's, or a copy's.
 
         One of another cluster may have a member in its list whose port is this node's now.
         """
@@ -456,7 +458,7 @@ class Gossip:
         if message.cluster and message.cluster != self.config.cluster:
             return []
         known = self.membership.view.get(member.name)
-        if known is not None and known.store != member.store:
+        if known is not None and (known.store != member.store or is_copy(member, known)):
             return []
         effects = self._after_membership(self.membership.learn((member,), now), now)
         return [*effects, Send(sender, Introduced(member.store))]

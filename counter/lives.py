@@ -59,7 +59,7 @@ def rebirth_in(event: str, details: dict[str, Any], machine: Gossip) -> Rebirth 
     fork = forks.fork(epoch, details.get("common", UNTOLD))
     if wants_rebirth(event, details):
         return Rebirth(fork)
-    if "common" not in details or details["code"] not in ("in-use", "clone"):
+    if details.get("common", UNTOLD) < 0 or details["code"] not in ("in-use", "clone"):
         return None
     is_sure = forks.has_counted_since(fork) and forks.can_split(fork)
     return (

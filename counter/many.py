@@ -40,6 +40,7 @@ from counter.messages import (
     prefix_in,
 )
 from counter.parts import told_in
+from counter.places import mistaken
 from counter.query import AGAIN, COMPLETE, DEADLINE, SATISFIED, UNLISTED_MAX, Heard, Hops, OwnQuery
 from counter.tables import Table, by_size
 from tracker.machine import Endpoint
@@ -266,10 +267,13 @@ class ManyQuery(OwnQuery):
     def _look_at_parts(self) -> None:
         """Ask everybody anew if one is expected to answer of whom a part was counted."""
         owners = [self.view.owner_of(store) for store in self.partly]
-        self.is_torn |= any(owner is not None and owner.expected for owner in owners)
+        for owner in owners:
+            self.is_torn |= owner is not None and (owner.expected or owner.is_handed_over)
 
     def follow(self, view: View) -> None:
         """Take in a newer view; whoever is in another's answer is not waited for."""
+        told = {**self.answers, **self.covered}
+        self.is_torn |= bool(mistaken(told, self.view, view, self.own_name))
         OwnQuery.follow(self, view)
         self._look_at_parts()
         for pos in [p for p, w in self.pending.items() if w.member.store[:8] in self.covered]:

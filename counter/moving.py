@@ -9,10 +9,10 @@ nobody has told that share itself, or a part that goes further; it ends no waiti
 from typing import Protocol
 
 from counter.heard import Heard, Held
-from counter.partial import count_part, is_counted, withdraw_part, withdraw_share
+from counter.partial import count_part, is_counted, withdraw_gone, withdraw_part, withdraw_share
 from counter.parts import is_part
 from counter.pending import Pending
-from counter.places import displaced
+from counter.places import displaced, mistaken
 from tracker.members import Member, View, position
 
 
@@ -47,7 +47,9 @@ def hold(query: Asked, held: Held, age: int, now: float) -> list[tuple[bytes, in
         name = owner.name if owner is not None else f"?{store.hex()}"
         heard = Heard(name, store, epoch, value, age, now - query.started, False)
         if is_part(epoch):
-            if store not in query.parts or query.parts[store].epoch < epoch:
+            if (owner is None or not owner.is_handed_over) and (
+                store not in query.parts or query.parts[store].epoch < epoch
+            ):
                 fresh.append(row)
                 query.parts[store] = heard
                 count_part(query, store, now)
@@ -69,10 +71,16 @@ def hold(query: Asked, held: Held, age: int, now: float) -> list[tuple[bytes, in
     return fresh
 
 
-def follow(query: Asked, expected: dict[int, Member]) -> None:
-    """Wait for those whom the view of the query expects now, by position, and for no others."""
-    for store in displaced(query.answers, query.view, query.own_name):
+def follow(query: Asked, expected: dict[int, Member], before: View) -> None:
+    """Wait for those whom the view of the query expects now, by position, and for no others.
+
+    What was heard by the view `before` may have been a copy's word, or part of what is gone.
+    """
+    suspicious = displaced(query.answers, query.view, query.own_name)
+    suspicious += mistaken(query.answers, before, query.view, query.own_name)
+    for store in suspicious:
         withdraw_share(query, store, query.changed_at)
+    withdraw_gone(query, query.view)
     _let_go(query, expected)
     for pos, member in expected.items():
         if pos == query.own_position or member.store[:8] in query.answers:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from counter.heard import Heard
 from counter.parts import is_part
+from tracker.members import View
 
 
 class Asked(Protocol):
@@ -45,8 +46,8 @@ def count_part(query: Asked, store: bytes, now: float) -> None:
 
 
 def withdraw_part(query: Asked, store: bytes) -> None:
-    """Count the part of a share no more: the share itself is about to be counted."""
-    if query.parts and store in query.held:
+    """Count the part of a share no more, if one is counted and not the share itself."""
+    if query.held and store in query.held:
         query.value -= query.held.pop(store).value
 
 
@@ -58,3 +59,13 @@ def withdraw_share(query: Asked, store: bytes, now: float) -> Heard | None:
         if store in query.parts:
             count_part(query, store, now)
     return heard
+
+
+def withdraw_gone(query: Asked, view: View) -> None:
+    """Count no part of a share of which others hold the whole, or which another store took over."""
+    for store in [*query.parts]:
+        owner = view.owner_of(store)
+        if owner is not None and owner.is_handed_over:
+            del query.parts[store]
+            if not is_counted(query, store):
+                withdraw_part(query, store)

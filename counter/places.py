@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from counter.messages import Reply, ReplyMany
+from tracker.admission import is_copy
 from tracker.classes import replace
 from tracker.machine import Endpoint
 from tracker.members import Member, View, position
@@ -54,4 +55,21 @@ def displaced(answers: Mapping[bytes, Any], view: View, own_name: str) -> list[b
         is_elsewhere = owner is not None and owner.is_handed_over and owner.heir != heard.name
         if is_taken and not is_elsewhere and heard.name != own_name:
             found.append(store)
+    return found
+
+
+def mistaken(answers: Mapping[bytes, Any], before: View, after: View, own_name: str) -> list[bytes]:
+    """Return the stores whose answers may be those of a copy that was taken for them.
+
+    By the view before another start of the same number was expected than by the one after.
+    """
+    if not answers or before is after:
+        return []
+    found = []
+    for member in after.ring:
+        known = before.members.get(member.name)
+        if known is None or known is member or member.name == own_name:
+            continue
+        if member.store[:8] in answers and is_copy(member, known):
+            found.append(member.store[:8])
     return found

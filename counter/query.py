@@ -199,9 +199,9 @@ class OwnQuery(Asking):
         A leaver may have handed its counts to somebody who had answered by then. They are waited
         for, from whoever has them: the query is not complete without.
         """
-        self.view = view
+        before, self.view = self.view, view
         self.gone = None
-        follow(self, self._expected())
+        follow(self, self._expected(), before)
 
     def undelivered(self, ask: Ask, to: Endpoint) -> list[Send]:
         """Take back an ask: its member is not there, and its arc goes to another head.

@@ -32,7 +32,7 @@ from tracker.config import shown_endpoint
 from tracker.members import ALIVE, AWAY, GONE, STATUS_NAMES, Member
 from tracker.messages import BOOT_BYTES, UNTOLD, Register
 from tracker.names import derived
-from tracker.table import Table, is_sane
+from tracker.table import COUNT_MAX, Table, is_sane
 
 OLD_BACKUP: Final = "old-backup"
 HANDED_OVER: Final = "handed-over"
@@ -104,7 +104,7 @@ def judge(
     line = message.line
     elsewhere = _owner_of(table, (newcomer.store, *line))
     old = table.get(newcomer.name)
-    refusal = _not_its_name(message, newcomer, old, table)
+    refusal = _not_its_name(message, newcomer, old, table) or _mixed(message, newcomer, table)
     if refusal is not None:
         return refusal
     renamed = None
@@ -151,6 +151,22 @@ def _not_its_name(
     return name_lost(left, old) if left.expected or message.has_counted else None
 
 
+def _mixed(message: Register, newcomer: Member, table: Table) -> Refusal | None:
+    """Refuse a store that tells as its own what another one tells a part of."""
+    if message.is_apart or table.owner_of(newcomer.store) is not None:
+        return None
+    for parent in message.line[:1]:
+        named = (table.get(newcomer.name), table.get(derived(newcomer.name, parent)))
+        for old in named:
+            if old is not None and old.store == parent and old.note.startswith(SUCCEEDED):
+                text = (
+                    f"{old.note.removeprefix(SUCCEEDED)} was made of an older copy of this data"
+                    " directory, and it is not known which counts this one alone has"
+                )
+                return Refusal("name-kept", text)
+    return None
+
+
 def _elsewhere(newcomer: Member, old: Member, seen: Seen, lineage: bytes) -> Refusal | None:
     """Refuse a store whose own record, or its parent's, under another name forbids it."""
     if old.store != newcomer.store:
@@ -174,6 +190,17 @@ def is_overtaken(newcomer: Member, known: Member, lineage: bytes) -> bool:
     begin = BOOT_BYTES * (newcomer.epoch - known.epoch)
     boot = boots[begin : begin + BOOT_BYTES] if newcomer.boot else b""
     return bool(boot and known.boot) and boot != known.boot
+
+
+def is_copy(told: Member, known: Member) -> bool:
+    """Whether two records are about two starts of one number: of a store, and of a copy of it."""
+    is_same = (told.store, told.epoch) == (known.store, known.epoch)
+    return is_same and bool(told.boot and known.boot) and told.boot != known.boot
+
+
+def asserted(here: Member, told: Member) -> Member:
+    """Return the record of a start that is here, above what is told of a copy's."""
+    return replace(here, incarnation=min(max(here.incarnation, told.incarnation) + 1, COUNT_MAX))
 
 
 def _same_store(newcomer: Member, old: Member, seen: Seen, message: Register) -> Admitted | Refusal:

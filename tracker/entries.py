@@ -6,7 +6,7 @@ is ever left out; what is to be put in is decided by others.
 """
 
 from tracker.admission import COPY_CODES, Admitted, Refusal
-from tracker.classes import replace
+from tracker.classes import dataclass, replace
 from tracker.failure import FailureDetector
 from tracker.keeping import Keeping
 from tracker.lineages import Lineages
@@ -15,6 +15,15 @@ from tracker.messages import Register
 from tracker.publication import Publication
 from tracker.table import Table
 from tracker.written import Written
+
+
+@dataclass(slots=True)
+class Registration:
+    """A link on which a node has registered: under which name, when it was heard, and how busy."""
+
+    name: str
+    heard_at: float
+    activity: int = 0
 
 
 class Entries:
@@ -74,7 +83,7 @@ class Entries:
 
     def note_registered(self, member: Member, message: Register, now: float) -> None:
         """Note what a member that was let in has told of its store."""
-        self._lineages.note(member, message.lineage)
+        self._lineages.note(message)
         self.note_written(member, message.written, now)
 
     def note_written(self, member: Member, written: int, now: float) -> None:

@@ -7,8 +7,7 @@ have tells what of its counts is the copy's alone (`counter.forks`).
 The rule: only starts that both have named are compared; where none is the same nothing is known.
 """
 
-from tracker.members import Member
-from tracker.messages import BOOT_BYTES, UNTOLD, Register
+from tracker.messages import BOOT_BYTES, DIVIDED, UNTOLD, Register
 
 
 class Lineages:
@@ -16,23 +15,41 @@ class Lineages:
 
     def __init__(self, members_max: int) -> None:
         self._members_max = members_max
-        self._by_store: dict[bytes, dict[int, bytes]] = {}
+        self._by_store: dict[bytes, dict[int, Start]] = {}
 
-    def note(self, member: Member, lineage: bytes) -> None:
+    def note(self, message: Register) -> None:
         """Keep what a member has named."""
-        self._by_store.pop(member.store, None)
-        self._by_store[member.store] = _starts(member, lineage)
+        store = message.member.store
+        self._by_store.pop(store, None)
+        self._by_store[store] = _starts(message)
         if len(self._by_store) > self._members_max:
             del self._by_store[next(iter(self._by_store))]
 
     def common(self, message: Register) -> int:
-        """Return the last start that a copy and its store are known to have had; or UNTOLD."""
-        known = self._by_store.get(message.member.store, {})
-        named = _starts(message.member, message.lineage)
-        return max([n for n, boot in named.items() if known.get(n) == boot], default=UNTOLD)
+        """Return the last start that a copy and its store are known to have had; or UNTOLD.
+
+        DIVIDED where the store went on from an earlier record of that start than the copy did: then
+        not all that the copy holds of it is the store's.
+        """
+        known, named = self._by_store.get(message.member.store, {}), _starts(message)
+        both = [n for n, (boot, _) in named.items() if n in known and known[n][0] == boot]
+        common = max(both, default=UNTOLD)
+        ends, ended = known.get(common + 1), named.get(common + 1)
+        if common == UNTOLD or ends is None or ended is None:
+            return common
+        return common if UNTOLD < ended[1] <= ends[1] else DIVIDED
 
 
-def _starts(member: Member, lineage: bytes) -> dict[int, bytes]:
-    boots = member.boot + lineage if member.boot else b""
-    each = [boots[at : at + BOOT_BYTES] for at in range(0, len(boots), BOOT_BYTES)]
-    return {member.epoch - back: boot for back, boot in enumerate(each)}
+Start = tuple[bytes, int]
+"""The bytes that a start drew, and the last record before it; -1 where that was not told."""
+
+
+def _starts(message: Register) -> dict[int, Start]:
+    member, size = message.member, BOOT_BYTES
+    boots = member.boot + message.lineage if member.boot else b""
+    found: dict[int, Start] = {}
+    for back, at in enumerate(range(0, len(boots), size)):
+        begin = message.begins[at : at + size]
+        token = int.from_bytes(begin, "big") if begin else -1
+        found[member.epoch - back] = boots[at : at + size], token
+    return found

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Final
 
-from tracker.admission import FATAL_CODES, IN_USE_TRIES_MAX, NAME_LOST
+from tracker.admission import COPY_CODES, FATAL_CODES, IN_USE_TRIES_MAX, NAME_LOST
 from tracker.again import Standing, same
 from tracker.announcement import Announcement
 from tracker.classes import replace
@@ -101,7 +101,7 @@ class Membership(Regarded):
         self.view = view
         self.activity = 0
         # The boots of the lives before this one, and the store that this one grew out of.
-        self.lineage, self.parent, self.is_apart = b"", b"", False
+        self.lineage, self.parent, self.begins, self.is_apart = b"", b"", b"", False
         # The last record that is safe on disk; the owner sets it.
         self.written = -1
         # Whether this may be an old backup: a tracker is yet to take it in, or refuses to.
@@ -320,8 +320,8 @@ class Membership(Regarded):
             return [Close(link)]
         known = self.view.get(self.member.name)
         was_in = self._has_joined or (known is not None and known.store == self.member.store)
-        has_counted, origin = was_in or self.has_counted(), (self.lineage, self.parent)
-        registration = Register(self.member, *origin, self.written, has_counted, self.is_apart)
+        has_counted, own = was_in or self.has_counted(), (self.member, self.lineage, self.parent)
+        registration = Register(*own, self.written, has_counted, self.is_apart, self.begins)
         tracker.opened(link, registration, now)
         self._by_link[link] = tracker
         return [Send(link, registration)]
@@ -465,6 +465,7 @@ class Membership(Regarded):
             elif tracker.refusal != code or is_fatal:
                 effects.append(Emit("registration-refused", details))
             tracker.refusal = code
+            self.is_doubted |= code in COPY_CODES and not self.is_registered
             tracker.is_missed = True
         effects += self._wait(tracker, text, now)
         if is_fatal:

@@ -21,8 +21,9 @@ LISTED_PER_PAGE: Final = 256
 CANDIDATES_MAX: Final = 32
 TEXT_MAX: Final = 400
 NO_REQUEST: Final = 0
-UNTOLD: Final = -1
-"""Stands for a number that nobody knows."""
+UNTOLD, DIVIDED = -1, -2
+"""Stand for the last common start of a store and its copy where nobody knows it, and where it is
+known that the store went on from an earlier record of that start than the copy."""
 
 
 def name(value: Any) -> str:
@@ -171,7 +172,7 @@ class Refused:
         wire.u64,
         wire.text(32),
         wire.text(TEXT_MAX),
-        wire.integer(UNTOLD, 2**32),
+        wire.integer(DIVIDED, 2**32),
     )
 
 
@@ -192,6 +193,7 @@ class Register:
     written: int = -1
     has_counted: bool = False
     is_apart: bool = False
+    begins: bytes = b""
     TAG: ClassVar[int] = 99
     FIELDS_MIN: ClassVar[int] = 1
     WIRE: ClassVar[Schema] = (
@@ -201,6 +203,7 @@ class Register:
         wire.integer(-1, 2**63),
         wire.flag,
         wire.flag,
+        wire.blob(0, BOOT_BYTES * (LINEAGE_MAX + 1)),
     )
 
     @property

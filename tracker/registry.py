@@ -23,16 +23,18 @@ from tracker.admission import (
     Admitted,
     Refusal,
     Seen,
+    asserted,
     given_up,
+    is_copy,
     judge,
     late_news,
     left_behind,
     name_lost,
 )
-from tracker.classes import dataclass, replace
+from tracker.classes import replace
 from tracker.config import TrackerConfig, shown_endpoint
 from tracker.directory import Directory
-from tracker.entries import Entries
+from tracker.entries import Entries, Registration
 from tracker.errors import FrameError
 from tracker.failure import FailureDetector
 from tracker.keeping import MEMBERS_KIND as MEMBERS_KIND
@@ -86,15 +88,6 @@ TAUGHT_MAX: Final = 8
 _Handler = Callable[["Registry", Link, Any, float], list[Effect]]
 
 
-@dataclass(slots=True)
-class _Registration:
-    """A link on which a node has registered."""
-
-    name: str
-    heard_at: float
-    activity: int = 0
-
-
 class Registry:
     """The tracker as a machine; see `tracker.machine`.
 
@@ -115,7 +108,7 @@ class Registry:
         self._epoch = tracker_epoch
         self._saved = members_from_record(saved) if saved is not None else ()
         self._directory = Directory(self.table, self._activity, rng)
-        self._links: dict[Link, _Registration] = {}
+        self._links: dict[Link, Registration] = {}
         self._keeping = Keeping(token)
         self._written = Written(config.members_max)
         self._strangers = Strangers(self.table)
@@ -245,7 +238,7 @@ class Registry:
             self._entries.put(given_up(old, verdict), now)
         for name, told in settled(member, self.table.get):
             self._entries.settle(name, told, now)
-        self._links[link] = _Registration(member.name, now)
+        self._links[link] = Registration(member.name, now)
         self._trust.registered(member.name)
         self._entries.note_registered(member, message, now)
         self._link_of[member.name] = link
@@ -374,6 +367,9 @@ class Registry:
             return ousted + self._changed(late[0], now, "as another node has it")
         if not is_sane(member):
             return []
+        if old is not None and is_copy(member, old) and member.name in self._link_of:
+            # The one that is here has the last word, and all hear it.
+            return self._changed(asserted(old, member), now)
         changes = settled(member, self.table.get)
         new = sum([told is not None and self.table.get(name) is None for name, told in changes])
         if new and len(self.table) + new > self._config.members_max:

@@ -15,6 +15,7 @@ from tracker.machine import Closed, Emit, Leave, Opened, Persist, Persisted, Sen
 from tracker.members import ALIVE, AWAY, DEAD, GONE, NOBODY, SUSPECT, Member, View
 from tracker.membership import Membership
 from tracker.messages import (
+    DIVIDED,
     MEMBERSHIP,
     UNTOLD,
     Departing,
@@ -471,23 +472,48 @@ def test_a_store_made_twice_over_takes_the_place_of_the_first_in_its_line():
     assert events == ["counts-lost", "reborn"]
 
 
-def test_a_copy_is_told_the_last_start_that_it_has_in_common_with_its_store():
+def begins(*tokens):
+    return b"".join([token.to_bytes(8, "big") for token in tokens])
+
+
+MINE = begins(30, 20, 10)
+
+
+def common_of(copy_begins, mine_begins):
+    """Return what a copy that parted from its store in life 4 is told when it registers."""
     registry = make_registry()
     mine = make_member(epoch=6, boot_of="six")
-    register(registry, 1, mine, lineage=("five", "four"))
+    told = boot("five") + boot("four")
+    registry.receive(1, Register(mine, told, b"", -1, True, False, mine_begins), 1.0)
+    copy = make_member(epoch=5, boot_of="five'", port=7402)
+    message = Register(copy, boot("four"), b"", -1, True, False, copy_begins)
+    (refused,) = [e.message for e in registry.receive(2, message, 1.0) if isinstance(e, Send)]
+    assert refused.code == "in-use"
+    return MEMBERSHIP.decode(MEMBERSHIP.encode(refused)).common
 
-    copy = make_member(epoch=6, boot_of="other", port=7402)
-    answer, _ = register(registry, 2, copy, lineage=("six'", "four"))
-    stranger, _ = register(registry, 3, copy, lineage=("six'", "four'"))
 
-    assert (answer.code, answer.common) == ("in-use", 4)
-    assert stranger.common == UNTOLD
+def test_a_copy_is_told_the_last_start_that_it_has_in_common_with_its_store():
+    assert [common_of(begins(n, 10), MINE) for n in (15, 20)] == [4, 4]
+
+
+def test_a_store_that_went_on_from_less_than_its_copy_is_divided_from_it():
+    assert common_of(begins(21, 10), MINE) == DIVIDED
+    assert common_of(b"", MINE) == common_of(begins(15, 10), b"") == DIVIDED
+
+
+def test_of_starts_that_are_not_the_same_nothing_is_known():
+    lineages = Lineages(2)
+    lineages.note(Register(make_member(epoch=6, boot_of="six"), boot("five")))
+
+    assert lineages.common(Register(make_member(epoch=6, boot_of="5'"), boot("4'"))) == UNTOLD
+    assert lineages.common(Register(make_member(epoch=6))) == UNTOLD
+    assert lineages.common(Register(make_member(epoch=7, boot_of="7"), boot("six"))) == 6
 
 
 def test_only_so_many_lineages_are_remembered():
     lineages = Lineages(2)
     for store in "abc":
-        lineages.note(make_member(store=store, boot_of="one"), b"")
+        lineages.note(Register(make_member(store=store, boot_of="one")))
 
     known = [lineages.common(Register(make_member(store=s, boot_of="one"))) for s in "abc"]
 
