@@ -478,7 +478,8 @@ async def _give_away(settings: NodeSettings, node: Node) -> None:
         keys = sum([len(share) for share in node.machine.ledger.counters.shares()])
         complain(
             f"this node kept its counts in memory: {keys} key{'' if keys == 1 else 's'}"
-            f" end{'s' if keys == 1 else ''} with it"
+            f" end{'s' if keys == 1 else ''} with it\n  queries miss it until a node of its name"
+            f" is back, or:  counter forget {settings.name}"
         )
 
 

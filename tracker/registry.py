@@ -9,7 +9,7 @@ A member's status, as this tracker sees it:
     registered, or denied with a higher incarnation   -> ALIVE
     ALIVE    silent for suspect_after_s, or its link closed -> SUSPECT
     SUSPECT  for dead_after_s                          -> DEAD
-    stopped gracefully, durable, holds counts          -> AWAY
+    stopped gracefully, with counts on disk; in memory -> AWAY; DEAD
     stopped gracefully otherwise, or forgotten         -> GONE
     DEAD, AWAY for forget_after_s                      -> GONE
 """
@@ -52,7 +52,7 @@ from tracker.machine import (
     PersistFailed,
     Send,
 )
-from tracker.members import ALIVE, AWAY, GONE, STATUS_NAMES, SUSPECT, Member, settled
+from tracker.members import ALIVE, AWAY, DEAD, GONE, STATUS_NAMES, SUSPECT, Member, settled
 from tracker.messages import (
     HEIR_MAX,
     NO_REQUEST,
@@ -308,7 +308,7 @@ class Registry:
         if message.holds_counts and member.durable:
             left = member.became(AWAY, "")
         elif message.holds_counts:
-            left = member.became(GONE, "stopped with counts in memory only: they are lost")
+            left = member.became(DEAD, "stopped with counts in memory only: they are lost")
             effects.append(Emit("counts-lost", {**shown(member), "note": left.note}))
         elif message.heir:
             left = member.handed_over(printable(message.heir, HEIR_MAX))

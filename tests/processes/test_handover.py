@@ -113,6 +113,33 @@ def test_the_last_node_in_memory_says_what_ends_with_it(machines):
 
 
 @pytest.mark.slow
+def test_counts_in_memory_that_nobody_could_take_are_missed_until_they_are_given_up(machines):
+    """It was gone at once: answers without acknowledged increments were called complete."""
+    machines.tracker()
+    other, memory = [machines.node(name, data=None) for name in ("m1", "m2")]
+    machines.until(lambda: (a := machines.ask(other))["complete"] and a["members"] == 2)
+    machines.count(other, 1)
+    machines.count(memory, 7)
+    other.signal(signal.SIGSTOP)
+
+    assert memory.stop() == 0
+
+    other.signal(signal.SIGCONT)
+    memory.said("queries miss it until a node of its name is back, or:  counter forget m2")
+    answer = machines.until(lambda: (a := machines.ask(other))["answered"] == 1 and a)
+    assert (answer["value"], answer["complete"], answer["members"]) == (1, False, 2)
+    assert [row["name"] for row in answer["missing"]] == ["m2"]
+    [row] = [r for r in machines.run("members", "--json").json["members"] if r["name"] == "m2"]
+    assert row["status"] == "dead"
+    assert row["note"] == "stopped with counts in memory only: they are lost"
+
+    assert machines.run("forget", "m2", "--yes").code == 0
+
+    answer = machines.until(lambda: (a := machines.ask(other))["complete"] and a)
+    assert (answer["value"], answer["members"]) == (1, 1)
+
+
+@pytest.mark.slow
 def test_the_command_says_why_a_node_stays(machines):
     machines.up(1)
     machines.count(machines.nodes["n1"], 5)

@@ -235,7 +235,7 @@ def test_the_dead_are_forgotten_where_a_time_was_set():
         (True, True, AWAY, ["left"]),
         (True, False, GONE, ["left"]),
         (False, False, GONE, ["left"]),
-        (False, True, GONE, ["counts-lost", "left"]),
+        (False, True, DEAD, ["counts-lost", "left"]),
     ],
     ids=["durable with counts", "durable without", "memory without", "memory with counts"],
 )
