@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from counter.asking import ROLLS_TOLD_MAX
 from counter.config import AGE_MAX, LAN, LATE_S
 from counter.messages import (
     DECREASED,
@@ -20,7 +21,7 @@ from counter.messages import (
     Reply,
 )
 from counter.proof import LATE_PAUSES
-from counter.query import ROLLS_TOLD_MAX, UNLISTED_MAX, Heard, Hops, OwnQuery
+from counter.query import UNLISTED_MAX, Heard, Hops, OwnQuery
 from counter.telling import bytes_of, largest
 from counter.witnesses import DEAF_WAVES_MAX
 from tracker.members import DEAD, GONE, Member, View, position
