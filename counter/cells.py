@@ -52,6 +52,7 @@ from counter.messages import (
     row_bytes,
     steps_bytes,
 )
+from counter.proof import asks_in_bursts
 from counter.query import Heard, OwnQuery
 from counter.selection import split
 from tracker.machine import Endpoint, Send
@@ -202,10 +203,12 @@ class Cell(OwnQuery):
         """Return K: what the evidence of all cells asks for, or more if that of this one does.
 
         A cell has little to go by, and asks too often for that alone: only what wants many more
-        speaks of links worse than those of others.
+        speaks of links worse than those of others. Of bursts it knows more than the origin.
         """
         own, advised = OwnQuery.asks_wanted(self), min(self.asks_advised, self.config.waves_max)
-        return max(own, advised) if own > ADVICE_FACTOR * advised else advised
+        wanted = max(own, advised) if own > ADVICE_FACTOR * advised else advised
+        in_bursts = asks_in_bursts(self.config, self.firsts, self.spread, self.certain)
+        return max(wanted, in_bursts)
 
     def follow(self, view: View) -> None:
         """Take in a newer view. Once all is told, whoever joins is the origin's business."""

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
-from counter.messages import LATE_MAX, LEAF, REFUSED, TRACE, Ack, Ask, Delegate
+from counter.config import GossipConfig
+from counter.messages import LATE_MAX, LEAF, REFUSED, TRACE, Ack, Ask, Delegate, Query
 from counter.selection import Part, split
 from tracker.machine import Endpoint, Send
 from tracker.members import Member, View, folded, position
@@ -242,6 +243,15 @@ class Delegation:
     def deadline(self) -> float | None:
         """Say when `tick` is wanted next."""
         return min([charge.due for charge in self.charges.values()], default=None)
+
+
+def is_wide(view: View, request: Query, config: GossipConfig) -> bool:
+    """Whether a query is too wide for its origin to hear everybody.
+
+    A chain (chatter 1, visits 1) has no heads to speak of, and ends at its greatest age.
+    """
+    is_chain = (request.chatter or config.chatter) == 1 and request.visits == 1
+    return view.expected > config.cell_members_max and not is_chain
 
 
 def asked_directly_max(members: int) -> int:

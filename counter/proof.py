@@ -32,7 +32,8 @@ all of it: one more is asked, LATE_PAUSES of the usual pause after the others (`
 The rule: no number here was agreed upon for a network; each query begins with the same doubts.
 
 Where heads collect the answers, their evidence comes as two sums and the members are those of
-many cells: there K is told by `asks_of_cells`.
+many cells: there K is told by `asks_of_cells`. A head that saw bursts itself asks as often as they
+want (`asks_in_bursts`), and so do all others once it is true of many (`counter.wards`).
 """
 
 from collections.abc import Sequence
@@ -59,6 +60,9 @@ BURST_FOUND: Final = 2.0
 BURST_EPSILONS: Final = 4.0
 """As many times the share of epsilon is aimed at in bursts: each factor two costs a wave where
 there are none, since few members tell little about bursts."""
+BURSTS_LIKELY: Final = 0.65
+"""A cell goes by what it saw of bursts, which the sums of all cells hide, if they are as likely as
+this: with less it asks too often where there are none."""
 LATE_ASKS: Final = 5
 """The last ask comes late if not more than these are wanted."""
 LATE_PAUSES: Final = 1.25
@@ -121,6 +125,14 @@ def asks_wanted(
         asks += 1
     wanted = max(asks, config.waves_min)
     return min(wanted + (wanted < LATE_ASKS), config.waves_max)
+
+
+def asks_in_bursts(
+    config: GossipConfig, firsts: Sequence[int], spread: Spread, certain: Certain
+) -> int:
+    """Return K as `asks_wanted` tells it, if bursts are likely; 0 if they are not."""
+    is_likely = _chance_of_bursts(*_evidence(firsts, spread, certain)) > BURSTS_LIKELY
+    return asks_wanted(config, firsts, spread, certain) if is_likely else 0
 
 
 def is_last_late(wanted: int) -> bool:

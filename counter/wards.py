@@ -4,11 +4,15 @@ The rule: a ward is told once every batch up to the last has come, whatever came
 lost stays listed, so that its late batches are known for what they are.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from counter.delegation import Arc
 from tracker.machine import Endpoint
+
+ENOUGH_PARTS: Final = (3, 4)
+"""Of the cells that have ended three quarters had asked no more often than is enough for all."""
 
 
 @dataclass(slots=True)
@@ -28,11 +32,24 @@ class Ward:
     last: int | None = None
     messages: int = 0
     evidence: tuple[int, int] = (0, 0)
+    asks: int = 0
+    """How often its head asked the silent, once it has ended."""
 
     @property
     def is_open(self) -> bool:
         """Whether something is still to be heard of it."""
         return not (self.is_closed or self.is_lost)
+
+
+def asks_of_ended(wards: Iterable[Ward]) -> int:
+    """Return how often heads whose cells have ended asked their silent; 0 if none has ended.
+
+    One that saw bursts asked more often than the evidence of all cells together wants, since that
+    does not tell of them. If more than a few have, it is so everywhere.
+    """
+    asks = sorted([ward.asks for ward in wards if ward.asks])
+    part, whole = ENOUGH_PARTS
+    return asks[part * len(asks) // whole] if asks else 0
 
 
 def gaps(low: int, high: int, covered: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:

@@ -24,8 +24,8 @@ from typing import Final
 
 from counter.answerers import unlisted_name
 from counter.arcs import least_age
-from counter.config import GossipConfig
 from counter.delegation import GENERATIONS_MAX, Arc, Brief, Charge, Delegation, asked_directly_max
+from counter.delegation import is_wide as is_wide
 from counter.doubtful import NOTHING, Doubted
 from counter.messages import (
     COLLECTS,
@@ -41,7 +41,6 @@ from counter.messages import (
     Back,
     Batch,
     Delegate,
-    Query,
     Reply,
     ReplyMany,
     Row,
@@ -49,7 +48,7 @@ from counter.messages import (
 )
 from counter.partial import is_counted, withdraw_part
 from counter.query import Heard, Hops, OwnQuery, Pending
-from counter.wards import Ward, gaps
+from counter.wards import Ward, asks_of_ended, gaps
 from tracker.machine import Endpoint, Send
 from tracker.members import View
 
@@ -215,6 +214,7 @@ class WideQuery(OwnQuery):
         ward.heard.add(batch.sequence)
         if batch.messages >= ward.messages:
             ward.messages, ward.evidence = batch.messages, (batch.again, batch.before)
+            ward.asks = min(batch.asks, self.config.waves_max)
         if batch.flags & DONE and ward.last is None:
             ward.last = batch.sequence
         if ward.last is None or len(ward.heard) <= ward.last or ward.is_closed:
@@ -359,6 +359,10 @@ class WideQuery(OwnQuery):
         pending.asks = max(pending.asks, asks)
         self.firsts += [0] * (pending.asks + 1 - len(self.firsts))
 
+    def asks_wanted(self) -> int:
+        """Return K: how many asks make a member's silence a proof, by the word of all cells."""
+        return max(OwnQuery.asks_wanted(self), asks_of_ended(self.wards.values()))
+
     def evidence(self) -> tuple[int, int]:
         """Return what was found by further asks, in all cells and by the origin itself."""
         told = [OwnQuery.evidence(self), *[ward.evidence for ward in self.wards.values()]]
@@ -489,12 +493,3 @@ class WideQuery(OwnQuery):
         tally, cells = self.tally, sum([ward.messages for ward in self.wards.values()])
         own = tally.replies + tally.unrepaired + tally.repairs
         return own + cells + self.relayed + self.delegation.messages
-
-
-def is_wide(view: View, request: Query, config: GossipConfig) -> bool:
-    """Whether a query is too wide for its origin to hear everybody.
-
-    A chain (chatter 1, visits 1) has no heads to speak of, and ends at its greatest age.
-    """
-    is_chain = (request.chatter or config.chatter) == 1 and request.visits == 1
-    return view.expected > config.cell_members_max and not is_chain

@@ -5,7 +5,7 @@ not known (an older node, a silent one), the node stands apart and nothing is gu
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from counter.client.answers import Outcome, shown_ms
@@ -206,13 +206,22 @@ def _name(row: TrailRow) -> str:
 
 
 def _repaired(row: TrailRow) -> str:
-    """Say when repair asked a node."""
-    times = row[6]
+    """Say when repair asked a node, and when it was asked though it had answered.
+
+    Whether the origin was heard itself is what it wanted to know then (`counter.witnesses`).
+    """
+    has_answered = row[8] == ANSWERED
+    signs = [ms for ms in row[6] if has_answered and ms > row[5]]
+    repairs = row[6][: len(row[6]) - len(signs)]
+    return _times("repaired", repairs) + _times("asked for a sign of life", signs)
+
+
+def _times(what: str, times: Sequence[float]) -> str:
     if not times:
         return ""
     if len(times) == 1:
-        return f"   repaired at {shown_ms(times[0])}"
-    return f"   repaired {len(times)} times, {shown_ms(times[0])} to {shown_ms(times[-1])}"
+        return f"   {what} at {shown_ms(times[0])}"
+    return f"   {what} {len(times)} times, {shown_ms(times[0])} to {shown_ms(times[-1])}"
 
 
 def _repaired_name(row: TrailRow) -> str:

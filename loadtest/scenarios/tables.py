@@ -44,9 +44,14 @@ def _read_until(value: Any) -> tuple[int, int]:
     if value == "all":
         return UNTIL_ALL, 0
     if type(value) is str and value.startswith("stable:"):
-        return UNTIL_STABLE, round(1000 * parse_duration(value.removeprefix("stable:")))
-    if type(value) is str and value.endswith("%"):
-        return UNTIL_SHARE, round(1000 * share().read(value))
+        how = UNTIL_STABLE, round(1000 * parse_duration(value.removeprefix("stable:")))
+    elif type(value) is str and value.endswith("%"):
+        how = UNTIL_SHARE, round(1000 * share().read(value))
+    else:
+        how = UNTIL_ALL, 0
+    # Nothing is enough of nothing, as on the command line.
+    if how[1]:
+        return how
     raise ValueError(f'{shown(value)} is none of "all", "95%", "stable:200ms"')
 
 

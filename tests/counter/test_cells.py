@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from counter.cells import BATCH_TRIES_MAX, STRANGE_MAX, Cell
+from counter.cells import ADVICE_FACTOR, BATCH_TRIES_MAX, STRANGE_MAX, Cell
 from counter.config import LAN
 from counter.doubtful import Doubted
 from counter.messages import (
@@ -28,6 +28,7 @@ from counter.messages import (
     Reply,
     positions_in,
 )
+from counter.proof import Spread
 from counter.query import Heard, Hops, OwnQuery
 from tracker.members import Member, View, position
 from tracker.wire import DATAGRAM_BYTES_MAX
@@ -306,6 +307,20 @@ def test_a_head_goes_by_its_own_evidence_where_that_wants_far_more_asks():
 
     cell.firsts = [0, 10, 20, 40]
     assert cell.asks_wanted() == OwnQuery.asks_wanted(cell) > 9
+
+
+def test_a_head_that_saw_bursts_asks_as_often_as_they_want_whatever_all_cells_do():
+    cell, _ = make_cell(60, config=replace(LAN, cell_members_max=30))
+    cell.asks_advised = 6
+    cell.waves, cell.spread = 10, Spread(answers=400, ages=600, found=160)
+
+    cell.firsts = [0, 150, 9, 1]
+    assert cell.asks_wanted() == 6
+
+    # Of the ten who failed an ask hardly one was found by the next.
+    cell.firsts = [0, 150, 2, 2, 1, 1, 1, 1, 1, 1]
+    assert OwnQuery.asks_wanted(cell) <= 6 * ADVICE_FACTOR
+    assert cell.asks_wanted() > 12
 
 
 def test_more_silent_members_than_a_batch_can_name_are_named_in_several():

@@ -17,6 +17,7 @@ from counter.proof import (
     PRIOR_ASKS,
     PRIOR_FAILED,
     Spread,
+    asks_in_bursts,
     asks_of_cells,
     asks_wanted,
 )
@@ -92,6 +93,14 @@ def test_in_a_burst_those_that_failed_once_are_asked_more_often_than_loss_alone_
     alone, burst = [150, 9, 1], [150, 2, 2, 1, 1, 1, 1, 1, 1]
 
     assert wanted(*burst) > wanted(*alone) + 5
+
+
+def test_bursts_want_asks_of_their_own_only_where_they_are_likely():
+    burst = [0, 15, 0, 1, 0, 1, 1, 0, 1]
+
+    assert asks_in_bursts(LAN, [0], Spread(), Certain()) == 0
+    assert asks_in_bursts(LAN, [0, 15, 4], Spread(), Certain()) == 0
+    assert asks_in_bursts(LAN, burst, Spread(), Certain()) == wanted(*burst[1:])
 
 
 def test_whoever_was_asked_for_certain_and_failed_tells_of_bursts_a_wave_sooner():

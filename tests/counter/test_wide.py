@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from counter.config import LAN
-from counter.delegation import GENERATIONS_MAX
+from counter.delegation import GENERATIONS_MAX, Arc
 from counter.messages import (
     COLLECTS,
     DECREASED,
@@ -28,6 +28,7 @@ from counter.messages import (
     packed_rows,
 )
 from counter.query import CONVERGED, Heard, Hops
+from counter.wards import Ward, asks_of_ended
 from counter.wide import PROBES_MAX, WideQuery, is_wide
 from tracker.members import GONE, Member, View, position
 
@@ -82,7 +83,7 @@ class Origin:
         for delegate in self.delegates:
             if delegate not in kept:
                 self.ack(delegate)
-                self.tell(delegate, self.inside(delegate))
+                self.tell(delegate, self.inside(delegate), asks=LAN.waves_min)
 
     def tell(self, delegate, members, now=0.05, first=0, **changes):
         """Let a head tell these members in batches, and that it has done."""
@@ -622,6 +623,36 @@ def test_the_whole_ring_can_be_one_arc():
     origin = Origin(chatter=1)
 
     assert (origin.delegates[0].low, origin.delegates[-1].high) == (0, RING)
+
+
+def test_where_more_than_a_few_heads_asked_more_often_the_origin_wants_as_many_asks():
+    origin = Origin()
+    told, *others = origin.delegates
+    before = origin.query.asks_wanted()
+
+    for delegate in others:
+        origin.ack(delegate)
+        origin.tell(delegate, origin.inside(delegate)[:-1], asks=LAN.waves_min)
+    few = origin.query.asks_wanted()
+    for delegate in others:
+        origin.query.wards[delegate.share].asks = before + 9
+    origin.ack(told)
+    origin.tell(told, origin.inside(told), asks=LAN.waves_min)
+
+    assert few == before
+    assert origin.query.asks_wanted() == before + 9
+
+
+@pytest.mark.parametrize(
+    ("asks", "enough"),
+    [([], 0), ([5], 5), ([5, 17], 17), ([5] * 8 + [17, 17], 5), ([5] * 7 + [17] * 3, 17)],
+    ids=str,
+)
+def test_three_quarters_of_the_ended_cells_asked_no_more_often_than_is_enough(asks, enough):
+    arc = Arc(0, 1, ())
+    wards = [Ward(n, arc, ("127.0.0.1", 1), 0.0, True, asks=k) for n, k in enumerate([0, *asks])]
+
+    assert asks_of_ended(wards) == enough
 
 
 def test_whoever_was_spoken_for_by_a_liar_is_asked_by_the_origin_itself():

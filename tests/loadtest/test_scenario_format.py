@@ -151,6 +151,9 @@ REFUSALS = [
     (f'{SMALLEST}[[queries]]\nwho = "tracker"', "did you mean trackers?"),
     (f'{SMALLEST}[[queries]]\nwho = "everybody"', 'some.toml:4: [[queries]] who: "everybody" is'),
     (f'{SMALLEST}[[queries]]\nuntil = "half"', 'some.toml:4: [[queries]] until: "half" is none of'),
+    (f'{SMALLEST}[[queries]]\nuntil = "0%"', 'some.toml:4: [[queries]] until: "0%" is none of'),
+    (f'{SMALLEST}[[queries]]\nuntil = "0.04%"', '[[queries]] until: "0.04%" is none of'),
+    (f'{SMALLEST}[[queries]]\nuntil = "stable:0ms"', 'until: "stable:0ms" is none of'),
     (f'{SMALLEST}[[queries]]\nkey = "a\\u001bb"', "holds what a terminal would obey"),
     (
         'about = "x"\nduration = "1h"\n[[queries]]\nevery = "1ms"',

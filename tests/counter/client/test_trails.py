@@ -63,16 +63,26 @@ def test_more_branches_than_lines_are_counted(outcome):
 def test_repairs_and_silence_are_said_where_they_happened(outcome):
     rows = [
         ORIGIN,
-        row("n2", "n1", 1, 3.0, repairs=(50.0,)),
+        row("n2", "n1", 1, 63.0, repairs=(50.0,)),
         row("n3", "n1", 1, asked=0.0, repairs=(50.0, 80.0, 110.0), fate=SILENT),
         row("n4", "n3", 2, 9.0),
     ]
 
     lines = tree_lines(outcome, rows, 40)
 
-    assert lines[1].endswith("hop 1     3 ms   repaired at 50 ms")
+    assert lines[1].endswith("hop 1    63 ms   repaired at 50 ms")
     assert lines[2].endswith("silent   repaired 3 times, 50 ms to 110 ms")
     assert lines[3].startswith("   └─ n4")
+
+
+def test_who_had_answered_and_is_asked_for_a_sign_of_life_is_not_called_repaired(outcome):
+    rows = [ORIGIN, row("n2", "n1", 1, 3.0, repairs=(50.0, 80.0))]
+    rows += [row("n3", "n1", 1, 63.0, repairs=(50.0, 80.0))]
+
+    lines = tree_lines(outcome, rows, 40)
+
+    assert lines[1].endswith("3 ms   asked for a sign of life 2 times, 50 ms to 80 ms")
+    assert lines[2].endswith("63 ms   repaired at 50 ms   asked for a sign of life at 80 ms")
 
 
 def test_many_that_only_repair_reached_share_a_branch_after_the_first_wave(outcome):
