@@ -24,13 +24,23 @@ MEMBERS_DRAWN: Final = 100_000
 
 
 def t100_s(
-    members: int, chatter: int, seed: int = 0, cell_members_max: int = LAN.cell_members_max
+    members: int,
+    chatter: int,
+    seed: int = 0,
+    cell_members_max: int = LAN.cell_members_max,
+    copies: int = 1,
 ) -> float:
-    """Return when the last answer is at the origin, in s: one visit, one world."""
+    """Return when the last answer is at the origin, in s: one visit, one world.
+
+    Of `copies` of every ask that is to be passed on, and of every batch, the first one counts.
+    """
     draw = Random(f"ideal/{seed}").random
 
     def hop() -> float:
         return BASE_S - JITTER_S * log(1.0 - draw())
+
+    def sure_hop() -> float:
+        return min([hop() for _ in range(copies)])
 
     def collected(at: float, others: int) -> float:
         """Return when all of an arc have answered its head, which was asked at a time."""
@@ -39,7 +49,7 @@ def t100_s(
             below = []
             for began, left in level:
                 for size in _parts(left, chatter):
-                    asked = began + hop()
+                    asked = began + (sure_hop() if size > 1 else hop())
                     latest = max(latest, asked + hop())
                     below.append((asked, size - 1))
             level = [(asked, left) for asked, left in below if left]
@@ -49,9 +59,9 @@ def t100_s(
         """Return when the origin has heard of all of an arc above the cells, and of its head."""
         latest = at
         for size in _parts(others, chatter):
-            asked = at + hop()
+            asked = at + sure_hop()
             if size <= cell_members_max:
-                latest = max(latest, collected(asked, size - 1) + hop())
+                latest = max(latest, collected(asked, size - 1) + sure_hop())
             else:
                 latest = max(latest, asked + hop(), told(asked, size - 1))
         return latest
@@ -60,10 +70,10 @@ def t100_s(
     return told(0.0, members - 1) if is_wide else collected(0.0, members - 1)
 
 
-def middle_t100_ms(members: int, chatter: int) -> float:
+def middle_t100_ms(members: int, chatter: int, copies: int = 1) -> float:
     """Return the median over some seeds, in ms; of fewer the larger the world is."""
     seeds = min(SEEDS, max(3, MEMBERS_DRAWN // members))
-    return 1000 * median([t100_s(members, chatter, seed) for seed in range(seeds)])
+    return 1000 * median([t100_s(members, chatter, seed, copies=copies) for seed in range(seeds)])
 
 
 def _parts(members: int, chatter: int) -> list[int]:

@@ -6,6 +6,7 @@ goes on::
 
     answers for a full datagram   -> Batch
     half a hop after an answer    -> Batch, if that is much beside what is waited for
+    the first wave leaves         -> Batch with what is at hand
     two hops after a wave         -> Batch with what it brought, and what came late before
     nobody left to wait for       -> Batch with the rest, who stayed silent, and DONE
     an answer after that          -> Batch with it, DONE again
@@ -358,7 +359,8 @@ class Cell(OwnQuery):
                 self.tell_at = self._telling_due(now)
         if not self.is_done and (asks := self.wave(now)):
             self.asked_at = now
-            sends += asks
+            # What came before is told with the first wave, not with what that one brings.
+            sends += self._tell(now) + asks if self.rows and self.waves == 1 else asks
             if self.rows:
                 self.tell_at = self._telling_due(now)
         for waiting in self.unconfirmed.values():

@@ -4,14 +4,16 @@ The life of a charge, which is an arc in the hands of one head::
 
     asked  -> Ack                    gone from here: the head answers for it
            -> Ack that refuses       another head for the same arc, the refuser at the back
-           -> no Ack in T            the same once more, then the arc is split anew over
-                                     `chatter` new heads, with the silent one at the back
+           -> no Ack in T/AGAIN_PART the same once more, and again Ack
+           -> no Ack in T after that the arc is split anew over `chatter` new heads, with the
+                                     silent one at the back
            -> split anew too often   handed back to the caller: `lost`
 
 The rule: an arc given away is known to somebody until somebody else has acknowledged it, and
 nothing is tried without end. Whoever stands *at the back* (`late`) is asked, but heads nothing.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final
@@ -30,6 +32,10 @@ DIRECT_LEAST: Final = 512
 
 TRIES_MAX: Final = 2
 """Times a head is asked before its arc is split anew."""
+
+AGAIN_PART: Final = 6
+"""A head is asked once more after so small a part of T: one message for each thousand members, and
+a single loss is no reason to wait. Who says nothing to both is hardly ever there."""
 
 HEADS_PART: Final = 160
 """A new head for a part of a silent arc gets at least half of one member in so many: an origin
@@ -91,8 +97,17 @@ class Charge:
     head: Member
     message: Delegate
     sent_at: float
+    asked_at: float
+    """When it was asked last."""
     due: float
     tries: int = 1
+
+    def measured(self, measure: Callable[[float], None], now: float) -> None:
+        """Measure a hop, whose head acknowledges now, unless nobody knows which ask that answers
+        (Karn and Partridge 1987). Two that left within a third of the time are as good as one."""
+        took_s = now - self.sent_at
+        if 3 * (self.asked_at - self.sent_at) <= took_s:
+            measure(took_s / 2)
 
 
 @dataclass(slots=True)
@@ -168,7 +183,8 @@ class Delegation:
             self.lost.append(arc)
             return None
         message = self._delegate(part, now)
-        self.charges[message.share] = Charge(arc, head, message, now, now + pause_s)
+        again_at = now + pause_s / AGAIN_PART
+        self.charges[message.share] = Charge(arc, head, message, now, now, again_at)
         return Send(head.endpoint, message)
 
     def _ask(self, part: Part, now: float) -> Ask:
@@ -227,6 +243,7 @@ class Delegation:
         for share, charge in [(s, c) for s, c in self.charges.items() if c.due <= now]:
             if charge.tries < TRIES_MAX:
                 charge.tries += 1
+                charge.asked_at = now
                 charge.due = now + pause_s
                 self.messages += 1
                 sends.append(Send(charge.head.endpoint, charge.message))

@@ -233,8 +233,8 @@ class Heads:
         for (query, _), delegation in self._delegations.items():
             if query == ack.query and ack.share in delegation.charges:
                 charge, sends = delegation.acknowledged(ack, view, now, self._pause_s())
-                if charge is not None and charge.tries == 1:
-                    self._hops.measure_on((now - charge.sent_at) / 2)
+                if charge is not None:
+                    charge.measured(self._hops.measure_on, now)
                 return list[Effect](sends)
         return []
 

@@ -160,8 +160,8 @@ class WideQuery(OwnQuery):
             if ward is not None and ward.is_open:
                 sends += self._lose(ward, now)
             return self._sweep(self._settle(sends, now), now)
-        if charge is not None and charge.tries == 1:
-            self.hops.measure((now - charge.sent_at) / 2)
+        if charge is not None:
+            charge.measured(self.hops.measure, now)
         arc = Arc(ack.low, ack.high, ack.skip)
         self._ward(ack.share, ack.cell, arc, sender, charge, bool(ack.flags & COLLECTS), now)
         return sends
@@ -283,12 +283,12 @@ class WideQuery(OwnQuery):
         if ward is None:
             if len(self.wards) >= self.config.arcs_max:
                 return None
-            generation = charge.arc.generation if charge is not None else 0
-            late = charge.arc.late if charge is not None else ()
-            arc = Arc(arc.low, arc.high, arc.skip, late, generation)
+            before = charge.arc if charge is not None else Arc(0, 0, ())
+            arc = Arc(arc.low, arc.high, arc.skip, before.late, before.generation)
             ward = self.wards[share] = Ward(share, arc, sender, 0.0, is_collected)
             self.children.append(sender)
             if charge is None:
+                self.relayed += 2  # somebody else asked its head, and heard that it is there
                 self._has_spoken(arc, now)
             for pos in arc.skip:
                 # Who is left out of a cell has answered the origin by itself, or should have.

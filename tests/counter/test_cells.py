@@ -211,6 +211,17 @@ def test_little_waits_while_much_is_to_be_heard():
     assert len(rows(cell.tick(cell.next_due(), 0.0))) == 14
 
 
+def test_what_is_at_hand_when_the_first_wave_leaves_is_told_with_it():
+    cell, _ = make_cell(40)
+    take(cell, *range(1, 12), now=0.02)
+    cell.tell_at = cell.next_wave + 0.02
+
+    sends = cell.tick(cell.next_wave, 0.0)
+
+    assert len(rows(sends)) == 12
+    assert cell.waves == 1
+
+
 def test_what_a_wave_brought_is_told_at_once_two_hops_after_it():
     cell, _ = make_cell(40)
     take(cell, *range(1, 14), now=0.02)

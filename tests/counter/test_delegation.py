@@ -6,6 +6,7 @@ from random import Random
 import pytest
 
 from counter.delegation import (
+    AGAIN_PART,
     CHILDREN_MAX,
     GENERATIONS_MAX,
     HEADS_PART,
@@ -91,11 +92,33 @@ def test_an_acknowledgement_of_nothing_changes_nothing():
 def test_a_silent_head_is_asked_once_more_with_the_same_share():
     delegation = make_delegation()
     first = spread(delegation)
-    assert delegation.deadline() == PAUSE_S
+    soon_s = PAUSE_S / AGAIN_PART
+    assert delegation.deadline() == soon_s
 
-    again = delegation.tick(VIEW, PAUSE_S, PAUSE_S)
+    again = delegation.tick(VIEW, soon_s, PAUSE_S)
 
     assert again == first
+    assert delegation.deadline() == soon_s + PAUSE_S
+
+
+@pytest.mark.parametrize(
+    ("acked_at", "hops_s"),
+    [(0.004, [0.002]), (0.014, []), (0.020, [0.010])],
+    ids=["before it was asked again", "nobody knows to which ask", "long after both"],
+)
+def test_an_acknowledgement_measures_a_hop_if_it_hardly_matters_which_ask_it_answers(
+    acked_at, hops_s
+):
+    delegation = make_delegation()
+    spread(delegation)
+    charge = next(iter(delegation.charges.values()))
+    if acked_at > PAUSE_S / AGAIN_PART:
+        delegation.tick(VIEW, PAUSE_S / AGAIN_PART, PAUSE_S)
+
+    measured = []
+    charge.measured(measured.append, acked_at)
+
+    assert measured == hops_s
 
 
 def test_then_its_arc_is_split_anew_with_the_silent_one_at_the_back():

@@ -7,6 +7,7 @@ import pytest
 
 from counter.cells import Cell
 from counter.config import LAN
+from counter.delegation import AGAIN_PART
 from counter.doubtful import Doubted
 from counter.heads import SHARES_MAX, Heads
 from counter.messages import (
@@ -317,7 +318,7 @@ def test_its_next_deadline_is_that_of_whatever_is_due_first():
     assert heads.deadline() is None
 
     heads.delegate(ASKER, make_ask(share=3), WIDE, 0.0)
-    assert heads.deadline() == pytest.approx(SMALL.repair_floor_s)
+    assert heads.deadline() == pytest.approx(SMALL.repair_floor_s / AGAIN_PART)
 
     heads.delegate(ASKER, make_ask(share=1), VIEW, 0.0)
     (cell,) = heads.collected[QUERY]

@@ -38,3 +38,10 @@ def test_the_same_seed_is_the_same_world():
 
 def test_more_members_are_heard_later():
     assert middle_t100_ms(100, 10) < middle_t100_ms(1_000, 10) < middle_t100_ms(2_000, 10)
+
+
+def test_two_copies_of_what_many_wait_for_are_sooner_and_do_not_take_a_hop_away(monkeypatch):
+    assert middle_t100_ms(2_000, 10, copies=2) < middle_t100_ms(2_000, 10)
+
+    monkeypatch.setattr("benchmarks.ideal.JITTER_S", 0.0)
+    assert t100_s(2_000, 10, copies=2) == t100_s(2_000, 10)
