@@ -220,3 +220,10 @@ def test_a_ring_patched_by_news_is_the_ring_sorted_anew():
 
         assert view.ring == View(dict(view.members)).ring
         assert view.positions == [position(member.name) for member in view.ring]
+
+
+@pytest.mark.parametrize(("old", "new"), [("n1", "n2"), ("n2", "n1")], ids=["before", "behind"])
+def test_of_two_names_of_one_store_the_one_that_is_expected_owns_it(old, new):
+    view = make_view(make_member(old, status=GONE), make_member(new))
+
+    assert view.owner_of(b"a" * 8).name == new
