@@ -73,7 +73,6 @@ from counter.messages.door import Recall as Recall
 from counter.messages.door import Recalled as Recalled
 from counter.messages.door import SessionEnded as SessionEnded
 from counter.messages.door import Value as Value
-from counter.messages.door import amount as amount
 from counter.messages.doubts import DOUBT_ROOM_BYTES as DOUBT_ROOM_BYTES
 from counter.messages.doubts import DOUBT_ROWS_MAX as DOUBT_ROWS_MAX
 from counter.messages.doubts import DOUBT_ROWS_ROOM_BYTES as DOUBT_ROWS_ROOM_BYTES

@@ -32,13 +32,6 @@ _answered = wire.record(wire.text(MEMBER_NAME_MAX), wire.total, wire.u16, wire.s
 _u64 = wire.u64
 
 
-def amount(value: Any) -> int:
-    """Check what may be added in one increment: a whole number, |n| < 2^53."""
-    if type(value) is int and -wire.AMOUNT_MAX <= value <= wire.AMOUNT_MAX:
-        return value
-    raise FrameError(f"an amount is a whole number up to 2^53-1, got {wire.shown(value)}")
-
-
 def _pairs(value: Any) -> tuple[Any, ...]:
     if type(value) is not list or not 2 <= len(value) <= 2 * PAIRS_MAX or len(value) % 2:
         raise FrameError(f"wanted pairs of key and amount, got {wire.shown(value)}")
@@ -46,7 +39,7 @@ def _pairs(value: Any) -> tuple[Any, ...]:
         wire.key(key)
     for number in value[1::2]:
         if type(number) is not int or not -wire.AMOUNT_MAX <= number <= wire.AMOUNT_MAX:
-            amount(number)
+            raise FrameError(f"an amount is a whole number up to 2^53-1, got {wire.shown(number)}")
     return tuple(value)
 
 

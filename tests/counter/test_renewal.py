@@ -265,6 +265,21 @@ def test_a_member_that_says_anything_is_waited_for():
     assert {p.member.name: p.asks for p in asked.pending.values()} == {"n1": 7, "n2": 0}
 
 
+def test_a_member_that_says_something_about_one_query_is_waited_for_in_that_one_alone():
+    gossip = started(3)
+    first, second = [
+        asks(gossip.receive(CLIENT + number, replace(make_query(), key=key), 0.1))[0].query
+        for number, key in enumerate(["k", "m"])
+    ]
+    waiting = {query.id: query.pending[position("n2")] for query in gossip.asker.under_way()}
+    for pending in waiting.values():
+        pending.asks = 7
+
+    gossip.receive(make_member(2).endpoint, Epochs(second, (), False, "", ""), 0.1)
+
+    assert [waiting[first].asks, waiting[second].asks] == [7, 0]
+
+
 def test_the_head_of_a_cell_passes_on_what_a_member_knows():
     gossip = started(3)
     home, head_of = ("127.0.0.1", 2000), ("127.0.0.1", 2001)

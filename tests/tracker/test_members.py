@@ -220,3 +220,11 @@ def test_a_ring_patched_by_news_is_the_ring_sorted_anew():
 
         assert view.ring == View(dict(view.members)).ring
         assert view.positions == [position(member.name) for member in view.ring]
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["heard of first", "heard of last"])
+def test_of_two_names_of_one_store_the_one_that_is_expected_owns_it(is_first):
+    gone, here = make_member("n1", status=GONE), make_member("n2")
+    view = make_view(*((here, gone) if is_first else (gone, here)))
+
+    assert view.owner_of(b"a" * 8) == here

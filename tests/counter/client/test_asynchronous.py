@@ -267,12 +267,13 @@ async def test_a_client_that_is_left_waits_for_what_is_under_way(is_cancelled, c
     assert held.script.totals == {"views": 3}
 
 
+@pytest.mark.slow
 async def test_a_flush_that_is_cancelled_leaves_its_end_to_the_next_one(cluster, close):
     def closing(message):
         return [close]
 
     _, tracker = cluster(closing)
-    async with AsyncClient(tracker.address, deadline_s=0.2) as client:
+    async with AsyncClient(tracker.address, deadline_s=WAIT_S) as client:
         client.add("views", 3)
         with anyio.CancelScope() as scope:
             scope.cancel()

@@ -1,12 +1,37 @@
 """Which node a client's increments go to, and how another one is come by."""
 
+from itertools import count
+from random import Random
+
 import pytest
 from client_world import World, failure_of, other, start
 
 from counter.client.choice import PICKS
+from counter.client.destination import Destination
+from counter.client.lanes import Lanes
+from counter.client.options import made
 from tracker import wire
 from tracker.errors import UnreachableError
+from tracker.members import ALIVE
 from tracker.messages import Hello, Refused, Welcome
+
+
+def test_a_node_that_is_being_opened_for_what_is_in_doubt_there_is_not_opened_twice():
+    lanes, effects = Lanes(lambda: b"s" * 16), []
+    lane = lanes.of("n1", ("127.0.0.1", 7401))
+    lanes.opening(lane, 1, until=5.0)
+    options = made({}, trackers=None, node=None, pick="random", deadline_s=4.0, ack=None,
+                   cluster="default")  # fmt: skip
+    destination = Destination(
+        options, Random(1), lanes, count(2), effects, wants=lambda: True, refuse=pytest.fail
+    )
+    destination.search.left = [("n1", "127.0.0.1", 7401, ALIVE, 0)]
+
+    destination.seek(0.0)
+    assert (destination.wanted, destination.current, effects) == (lane, None, [])
+
+    assert destination.welcomed(lane)
+    assert (destination.wanted, destination.current) == (None, lane)
 
 
 def test_what_was_not_sent_is_refused_when_three_tries_reached_nobody():

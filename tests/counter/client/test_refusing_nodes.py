@@ -142,6 +142,22 @@ def test_messages_behind_a_forgotten_session_are_all_counted_under_another():
     assert world.check() == 0
 
 
+def test_a_session_in_which_two_messages_were_given_away_is_left_once():
+    world = World(count=1)
+    node, _ = start(world)
+    node.refusals.extend(["given-away"] * 2)
+    new_session, made = world.dialogue._new_session, []
+    world.dialogue._new_session = lambda: made.append(new_session()) or made[-1]
+
+    batches = [world.count(f"key:{number}") for number in range(PAIRS_MAX * 3)]
+    world.settle()
+
+    ended = [batch.result(f"key:{number}") for number, batch in enumerate(batches)]
+    assert {ack.parked for ack in ended} == {True, False}
+    assert len(made) == 1
+    assert list(node.sequences)[1:] == made
+
+
 def test_an_id_that_holds_something_else_is_refused():
     world = World(count=1)
     node, link = start(world)
