@@ -109,7 +109,7 @@ class Gossip:
         self.asker = Asker(gossip, member, rng)
         where = position(member.name)
         self.relay = Relay(gossip, where, member.store, member.epoch, self._share_of, rng)
-        self.tables = Tables(self.ledger.counters, self.relay, self.asker)
+        self.tables = Tables(self.ledger.counters, self.relay, self.asker.listener)
         self._first_asks = FirstAsks()
         self.handover = Handover(self.ledger, self.membership, rng, gossip.cell_members_max)
         self.handover.mute_from = self.relay.mute_from
@@ -154,7 +154,7 @@ class Gossip:
         """Return who takes which message."""
         before, telling = self.renewal.moves.before, self.doubts.telling
         ask = before(telling(self._ask))
-        told, names = self.asker.last_values.recalled, self.ledger.counters.names
+        told, names = self.asker.listener.last_values.recalled, self.ledger.counters.names
         return {
             Ask: ask,
             AskAgain: ask,
@@ -356,7 +356,7 @@ class Gossip:
     # -- peers --------------------------------------------------------------------------------
 
     def _ask(self, sender: Any, ask: Ask, now: float) -> list[Effect]:
-        if self.membership.is_doubted or self.asker.is_own(ask.query):
+        if self.membership.is_doubted or self.asker.listener.is_own(ask.query):
             return []
         effects = self.relay.ask(ask, self.membership.view, now)
         if now >= self.relay.mute_at:
@@ -376,7 +376,7 @@ class Gossip:
 
     def _delegate(self, sender: Any, ask: Delegate, now: float) -> list[Effect]:
         is_mute = self.membership.is_doubted or now >= self.relay.mute_at
-        if is_mute or self.asker.is_own(ask.query):
+        if is_mute or self.asker.listener.is_own(ask.query):
             return []
         return self.heads.delegate(sender, ask, self.membership.view, now)
 
