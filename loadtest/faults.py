@@ -110,7 +110,7 @@ class FaultyDatagrams(UdpDatagrams):
     def __init__(self, sock: socket.socket, handler: DatagramHandler, way: Way) -> None:
         self._way = way
         self._flight = way.flight
-        self._gathering = way.gathering
+        self.gathering = way.gathering
         self._is_held = False
         # What was on its way when it stopped being read: when it is due, what, and from whom.
         self._kept: list[tuple[float, int, Any, Any]] = []
@@ -161,6 +161,12 @@ class FaultyDatagrams(UdpDatagrams):
                 self._flight.push(due, self._take_later, what, whom)
         self._listen()
 
+    def read_by(self, gathering: Any) -> None:
+        """Be read by this gathering from now on, by the event loop if it is None."""
+        self._unlisten()
+        self.gathering = gathering
+        self._listen()
+
     def drain(self) -> None:
         """Hand over what is waiting and due, unless it is held."""
         if self._is_held:
@@ -186,16 +192,16 @@ class FaultyDatagrams(UdpDatagrams):
     def _listen(self) -> None:
         if self._is_held or self._socket.fileno() < 0:
             return
-        if self._gathering is not None:
-            self._gathering.watch(self)
+        if self.gathering is not None:
+            self.gathering.watch(self)
         elif self._flight is None:
             super()._listen()
         else:
             self._flight.watch(self._socket, self._take_later, self._refused_soon)
 
     def _unlisten(self) -> None:
-        if self._gathering is not None:
-            self._gathering.unwatch(self)
+        if self.gathering is not None:
+            self.gathering.unwatch(self)
         elif self._flight is None:
             self._loop.remove_reader(self._socket.fileno())
         else:
