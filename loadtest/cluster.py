@@ -77,7 +77,7 @@ class Cluster(Started):
         self._joining_max = joining_max
         self._ports = ports or [0] * count
         self.crashed: set[str] = set()
-        self._way = Way(faults or Faults(), random.Random(f"{seed}/datagrams"))
+        self._way = Way(faults or Faults(), random.Random(f"{seed}/datagrams"), count)
         self._gossip = gossip
         self._on_up = on_up
         self._elsewhere = tracker

@@ -16,6 +16,7 @@ from typing import Any
 from tracker.machine import Endpoint
 from tracker.transport.base import DatagramHandler
 from tracker.transport.flight import Flight, stamp
+from tracker.transport.plain import Gathering
 from tracker.transport.udp import UdpDatagrams
 
 CUTS_MAX = 64
@@ -33,9 +34,14 @@ class Faults:
 class Way:
     """What lies between the nodes of one process and all others; it may change at any time."""
 
-    def __init__(self, faults: Faults, dice: random.Random) -> None:
+    def __init__(self, faults: Faults, dice: random.Random, sockets: int = 1) -> None:
+        """Make a way for so many sockets of this process, at least."""
         self.loss = faults.loss
         self.flight = Flight(faults.latency_s) if faults.latency_s else None
+        # Many that are not delayed are read by one `epoll`, one alone as it is in a process of its
+        # own: by the event loop.
+        is_gathered = self.flight is None and sockets > 1 and Gathering is not None
+        self.gathering = Gathering() if is_gathered else None
         self.cuts: list[frozenset[Endpoint]] = []
         self.is_clear = True
         self._dice = dice
@@ -45,17 +51,23 @@ class Way:
 
     def enter(self, datagrams: "FaultyDatagrams") -> None:
         """Tell a socket of this process what is done to datagrams, until it is to `leave`."""
-        if self.flight is not None and not self._sockets:
+        if not self._sockets:
             self._loop = asyncio.get_running_loop()
-            self.flight.begin(self._loop)
+            if self.flight is not None:
+                self.flight.begin(self._loop)
+            elif self.gathering is not None:
+                self._loop.add_reader(self.gathering.fileno(), self.gathering.come)
         self._sockets[datagrams] = None
         datagrams.look()
 
     def leave(self, datagrams: "FaultyDatagrams") -> None:
         """Forget a socket, and with the last one what is on its way."""
         self._sockets.pop(datagrams, None)
-        if self.flight is not None and self._loop is not None and not self._sockets:
-            self.flight.end(self._loop)
+        if self._loop is not None and not self._sockets:
+            if self.flight is not None:
+                self.flight.end(self._loop)
+            elif self.gathering is not None:
+                self._loop.remove_reader(self.gathering.fileno())
             self._loop = None
 
     def set_loss(self, share: float) -> None:
@@ -98,6 +110,7 @@ class FaultyDatagrams(UdpDatagrams):
     def __init__(self, sock: socket.socket, handler: DatagramHandler, way: Way) -> None:
         self._way = way
         self._flight = way.flight
+        self.gathering = way.gathering
         self._is_held = False
         # What was on its way when it stopped being read: when it is due, what, and from whom.
         self._kept: list[tuple[float, int, Any, Any]] = []
@@ -148,6 +161,12 @@ class FaultyDatagrams(UdpDatagrams):
                 self._flight.push(due, self._take_later, what, whom)
         self._listen()
 
+    def read_by(self, gathering: Any) -> None:
+        """Be read by this gathering from now on, by the event loop if it is None."""
+        self._unlisten()
+        self.gathering = gathering
+        self._listen()
+
     def drain(self) -> None:
         """Hand over what is waiting and due, unless it is held."""
         if self._is_held:
@@ -160,9 +179,9 @@ class FaultyDatagrams(UdpDatagrams):
 
     def close(self) -> None:
         """Stop receiving and give the port back."""
-        if self._flight is not None and self._socket.fileno() >= 0:
+        if self._socket.fileno() >= 0:
             with suppress(RuntimeError):
-                self._flight.unwatch(self._socket)
+                self._unlisten()
         super().close()
         self._way.leave(self)
 
@@ -173,13 +192,17 @@ class FaultyDatagrams(UdpDatagrams):
     def _listen(self) -> None:
         if self._is_held or self._socket.fileno() < 0:
             return
-        if self._flight is None:
+        if self.gathering is not None:
+            self.gathering.watch(self)
+        elif self._flight is None:
             super()._listen()
         else:
             self._flight.watch(self._socket, self._take_later, self._refused_soon)
 
     def _unlisten(self) -> None:
-        if self._flight is None:
+        if self.gathering is not None:
+            self.gathering.unwatch(self)
+        elif self._flight is None:
             self._loop.remove_reader(self._socket.fileno())
         else:
             self._flight.unwatch(self._socket)

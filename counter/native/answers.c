@@ -6,6 +6,8 @@
  */
 #include "heard.h"
 
+#include "straight.h"
+
 #define AGE_MAX 255 /* counter.config.AGE_MAX */
 #define STORE_BYTES 8 /* of a store, as it is known by */
 
@@ -119,22 +121,20 @@ position_at(PyObject *view, uint64_t place)
 
 /* Whether an answer came from the member's own address; -1 with an exception set. */
 static int
-is_from(const Layout *at, PyObject *member, PyObject *sender)
+is_from(const Layout *at, PyObject *member, const Come *come)
 {
-    int is_same;
+    PyObject *host = SLOT(member, at->host), *port = SLOT(member, at->port);
+    int overflow;
 
-    if (!PyTuple_CheckExact(sender) || PyTuple_GET_SIZE(sender) != 2
-        || SLOT(member, at->host) == NULL || SLOT(member, at->port) == NULL)
+    if (host == NULL || port == NULL || !PyLong_CheckExact(port)
+        || PyLong_AsLongAndOverflow(port, &overflow) != come->port || overflow)
         return 0;
-    is_same = PyObject_RichCompareBool(PyTuple_GET_ITEM(sender, 1), SLOT(member, at->port), Py_EQ);
-    if (is_same <= 0)
-        return is_same;
-    return PyObject_RichCompareBool(PyTuple_GET_ITEM(sender, 0), SLOT(member, at->host), Py_EQ);
+    return PyObject_RichCompareBool(come->host, host, Py_EQ);
 }
 
 /* Find who answers, if he is waited for and was asked once; 1 done, 0 not so, -1 exception. */
 static int
-find_member(const Layout *at, Found *found, PyObject *sender, uint64_t place)
+find_member(const Layout *at, Found *found, const Come *come, uint64_t place)
 {
     PyObject *query = found->query, *asks, *store;
     int is_good;
@@ -151,7 +151,7 @@ find_member(const Layout *at, Found *found, PyObject *sender, uint64_t place)
         return 0;
     is_good = PyObject_Not(asks);
     if (is_good > 0)
-        is_good = is_from(at, found->member, sender);
+        is_good = is_from(at, found->member, come);
     if (is_good <= 0)
         return is_good;
     store = SLOT(found->member, at->store);
@@ -202,18 +202,20 @@ note(Answers *self, const Found *found, PyObject *value, PyObject *now)
 
 /* Count an answer; -1 with an exception set. */
 static int
-counted(Answers *self, const Found *found, const Answer *answer, PyObject *now)
+counted(Answers *self, const Found *found, const Answer *answer, double now_s)
 {
     const Layout *at = &self->state->layout;
-    double at_s = PyFloat_AS_DOUBLE(now) - PyFloat_AS_DOUBLE(SLOT(found->query, at->started));
+    double at_s = now_s - PyFloat_AS_DOUBLE(SLOT(found->query, at->started));
     PyObject *value = PyLong_FromLongLong(answer->value), *one = PyLong_FromLong(1), *heard = NULL;
+    PyObject *now = PyFloat_FromDouble(now_s);
     int done = -1;
 
-    if (value != NULL && one != NULL)
+    if (value != NULL && one != NULL && now != NULL)
         heard = made_heard(at, found, answer, value, at_s);
     if (heard != NULL && add_to(SLOT(found->query, at->its_tally), at->replies, one) == 0
         && count(at, found, heard, now, one) == 0)
         done = note(self, found, value, now);
+    Py_XDECREF(now);
     Py_XDECREF(value);
     Py_XDECREF(one);
     Py_XDECREF(heard);
@@ -238,7 +240,7 @@ is_undisturbed(Answers *self, PyObject *query_id)
 
 /* Take an answer that was read; 1 done, 0 it is for the Python, -1 with an exception set. */
 static int
-taken(Answers *self, const Answer *answer, PyObject *sender, PyObject *now)
+taken(Answers *self, const Answer *answer, const Come *come)
 {
     const Layout *at = &self->state->layout;
     PyObject *id = PyBytes_FromStringAndSize((const char *)answer->query, QUERY_BYTES), *round;
@@ -261,9 +263,9 @@ taken(Answers *self, const Answer *answer, PyObject *sender, PyObject *now)
             : is_undisturbed(self, SLOT(found.query, at->id));
     if (is_good > 0)
         is_good = has_books(at, found.query)
-            ? find_member(at, &found, sender, answer->place)
+            ? find_member(at, &found, come, answer->place)
             : 0;
-    if (is_good > 0 && counted(self, &found, answer, now) < 0)
+    if (is_good > 0 && counted(self, &found, answer, come->now) < 0)
         is_good = -1;
     Py_XDECREF(found.query);
     Py_XDECREF(found.position);
@@ -271,25 +273,65 @@ taken(Answers *self, const Answer *answer, PyObject *sender, PyObject *now)
     return is_good;
 }
 
+/* `Straight.take`. */
+static int
+answers_straight(PyObject *self, const Come *come, Follows *follows)
+{
+    Answer answer;
+
+    follows->list = NULL;
+    follows->reply_size = 0;
+    return read_answer(come->body, come->size, &answer)
+        ? taken((Answers *)self, &answer, come)
+        : 0;
+}
+
+/* Read who sent an answer; 0 where it is no pair of a text and a port. */
+static int
+read_sender(PyObject *sender, Come *come)
+{
+    int overflow;
+
+    if (!PyTuple_CheckExact(sender) || PyTuple_GET_SIZE(sender) != 2
+        || !PyLong_CheckExact(PyTuple_GET_ITEM(sender, 1)))
+        return 0;
+    come->host = PyTuple_GET_ITEM(sender, 0);
+    come->port = PyLong_AsLongAndOverflow(PyTuple_GET_ITEM(sender, 1), &overflow);
+    return !overflow;
+}
+
 static PyObject *
 answers_take(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
 {
     Answers *own = (Answers *)self;
     PyObject *body;
-    Answer answer;
+    Follows follows;
+    Come come;
     int is_taken = 0;
 
     if (count != 3)
         return PyErr_Format(PyExc_TypeError, "take() takes a body, its sender and the time");
     body = arguments[0];
     if (PyBytes_CheckExact(body) && PyFloat_CheckExact(arguments[2])
-        && read_answer((unsigned char *)PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body), &answer))
-        is_taken = taken(own, &answer, arguments[1], arguments[2]);
+        && read_sender(arguments[1], &come)) {
+        come.body = (unsigned char *)PyBytes_AS_STRING(body);
+        come.size = PyBytes_GET_SIZE(body);
+        come.now = PyFloat_AS_DOUBLE(arguments[2]);
+        is_taken = answers_straight(self, &come, &follows);
+    }
     if (is_taken < 0)
         return NULL;
     if (is_taken > 0)
         return PyList_New(0);
     return PyObject_Vectorcall(own->otherwise, arguments, 3, NULL);
+}
+
+static const Straight straight = {answers_straight};
+
+static PyObject *
+answers_offer(PyObject *self, PyObject *nothing)
+{
+    return PyCapsule_New((void *)&straight, STRAIGHT_NAME, NULL);
 }
 
 /* -- the type ------------------------------------------------------------------------------- */
@@ -364,6 +406,7 @@ static PyMethodDef answers_methods[] = {
     {"take", (PyCFunction)(void (*)(void))answers_take, METH_FASTCALL,
      "take($self, body, sender, now, /)\n--\n\n"
      "Return the datagrams that follow from an answer, none; None where it was not taken."},
+    {"_straight", answers_offer, METH_NOARGS, "Return the same for a native module."},
     {NULL},
 };
 

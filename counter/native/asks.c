@@ -8,8 +8,11 @@
  */
 #include "node.h"
 
+#include "straight.h"
+
 #define CHILDREN_MAX 1024 /* counter.relay.CHILDREN_MAX */
 #define ANSWER_BYTES_MAX (4 + QUERY_BYTES + TOLD_BYTES_MAX + 2 * NUMBER_BYTES_MAX)
+_Static_assert(1 + ANSWER_BYTES_MAX <= STRAIGHT_BYTES_MAX, "a reply fits");
 
 static PyObject *s_is_whole, *s_view;
 
@@ -46,73 +49,92 @@ note_parts(Asks *self, const Ask *ask, PyObject *seen, PyObject *sent)
 
 /* -- the way -------------------------------------------------------------------------------- */
 
-static PyObject *
-reply_to(const Asks *self, const Ask *ask, PyObject *value)
+/* Write the answer; returns how many bytes it takes. */
+static Py_ssize_t
+put_reply(const Asks *self, const Ask *ask, PyObject *value, unsigned char *bytes)
 {
-    unsigned char bytes[ANSWER_BYTES_MAX], *at = bytes;
+    unsigned char *at = bytes;
 
     at = put_bytes(at, "\x96\x0C\xC4\x10", 4);
     at = put_bytes(at, ask->query, QUERY_BYTES);
     at = put_bytes(at, PyBytes_AS_STRING(self->stand.told), PyBytes_GET_SIZE(self->stand.told));
     at = put_number(at, (uint64_t)PyLong_AsLongLong(value)); /* it was looked at: from 0 up */
     at = put_number(at, ask->age);
-    return PyBytes_FromStringAndSize((char *)bytes, at - bytes);
+    return at - bytes;
 }
 
-/* Answer, and pass on what is to be passed on; NULL with an exception set. */
+/* Put the reply into a list, for whoever wants it there; NULL with an exception set. */
 static PyObject *
-answered(Asks *self, const Ask *ask, const Arc *arc, PyObject *query, PyObject *value, double now)
+listed(Asks *self, const Ask *ask, const Follows *follows)
 {
-    PyObject *sent = PyList_New(0), *seen, *home;
-    int done = -1;
+    PyObject *sent = PyList_New(0), *home;
 
     if (sent == NULL)
         return NULL;
-    seen = remembered(self, query, value, ask, now);
-    home = seen == NULL ? NULL : shared_home(&self->state->shared, ask);
-    if (home != NULL)
-        done = add_pair(sent, home, reply_to(self, ask, value));
-    if (done == 0 && arc != NULL) {
-        done = pass_on(self->roll_dice, &self->state->layout.members, ask, arc, sent);
-        if (done == 0)
-            done = note_parts(self, ask, seen, sent);
-    }
-    Py_XDECREF(seen);
-    if (done < 0)
+    home = shared_home(&self->state->shared, ask);
+    if (home == NULL
+        || add_pair(sent, home, PyBytes_FromStringAndSize((const char *)follows->reply + 1,
+                                                          follows->reply_size)) < 0)
         Py_CLEAR(sent);
     return sent;
 }
 
-/* Take an ask of this view if it can be taken; NULL without an exception when it cannot. */
-static PyObject *
-taken_in(Asks *self, const Ask *ask, PyObject *view, PyObject *query, PyObject *value, double now)
+/* Answer, and pass on what is to be passed on; 1, or -1 with an exception set. */
+static int
+answered(Asks *self, const Ask *ask, const Arc *arc, PyObject *query, PyObject *value, double now,
+         Follows *follows)
+{
+    PyObject *seen = remembered(self, query, value, ask, now);
+    int done = seen == NULL ? -1 : 1;
+
+    follows->reply_size = put_reply(self, ask, value, follows->reply + 1);
+    memcpy(follows->home, ask->home, sizeof follows->home);
+    if (done > 0 && arc != NULL) {
+        follows->list = listed(self, ask, follows);
+        follows->reply_size = 0;
+        if (follows->list == NULL
+            || pass_on(self->roll_dice, &self->state->layout.members, ask, arc, follows->list) < 0
+            || note_parts(self, ask, seen, follows->list) < 0)
+            done = -1;
+    }
+    Py_XDECREF(seen);
+    if (done < 0)
+        Py_CLEAR(follows->list);
+    return done;
+}
+
+/* Take an ask of this view if it can be taken; 1 taken, 0 it cannot, -1 with an exception set. */
+static int
+taken_in(Asks *self, const Ask *ask, PyObject *view, PyObject *query, PyObject *value, double now,
+         Follows *follows)
 {
     Arc arc = {NULL};
-    PyObject *sent = NULL;
     int is_good = view == self->stand.view ? 1 : look_around(self, view);
 
-    if (is_good <= 0 || ask->roll != self->stand.roll || !self->stand.has_place)
-        return NULL;
+    if (is_good <= 0)
+        return is_good;
+    if (ask->roll != self->stand.roll || !self->stand.has_place)
+        return 0;
     if (is_alone(&self->stand, ask))
-        return answered(self, ask, NULL, query, value, now);
+        return answered(self, ask, NULL, query, value, now, follows);
     if (ask->visits != 1 || ask->age_max <= ask->age || ask->age + 1 >= 0x80)
-        return NULL;
+        return 0;
     is_good = is_attribute(view, s_is_whole, Py_True);
     if (is_good > 0)
         is_good = find_arc(ask, view, self->stand.position, self->state->chunks, &arc);
     if (is_good > 0)
-        sent = answered(self, ask, &arc, query, value, now);
+        is_good = answered(self, ask, &arc, query, value, now, follows);
     end_arc(&arc);
-    return sent;
+    return is_good;
 }
 
-/* Take an ask that was read; NULL without an exception when it is for the Python. */
-static PyObject *
-taken(Asks *self, const Ask *ask, double now)
+/* Take an ask that was read; 1 taken, 0 it is for the Python, -1 with an exception set. */
+static int
+taken(Asks *self, const Ask *ask, double now, Follows *follows)
 {
     PyObject *query = shared_query(&self->state->shared, ask), *key = NULL, *value = NULL;
-    PyObject *view = NULL, *sent = NULL;
-    int is_known = query == NULL ? -1 : PyDict_Contains(self->known, query);
+    PyObject *view = NULL;
+    int is_known = query == NULL ? -1 : PyDict_Contains(self->known, query), done = 0;
 
     if (is_known == 0)
         is_known = PyDict_Contains(self->running, query);
@@ -120,31 +142,57 @@ taken(Asks *self, const Ask *ask, double now)
         && (key = shared_key(&self->state->shared, ask)) != NULL
         && is_counted_plainly(self, key, &value) > 0
         && (view = PyObject_GetAttr(self->membership, s_view)) != NULL)
-        sent = taken_in(self, ask, view, query, value, now);
+        done = taken_in(self, ask, view, query, value, now, follows);
     Py_XDECREF(query);
     Py_XDECREF(key);
     Py_XDECREF(value);
     Py_XDECREF(view);
-    return sent;
+    return done > 0 ? 1 : PyErr_Occurred() ? -1 : 0;
+}
+
+/* `Straight.take`. */
+static int
+asks_straight(PyObject *self, const Come *come, Follows *follows)
+{
+    Ask ask;
+
+    follows->list = NULL;
+    follows->reply_size = 0;
+    return read_ask(come->body, come->size, &ask)
+        ? taken((Asks *)self, &ask, come->now, follows)
+        : 0;
 }
 
 static PyObject *
 asks_take(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
 {
     Asks *own = (Asks *)self;
-    PyObject *body, *now, *sent = NULL;
+    PyObject *body, *now;
+    Follows follows;
     Ask ask;
+    int is_taken = 0;
 
     if (count != 3)
         return PyErr_Format(PyExc_TypeError, "take() takes a body, its sender and the time");
     body = arguments[0];
     now = arguments[2];
+    follows.list = NULL;
     if (PyBytes_CheckExact(body) && PyFloat_CheckExact(now)
         && read_ask((unsigned char *)PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body), &ask))
-        sent = taken(own, &ask, PyFloat_AS_DOUBLE(now));
-    if (sent != NULL || PyErr_Occurred())
-        return sent;
+        is_taken = taken(own, &ask, PyFloat_AS_DOUBLE(now), &follows);
+    if (is_taken < 0)
+        return NULL;
+    if (is_taken > 0)
+        return follows.list != NULL ? follows.list : listed(own, &ask, &follows);
     return PyObject_Vectorcall(own->otherwise, arguments, 3, NULL);
+}
+
+static const Straight straight = {asks_straight};
+
+static PyObject *
+asks_offer(PyObject *self, PyObject *nothing)
+{
+    return PyCapsule_New((void *)&straight, STRAIGHT_NAME, NULL);
 }
 
 /* -- the type ------------------------------------------------------------------------------- */
@@ -283,6 +331,7 @@ static PyMethodDef asks_methods[] = {
     {"take", (PyCFunction)(void (*)(void))asks_take, METH_FASTCALL,
      "take($self, body, sender, now, /)\n--\n\n"
      "Return the datagrams that follow from an ask, None where the common way has to take it."},
+    {"_straight", asks_offer, METH_NOARGS, "Return the same for a native module."},
     {NULL},
 };
 

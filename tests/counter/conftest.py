@@ -18,7 +18,9 @@ from counter.messages import DOOR, Answer
 from tracker import wire
 from tracker.machine import Endpoint
 from tracker.messages import Hello, Welcome
+from tracker.native import extension
 
+NATIVE = extension("tracker.native.datagrams")
 CLOSE = object()
 Script = Callable[[Any], list[Any]]
 
@@ -142,3 +144,62 @@ def make_answer() -> Callable[..., Answer]:
         bytes=512,
     )
     return lambda **changes: replace(plain, **changes)
+
+
+class Wire:
+    """A socket in C that hands bodies to the ways of a node, without an event loop."""
+
+    def __init__(self) -> None:
+        assert NATIVE is not None
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        self._socket.bind(("127.0.0.1", 0))
+        self._datagrams = NATIVE.Datagrams()
+        self._datagrams._begin(self._socket.fileno(), self, False, False)
+        self.drain = self._datagrams.drain
+        self.close = self._socket.close
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return self._socket.getsockname()
+
+    def open(self, ways: dict[bytes, Any]) -> None:
+        """Take what begins so by these ways from now on, and count anew."""
+        self.heard: list[Any] = []
+        self.traffic = NATIVE.Traffic()  # type: ignore[union-attr]
+        self._datagrams.shorten(
+            ways, self.traffic, self._commonly, lambda: self.heard.append("aim")
+        )
+
+    def watched_by(self, gathering: Any) -> None:
+        """Be read with others."""
+        gathering.watch(self._datagrams)
+
+    def counted(self) -> list[Any]:
+        """Return what was counted, and what was left to the common way."""
+        traffic = self.traffic
+        return [
+            (traffic.datagrams_in, traffic.datagram_bytes_in),
+            (traffic.datagrams_out, traffic.datagram_bytes_out),
+            [one if one == "aim" else one[0] for one in self.heard],
+        ]
+
+    def _commonly(self, body: bytes, sender: Endpoint, now: float) -> None:
+        self.heard.append((body, sender, now))
+
+    def on_drained(self) -> None:
+        """Nothing is decided here."""
+
+
+@pytest.fixture
+def datagrams() -> Iterator[Wire]:
+    wire_in = Wire()
+    yield wire_in
+    wire_in.close()
+
+
+@pytest.fixture
+def detour() -> Iterator[Wire]:
+    wire_in = Wire()
+    yield wire_in
+    wire_in.close()

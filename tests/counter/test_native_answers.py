@@ -1,6 +1,7 @@
 """Answers in C: the same books and times as in Python, to the last bit, whatever comes."""
 
 import gc
+import socket
 import sys
 import weakref
 from dataclasses import fields
@@ -35,9 +36,9 @@ START = 0.1
 class Origin:
     """A node that has asked one query, with dice of one seed."""
 
-    def __init__(self, *, native, visits=1, key="views", values_max=5):
+    def __init__(self, *, native, visits=1, key="views", values_max=5, view=VIEW):
         self.node = Gossip(NodeConfig(name="n0"), LAN, MEMBERS[0], (), Random(1))
-        self.node.membership.view = self.node._followed = VIEW
+        self.node.membership.view = self.node._followed = view
         self.node.asker.listener.last_values.values_max = values_max
         request = Query(1, key, 3, visits, 0, 2_000, UNTIL_ALL, 500, 0, False)
         self.node.asker.take(7, request, START, view_is_known=True)
@@ -114,6 +115,26 @@ def test_bytes_that_are_no_answer_change_nothing(junk, values):
         row[2 + place] = wrong[place % len(wrong)] if place < 2 else str(values)
         assert native.way(msgpack.packb(row), sender, 0.2) is None
     assert native.state == before
+
+
+def test_an_answer_off_the_wire_is_heard_straight_if_it_comes_from_its_member(datagrams):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind(("127.0.0.1", 0))
+        other = Member("n1", MEMBERS[1].store, 0, 1, 0, *peer.getsockname())
+        view = View().merged([MEMBERS[0], other, *MEMBERS[2:]])
+        origin = Origin(native=True, view=view)
+        place = view.ring.index(other)
+        wrong = next(at for at, member in enumerate(view.ring) if member.name == "n2")
+        datagrams.open({HEAD: origin.way})
+        for told in (wrong, place, place):
+            peer.sendto(b"\x01" + answer(origin, told), datagrams.endpoint)
+
+        datagrams.drain()
+
+    assert [heard.name for heard in origin.query.answers.values()] == ["n0", "n1"]
+    assert origin.left == [answer(origin, told) for told in (wrong, place)]
+    assert [one if one == "aim" else one[0] for one in datagrams.heard] == [*origin.left, "aim"]
+    assert datagrams.traffic.datagrams_in == 3
 
 
 def test_the_plainest_answers_are_not_left_to_the_python():

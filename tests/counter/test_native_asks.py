@@ -1,12 +1,15 @@
 """Asks in C: the same bytes, dice, memory and deadlines as in Python, whatever comes."""
 
 import gc
+import socket
 import sys
 import weakref
+from contextlib import suppress
+from dataclasses import replace
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from counter import config, relay
@@ -17,6 +20,7 @@ from counter.messages import GOSSIP, RING, SKIP_MAX, Ask
 from counter.quick import _ASKS, quick_asks
 from counter.relay import Relay
 from tracker.members import SUSPECT, Member, View, position
+from tracker.transport.plain import Gathering
 
 pytestmark = pytest.mark.skipif(_ASKS is None, reason="NO NATIVE MODULES: not built here")
 
@@ -129,6 +133,77 @@ def test_asks_in_c_are_taken_as_in_python_byte_for_byte(sequence, pace_s):
             body = HEADS[len(body) % 2] + body[2:]
         assert native.way(body, SENDER, now) == plain.way(body, SENDER, now)
         assert native.state == plain.state
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_asks_off_the_wire_are_answered_straight_as_those_that_take_a_way_through_python(
+    datagrams, detour, data
+):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind(("127.0.0.1", 0))
+        view = View().merged([replace(one, port=peer.getsockname()[1]) for one in MEMBERS])
+        straight, around = (Node(native=True, view=view) for _ in range(2))
+        datagrams.open(dict.fromkeys(HEADS, straight.way))
+        # What is no method of a native type is called as any function of Python is.
+        detour.open(dict.fromkeys(HEADS, lambda *arguments: around.way(*arguments)))
+        for body in data.draw(st.lists(wired(view, peer.getsockname()), max_size=6)):
+            found = []
+            for one in (datagrams, detour):
+                peer.sendto(b"\x01" + body, one.endpoint)
+                one.drain()
+                found.append([*received(peer), one.counted()])
+            assert found[0] == found[1]
+            assert straight.left == around.left
+            assert list(straight.relay.seen.items()) == list(around.relay.seen.items())
+            assert straight.relay.dice.getstate() == around.relay.dice.getstate()
+
+
+@pytest.mark.skipif(Gathering is None, reason="NO NATIVE MODULES: not built here")
+def test_asks_that_are_read_together_are_each_answered_once(datagrams, detour):
+    gathering = Gathering()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind(("127.0.0.1", 0))
+        body = ask(home=peer.getsockname(), low=ME, high=ME + 1)
+        for one in (datagrams, detour):
+            one.open(dict.fromkeys(HEADS, Node(native=True).way))
+            one.watched_by(gathering)
+            peer.sendto(b"\x01" + body, one.endpoint)
+
+        gathering.come()
+
+        assert len(received(peer)) == 2
+    assert datagrams.counted() == detour.counted()
+    assert datagrams.traffic.datagrams_out == 1
+
+
+@st.composite
+def wired(draw, view, home):
+    """Draw an ask that is answered to `home` alone, now and then cut off or with bytes behind."""
+    low, high = draw(arcs)
+    body = ask(
+        query=draw(st.sampled_from([b"q" * 16, b"r" * 16, OWN_QUERY])),
+        key=draw(st.sampled_from(["views", "other", "k" * 256])),
+        home=home,
+        age=draw(st.sampled_from([0, 1, 5, 127])),
+        roll=draw(st.sampled_from([view.roll, view.roll, 1])),
+        low=low,
+        high=high,
+        skip=tuple(draw(skips)),
+    )
+    return body[: draw(st.sampled_from([None, None, None, -1, 40]))] + draw(
+        st.sampled_from([b"", b"", b"", b"\x00"])
+    )
+
+
+def received(peer):
+    """Return what has come; on loopback it is there when it was sent."""
+    peer.setblocking(False)
+    found = []
+    with suppress(BlockingIOError):
+        while True:
+            found.append(peer.recv(2_048))
+    return found
 
 
 @pytest.mark.parametrize(

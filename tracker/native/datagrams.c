@@ -5,7 +5,11 @@
  * seal than the plain one (`_opened_or_none`), an address that is not written in numbers or a body
  * that no datagram holds (`_send_slowly`), and what the kernel says of others (`_refused_soon`).
  */
+#ifdef __linux__
+#include "gathering.h"
+#else
 #include "receiving.h"
+#endif
 
 /* -- what it is told ------------------------------------------------------------------------ */
 
@@ -14,7 +18,7 @@ datagrams_begin(PyObject *self, PyObject *arguments)
 {
     Datagrams *own = (Datagrams *)self;
     PyObject *handler;
-    int number, is_v6, is_sealed;
+    int number, is_v6, is_sealed, is_own;
 
     if (!PyArg_ParseTuple(arguments, "iOpp:_begin", &number, &handler, &is_v6, &is_sealed))
         return NULL;
@@ -22,6 +26,10 @@ datagrams_begin(PyObject *self, PyObject *arguments)
     own->is_v6 = (char)is_v6;
     own->is_sealed = (char)is_sealed;
     Py_XSETREF(own->handler, Py_NewRef(handler));
+    is_own = is_own_send(own); /* a class may have another, or an object before it began */
+    if (is_own < 0)
+        return NULL;
+    own->is_wrapped = !is_own;
     Py_RETURN_NONE;
 }
 
@@ -38,8 +46,10 @@ forget_ways(Datagrams *self)
     int count = self->ways_count;
 
     self->ways_count = 0;
-    for (int at = 0; at < count; at++)
+    for (int at = 0; at < count; at++) {
+        self->ways[at].straight = NULL;
         Py_CLEAR(self->ways[at].take);
+    }
     Py_CLEAR(self->traffic);
     Py_CLEAR(self->commonly);
     Py_CLEAR(self->aim);
@@ -66,8 +76,11 @@ datagrams_shorten(PyObject *self, PyObject *arguments)
     own->aim = Py_NewRef(aim);
     at = 0;
     while (PyDict_Next(ways, &at, &head, &take)) {
-        memcpy(own->ways[own->ways_count].head, PyBytes_AS_STRING(head), 2);
-        own->ways[own->ways_count++].take = Py_NewRef(take);
+        Way *way = &own->ways[own->ways_count++];
+
+        memcpy(way->head, PyBytes_AS_STRING(head), 2);
+        way->take = Py_NewRef(take);
+        way->straight = straight_of(take, &way->self);
     }
     Py_RETURN_NONE;
 }
@@ -158,6 +171,7 @@ static PyType_Slot datagrams_slots[] = {
     {Py_tp_new, datagrams_new},
     {Py_tp_methods, datagrams_methods},
     {Py_tp_members, datagrams_members},
+    {Py_tp_setattro, datagrams_setattro},
     {Py_tp_traverse, datagrams_traverse},
     {Py_tp_clear, datagrams_clear},
     {Py_tp_dealloc, datagrams_dealloc},
@@ -221,7 +235,14 @@ fill(PyObject *module)
     if (traffic_type == NULL
         && (traffic_type = (PyTypeObject *)PyType_FromSpec(&traffic_spec)) == NULL)
         return -1;
-    if (add_type(module, &datagrams_spec) < 0
+    if (datagrams_type == NULL
+        && (datagrams_type = (PyTypeObject *)PyType_FromSpec(&datagrams_spec)) == NULL)
+        return -1;
+#ifdef __linux__
+    if (add_type(module, &gathering_spec) < 0)
+        return -1;
+#endif
+    if (PyModule_AddObjectRef(module, "Datagrams", (PyObject *)datagrams_type) < 0
         || PyModule_AddObjectRef(module, "Traffic", (PyObject *)traffic_type) < 0)
         return -1;
     if (PyModule_AddIntMacro(module, DATAGRAM_BYTES_MAX) < 0

@@ -21,13 +21,13 @@ monotonic_s(void)
 #endif
 }
 
-static PyObject *
+static const Way *
 way_of(const Datagrams *self, const char *body, Py_ssize_t size)
 {
     if (size >= 2)
         for (int at = 0; at < self->ways_count; at++)
             if (memcmp(self->ways[at].head, body, 2) == 0)
-                return self->ways[at].take;
+                return &self->ways[at];
     return NULL;
 }
 
@@ -36,7 +36,8 @@ static int
 taken_by_driver(Datagrams *self, PyObject *body, PyObject *sender)
 {
     Traffic *traffic = (Traffic *)self->traffic;
-    PyObject *way = way_of(self, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body));
+    const Way *found = way_of(self, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body));
+    PyObject *way = found == NULL ? NULL : found->take;
     PyObject *now = PyFloat_FromDouble(monotonic_s()), *result, *commonly;
     int done = 0;
 
@@ -135,11 +136,65 @@ taken_from(Datagrams *self, const char *datagram, Py_ssize_t size, PyObject *sen
     return done;
 }
 
+/* Do what follows from a body that a straight way took; -1 with an exception set. */
 static int
-taken(Datagrams *self, const char *datagram, Py_ssize_t size, const Address *from)
+followed(Datagrams *self, Follows *follows, Outbox *outbox)
 {
-    PyObject *sender = pair_of(&self->host, from);
-    int done = sender == NULL ? -1 : taken_from(self, datagram, size, sender);
+    int done = 0;
+
+    if (follows->reply_size != 0)
+        return laid_by(self, follows, outbox);
+    if (follows->list == NULL) {
+        self->is_heard = 1;
+        return 0;
+    }
+    done = send_all(self, follows->list);
+    Py_DECREF(follows->list);
+    return done;
+}
+
+/* Take a datagram by a straight way; 1 taken, 0 it is for `taken_from`, -1 with an exception set. */
+static int
+taken_straight(Datagrams *self, const char *datagram, Py_ssize_t size, const Address *from,
+               Outbox *outbox)
+{
+    Traffic *traffic;
+    const Way *way;
+    Come come = {(const unsigned char *)datagram + 1, size - 1, NULL, 0, 0.0};
+    Follows follows;
+    PyObject *self_of_way;
+    int done;
+
+    if (self->is_sealed || self->is_v6 || self->is_wrapped || size < 1 || size > DATAGRAM_BYTES_MAX
+        || datagram[0] != FORMAT || (self->gate != NULL && self->gate != Py_None)
+        || (way = way_of(self, datagram + 1, size - 1)) == NULL || way->straight == NULL)
+        return 0;
+    if ((come.host = host_of(&self->host, from)) == NULL)
+        return -1;
+    come.port = ntohs(from->v4.sin_port);
+    come.now = monotonic_s();
+    self_of_way = Py_NewRef(way->self);
+    done = way->straight->take(self_of_way, &come, &follows);
+    Py_DECREF(self_of_way);
+    Py_DECREF(come.host);
+    if (done <= 0)
+        return done;
+    traffic = (Traffic *)self->traffic;
+    traffic->datagrams_in++;
+    traffic->datagram_bytes_in += size - 1;
+    return followed(self, &follows, outbox) < 0 ? -1 : 1;
+}
+
+static int
+taken(Datagrams *self, const char *datagram, Py_ssize_t size, const Address *from, Outbox *outbox)
+{
+    int done = taken_straight(self, datagram, size, from, outbox);
+    PyObject *sender;
+
+    if (done != 0)
+        return done < 0 ? -1 : 0;
+    sender = pair_of(&self->host, from);
+    done = sender == NULL ? -1 : taken_from(self, datagram, size, sender);
 
     Py_XDECREF(sender);
     return done;
@@ -199,7 +254,7 @@ taken_up_to(Datagrams *self, int most)
         }
         /* Whoever takes one may close the socket: the rest is then for nobody. */
         for (int at = 0; at < count && self->number >= 0; at++) {
-            if (taken(self, burst.bytes[at], burst.sizes[at], &burst.from[at]) < 0)
+            if (taken(self, burst.bytes[at], burst.sizes[at], &burst.from[at], NULL) < 0)
                 return -1;
             all++;
         }
@@ -270,33 +325,41 @@ datagrams_decide(PyObject *self, PyObject *nothing)
     Py_RETURN_NONE;
 }
 
-/* Read one, or all where there were more a moment ago, as `PlainDatagrams._readable`; -1. */
+/* Whether to look for more than one, as `PlainDatagrams._readable` does. */
 static int
-read_now(Datagrams *self)
+looks_for_many(Datagrams *self, double now)
 {
-    double now = monotonic_s(), gap_s = now - self->read_at;
-    int count;
+    double gap_s = now - self->read_at;
 
     self->read_at = now;
     if (gap_s >= BURST_S)
         self->singles = self->singles_left = 0;
-    if (self->is_busy) {
-        count = taken_up_to(self, DATAGRAMS_PER_DRAIN_MAX);
-        self->is_busy = count > 1;
-        self->singles = self->is_busy ? 0 : Py_MIN(2 * self->singles + 1, SINGLES_MAX);
-        self->singles_left = self->singles;
-        return count;
-    }
-    count = taken_up_to(self, 1);
+    if (self->is_busy)
+        return 1;
     self->is_busy = gap_s < BURST_S && self->singles_left == 0;
     self->singles_left -= self->singles_left > 0;
+    return 0;
+}
+
+/* Take all where there were more a moment ago; how many, -1 with an exception set. */
+static int
+took_many(Datagrams *self)
+{
+    int count = taken_up_to(self, DATAGRAMS_PER_DRAIN_MAX);
+
+    self->is_busy = count > 1;
+    self->singles = self->is_busy ? 0 : Py_MIN(2 * self->singles + 1, SINGLES_MAX);
+    self->singles_left = self->singles;
     return count;
 }
 
 static PyObject *
 datagrams_readable(PyObject *self, PyObject *nothing)
 {
-    if (read_now((Datagrams *)self) < 0 || decided((Datagrams *)self) < 0)
+    Datagrams *own = (Datagrams *)self;
+    int done = looks_for_many(own, monotonic_s()) ? took_many(own) : taken_up_to(own, 1);
+
+    if (done < 0 || decided(own) < 0)
         return NULL;
     Py_RETURN_NONE;
 }

@@ -6,6 +6,7 @@
 #define GOSSIP_COUNTER_SENDING_H
 
 #include "address.h"
+#include "straight.h"
 
 #include <errno.h>
 #include <time.h>
@@ -18,6 +19,7 @@
 #define FORMAT_MAX 31                /* tracker.wire.GOSSIP_VERSION_MAX */
 #define BURST_S 0.002                /* tracker.transport.plain: these two */
 #define SINGLES_MAX 32
+#define OUTBOX_MAX 32              /* replies that wait until the others of a batch are taken */
 
 typedef struct {
     PyObject_HEAD
@@ -28,6 +30,8 @@ typedef struct {
 typedef struct {
     unsigned char head[2];
     PyObject *take;
+    const Straight *straight; /* the same without an object, NULL where there is none */
+    PyObject *self;           /* whose it is, borrowed from `take` */
 } Way;
 
 typedef struct {
@@ -40,6 +44,7 @@ typedef struct {
     long long dropped, strange;
     double read_at;
     char is_v6, is_sealed, is_busy, is_left, is_heard, singles, singles_left;
+    char is_wrapped; /* somebody may stand before `send` */
 } Datagrams;
 
 typedef struct {
@@ -104,12 +109,34 @@ truth_of(PyObject *result)
     return is_true;
 }
 
+/* Hand a whole datagram to the kernel; 1 sent, 0 dropped, -1 with an exception set. */
+static int
+handed(Datagrams *self, const void *datagram, size_t size, const Address *to, socklen_t to_size)
+{
+    PyObject *result;
+
+    if (LIKELY(sendto(self->number, datagram, size, 0, &to->any, to_size) >= 0))
+        return 1;
+    if (errno != ECONNREFUSED) {
+        self->dropped++;
+        return 0;
+    }
+    /* That is the word of an earlier datagram, and this one was not sent. */
+    result = PyObject_CallMethodNoArgs((PyObject *)self, s_refused_soon);
+    if (result == NULL)
+        return -1;
+    Py_DECREF(result);
+    if (sendto(self->number, datagram, size, 0, &to->any, to_size) >= 0)
+        return 1;
+    self->dropped++;
+    return 0;
+}
+
 /* Hand a body to the kernel; 1 sent, 0 dropped, -1 with an exception set. */
 static int
 sent_now(Datagrams *self, PyObject *to, PyObject *body)
 {
     char datagram[1 + DATAGRAM_BYTES_MAX];
-    PyObject *result;
     Address address;
     socklen_t address_size;
     Py_ssize_t size;
@@ -121,22 +148,7 @@ sent_now(Datagrams *self, PyObject *to, PyObject *body)
             PyObject_CallMethodObjArgs((PyObject *)self, s_send_slowly, to, body, NULL));
     datagram[0] = FORMAT;
     memcpy(datagram + 1, PyBytes_AS_STRING(body), (size_t)size);
-    size++;
-    if (LIKELY(sendto(self->number, datagram, (size_t)size, 0, &address.any, address_size) >= 0))
-        return 1;
-    if (errno != ECONNREFUSED) {
-        self->dropped++;
-        return 0;
-    }
-    /* That is the word of an earlier datagram, and this one was not sent. */
-    result = PyObject_CallMethodNoArgs((PyObject *)self, s_refused_soon);
-    if (result == NULL)
-        return -1;
-    Py_DECREF(result);
-    if (sendto(self->number, datagram, (size_t)size, 0, &address.any, address_size) >= 0)
-        return 1;
-    self->dropped++;
-    return 0;
+    return handed(self, datagram, (size_t)size + 1, &address, address_size);
 }
 
 /* The same, unless somebody stands at the gate. */
@@ -176,39 +188,135 @@ datagrams_send_now(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
     return is_sent < 0 ? NULL : PyBool_FromLong(is_sent);
 }
 
+/* Whether nobody has put anything in the place of `send`; -1 with an exception set. */
+static int
+is_own_send(Datagrams *self)
+{
+    PyObject *send = PyObject_GetAttr((PyObject *)self, s_send);
+    int is_own = send == NULL ? -1 : PyCFunction_Check(send)
+            && PyCFunction_GET_SELF(send) == (PyObject *)self
+            && PyCFunction_GET_FUNCTION(send) == (PyCFunction)(void (*)(void))datagrams_send;
+
+    Py_XDECREF(send);
+    return is_own;
+}
+
+/* As any attribute is set; whoever sets `send` is asked from then on. */
+static int
+datagrams_setattro(PyObject *self, PyObject *name, PyObject *value)
+{
+    if (PyObject_GenericSetAttr(self, name, value) < 0)
+        return -1;
+    if (PyUnicode_CompareWithASCIIString(name, "send") == 0)
+        ((Datagrams *)self)->is_wrapped = 1;
+    return 0;
+}
+
+/* Send one of the answers of a way; 1 sent, 0 dropped, -1 with an exception set. */
+static int
+sent_pair(Datagrams *self, PyObject *pair)
+{
+    if (!PyTuple_CheckExact(pair) || PyTuple_GET_SIZE(pair) != 2) {
+        PyErr_SetString(PyExc_TypeError, "a way returns pairs of an address and a body");
+        return -1;
+    }
+    if (LIKELY(!self->is_wrapped))
+        return sent(self, PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1));
+    return truth_of(PyObject_CallMethodObjArgs((PyObject *)self, s_send, PyTuple_GET_ITEM(pair, 0),
+                                               PyTuple_GET_ITEM(pair, 1), NULL));
+}
+
 /* Send what a way answered; -1 with an exception set. Whoever wrapped `send` is asked instead. */
 static int
 send_all(Datagrams *self, PyObject *answers)
 {
     Traffic *traffic = (Traffic *)Py_NewRef(self->traffic);
-    PyObject *send = PyObject_GetAttr((PyObject *)self, s_send);
-    int is_own, is_sent = send == NULL ? -1 : 0;
+    int is_sent = 0;
 
-    is_own = send != NULL && PyCFunction_Check(send)
-        && PyCFunction_GET_SELF(send) == (PyObject *)self
-        && PyCFunction_GET_FUNCTION(send) == (PyCFunction)(void (*)(void))datagrams_send;
     for (Py_ssize_t at = 0; is_sent >= 0 && at < PyList_GET_SIZE(answers); at++) {
-        PyObject *pair = PyList_GET_ITEM(answers, at), *to, *body;
+        /* Sending may run anything, and the list is anybody's. */
+        PyObject *pair = Py_NewRef(PyList_GET_ITEM(answers, at));
 
-        if (!PyTuple_CheckExact(pair) || PyTuple_GET_SIZE(pair) != 2) {
-            PyErr_SetString(PyExc_TypeError, "a way returns pairs of an address and a body");
-            is_sent = -1;
-            break;
-        }
-        Py_INCREF(pair); /* sending may run anything, and the list is anybody's */
-        to = PyTuple_GET_ITEM(pair, 0);
-        body = PyTuple_GET_ITEM(pair, 1);
-        is_sent = is_own ? sent(self, to, body)
-                         : truth_of(PyObject_CallFunctionObjArgs(send, to, body, NULL));
+        is_sent = sent_pair(self, pair);
         if (is_sent > 0) {
+            PyObject *body = PyTuple_GET_ITEM(pair, 1);
+
             traffic->datagrams_out++;
             traffic->datagram_bytes_out += PyBytes_Check(body) ? PyBytes_GET_SIZE(body) : 0;
         }
         Py_DECREF(pair);
     }
-    Py_XDECREF(send);
     Py_DECREF(traffic);
     return is_sent < 0 ? -1 : 0;
+}
+
+/* A reply that is to be sent, and by whom. */
+typedef struct {
+    Datagrams *who; /* a reference of its own */
+    unsigned char home[6];
+    Py_ssize_t size;
+    unsigned char bytes[STRAIGHT_BYTES_MAX];
+} Letter;
+
+/* Replies that leave one after the other, once all that was read is taken. */
+typedef struct {
+    int count;
+    Letter letters[OUTBOX_MAX];
+} Outbox;
+
+/* Send the one reply of a straight way; -1 with an exception set. */
+static int
+send_reply(Datagrams *self, const unsigned char *home, unsigned char *reply, Py_ssize_t size)
+{
+    Traffic *traffic = (Traffic *)Py_NewRef(self->traffic);
+    Address to;
+    int is_sent;
+
+    memset(&to, 0, sizeof to);
+    to.v4.sin_family = AF_INET;
+    memcpy(&to.v4.sin_addr, home, 4);
+    memcpy(&to.v4.sin_port, home + 4, 2);
+    reply[0] = FORMAT;
+    is_sent = handed(self, reply, (size_t)size + 1, &to, sizeof to.v4);
+    if (is_sent > 0) {
+        traffic->datagrams_out++;
+        traffic->datagram_bytes_out += size;
+    }
+    Py_DECREF(traffic);
+    return is_sent < 0 ? -1 : 0;
+}
+
+/* Send a reply now, or lay it by where there is an outbox with room; -1 with an exception set. */
+static int
+laid_by(Datagrams *self, Follows *follows, Outbox *outbox)
+{
+    Letter *letter;
+
+    if (outbox == NULL || outbox->count == OUTBOX_MAX)
+        return send_reply(self, follows->home, follows->reply, follows->reply_size);
+    letter = &outbox->letters[outbox->count++];
+    letter->who = (Datagrams *)Py_NewRef((PyObject *)self);
+    letter->size = follows->reply_size;
+    memcpy(letter->home, follows->home, sizeof letter->home);
+    memcpy(letter->bytes, follows->reply, (size_t)follows->reply_size + 1);
+    return 0;
+}
+
+/* Send all that was laid by; -1 with an exception set, the first one. */
+static int
+emptied(Outbox *outbox)
+{
+    int done = 0;
+
+    for (int at = 0; at < outbox->count; at++) {
+        Letter *letter = &outbox->letters[at];
+
+        if (done == 0 && letter->who->number >= 0 && letter->who->traffic != NULL)
+            done = send_reply(letter->who, letter->home, letter->bytes, letter->size);
+        Py_DECREF((PyObject *)letter->who);
+    }
+    outbox->count = 0;
+    return done;
 }
 
 #endif

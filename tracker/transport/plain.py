@@ -9,7 +9,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from tracker.errors import FrameError
 from tracker.machine import Endpoint
@@ -169,3 +169,6 @@ if TYPE_CHECKING or _NATIVE is None:  # noqa: SIM108 - a type checker follows no
     ReadAndSent = PlainDatagrams
 else:
     ReadAndSent = _NATIVE.Datagrams
+
+Gathering: Final[Any] = getattr(_NATIVE, "Gathering", None)
+"""One `epoll` for the sockets of many nodes of one process, on Linux and where it was compiled."""
