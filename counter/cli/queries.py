@@ -365,10 +365,19 @@ class Report:
             known = "nothing known of it"
             if value is not None:
                 known = f"last known {grouped(value)}"
-                known += f", {shown_ms(age_s * 1000)} ago" if age_s >= 0 else ""
+                known += f", {_shown_past(age_s)} ago" if age_s >= 0 else ""
             reason = f"   {printable(why, 64)}" if why else ""
             shown = printable(name, MEMBER_NAME_MAX)
             write(f"missing {shown}   {status_name(status)}   {known}{reason}")
+
+
+def _shown_past(age_s: float) -> str:
+    """Return an age closely while it tells of this moment, and roughly from two minutes on."""
+    if age_s < 120:
+        return shown_ms(age_s * 1000)
+    from counter.cli.rosters import shown_age
+
+    return shown_age(age_s)
 
 
 def _show_shares(outcome: Outcome) -> None:

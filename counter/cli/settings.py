@@ -143,7 +143,10 @@ _ALL = (
     ),
     Setting("chatter", _whole(1, 64), None, "peers each node passes a query to", "10"),
     Setting("max-age", _whole(1, 255), None, "hops a query may travel", "enough"),
-    Setting("max-visits", _whole(1, 32), None, "rounds each node gives a query", "1"),
+    Setting(
+        "max-visits", _whole(1, 32), None, "rounds each node gives a query",
+        "1, or 5 with a chatter below 3",
+    ),
     Setting("until", parse_until, None, "when a query may stop early", "all"),
     Setting("cluster", _cluster, "default", "the cluster's name; others are refused"),
     Setting("listen", _text, None, "HOST:PORT a daemon listens on"),

@@ -125,6 +125,17 @@ def test_names_the_missing_when_asked(counter, answering):
     assert "missing n3   dead   last known 7, 2.5 s ago   no answer" in ran.err
 
 
+def test_what_was_known_long_ago_is_told_in_minutes_and_hours(counter, answering):
+    row = (*ROW[:3], 7_200.0, *ROW[4:])
+    server = answering(
+        Missing(0, (row,)), complete=False, reason="converged", answered=3, missing=1
+    )  # fmt: skip
+
+    ran = counter("query", "k", "--missing", "--node", server.address)
+
+    assert "last known 7, 2 h ago" in ran.err
+
+
 def test_an_answer_that_met_the_wish_is_a_success(counter, answering):
     server = answering(complete=False, reason="satisfied", answered=3, missing=1)
 
