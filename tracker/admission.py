@@ -116,8 +116,8 @@ def judge(
     if old is None:
         if len(table) >= members_max:
             return Refusal("full", f"this tracker holds its {members_max} members already")
-        event, is_apart = "renamed" if renamed else "joined", message.is_apart
-        return Admitted(newcomer, event, renamed=renamed, is_apart=is_apart)
+        taken = Admitted(newcomer, "renamed" if renamed else "joined", renamed=renamed)
+        return replace(taken, is_apart=message.is_apart)
     if old.store == newcomer.store:
         return _same_store(newcomer, old, seen(old.name), message)
     if old.store in line:

@@ -226,3 +226,11 @@ def test_a_node_in_memory_keeps_nothing_and_other_records_are_left_alone():
 
     assert forks.dump() == []
     assert not forks.restore(wire.packed(["share", OLD, 1, []]))
+
+
+def test_a_life_says_how_far_the_log_went_when_it_and_those_before_it_began():
+    forks = make_forks(OLD, starts=[(5, 7), (4, 2**63)])
+
+    ends = forks.begins(9)
+
+    assert [int.from_bytes(ends[at : at + 8], "big") for at in (0, 8, 16)] == [9, 7, 9]

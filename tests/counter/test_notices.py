@@ -1,6 +1,7 @@
 """What a node says to a person about its own life."""
 
 from counter.notices import drained_line, joined_line, name_lost_line, reborn_line, refusal_text
+from counter.storage.base import Rebirth
 from tracker.machine import Emit
 
 
@@ -31,7 +32,11 @@ def test_a_lost_name_is_told_with_the_one_that_is_left():
 
 
 def test_an_old_backup_says_that_it_goes_on_as_a_new_store():
-    assert reborn_line(refused("old-backup")).startswith("note: it is a copy\n")
+    said = refused("old-backup")
+
+    assert reborn_line(said, Rebirth(0)).startswith("note: it is a copy\n")
+    assert reborn_line(said, Rebirth(6)).endswith("begins with what the backup holds")
+    assert reborn_line(said, Rebirth(6, is_beside=True)).endswith("what only this copy has counted")
 
 
 def test_a_drained_node_says_where_its_counts_are_and_that_its_directory_is_used_up():

@@ -7,7 +7,7 @@ import pytest
 
 from counter.heard import Heard
 from counter.messages import Reply
-from counter.places import displaced, is_his, placed
+from counter.places import displaced, is_his, mistaken, placed
 from tracker.members import GONE, Member, View, position
 from tracker.names import derived
 
@@ -84,3 +84,21 @@ def test_what_a_store_counted_stays_counted_when_its_name_is_given_away_and_anot
     heard = {b"a" * 8: Heard("n1", b"a" * 8, 1, 14, 1, 0.0, False)}
 
     assert displaced(heard, view, "n2") == found
+
+
+def test_an_answer_is_mistaken_where_another_start_of_that_number_is_in_its_place():
+    def member(name="n2", *, boot=b"1" * 8, epoch=2):
+        return Member(name, name.encode().ljust(16, b"."), 0, epoch, 0, "10.0.0.2", 7401, boot=boot)
+
+    def view(*members):
+        return View({one.name: one for one in members})
+
+    heard, copy = {member().store[:8]: None}, member(boot=b"2" * 8)
+    before = view(member())
+
+    assert mistaken(heard, before, view(copy), "me") == [*heard]
+    assert mistaken({}, before, view(copy), "me") == mistaken(heard, before, before, "me") == []
+    for later in (view(member(epoch=3, boot=b"2" * 8)), view(member(), member("n3")), view()):
+        assert mistaken(heard, before, later, "me") == []
+    assert mistaken(heard, before, view(copy), "n2") == []
+    assert mistaken({b"x" * 8: None}, before, view(copy), "me") == []

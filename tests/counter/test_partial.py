@@ -1,0 +1,101 @@
+"""Of each store an origin counts the share itself, or the longest part of it, however it hears."""
+
+from itertools import permutations
+
+import pytest
+
+from counter.heard import Heard
+from counter.moving import hold
+from counter.partial import is_counted, withdraw_gone, withdraw_part, withdraw_share
+from counter.parts import part_epoch
+from tracker.members import Member, View
+
+STORE = b"s" * 8
+SHORT, LONG, WHOLE = (STORE, part_epoch(3), 5), (STORE, part_epoch(9), 7), (STORE, 4, 20)
+
+
+class Query:
+    """What of a query is needed."""
+
+    own_name, own_position, started, changed_at, value = "me", 0, 0.0, 0.0, 0
+
+    def __init__(self, *members):
+        self.view = View({member.name: member for member in members})
+        self.pending, self.cut, self.moved = {}, {}, {}
+        self.answers, self.held, self.parts = {}, {}, {}
+
+
+def make_member(**fields):
+    return Member("n1", STORE + b"12345678", 0, 1, 0, "10.0.0.1", 7401, **fields)
+
+
+@pytest.mark.parametrize("rows", [*permutations([SHORT, LONG, WHOLE])])
+def test_in_whatever_order_they_come_the_whole_share_counts(rows):
+    query = Query()
+    for row in rows:
+        hold(query, (row,), 1, 1.0)
+
+    assert (query.value, query.held[STORE].epoch) == (20, 4)
+    assert is_counted(query, STORE)
+
+
+@pytest.mark.parametrize("rows", [*permutations([SHORT, LONG, LONG])])
+def test_of_parts_the_one_that_goes_further_counts(rows):
+    query = Query()
+    fresh = [row for row in rows if hold(query, (row,), 1, 1.0)]
+
+    assert query.value == 7
+    assert fresh.count(LONG) == 1
+    assert not is_counted(query, STORE)
+
+
+def test_a_part_takes_nobody_off_the_list_of_those_who_are_waited_for():
+    query = Query(make_member())
+    query.moved[STORE] = make_member()
+    hold(query, (SHORT,), 1, 1.0)
+
+    assert (query.value, list(query.moved)) == (5, [STORE])
+
+
+def test_an_answer_that_is_withdrawn_leaves_the_part():
+    query = Query()
+    query.answers[STORE], query.value = Heard("n1", STORE, 4, 20, 1, 0.0, False), 20
+    hold(query, (SHORT,), 1, 1.0)
+    assert query.value == 20
+
+    assert withdraw_share(query, STORE, 2.0).value == 20
+    assert query.value == 5
+    assert withdraw_share(query, STORE, 2.0) is None
+    withdraw_part(query, STORE)
+    withdraw_part(query, STORE)
+    assert query.value == 0
+
+
+def test_a_part_of_nothing_changes_no_answer():
+    query = Query()
+    hold(query, ((STORE, part_epoch(3), 0),), 1, 1.0)
+
+    assert (query.value, query.changed_at) == (0, 0.0)
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["known", "heard later"])
+def test_no_part_counts_of_a_share_that_was_handed_over(is_first):
+    gone = make_member().handed_over("heir")
+    query = Query(gone) if is_first else Query()
+    hold(query, (SHORT,), 1, 1.0)
+    assert query.value == (0 if is_first else 5)
+
+    withdraw_gone(query, View({gone.name: gone}))
+
+    assert (query.value, query.parts) == (0, {})
+
+
+def test_what_is_whole_stays_when_its_parts_go():
+    query = Query()
+    hold(query, (SHORT, WHOLE), 1, 1.0)
+    withdraw_gone(query, View())
+    assert list(query.parts) == [STORE]
+    gone = make_member().handed_over("heir")
+    withdraw_gone(query, View({gone.name: gone}))
+
+    assert query.value == 20
