@@ -21,27 +21,17 @@ from counter.anew import Anew
 from counter.config import GossipConfig
 from counter.doubtful import Doubted
 from counter.heard import Held
-from counter.lastknown import LastValue, LastValues
+from counter.listener import Listener
 from counter.many import ManyQuery
 from counter.messages import (
-    DECREASED,
-    UNTIL_ALL,
-    Ack,
     Answer,
-    Ask,
-    Back,
-    Batch,
     Cancel,
     KillQuery,
     ListQueries,
     Query,
     QueryKilled,
-    Reply,
-    ReplyMany,
-    ShortReply,
     Stop,
     TellStory,
-    Traced,
     is_question,
     label,
 )
@@ -57,7 +47,6 @@ from counter.query import (
 )
 from counter.rounds import AGAINS_MAX, PAUSE, VIEW, Round, Rounds, Viewer, question_of
 from counter.stories import Record, Stories
-from counter.tables import Table
 from counter.telling import answer_of, ending, numbered, silent_rows
 from counter.tracing import Trace
 from counter.wide import WideQuery, is_wide
@@ -76,13 +65,9 @@ class Asker:
     def __init__(self, config: GossipConfig, member: Member, rng: Random) -> None:
         self.config = config
         self.member = member
-        self.last_values = LastValues(config.last_values_max)
         self.stories = Stories(member.name, config.stories_max, config.story_s)
         self.hops = Hops(config.hop_s, config.hop_s / 4)
         self.asked_total = 0
-        self.strangers = 0
-        # Rolls of other views than the query's, and whose: for the owner to take.
-        self.strange: list[tuple[int, Endpoint]] = []
         self.youngest = float("-inf")
         # What is in doubt of a key at this node itself; the owner knows.
         self.doubted: Callable[[str], Doubted | None] = lambda text: None
@@ -91,6 +76,7 @@ class Asker:
         self._rounds = Rounds(config)
         self.anew = Anew(self._rounds, self.stories, rng)
         self._by_id = self.running = self._rounds.running
+        self.listener = Listener(self.running, config.last_values_max)
         self._peers: dict[Link, str] = {}
         self._first_asked: float | None = None
 
@@ -120,10 +106,6 @@ class Asker:
             TellStory: self.stories.tell_to,
             KillQuery: self.kill,
         }
-
-    def is_own(self, query: bytes) -> bool:
-        """Whether this node asked the query."""
-        return query in self._by_id
 
     def meet(self, link: Link, peer: Endpoint) -> None:
         """Remember the address of a client, until it is `closed`."""
@@ -287,34 +269,7 @@ class Asker:
         del self._rounds.waiting[joined.id]
         return [*self.refuse(joined, CANCELLED, KILLED, now), Send(link, killed)]
 
-    # -- from the cluster ---------------------------------------------------------------------
-
-    def hear(self, reply: Reply, sender: Endpoint, now: float) -> bool:
-        """Take one answer to a query of this node; returns whether it may have ended it."""
-        asked = self._by_id.get(reply.query)
-        if asked is None:
-            self.strangers += 1
-            return False
-        query = asked.query
-        if query.hear(reply, sender, now):
-            value = reply.value
-            if isinstance(reply, Reply) and reply.others:
-                query.hold(reply.others, reply.age, now)
-                value += sum([held for _, _, held in reply.others])
-            if sender not in query.elsewhere:
-                last = LastValue(value, now, bool(reply.flags & DECREASED))
-                self.last_values.note(reply.store, query.request.key, last)
-            if reply.roll != query.view.roll and reply.roll:
-                self.strange.append((reply.roll, sender))
-        # With somebody pending only time can end it, and time is the tick's business.
-        return not query.pending or query.request.until != UNTIL_ALL
-
-    def whole(self, short: ShortReply) -> Reply | None:
-        """Return the reply that a short one stands for; None if nobody has asked for it here."""
-        asked = self._by_id.get(short.query)
-        reply = None if asked is None else short.whole(asked.query.first_view)
-        self.strangers += reply is None
-        return reply
+    # -- what was heard ----------------------------------------------------------------------
 
     def offer(self, query: bytes, told: Doubted | None, now: float) -> None:
         """Take what the next reply to a query of this node says is in doubt."""
@@ -322,64 +277,12 @@ class Asker:
         if asked is not None:
             asked.query.offered = told and told.heard(now - asked.query.started)
 
-    def hears_many(self, reply: ReplyMany) -> bool:
-        """Whether this is an answer to a query of this node for many keys; others are dropped."""
-        asked = self._by_id.get(reply.query)
-        is_wanted = asked is not None and isinstance(asked.query, ManyQuery)
-        self.strangers += not is_wanted
-        return is_wanted
-
-    def listed(self, query: bytes, table: Table, now: float) -> None:
-        """Take what this node itself holds for a query of its own; the next tick may end it."""
-        asked = self._by_id.get(query)
-        if asked is not None and isinstance(asked.query, ManyQuery):
-            asked.query.listed(table, now)
-
-    def undelivered(self, ask: Ask, to: Endpoint, now: float) -> list[Effect]:
-        """Take back an ask of a query of this node: nobody listens there."""
-        asked = self._by_id[ask.query]
-        again = asked.query.undelivered(ask, to)
-        if asked.trace is not None:
-            asked.trace.begun(again, now - asked.query.started)
-        return [*again]
-
     def conclude(self, number: bytes, now: float, *, view_known_until: float) -> list[Effect]:
         """End the query with this id if what was heard ends it."""
         asked = self._by_id[number]
         is_current = asked.query.started <= view_known_until
         why = asked.query.verdict(now, view_is_current=is_current)
         return [] if why is None else self._end(asked, why, now)
-
-    def trace(self, traced: Traced, reply: Reply) -> None:
-        """Note by which way a traced query reached one who answers, before it is heard."""
-        asked = self._by_id.get(reply.query)
-        if asked is not None and asked.trace is not None:
-            asked.trace.heard(traced, reply, asked.query)
-
-    def acknowledged(self, ack: Ack, sender: Endpoint, now: float) -> list[Effect]:
-        """Take the word of a head that it answers for an arc, or refuses to."""
-        asked = self._by_id.get(ack.query)
-        if asked is None or not isinstance(asked.query, WideQuery):
-            self.strangers += 1
-            return []
-        return list[Effect](asked.query.acknowledged(ack, sender, now))
-
-    def batched(self, batch: Batch, sender: Endpoint, now: float) -> list[Effect]:
-        """Take the answers of a cell; nobody needs those of a query that has ended any more."""
-        asked = self._by_id.get(batch.query)
-        if asked is None or not isinstance(asked.query, WideQuery):
-            self.strangers += 1
-            return [Send(sender, Back(batch.query, batch.cell, batch.sequence, 0))]
-        query = asked.query
-        sends, fresh = query.batched(batch, sender, now)
-        for _, store, _, value, _, flags in fresh:
-            last = LastValue(value, now, bool(flags & DECREASED))
-            self.last_values.note(store, query.request.key, last)
-        for pos, roll in batch.rolls:
-            if roll not in (0, query.view.roll):
-                member = query.view.at(pos)
-                self.strange.append((roll, member.endpoint if member is not None else sender))
-        return [*sends]
 
     def follow(self, view: View) -> None:
         """Tell every query of a newer view."""
@@ -449,7 +352,7 @@ class Asker:
             return self._again(asked, now)
         query = asked.query
         self._rounds.ended(asked, now)
-        self.strangers += query.tally.strangers
+        self.listener.strangers += query.tally.strangers
         self.hops = query.hops if query.hops.weight else query.hops.faded(self.config.hop_s)
         effects: list[Effect] = []
         if why in (CANCELLED, SATISFIED) or (now < query.deadline and why == DEADLINE):
@@ -489,7 +392,7 @@ class Asker:
         """Tell viewers how their query ended: the pages they asked for, then the answer."""
         query = asked.query
         trail = [] if asked.trace is None else [*asked.trace.rows(query, self.member.name)]
-        silent = silent_rows(query.request.key, missing, self.last_values, now)
+        silent = silent_rows(query.request.key, missing, self.listener.last_values, now)
         answer = self._answer(query, why, now, viewers[0].request.request, text)
         return ending([(v.link, v.request) for v in viewers], query, answer, trail, silent)
 
@@ -497,4 +400,4 @@ class Asker:
         self, query: OwnQuery, reason: str, now: float, number: int, text: str = ""
     ) -> Answer:
         origin = (self.member.name, query.started - (self._first_asked or 0.0))
-        return answer_of(query, self.last_values, reason, now, number, text, *origin)
+        return answer_of(query, self.listener.last_values, reason, now, number, text, *origin)

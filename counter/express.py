@@ -74,8 +74,8 @@ def ways(
     relay: Relay, counters: Counters, asker: Asker, heads: Heads, membership: Membership
 ) -> dict[bytes, Way]:
     """Return the shortest ways into one node, by the first two bytes of a body."""
-    asked = asks(relay, counters, asker.is_own, membership)
-    return {ASK: asked, ASK_SKIPPING: asked, ANSWER: answers(asker, heads)}
+    asked = asks(relay, counters, asker.listener.is_own, membership)
+    return {ASK: asked, ASK_SKIPPING: asked, ANSWER: answers(asker.listener, heads)}
 
 
 def asks(

@@ -109,7 +109,7 @@ class Gossip:
         self.asker = Asker(gossip, member, rng)
         where = position(member.name)
         self.relay = Relay(gossip, where, member.store, member.epoch, self._share_of, rng)
-        self.tables = Tables(self.ledger.counters, self.relay, self.asker)
+        self.tables = Tables(self.ledger.counters, self.relay, self.asker.listener)
         self._first_asks = FirstAsks()
         self.handover = Handover(self.ledger, self.membership, rng, gossip.cell_members_max)
         self.handover.mute_from = self.relay.mute_from
@@ -166,7 +166,7 @@ class Gossip:
     def _table(self) -> dict[type, Handler]:
         """Return who takes which message but asks."""
         before, telling = self.renewal.moves.before, self.doubts.telling
-        told, names = self.asker.last_values.recalled, self.ledger.counters.names
+        told, names = self.asker.listener.last_values.recalled, self.ledger.counters.names
         return {
             AskMany: before(telling(self._ask_many)),
             Stop: lambda sender, stop, now: [*self.relay.stop(stop), *self.heads.stop(stop)],
@@ -367,7 +367,7 @@ class Gossip:
     # -- peers --------------------------------------------------------------------------------
 
     def _ask(self, sender: Any, ask: Ask, now: float) -> list[Effect]:
-        if self.membership.is_doubted or self.asker.is_own(ask.query):
+        if self.membership.is_doubted or self.asker.listener.is_own(ask.query):
             return []
         effects = self.relay.ask(ask, self.membership.view, now)
         if now >= self.relay.mute_at:
@@ -387,7 +387,7 @@ class Gossip:
 
     def _delegate(self, sender: Any, ask: Delegate, now: float) -> list[Effect]:
         is_mute = self.membership.is_doubted or now >= self.relay.mute_at
-        if is_mute or self.asker.is_own(ask.query):
+        if is_mute or self.asker.listener.is_own(ask.query):
             return []
         return self.heads.delegate(sender, ask, self.membership.view, now)
 

@@ -12,11 +12,11 @@ from typing import Final
 
 import msgpack
 
-from counter.asker import Asker
 from counter.config import AGE_MAX
 from counter.heads import Heads
 from counter.heard import Heard
 from counter.lastknown import LastValue
+from counter.listener import Listener
 from counter.messages import UNTIL_ALL, ShortReply
 from counter.query import OwnQuery
 from tracker.machine import Endpoint
@@ -36,18 +36,18 @@ Way = Callable[[bytes, Endpoint, float], list[tuple[Endpoint, bytes]] | None]
 """A body, its sender and the time, to the datagrams that follow, none; None: not taken."""
 
 
-def answers(asker: Asker, heads: Heads) -> Way:
+def answers(listener: Listener, heads: Heads) -> Way:
     """Return the way to the queries under way, for bodies that begin with HEAD.
 
     Taken is the first answer of a member that is waited for and was asked once, from its own
     address, by the view with which the query began and which is still the newest; while others
     are waited for too, and nothing else ends the query. After that `tick` may be due sooner.
     """
-    running, collected, note = asker.running, heads.collected, asker.last_values.note
+    running, collected, note = listener.running, heads.collected, listener.last_values.note
 
     def hear(body: bytes, sender: Endpoint, now: float) -> list[tuple[Endpoint, bytes]] | None:
         asked = running.get(body[4:20])
-        if asked is None or body[2:4] != _QUERY_FOLLOWS or asker.strange:
+        if asked is None or body[2:4] != _QUERY_FOLLOWS or listener.strange:
             return None
         query = asked.query
         if query.id in collected or not _is_plain(query):

@@ -8,6 +8,9 @@ node that was busy for a moment has measured its own queue, which the next query
 from dataclasses import dataclass
 from typing import Final
 
+FIRST_SAMPLE_PART: Final = 4
+"""What one sample deviates by is taken for a quarter of it (a half: Jacobson 1988), for it tells
+nothing of that; with none the second of two answers is called late by the least bit more."""
 PRIOR_WEIGHT: Final = 4
 AGREES_FACTOR: Final = 3.0
 """How many times as long as the other the one of two means may be that still tell the same."""
@@ -33,10 +36,11 @@ class Hops:
     """What earlier queries measured, with as much weight as is given to it."""
 
     def measure(self, hop_s: float) -> None:
-        """Take in one sample."""
-        if not self.weight:
-            self.mean_s, self.deviation_s = hop_s, hop_s / 4
+        """Take in one sample (heard.h does it in C)."""
         self.weight += 1
+        if self.weight == 1:
+            self.mean_s, self.deviation_s = hop_s, hop_s / FIRST_SAMPLE_PART
+            return
         self.deviation_s += (abs(hop_s - self.mean_s) - self.deviation_s) / self.weight
         self.mean_s += (hop_s - self.mean_s) / self.weight
 

@@ -70,6 +70,7 @@ class Origin:
         self._ledger = ledger
         self._membership = membership
         self._asker = asker
+        self._listener = asker.listener
         self._heads = heads
         self._hearsay = hearsay
         self._foreigners = Foreigners()
@@ -149,34 +150,34 @@ class Origin:
     # -- answers --------------------------------------------------------------------------------
 
     def _reply_many(self, sender: Any, reply: Any, now: float) -> list[Effect]:
-        return self._reply(sender, reply, now) if self._asker.hears_many(reply) else []
+        return self._reply(sender, reply, now) if self._listener.hears_many(reply) else []
 
     def _reply(self, sender: Any, reply: Reply, now: float) -> list[Effect]:
         reply = placed(reply, self._membership.view)
         if reply.query in self._heads.collected:
             return self._heads.reply(reply, sender, now)
-        if not self._asker.hear(reply, sender, now) and not self._asker.strange:
+        if not self._listener.hear(reply, sender, now) and not self._listener.strange:
             return []
         return self._after_answer(reply.query, now)
 
     def _short_reply(self, sender: Any, short: ShortReply, now: float) -> list[Effect]:
-        reply = self._heads.whole(short) or self._asker.whole(short)
+        reply = self._heads.whole(short) or self._listener.whole(short)
         return [] if reply is None else self._reply(sender, reply, now)
 
     def _after_answer(self, query: bytes, now: float) -> list[Effect]:
         """Ask those who know more than this node, or end the query if the answer ended it."""
-        if self._asker.strange:
+        if self._listener.strange:
             return self.wonder(now)
-        if not self._asker.is_own(query):
+        if not self._listener.is_own(query):
             return []
         return self._asker.conclude(query, now, view_known_until=self.known_until(now))
 
     def undelivered(self, to: Endpoint, ask: Ask, now: float) -> list[Effect]:
         """Take back an ask, of whichever query: nobody listens there."""
         view = self._membership.view
-        if not self._asker.is_own(ask.query):
+        if not self._listener.is_own(ask.query):
             return self._heads.undelivered(ask, to) or self._relay.undelivered(ask, to, view)
-        return self._asker.undelivered(ask, to, now) or self._after_answer(ask.query, now)
+        return self._listener.undelivered(ask, to, now) or self._after_answer(ask.query, now)
 
     def foreign(self, met: Foreign, now: float) -> list[Effect]:
         """Take it that somebody speaks another version of gossip, and take back what was asked."""
@@ -188,25 +189,25 @@ class Origin:
         reply = reply_in(traced)
         if reply is None:
             return self._out_of_place(sender, traced)
-        self._asker.trace(traced, reply)
+        self._listener.trace(traced, reply)
         if traced.is_told:
             return []
         return [*self._heads.traced(traced, reply), *self._reply(sender, reply, now)]
 
     def _ack(self, sender: Any, ack: Ack, now: float) -> list[Effect]:
-        if self._asker.is_own(ack.query):
-            return self._asker.acknowledged(ack, sender, now)
+        if self._listener.is_own(ack.query):
+            return self._listener.acknowledged(ack, sender, now)
         return self._heads.acknowledged(ack, self._membership.view, now)
 
     def _batch(self, sender: Any, batch: Batch, now: float) -> list[Effect]:
-        effects = self._asker.batched(batch, sender, now)
+        effects = self._listener.batched(batch, sender, now)
         return effects + self._after_answer(batch.query, now)
 
     # -- what others know -----------------------------------------------------------------------
 
     def wonder(self, now: float) -> list[Effect]:
         """Learn what those know whose replies came from another view than ours."""
-        strange, self._asker.strange = self._asker.strange, []
+        strange, self._listener.strange = self._listener.strange, []
         if self._is_fixed:
             return []
         for roll, source in strange:

@@ -15,35 +15,22 @@ wants the answer, end to end: Saltzer, Reed and Clark 1984.
 """
 
 import dataclasses
-from random import Random
 
 from counter.answerers import UNLISTED_MAX as UNLISTED_MAX
 from counter.answerers import name_of, note, withdraw
-from counter.arcs import least_age
-from counter.certain import Certain
-from counter.config import AGE_MAX, LATE_S, GossipConfig
+from counter.asking import Asking
+from counter.config import LATE_S
 from counter.doubtful import Doubted
 from counter.heard import Heard as Heard
 from counter.heard import Held, who_is_silent
 from counter.hops import Hops as Hops
-from counter.messages import (
-    DECREASED,
-    LEAF,
-    RING,
-    TRACE,
-    Amounts,
-    Ask,
-    AskAgain,
-    Query,
-    Reply,
-    ReplyMany,
-)
+from counter.messages import DECREASED, LEAF, RING, Amounts, Ask, Reply, ReplyMany
 from counter.moving import follow, hold
 from counter.pending import Pending as Pending
 from counter.pending import Tally as Tally
 from counter.pending import paced
 from counter.proof import LATE_PAUSES, Spread, asks_of_cells, asks_wanted, is_last_late
-from counter.selection import Part, asked_anew, head_of, split
+from counter.selection import asked_anew, head_of, split
 from counter.until import is_satisfied, is_soon_satisfied, stable_at
 from counter.witnesses import Witnesses
 from tracker.machine import Endpoint, Send
@@ -55,28 +42,11 @@ AGAIN = "again"
 """No end: all are asked anew. Counts went from a member to another while both were asked, or
 those who answered had more lists of members than are read."""
 
-ROLLS_TOLD_MAX = 2
-"""Repair asks of one member that name the roll of the view, for a short reply."""
-
 
 @dataclasses.dataclass(slots=True)
-class OwnQuery:
+class OwnQuery(Asking):
     """A query this node asks for somebody."""
 
-    id: bytes
-    request: Query
-    home: Endpoint
-    own_position: int
-    view: View
-    started: float
-    config: GossipConfig
-    hops: Hops
-    rng: Random
-    deadline: float = 0.0
-    chatter: int = 0
-    visits: int = 0
-    age_max: int = 0
-    depth: int = 0
     pending: dict[int, Pending] = dataclasses.field(default_factory=dict)
     answers: dict[bytes, Heard] = dataclasses.field(default_factory=dict)
     cut: dict[int, Member] = dataclasses.field(default_factory=dict)
@@ -99,20 +69,12 @@ class OwnQuery:
     tally: Tally = dataclasses.field(default_factory=Tally)
     wave_replies: tuple[int, int] = (0, 0)
     uncertain: dict[int, Amounts] = dataclasses.field(default_factory=dict)
-    children: list[Endpoint] = dataclasses.field(default_factory=list)
     repaired: dict[Endpoint, Pending] = dataclasses.field(default_factory=dict)
-    certain: Certain = dataclasses.field(default_factory=Certain)
     witnesses: Witnesses = dataclasses.field(default_factory=Witnesses)
-    first_view: View = dataclasses.field(init=False)
-    """The view at its start, whose roll its asks name."""
     offered: Doubted | None = None
     """What the reply that is being heard says is in doubt."""
     is_outdone: bool = False
     """Whether more was heard of that others know than is learned: who that is is heard anew."""
-
-    def __post_init__(self) -> None:
-        """Keep the view at the start."""
-        self.first_view = self.view
 
     # -- asking -------------------------------------------------------------------------------
 
@@ -123,16 +85,8 @@ class OwnQuery:
 
     def _set_out(self, own: Heard) -> None:
         """Settle how the query travels, and who is waited for."""
-        request, config = self.request, self.config
-        members = max(1, self.view.expected)
-        self.chatter = request.chatter or config.chatter
-        self.visits = request.visits or (5 if self.chatter <= 2 else 1)
-        least = least_age(members, self.chatter, self.visits)
-        self.age_max = request.age_max or min(AGE_MAX, least + 2)
-        budget_s = request.deadline_ms / 1000 if request.deadline_ms else config.budget_s
-        self.deadline = self.started + budget_s
-        self.depth = min(least, self.age_max)
-        self.asks_max = config.repair_asks_max
+        self._plan_travel()
+        self.asks_max = self.config.repair_asks_max
         self.heard_at = self.changed_at = self.started
         self.answers[own.store] = own
         self.value, self.own_name = own.value, own.name
@@ -150,61 +104,6 @@ class OwnQuery:
         arc = (0, RING, (self.own_position,), ())
         parts, _ = split(self.view, *arc, self.chatter, self.visits, self.age_max, self.rng)
         return self._asks(parts)
-
-    def _asks(self, parts: list[Part]) -> list[Send]:
-        """Return the asks that hand out the parts of a split."""
-        asks = []
-        self.certain.parts = parts
-        for part in parts:
-            flags = LEAF if part.is_leaf else 0
-            arc = (part.low, part.high, part.skip[:-1], part.late)
-            ask = self._ask(self.started, part.turn, *arc, flags)
-            asks.append(Send(part.head.endpoint, ask))
-            self.children.append(part.head.endpoint)
-        return asks
-
-    def _ask(
-        self,
-        now: float,
-        age: int,
-        low: int,
-        high: int,
-        skip: tuple[int, ...],
-        late: tuple[int, ...],
-        flags: int,
-    ) -> Ask:
-        return Ask(
-            self.id,
-            self.request.key,
-            self.home,
-            self.chatter,
-            self.visits,
-            age,
-            self.age_max,
-            self._left_ms(now),
-            self._roll(),
-            low,
-            high,
-            skip,
-            late,
-            flags | TRACE if self.request.trace else flags,
-        )
-
-    def _ask_again(self, now: float, asks: int) -> Ask:
-        """Return an ask for one member alone, who has been asked so often with this one.
-
-        From the third on it names no roll: hardly anybody answers it, so a short reply saves less.
-        """
-        left_ms, flags = self._left_ms(now), LEAF | TRACE if self.request.trace else LEAF
-        roll = self._roll() if asks <= ROLLS_TOLD_MAX else 0
-        return AskAgain.made(self.id, self.request.key, self.home, left_ms, roll, flags)
-
-    def _roll(self) -> int:
-        """Return the roll that short replies refer to; traced replies name who answers."""
-        return 0 if self.request.trace else self.first_view.roll
-
-    def _left_ms(self, now: float) -> int:
-        return max(1, int((self.deadline - now) * 1000))
 
     # -- hearing ------------------------------------------------------------------------------
 
@@ -485,10 +384,6 @@ class OwnQuery:
     def replies(self) -> int:
         """How many of the messages were replies, the others being asks, or as long as one."""
         return self.tally.replies
-
-    def sample_ask(self) -> Ask:
-        """Return an ask as this query sends them, to measure its size."""
-        return self._ask(self.started, 1, 1, RING - 1, (self.own_position, 1), (), 0)
 
     def silent(self) -> list[tuple[Member, str]]:
         """Return who has not answered, and why that may be, by name."""

@@ -17,6 +17,7 @@ from counter.heard import Heard
 from counter.hearing import HEAD as ANSWER
 from counter.hops import Hops
 from counter.lastknown import LastValue
+from counter.listener import Listener
 from counter.messages import UNTIL_ALL
 from counter.pending import Pending, Tally
 from counter.proof import Spread
@@ -48,7 +49,7 @@ def ways(
         asked = quick_asks(found[ASK], relay, counters, asker.running, membership)
         found[ASK] = found[ASK_SKIPPING] = asked
     if _ANSWERS is not None:
-        found[ANSWER] = quick_answers(found[ANSWER], asker, heads)
+        found[ANSWER] = quick_answers(found[ANSWER], asker.listener, heads)
     return found
 
 
@@ -68,8 +69,8 @@ def quick_asks(
     return way
 
 
-def quick_answers(otherwise: Way, asker: Asker, heads: Heads) -> Way:
+def quick_answers(otherwise: Way, listener: Listener, heads: Heads) -> Way:
     """Return the way of answers in C, as `quick_asks` does."""
     assert _ANSWERS is not None
-    way: Way = _ANSWERS.Answers(otherwise, asker.running, heads.collected, asker).take
+    way: Way = _ANSWERS.Answers(otherwise, listener.running, heads.collected, listener).take
     return way

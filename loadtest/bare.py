@@ -270,7 +270,7 @@ class BareWorld:
         stopped, self._dealt_at = self.agenda.now, self.agenda.now
         if self.agenda.run_until(lambda: not self.under_way, stopped + SETTLE_S_MAX):
             outcome.drain_s = self._dealt_at - stopped
-        outcome.duplicates += self.node(0).asker.strangers
+        outcome.duplicates += self.node(0).asker.listener.strangers
         outcome.messages_late = self.messages - outcome.messages
         outcome.bytes_late = self.bytes - outcome.bytes
         both = self.received + self.posted

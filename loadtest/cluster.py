@@ -233,7 +233,7 @@ class Cluster(Started):
                 counted.datagrams_out,
                 counted.datagrams_in,
                 counted.datagram_bytes_out,
-                node.machine.asker.strangers,
+                node.machine.asker.listener.strangers,
             )
         return result
 

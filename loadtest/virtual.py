@@ -192,7 +192,7 @@ class Stage:
         """Ask while nobody else does, and count what that costs."""
         run, origin = self.run, self.nodes[name]
         counted_before = {name: node.datagrams for name, node in self.nodes.items()}
-        before, strangers = self._sent(), origin.asker.strangers
+        before, strangers = self._sent(), origin.asker.listener.strangers
         asked = run.asked(key)
         heard = self._ask(name, key)
         answer = heard.answer
@@ -201,7 +201,7 @@ class Stage:
             return
         drain_ms = self._drain()
         messages, weight = (now - then for now, then in zip(self._sent(), before, strict=True))
-        late = origin.asker.strangers - strangers
+        late = origin.asker.listener.strangers - strangers
         cost = Cost(
             messages=messages,
             bytes=weight + SEAL_BYTES * messages,

@@ -23,14 +23,15 @@ from itertools import count
 from typing import Any, Final
 
 from counter.client import light
-from counter.client.choice import Candidate, Dice
+from counter.client.choice import Dice
+from counter.client.destination import Destination
 from counter.client.ending import Ending
 from counter.client.lane import DOWN, GREETING, OPENING, READY, Effect, Entry, Lane, Shut
 from counter.client.lanes import Lanes
-from counter.client.lookup import Lookup
 from counter.client.operations import (
     Acknowledgement,
     Batch,
+    Failure,
     Operation,
     Sizes,
     checked_amount,
@@ -39,7 +40,7 @@ from counter.client.operations import (
 from counter.client.options import Options
 from counter.client.parking import GIVEN_AWAY, Parkings, given_away
 from counter.client.parting import Parting
-from counter.client.search import BY_KEY, ELSEWHERE, PAUSE_S_MAX, TRIES_MAX, Search
+from counter.client.search import BY_KEY, ELSEWHERE, TRIES_MAX
 from counter.client.session import is_of_request
 from tracker.errors import ConfigError, FrameError, RefusedError, UnreachableError
 from tracker.text import printable
@@ -65,8 +66,6 @@ class Dialogue:
         self.options = options
         self.is_closed = False
         self._dice = dice
-        self._links = count(1)
-        self._lookup = Lookup(options, self._links)
         self._lanes = Lanes(self._new_session)
         self._by_link = self._lanes.by_link
         self._queue: deque[Batch] = deque()
@@ -74,10 +73,11 @@ class Dialogue:
         self._effects: list[Effect] = []
         self._ending = Ending(self._effects, self._new_session)
         self._settle, self._unknown = self._ending.settle, self._ending.unknown
-        self._current: Lane | None = None
-        self._wanted: Lane | None = None
-        self._search = Search(options, dice)
         self._parkings = Parkings(options, self._settle)
+        self._destination = Destination(
+            options, dice, self._lanes, count(1), self._effects, self._wants_node, self._refuse_all
+        )
+        self._lookup, self._search = self._destination.lookup, self._destination.search
         self._parting = Parting()
         # Before this time nothing is due, unless something else happens than a reply.
         self._quiet_until = 0.0
@@ -131,17 +131,18 @@ class Dialogue:
     @property
     def wants_step(self) -> bool:
         """Whether something waits that `step` would send, or look for a way to send."""
-        queue, lane = self._queue, self._current
+        queue = self._queue
         if not queue:
             return False
+        lane = self._destination.current
         if lane is None:
-            return not self._is_seeking
+            return not self._destination.is_seeking
         return not lane.in_flight or (len(queue) > 1 and len(lane.in_flight) < PIPELINED_MAX)
 
     @property
     def plain_link(self) -> int | None:
         """The one stream that something may happen on, while all is well and a reply is due."""
-        lane = self._current
+        lane = self._destination.current
         if lane is None or len(self._by_link) > 1 or not lane.in_flight or lane.is_silent:
             return None
         is_more_due = lane.doubtful or self._lookup.is_busy or self._parkings
@@ -252,14 +253,12 @@ class Dialogue:
                 self._settle(entry.batch, Acknowledgement(
                     True, reply.on_disk, lane.name, reply.repeated, entry.operation.id
                 ))  # fmt: skip
-        if lane is not self._current:
+        if lane is not self._destination.current:
             self._drop_ended()
 
     def _welcomed(self, lane: Lane, now: float) -> None:
         lane.state, lane.failures = READY, 0
-        if lane is self._wanted:
-            self._wanted, self._current = None, lane
-            self._search.reached()
+        if self._destination.welcomed(lane):
             for other in self._lanes:
                 self._park(other, now)
         self._resend(lane, now)
@@ -303,9 +302,7 @@ class Dialogue:
         elif code in ELSEWHERE and batch.tries + 1 < TRIES_MAX:
             batch.tries += 1
             self._queue.appendleft(batch)
-            lane.shunned_until = now + PAUSE_S_MAX
-            self._search.pause_until = now + self._search.pause_s(batch.tries)
-            self._leave(lane, f"refuses ({text})", now)
+            self._destination.shun(lane, f"refuses ({text})", batch.tries, now)
         else:
             self._settle(batch, (RefusedError, (code, text)))
 
@@ -324,10 +321,7 @@ class Dialogue:
         lane.lose()
         lane.failures += not was_ready
         lane.retry_at = now + self._search.pause_s(max(1, lane.failures))
-        self._leave(lane, f"is gone ({reason})", now)
-        if lane is self._wanted:
-            self._wanted = None
-            self._missed(f"no {lane.who} ({reason})", now)
+        self._destination.lost(lane, reason, now)
         self._drop_ended()
 
     def _park(self, lane: Lane, now: float) -> None:
@@ -335,97 +329,37 @@ class Dialogue:
         if self._parkings.due(lane, now):
             if lane.state == READY:
                 self._shut(lane, "no answer", now)
-            self._effects += self._parkings.moved(lane, self._current, self._new_session, now)
-
-    def _open(self, lane: Lane, now: float) -> None:
-        effect = self._lanes.opening(lane, next(self._links), now + self.options.attempt_s)
-        self._effects.append(effect)
+            self._effects += self._parkings.moved(
+                lane, self._destination.current, self._new_session, now
+            )
 
     def _drop_ended(self) -> None:
         """Forget lanes that are neither used nor in doubt."""
-        used = (self._current, self._wanted)
         self._effects += self._lanes.without_ended(
-            lambda lane: lane in used or self._parkings.uses(lane)
+            lambda lane: self._destination.uses(lane) or self._parkings.uses(lane)
         )
 
     # -- where new increments go ---------------------------------------------------------------
 
-    @property
     def _wants_node(self) -> bool:
         return bool(self._queue) or self._parkings.wants_node(self._lanes)
 
-    @property
-    def _is_seeking(self) -> bool:
-        asks = self._lookup.is_busy and self._lookup.name == self.options.node
-        return self._wanted is not None or asks
-
-    def _leave(self, lane: Lane, reason: str, now: float) -> None:
-        """Send new increments elsewhere, if there is an elsewhere."""
-        if lane is self._current:
-            self._current = None
-            self._search.turn_away(self._lanes, now, f"{lane.who} {reason}")
-
-    def _seek(self, now: float) -> None:
-        """Look for a node for what waits."""
-        search = self._search
-        while self._wants_node and self._current is None and now >= search.pause_until:
-            if self._is_seeking:
-                return
-            if search.left:
-                self._want(search.left.pop(0), now)
-            elif search.again():
-                continue
-            elif not self._lookup.is_busy:
-                self._effects += self._lookup.ask(self.options.node, now, search.turn)
-            else:
-                return
-
-    def _want(self, candidate: Candidate, now: float) -> None:
-        name, host, port, _, _ = candidate
-        is_address = self.options.address is not None
-        try:
-            lane = self._lanes.of("" if is_address else name, (host, port))
-        except RefusedError as error:
-            self._missed(str(error), now)
-            return
-        if lane.state == READY:
-            self._current = lane
-            return
-        self._wanted = lane
-        if lane.state == DOWN:
-            lane.endpoint = (host, port)
-            self._open(lane, now)
+    def _refuse_all(self, failure: Failure) -> None:
+        while self._queue:
+            self._settle(self._queue.popleft(), failure)
 
     def _after_lookup(self, now: float) -> None:
-        """Use what the trackers said, if they have ended."""
         self._quiet_until = 0.0
-        lookup = self._lookup
-        if lookup.is_busy:
-            return
-        for name, host, port, _, _ in lookup.found or ():
-            for lane in self._lanes:
-                if lane.name == name and lane.state == DOWN:
-                    lane.endpoint = (host, port)
-        if lookup.name != self.options.node:
-            return
-        reason = self._search.told(lookup.found, self._lanes, now)
-        if reason:
-            self._missed(lookup.reason or reason, now)
-
-    def _missed(self, reason: str, now: float) -> None:
-        """Count a try that reached nobody; after the last one everything that waits is refused."""
-        failure = self._search.missed(reason, now)
-        while failure is not None and self._queue:
-            self._settle(self._queue.popleft(), failure)
+        self._destination.after_lookup(now)
 
     # -- sending and ending -------------------------------------------------------------------
 
     def _pumped(self, now: float) -> list[Effect]:
         """Send what may be sent; returns all effects so far."""
-        queue = self._queue
-        if self._current is None and self._wants_node:
-            self._seek(now)
-        lane = self._current
+        queue, destination = self._queue, self._destination
+        if destination.current is None:
+            destination.seek(now)
+        lane = destination.current
         if lane is not None:
             flying = lane.in_flight
             while queue and (not flying or (len(queue) > 1 and len(flying) < PIPELINED_MAX)):
@@ -446,12 +380,7 @@ class Dialogue:
         times = []
         if self._queue:
             times.append(self._queue[0].deadline)
-        is_seeking = self._wanted is not None or self._lookup.is_busy
-        if self._current is None and not is_seeking and self._wants_node:
-            times.append(self._search.pause_until)
-        if self._lookup.is_busy:
-            times.append(self._lookup.until)
-        times += self._parkings.deadlines()
+        times += self._destination.deadlines() + self._parkings.deadlines()
         for lane in self._lanes:
             times += lane.times(self.options.silent_s) + self._parkings.times(lane)
         return min(times, default=None)
@@ -463,9 +392,8 @@ class Dialogue:
                 f"{self.options.deadline_s:g} s"
             )
             self._settle(self._queue.popleft(), (UnreachableError, (text,)))
-        if self._lookup.is_busy and self._lookup.until <= now:
-            self._effects += self._lookup.tick(now)
-            self._after_lookup(now)
+        if self._destination.tick(now):
+            self._quiet_until = 0.0
         self._parkings.end_late(now)
         for lane in self._lanes:
             self._park(lane, now)
@@ -484,17 +412,11 @@ class Dialogue:
             now >= lane.waits_since + self.options.silent_s
         ):  # fmt: skip
             lane.is_silent = True
-            self._leave(lane, "does not answer", now)
+            self._destination.leave(lane, "does not answer", now)
         if lane.doubtful and now >= lane.retry_at:
             if lane.state == READY:
                 self._resend(lane, now)
             elif lane.state == DOWN:
-                self._ask_for(lane, now)
-                self._open(lane, now)
+                self._destination.ask_for(lane, now)
+                self._destination.open(lane, now)
         self._drop_ended()
-
-    def _ask_for(self, lane: Lane, now: float) -> None:
-        """Ask where a node is that was not found twice: it may have moved."""
-        is_free = not self._lookup.is_busy and self.options.address is None
-        if lane.name and lane.failures >= 2 and is_free:
-            self._effects += self._lookup.ask(lane.name, now)

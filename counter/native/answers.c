@@ -17,7 +17,7 @@ typedef struct {
 typedef struct {
     PyObject_HEAD
     PyObject *otherwise; /* the way of the Python */
-    PyObject *running, *collected, *asker, *last_values, *values;
+    PyObject *running, *collected, *listener, *last_values, *values;
     Py_ssize_t values_max;
     State *state;
 } Answers;
@@ -226,7 +226,7 @@ counted(Answers *self, const Found *found, const Answer *answer, PyObject *now)
 static int
 is_undisturbed(Answers *self, PyObject *query_id)
 {
-    PyObject *strange = PyObject_GetAttr(self->asker, s_strange);
+    PyObject *strange = PyObject_GetAttr(self->listener, s_strange);
     int is_strange = strange == NULL ? -1 : PyObject_IsTrue(strange), is_in;
 
     Py_XDECREF(strange);
@@ -297,14 +297,14 @@ answers_take(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
 static PyObject *
 answers_new(PyTypeObject *type, PyObject *arguments, PyObject *names)
 {
-    PyObject *otherwise, *running, *collected, *asker, *most;
+    PyObject *otherwise, *running, *collected, *listener, *most;
     State *state = PyType_GetModuleState(type);
     Answers *self;
 
     if (state->until_all == NULL)
         return PyErr_Format(PyExc_RuntimeError, "lay_out() comes first");
     if (!PyArg_ParseTuple(arguments, "OO!O!O:Answers", &otherwise, &PyDict_Type, &running,
-                          &PyDict_Type, &collected, &asker))
+                          &PyDict_Type, &collected, &listener))
         return NULL;
     self = (Answers *)type->tp_alloc(type, 0);
     if (self == NULL)
@@ -313,8 +313,8 @@ answers_new(PyTypeObject *type, PyObject *arguments, PyObject *names)
     self->otherwise = Py_NewRef(otherwise);
     self->running = Py_NewRef(running);
     self->collected = Py_NewRef(collected);
-    self->asker = Py_NewRef(asker);
-    self->last_values = PyObject_GetAttrString(asker, "last_values");
+    self->listener = Py_NewRef(listener);
+    self->last_values = PyObject_GetAttrString(listener, "last_values");
     if (self->last_values == NULL
         || (self->values = PyObject_GetAttrString(self->last_values, "_values")) == NULL
         || (most = PyObject_GetAttrString(self->last_values, "values_max")) == NULL) {
@@ -337,7 +337,7 @@ answers_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(own->otherwise);
     Py_VISIT(own->running);
     Py_VISIT(own->collected);
-    Py_VISIT(own->asker);
+    Py_VISIT(own->listener);
     Py_VISIT(own->last_values);
     Py_VISIT(own->values);
     return 0;
@@ -353,7 +353,7 @@ answers_dealloc(PyObject *self)
     Py_CLEAR(own->otherwise);
     Py_CLEAR(own->running);
     Py_CLEAR(own->collected);
-    Py_CLEAR(own->asker);
+    Py_CLEAR(own->listener);
     Py_CLEAR(own->last_values);
     Py_CLEAR(own->values);
     type->tp_free(self);

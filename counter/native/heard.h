@@ -144,15 +144,16 @@ measure(const Layout *at, PyObject *hops, double hop_s, PyObject *one)
         || read_float(hops, at->deviation_s, &deviation_s) < 0
         || read_float(hops, at->weight, &weight) < 0)
         return -1;
-    if (weight == 0.0) {
-        mean_s = hop_s;
-        deviation_s = hop_s / 4;
-    }
     if (add_to(hops, at->weight, one) < 0)
         return -1;
     weight += 1;
-    deviation_s += ((hop_s > mean_s ? hop_s - mean_s : mean_s - hop_s) - deviation_s) / weight;
-    mean_s += (hop_s - mean_s) / weight;
+    if (weight == 1.0) {
+        mean_s = hop_s;
+        deviation_s = hop_s / 4;
+    } else {
+        deviation_s += ((hop_s > mean_s ? hop_s - mean_s : mean_s - hop_s) - deviation_s) / weight;
+        mean_s += (hop_s - mean_s) / weight;
+    }
     return put_made(hops, at->deviation_s, PyFloat_FromDouble(deviation_s)) < 0
             || put_made(hops, at->mean_s, PyFloat_FromDouble(mean_s)) < 0
         ? -1

@@ -152,12 +152,12 @@ def test_what_was_said_elsewhere_is_not_kept_as_a_last_value(name):
     asker.begin(due, (100, False), view, 10.0, view_known_until=11.0, view_is_hopeless=False)
     told = make_reply(2, FORGED, epoch=2) if name == "n2" else make_ghost()
 
-    asker.hear(replace(told, query=due.id), ELSEWHERE, NOW)
+    asker.listener.hear(replace(told, query=due.id), ELSEWHERE, NOW)
     assert due.query.value == 100 + FORGED
-    assert len(asker.last_values) == 0
+    assert len(asker.listener.last_values) == 0
 
-    asker.hear(make_reply(1, query=due.id), at(1), NOW)
-    assert len(asker.last_values) == 1
+    asker.listener.hear(make_reply(1, query=due.id), at(1), NOW)
+    assert len(asker.listener.last_values) == 1
 
 
 @pytest.mark.parametrize("who", ["a member", "nobody"])

@@ -518,7 +518,7 @@ def test_an_answer_to_no_query_is_dropped_and_counted():
     reply = Reply(b"?" * 16, position("n1"), make_member(1).store[:8], 1, 5, 1, 0, (), ())
 
     assert gossip.receive(make_member(1).endpoint, reply, 1.0) == []
-    assert gossip.asker.strangers == 1
+    assert gossip.asker.listener.strangers == 1
 
 
 # -- membership -----------------------------------------------------------------------------
@@ -823,7 +823,7 @@ def test_an_answer_for_many_keys_to_a_query_for_one_is_dropped():
 
     assert gossip.receive(sender, reply, 0.2) == []
     assert gossip.receive(sender, replace(reply, query=b"x" * 16), 0.2) == []
-    assert gossip.asker.strangers == 2
+    assert gossip.asker.listener.strangers == 2
 
 
 def test_what_was_last_heard_of_many_keys_fills_the_gap_and_is_no_key_of_a_member():
@@ -855,7 +855,7 @@ def test_a_key_that_is_called_as_a_question_reads_is_another_one():
 def test_what_a_node_finds_for_a_query_that_is_over_is_dropped():
     gossip = started(1, durable=False)
 
-    gossip.asker.listed(b"x" * 16, None, 0.1)
+    gossip.asker.listener.listed(b"x" * 16, None, 0.1)
 
     assert not gossip.asker.is_busy
 

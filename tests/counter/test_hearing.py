@@ -59,9 +59,9 @@ class Side:
         for due in self.node.asker.released(0.0, view_is_known=True):
             self.node.origin.begin(due, 0.0)
         [self.query] = self.node.asker.under_way()
-        self._way = answers(self.node.asker, self.node.heads)
+        self._way = answers(self.node.asker.listener, self.node.heads)
         if self.is_native:
-            self._way = quick_answers(self._way, self.node.asker, self.node.heads)
+            self._way = quick_answers(self._way, self.node.asker.listener, self.node.heads)
 
     def shortly(self, body, sender, now=0.01):
         return self._way(body, sender, now) if body.startswith(HEAD) else None
@@ -79,8 +79,8 @@ class Side:
     def state(self):
         asker, due = self.node.asker, self.node.deadline()
         query = {name: repr(getattr(self.query, name)) for name in CHANGING}
-        last = repr(asker.last_values._values)
-        others = asker.strangers, asker.strange, asker.under_way() == []
+        last = repr(asker.listener.last_values._values)
+        others = asker.listener.strangers, asker.listener.strange, asker.under_way() == []
         return query, last, others, due
 
 
@@ -143,7 +143,7 @@ def held_by_another(side):
 
 
 def while_somebody_knows_more(side):
-    side.node.asker.strange.append((77, ("127.0.0.1", 5)))
+    side.node.asker.listener.strange.append((77, ("127.0.0.1", 5)))
     return side.reply(OTHERS[0])
 
 

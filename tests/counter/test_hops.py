@@ -19,6 +19,22 @@ def test_a_guess_gives_way_to_the_first_sample():
     assert Hops(0.010, 0.002).believed() == Hops(0.010, 0.002)
 
 
+def test_one_sample_tells_nothing_of_how_much_samples_differ():
+    alone, alike = measured(0.008), measured(0.008, 0.008, 0.008, 0.008)
+
+    assert alone.believed().deviation_s == pytest.approx(0.002)
+    assert alike.believed().deviation_s == pytest.approx(0.002 / 4)
+
+
+@pytest.mark.parametrize("nodes", [3, 4, 5, 7, 10])
+def test_where_nothing_is_lost_hardly_a_query_of_few_nodes_asks_anybody_twice(nodes):
+    worlds = [BareWorld(BareConfig(nodes=nodes, seed=seed)) for seed in range(40)]
+
+    messages = sum([world.run().messages for world in worlds])
+
+    assert messages <= 1.02 * len(worlds) * 2 * (nodes - 1)
+
+
 def test_what_earlier_queries_measured_weighs_little_and_helps_while_little_is_measured():
     earlier = Hops(0.010, 0.002, 500)
 

@@ -263,7 +263,9 @@ class Asking:
         """Let everybody but n3 answer, and then n3 be gone; returns what follows."""
         query = next(e.message.query for e in effects if isinstance(e.message, Ask))
         for index in (1, 2):
-            self.asker.hear(make_reply(index, query=query), make_member(index).endpoint, self.now)
+            self.asker.listener.hear(
+                make_reply(index, query=query), make_member(index).endpoint, self.now
+            )
         self.asker.follow(make_view().merged([left(3)]))
         return query, self.asker.tick(self.now, 0.0, **self.standing())
 
@@ -276,13 +278,13 @@ def test_a_torn_query_is_asked_anew_under_another_id():
     asking = Asking()
     first, effects = asking.torn(asking.ask())
     assert answers(effects) == []
-    assert not asking.asker.is_own(first)
+    assert not asking.asker.listener.is_own(first)
     asking.view = make_view().merged([left(3)])
 
     asks = asking.begin(held=((make_member(3).store[:8], 1, 7),))
     query = next(e.message.query for e in asks if isinstance(e.message, Ask))
     for index in (1, 2):
-        asking.asker.hear(make_reply(index, query=query), make_member(index).endpoint, 0.0)
+        asking.asker.listener.hear(make_reply(index, query=query), make_member(index).endpoint, 0.0)
     [answer] = answers(asking.asker.conclude(query, 0.0, view_known_until=inf))
 
     assert query != first
@@ -306,9 +308,9 @@ def test_a_query_that_is_torn_again_and_again_ends_and_says_so():
 def test_the_last_known_value_of_a_holder_holds_what_it_holds():
     asking = Asking()
     query = next(e.message.query for e in asking.ask() if isinstance(e.message, Ask))
-    asking.asker.hear(make_reply(2, 20, (9, 5), query=query), make_member(2).endpoint, 0.0)
+    asking.asker.listener.hear(make_reply(2, 20, (9, 5), query=query), make_member(2).endpoint, 0.0)
 
-    assert asking.asker.last_values.get(make_member(2).store[:8], "k").value == 25
+    assert asking.asker.listener.last_values.get(make_member(2).store[:8], "k").value == 25
 
 
 # -- cells, and many keys -------------------------------------------------------------------------

@@ -38,17 +38,17 @@ class Origin:
     def __init__(self, *, native, visits=1, key="views", values_max=5):
         self.node = Gossip(NodeConfig(name="n0"), LAN, MEMBERS[0], (), Random(1))
         self.node.membership.view = self.node._followed = VIEW
-        self.node.asker.last_values.values_max = values_max
+        self.node.asker.listener.last_values.values_max = values_max
         request = Query(1, key, 3, visits, 0, 2_000, UNTIL_ALL, 500, 0, False)
         self.node.asker.take(7, request, START, view_is_known=True)
         for due in self.node.asker.released(START, view_is_known=True):
             self.node.origin.begin(due, START)
         [self.query] = self.node.asker.under_way()
         self.left = []
-        self._python = answers(self.node.asker, self.node.heads)
+        self._python = answers(self.node.asker.listener, self.node.heads)
         self.way = self._python
         if native:
-            self.way = quick_answers(self._otherwise, self.node.asker, self.node.heads)
+            self.way = quick_answers(self._otherwise, self.node.asker.listener, self.node.heads)
 
     def _otherwise(self, body, sender, now):
         self.left.append(body)
@@ -57,8 +57,8 @@ class Origin:
     @property
     def state(self):
         query = {name: repr(getattr(self.query, name)) for name in CHANGING}
-        last = repr(self.node.asker.last_values._values)
-        return query, last, self.node.asker.strange, self.node.deadline()
+        last = repr(self.node.asker.listener.last_values._values)
+        return query, last, self.node.asker.listener.strange, self.node.deadline()
 
 
 def answer(origin, place, **changes):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from counter.asking import ROLLS_TOLD_MAX
 from counter.config import AGE_MAX, LAN, LATE_S
 from counter.messages import (
     DECREASED,
@@ -20,7 +21,7 @@ from counter.messages import (
     Reply,
 )
 from counter.proof import LATE_PAUSES
-from counter.query import ROLLS_TOLD_MAX, UNLISTED_MAX, Heard, Hops, OwnQuery
+from counter.query import UNLISTED_MAX, Heard, Hops, OwnQuery
 from counter.telling import bytes_of, largest
 from counter.witnesses import DEAF_WAVES_MAX
 from tracker.members import DEAD, GONE, Member, View, position
@@ -303,7 +304,7 @@ def test_before_the_first_answer_the_guess_of_a_hop_is_trusted_three_times_less(
 
     hear(query, 1, START + 0.020)
 
-    assert query.next_wave == pytest.approx(START + (2 + 1) * 0.010 + 0.0025)
+    assert query.next_wave == pytest.approx(START + (2 + 1) * (0.010 + 4 * 0.0025) + 0.0025)
 
 
 @pytest.mark.parametrize(

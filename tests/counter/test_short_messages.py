@@ -252,7 +252,7 @@ def test_a_place_that_the_view_has_not_is_a_stranger(place):
 
     assert node.receive(("127.0.0.1", 1001), ShortReply(query.id, place, 1, 9, 1), 0.01) == []
 
-    assert (len(query.answers), node.asker.strangers) == (1, 1)
+    assert (len(query.answers), node.asker.listener.strangers) == (1, 1)
 
 
 def test_a_short_reply_in_the_name_of_another_is_not_counted():
@@ -269,7 +269,7 @@ def test_a_short_reply_to_nobody_is_a_stranger():
     node, _ = make_node()
 
     assert node.receive(("127.0.0.1", 1001), ShortReply(b"x" * 16, 0, 1, 9, 1), 0.01) == []
-    assert node.asker.strangers == 1
+    assert node.asker.listener.strangers == 1
 
 
 # -- cells ------------------------------------------------------------------------------------

@@ -258,7 +258,7 @@ def test_a_traced_answer_to_no_query_is_a_stranger_s():
 
     node.receive(("127.0.0.1", 1001), Traced(peers.home, 1, GOSSIP.encode(reply)), 0.0)
 
-    assert node.asker.strangers == 1
+    assert node.asker.listener.strangers == 1
 
 
 def test_an_answerer_from_outside_the_view_is_shown_by_its_position_and_address():
