@@ -54,9 +54,18 @@ class Welcome(_Light):
 class Refused(_Light):
     """No, and nothing was changed."""
 
-    __slots__ = __match_args__ = ("request", "code", "text")
+    __slots__ = __match_args__ = ("request", "code", "text", "common")
     TAG: ClassVar[int] = 98
-    WIRE: ClassVar[Schema] = (wire.u64, wire.text(32), wire.text(400))
+    FIELDS_MIN: ClassVar[int] = 3
+    WIRE: ClassVar[Schema] = (
+        wire.u64,
+        wire.text(32),
+        wire.text(400),
+        wire.integer(-2, 2**32),
+    )
+
+    def __init__(self, request: int, code: str, text: str, common: int = -1) -> None:
+        super().__init__(request, code, text, common)
 
 
 class Find(_Light):

@@ -27,6 +27,7 @@ from tracker.machine import Send
 
 HEAD = 'about = "a test"\nnodes = 6\nduration = "2s"\n[[writers]]\nrate = 40\n'
 QUERIES = '[[queries]]\nevery = "200ms"\n'
+LOSSY = '[network]\nloss = "20%"\n'
 
 
 def scenario_of(text, head=HEAD):
@@ -147,7 +148,7 @@ def test_a_query_that_gives_up_members_it_could_hear_is_found(monkeypatch):
         lambda self, now, **known: CONVERGED if len(self.answers) >= 4 else None,
     )
 
-    judge = judged(f"{QUERIES}[expect]\nexact_within = '1s'\n")
+    judge = judged(f"{LOSSY}{QUERIES}[expect]\nexact_within = '1s'\n")
 
     assert {STOPS, EXACT} <= names_of_failed(judge)
     assert MISSES not in names_of_failed(judge)

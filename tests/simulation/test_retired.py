@@ -274,7 +274,7 @@ def _has_heard(client, kind):
 @pytest.mark.slow
 # In 4 an heir is asked for many keys before it hears that its giver has gone; in 107 a name is
 # given away while a query runs that has heard from an heir what the one before had counted.
-@pytest.mark.parametrize("seed", [0, 1, 2, 4, 107])
+@pytest.mark.parametrize("seed", [0, 1, 3, 4, 107])
 def test_old_backups_of_stores_that_left_make_no_answer_wrong(seed):
     cluster = Cluster(seed)
     cluster.play()

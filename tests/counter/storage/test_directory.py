@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from counter.storage.base import Rebirth
 from counter.storage.directory import BOOT_BYTES, BOOTS_MAX, IDENTITY_MAGIC, read_owner
 from counter.storage.durable import DurableStorage
 from tracker.errors import DamagedError, LockedError, StorageError
@@ -344,7 +345,7 @@ async def test_an_old_backup_is_reborn_with_all_its_records_under_another_identi
         old = store.store.identity
         await store.keep(b"a", b"b")
 
-    async with opened(reborn=True) as store:
+    async with opened(reborn=Rebirth(0)) as store:
         new = store.store.identity
         assert [record for _, record in store.recovered] == [b"a", b"b"]
         await store.keep(b"c")
@@ -362,7 +363,7 @@ async def test_a_store_may_be_reborn_twice_and_its_files_stay_readable(
     opened: Open, directory: Path
 ) -> None:
     stores = []
-    for reborn in (False, True, True):
+    for reborn in (None, Rebirth(0), Rebirth(0)):
         async with opened(reborn=reborn) as store:
             stores.append(store.store.identity)
             await store.keep(bytes([len(stores)]))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from counter.storage import durable
+from counter.storage.base import Rebirth
 from counter.storage.frames import HEADER_BYTES, SECTOR_BYTES, frame_bytes
 from counter.storage.log import Log
 from counter.storage.mark import NAME, SLOT_BYTES, Known, Mark
@@ -293,7 +294,7 @@ async def test_an_overtaken_store_goes_on_as_a_new_one_and_is_none_after_that(
 
     async with opened() as short:
         assert short.store.is_overtaken
-    async with opened(reborn=True) as reborn:
+    async with opened(reborn=Rebirth(0)) as reborn:
         assert not reborn.store.is_overtaken
         assert reborn.recovered == [("counts", b"a")]
         assert reborn.store.identity.parent == old
