@@ -40,7 +40,7 @@ SPARE = tuple((f"10.0.1.{number}", 7401) for number in range(1, 5))
 INCREMENTS_MAX = 30
 ROUNDS = 12
 DEADLINE_MS, END_S = 400, 60.0
-QUICK = NetworkConfig(base_s=0.001, jitter_s=0.0005, duplication=0.02, loss=0.01)
+QUICK = NetworkConfig(base_s=0.001, jitter_s=0.0005, duplication=0.02, loss=0.01, closed_ports=1.0)
 RISK = 0.3
 
 
@@ -87,20 +87,10 @@ class Cluster:
         if self.is_up(place) or place in self.ended or place not in self.names:
             return
         disk = self.world.disk(place)
-        if self._is_running_copy(disk):
-            return
         name = disk.identity.name or self.names[place]
         dice = self.world.random(f"{place}/{self._next()}")
         node = begun(Gossip, name, place, disk, gossip=LAN, trackers=(TRACKER,), random=dice)
         self.world.add(node, place)
-
-    def _is_running_copy(self, disk):
-        """Whether its store runs, where no tracker can say so; then it is not to be started.
-
-        That is asked where the store last was (`counter.copies`); elsewhere nobody can know.
-        """
-        running = [self.node(p).membership.member.store for p in self.names if self.is_up(p)]
-        return TRACKER not in self.world.endpoints() and disk.identity.store in running
 
     def _next(self):
         self.starts += 1
@@ -118,6 +108,13 @@ class Cluster:
             return False
         membership = self.node(place).membership
         return membership.is_registered and not self.node(place).ledger.is_held
+
+    def is_believed(self, place):
+        """Whether a node runs that was taken in in this life, if no tracker is there any more."""
+        if not self.is_up(place) or self.node(place).ledger.is_held:
+            return False
+        membership = self.node(place).membership
+        return membership.is_registered or membership.heard_at is not None
 
     def crash(self, place):
         if self.is_up(place):
@@ -234,7 +231,7 @@ class Cluster:
         """Return the increments that no complete answer may lack."""
         self.note_expected()
         places = [p for p in self.names if p in self.expected and p not in self.ended]
-        alive = [p for p in places if self.is_up(p) and self.is_taken_in(p)]
+        alive = [p for p in places if self.is_believed(p)]
         return set().union(*[self.holds[place] for place in alive], set())
 
     def ask(self, place):
@@ -246,7 +243,8 @@ class Cluster:
                 return
             found = digits(message.value)
             twice = [number for number, times in enumerate(found) if times > 1]
-            lacks = [n for n in before if n >= len(found) or not found[n]]
+            # What was given up meanwhile is in no total, and said to be.
+            lacks = [n for n in before & self.wanted() if n >= len(found) or not found[n]]
             self.completes += message.complete
             if twice or (message.complete and lacks):
                 self.wrong.append((now, place, question, twice, lacks, message.complete))
