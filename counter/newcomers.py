@@ -100,6 +100,9 @@ class Newcomers:
         known = self._known(member)
         if known is None or known.store != member.store or not member.expected:
             return False
+        if member.store == self._membership.member.store:
+            # What others know of this node's own place is judged by `tracker.reputation`.
+            return False
         # What is no news of it moves nobody.
         is_later = member.epoch > known.epoch or is_copy(member, known)
         return is_later and _is_elsewhere(member, known)
@@ -113,7 +116,9 @@ class Newcomers:
     def _judged(self, member: Member, sender: Address | None, now: float) -> list[Effect]:
         known, own = self._known(member), self._membership.member
         if member.store == own.store and not _is_same_start(member, own):
-            return self._refused(member, own, sender)
+            # Who is not believed yet may be the copy, and accuses nobody.
+            is_known = self._membership.introduction.is_over
+            return self._refused(member, own, sender) if is_known else []
         if known is None:
             return self._believed(member, sender, now)
         if known.store != member.store:

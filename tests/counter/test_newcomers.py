@@ -364,6 +364,15 @@ def test_the_original_itself_tells_a_copy_what_it_is():
     assert place_of(gossip) == OLD.endpoint
 
 
+def test_a_copy_accuses_nobody():
+    gossip, _ = copy()
+
+    assert gossip.newcomers.introduce(OLD.endpoint, Introduce(OLD, ""), 0.2) == []
+    said = gossip.newcomers.learn((OTHER, replace(OLD, epoch=5)), 0.2)
+
+    assert not [e for e in said if isinstance(e, Send)]
+
+
 def test_a_node_says_who_runs_at_its_address():
     gossip = node(OLD)
 

@@ -24,10 +24,12 @@ from counter.messages import (
     Query,
     prefixed,
 )
+from counter.newcomers import Newcomers
 from loadtest.simulation.disks import DiskConfig
 from loadtest.simulation.lives import begun
 from loadtest.simulation.network import NetworkConfig
 from loadtest.simulation.world import World
+from tracker.admission import COPY_CODES
 from tracker.config import TrackerConfig
 from tracker.machine import Leave
 from tracker.messages import Forget
@@ -63,6 +65,8 @@ class Cluster:
         # By place: the increments that its disk holds and that were acknowledged there or before.
         self.holds = {place: set() for place in HOMES.values()}
         self.backups, self.ended, self.events, self.wrong = [], set(), [], []
+        # Where a copy knows that it is one: what it has written by then is in the copies of it.
+        self.seconds = set()
         # Whoever was taken in and is expected back, by place.
         self.expected = set()
         self.starts = self.sent = self.completes = 0
@@ -110,11 +114,11 @@ class Cluster:
         return membership.is_registered and not self.node(place).ledger.is_held
 
     def is_believed(self, place):
-        """Whether a node runs that was taken in in this life, if no tracker is there any more."""
-        if not self.is_up(place) or self.node(place).ledger.is_held:
-            return False
-        membership = self.node(place).membership
-        return membership.is_registered or membership.heard_at is not None
+        """Whether a node is taken in, or was in this life, while no tracker is there any more."""
+        if TRACKER in self.world.endpoints() or not self.is_up(place):
+            return self.is_taken_in(place)
+        node = self.node(place)
+        return node.membership.heard_at is not None and not node.ledger.is_held
 
     def crash(self, place):
         if self.is_up(place):
@@ -131,6 +135,8 @@ class Cluster:
         if place == TRACKER:
             return
         self.events.append(event)
+        if event == "introduction-refused" or details.get("code") in COPY_CODES:
+            self.seconds.add(place)
         node = self.world.machine(place) if self.is_up(place) else None
         left, reborn = left_name(event, details), None
         if node is not None and event == "registration-refused":
@@ -183,7 +189,7 @@ class Cluster:
         self.pause(0.02)
 
     def back_up(self, place):
-        if place in self.names and place not in self.ended:
+        if place in self.names and place not in self.ended | self.seconds:
             disk = self.world.disk(place)
             self.backups.append((self.names[place], disk.backup(), set(self.holds[place])))
 
@@ -200,6 +206,7 @@ class Cluster:
             self.back_up(place)
         self.ended.discard(place)
         self.expected.discard(place)
+        self.seconds.discard(place)
         self.names[place] = backup.identity.name or name
         self.world.disk(place).restore(backup)
         self.holds[place] = set(held)
@@ -329,6 +336,7 @@ def test_backups_and_copies_make_no_complete_answer_wrong_and_count_nothing_twic
     assert wrong == {}
     assert completes > 1_000
     assert {"beside", "reborn True", "name-lost", "drained"} <= set(events)
+    assert "introduction-refused" in events
 
 
 @pytest.mark.soak
@@ -349,7 +357,17 @@ def everything_stays_the_copys_own(patch):
     patch.setattr(Forks, "_part", lambda self, store, token, before: True)
 
 
+def newcomers_are_believed_unasked(patch):
+    def believed(self, member, known, sender, now):
+        return self._believed(member, sender, now)
+
+    patch.setattr(Newcomers, "_sought", believed)
+    patch.setattr(Newcomers, "_refused", lambda self, member, other, sender: [])
+
+
 def copies_answer_while_they_are_refused(patch):
+    # By either rule alone they do not: both are taken away.
+    newcomers_are_believed_unasked(patch)
     patch.setattr("tracker.membership.COPY_CODES", ())
     patch.setattr(moving, "mistaken", lambda *views: [])
 
@@ -361,6 +379,7 @@ def copies_answer_while_they_are_refused(patch):
         (parts_count_beside_the_whole, [0]),
         (everything_stays_the_copys_own, [0]),
         (copies_answer_while_they_are_refused, [24]),
+        (newcomers_are_believed_unasked, [53]),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
