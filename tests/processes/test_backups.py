@@ -156,10 +156,17 @@ def test_a_copy_of_a_store_that_runs_does_not_start_without_a_tracker_either(mac
     assert machines.share(moved) == 10
 
 
+def knows(machines, place, name):
+    """Wait until the list that a directory keeps has a name: its next life knows whom to tell."""
+    files = machines.home / place
+    machines.until(lambda: any(name in file.read_bytes() for file in files.glob("members*")))
+
+
 def test_a_copy_whose_original_has_moved_since_is_found_out_without_a_tracker(machines):
     machines.up(3)
     n1, n2 = machines.nodes["n1"], machines.nodes["n2"]
     machines.count(n1, 10)
+    knows(machines, "n1", b"n2")
     shutil.copytree(machines.home / "n1", machines.home / "copy")
     assert n1.stop() == 0
     moved = machines.node("n1")
@@ -186,6 +193,7 @@ def test_a_node_that_moves_while_there_is_no_tracker_is_asked_at_its_new_address
     machines.up(2)
     n1, n2 = machines.nodes["n1"], machines.nodes["n2"]
     machines.count(n1, 10)
+    knows(machines, "n1", b"n2")
     machines.trackers[0].kill()
     n1.kill()
 

@@ -365,20 +365,12 @@ def newcomers_are_believed_unasked(patch):
     patch.setattr(Newcomers, "_refused", lambda self, member, other, sender: [])
 
 
-def copies_answer_while_they_are_refused(patch):
-    # By either rule alone they do not: both are taken away.
-    newcomers_are_believed_unasked(patch)
-    patch.setattr("tracker.membership.COPY_CODES", ())
-    patch.setattr(moving, "mistaken", lambda *views: [])
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("plant", "seeds"),
     [
         (parts_count_beside_the_whole, [0]),
         (everything_stays_the_copys_own, [0]),
-        (copies_answer_while_they_are_refused, [24]),
         (newcomers_are_believed_unasked, [53]),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
