@@ -51,7 +51,7 @@ class Embargo:
         if ledger.displaced:
             ledger.is_held = True
             held, self._held = self._held, []
-            return self._doubted(held)
+            return self._doubted(held) + membership.introduction.again(membership.member, now)
         if not ledger.is_held:
             return []
         announcement, introduction = membership.announcement, membership.introduction
@@ -87,6 +87,8 @@ class Embargo:
         store or name, an event will tell.
         """
         membership = self._membership
+        if membership.introduction.is_doubled:
+            return membership.introduction.deadline()
         if not self._ledger.is_held or self._ledger.displaced:
             return None
         if membership.announcement.is_made:

@@ -41,20 +41,23 @@ from counter.messages import (
     AskMany,
     Back,
     Delegate,
+    Doubled,
+    Here,
     Increment,
     Recall,
+    Sought,
     Stop,
     stored_name,
 )
 from counter.messages import UNTIMED as UNTIMED
 from counter.moves import Handler
+from counter.newcomers import Newcomers
 from counter.origin import Origin
 from counter.relay import Relay
 from counter.renewal import Renewal
 from counter.saving import SavedView
 from counter.tables import Tables
 from counter.tracing import FirstAsks
-from tracker.admission import is_copy
 from tracker.again import Standing, same
 from tracker.machine import (
     Accepted,
@@ -135,6 +138,7 @@ class Gossip:
             followed=self._after_membership,
             out_of_place=self._out_of_place,
         )
+        self.newcomers = self._for_newcomers(is_fixed=fixed is not None)
         self.renewal = Renewal(*parts, self.receive, self.origin.query, self.origin.begin)
         self.origin.asked = self.renewal.asked
         self.relay.held_of = self.handover.held_of
@@ -143,15 +147,26 @@ class Gossip:
         self.failover.fences.speaks_for = self.handover.speaks_for
         # A name that was counted under proves its epoch.
         self.handover.adoption.adopted = self.renewal.moves.resume
-        self.unexpected, self.lag_s = 0, 0.0
+        self.unexpected, self.lag_s, self._is_aim_stale = 0, 0.0, True
         # At rest nobody is told anything, and nobody's time is asked for again.
-        self._is_aim_stale = True
         self._others_due: float | None = None
         self._followed, self._saved = self.membership.view, SavedView(self.membership.view)
         self._activity, self._resumed_at = Activity(), 0
         self.embargo = Embargo(config, self.ledger, self.membership)
         self.membership.stale_s = max(self.membership.stale_s, gossip.view_fresh_s)
         self._handlers, self._has_table = self._for_asks(), False
+
+    def _for_newcomers(self, *, is_fixed: bool) -> Newcomers:
+        """Return who looks into moves; queries wait for that where a list tells of one."""
+        origin = self.origin
+
+        def followed(effects: list[Effect], now: float) -> list[Effect]:
+            return origin.after_hearsay(self._after_membership(effects, now), now)
+
+        parts = self.membership, self.config.cluster
+        newcomers = Newcomers(*parts, is_fixed=is_fixed, followed=followed)
+        origin.learn, origin.is_unsure = newcomers.learn, lambda: newcomers.is_unsure
+        return newcomers
 
     def _for_asks(self) -> dict[type, Handler]:
         """Return who takes asks."""
@@ -179,7 +194,10 @@ class Gossip:
             Recall: lambda link, recall, now: told(link, recall, self.membership.view, names, now),
             Roster: lambda link, roster, now: self.membership.roster(link, roster),
             **dict.fromkeys((Heartbeat, Registered, Departed, Announced), self._membership),
-            Introduce: self._introduce,
+            Introduce: self.newcomers.introduce,
+            Sought: self.newcomers.sought,
+            Here: self.newcomers.here,
+            Doubled: self.newcomers.doubled,
             Introduced: lambda sender, said, now: self.embargo.introduced(sender, said, now),
             **self.ledger.handlers(),
             **self.asker.handlers(),
@@ -292,8 +310,11 @@ class Gossip:
                 return effects + self.failover.settled(event)
             case Leave(hand_over=True):
                 return self.handover.leave(now)
+            case Undelivered(to, Ask() as ask):
+                return self.origin.undelivered(to, ask, now)
             case Undelivered(to, message):
-                return self.origin.undelivered(to, message, now) if isinstance(message, Ask) else []
+                is_look = isinstance(message, Sought)
+                return self.newcomers.undelivered(to, message, now) if is_look else []
             case Foreign():
                 return self.origin.foreign(event, now)
             case Opened() | Unreachable() | Closed():
@@ -330,6 +351,7 @@ class Gossip:
         self._count_activity(now)
         effects = self._after_membership(self.membership.tick(now), now)
         self.relay.tick(now)
+        effects += self.newcomers.tick(now)
         effects += self.heads.tick(self.membership.view, now, self.lag_s)
         effects += self.handover.tick(now)
         self.tables.is_mute = self.handover.leaving.holds_nothing
@@ -363,6 +385,7 @@ class Gossip:
         times = (
             self.embargo.deadline(),
             self.hearsay.deadline(),
+            self.newcomers.deadline(),
             self.handover.deadline(),
             self.failover.parking.deadline(),
             self.heads.deadline(),
@@ -448,20 +471,6 @@ class Gossip:
         # First: it may be the word that lets this node ask.
         kept = self.embargo.look(now)
         return [*effects, *self.origin.release(now), *kept]
-
-    def _introduce(self, sender: Any, message: Introduce, now: float) -> list[Effect]:
-        """Take in a newcomer by its own word, unless its name is known as another's, or a copy's.
-
-        One of another cluster may have a member in its list whose port is this node's now.
-        """
-        member = message.member
-        if message.cluster and message.cluster != self.config.cluster:
-            return []
-        known = self.membership.view.get(member.name)
-        if known is not None and (known.store != member.store or is_copy(member, known)):
-            return []
-        effects = self._after_membership(self.membership.learn((member,), now), now)
-        return [*effects, Send(sender, Introduced(member.store))]
 
     def _count_activity(self, now: float) -> None:
         self.asker.stories.forget(now)

@@ -9,7 +9,7 @@ The rule: here answers, cells and lists only find their way to each other; what 
 decided in `query`, and whether the list is the cluster's in `hearsay` and `membership`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from counter.asker import Asker
@@ -34,6 +34,7 @@ from counter.rounds import Round
 from counter.tables import Tables
 from counter.tracing import reply_in
 from tracker.machine import Address, Effect, Endpoint, Foreign, Link
+from tracker.members import Member
 from tracker.membership import Membership
 from tracker.messages import Listed
 
@@ -67,6 +68,9 @@ class Origin:
         self.is_certain = False
         self.asked: Callable[[str], str] = lambda key: key
         """How others are asked for a key; the owner may set it."""
+        self.learn: Callable[[Sequence[Member], float], list[Effect]] = membership.learn
+        self.is_unsure: Callable[[], bool] = lambda: False
+        """How the lists of others are taken in, and whether that is still going on."""
         self._ledger = ledger
         self._membership = membership
         self._asker = asker
@@ -223,7 +227,7 @@ class Origin:
         if not self._hearsay.owns(link):
             return self._out_of_place(link, page)
         effects, members = self._hearsay.listed(page, now)
-        effects += self._membership.learn(members, now)
+        effects += self.learn(members, now)
         return self.after_hearsay(self._followed(effects, now), now)
 
     def after_hearsay(self, effects: list[Effect], now: float) -> list[Effect]:
@@ -234,6 +238,8 @@ class Origin:
         """Say up to when the list is that of the cluster, as far as anybody knows."""
         if self.is_certain:
             return float("inf")
+        if self.is_unsure():
+            return float("-inf")
         return self._hearsay.known_until(self._membership, now, self._asker.config.view_fresh_s)
 
     def look(self, now: float) -> list[Effect]:

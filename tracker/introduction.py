@@ -6,36 +6,48 @@ Those others find no tracker, trust their lists, and would answer without it. On
 enough: an answer is complete only with the reply of every expected member, and replies tell by
 their roll that somebody knows of more. The rule: it waits for one such word before it acknowledges
 anything, and not without end; who reaches none of those it knows is cut off, and nobody can know.
+
+One may also know of another start of its store (`counter.newcomers`): it is a copy, or there is
+one. Then it acknowledges nothing, answers nothing, and asks again from time to time.
 """
 
 from typing import Final
 
+from tracker.config import shown_endpoint
 from tracker.machine import Address, Effect, Send
 from tracker.members import ALIVE, Member, View
 from tracker.messages import Introduce
 
 TRIES_MAX: Final = 5
 TRY_S: Final = 0.2
+WAIT_TRIES: Final = 3
+"""Longest pauses between tries for which a copy leaves a tracker that is back to the other one."""
+AGAIN_S: Final = 2.0
+"""Seconds until a newcomer that was not believed asks again: the other one may have ended."""
 TOLD_AT_ONCE_MAX: Final = 3
 
 
 class Introduction:
     """One newcomer's own word to the members it knows. Times in seconds."""
 
-    __slots__ = ("_due", "_tries", "cluster", "is_over")
+    __slots__ = ("_due", "_tries", "_witness", "cluster", "is_over", "why")
 
     def __init__(self) -> None:
         self.is_over = False
         self.cluster = ""
         self._tries = 0
         self._due: float | None = None
+        # Who knows of another start of this store, and what it says of that.
+        self._witness: Address | None = None
+        self.why = ""
 
     def look(self, member: Member, view: View, now: float) -> list[Effect]:
         """Tell the next few others, those first who are believed to live; end if it was in vain."""
         if self.is_over or (self._due is not None and now < self._due):
             return []
-        others = [other for other in view.ring if other.store != member.store]
-        others.sort(key=lambda other: other.status != ALIVE)
+        # Whoever runs where its store last was knows best whether it has moved.
+        others = [other for other in view.ring if other.endpoint != member.endpoint]
+        others.sort(key=lambda other: (other.store != member.store, other.status != ALIVE))
         if not others or self._tries >= TRIES_MAX:
             self.end()
             return []
@@ -47,8 +59,37 @@ class Introduction:
         return [Send(endpoint, Introduce(member, self.cluster)) for endpoint in told]
 
     def confirmed(self, sender: Address) -> None:
-        """Take the word of another node that it knows of this one now: one is enough."""
-        self.end()
+        """Take the word of another node that it knows of this one now: one is enough.
+
+        Unless somebody knew of another start of this store: then that one has to say it.
+        """
+        if self._witness in (None, sender):
+            self.settled()
+            self.end()
+
+    def doubled(self, other: Member, witness: Address, now: float) -> bool:
+        """Take it that another start of this store is known; returns whether that is news."""
+        why = f"another start of its store is known at {shown_endpoint(other.endpoint)}"
+        is_news = why != self.why
+        self.why, self._witness, self.is_over = why, witness, False
+        self._due = now + AGAIN_S
+        return is_news
+
+    @property
+    def is_doubled(self) -> bool:
+        """Whether somebody knows of another start of this store, and nobody has judged since."""
+        return self._witness is not None
+
+    def again(self, member: Member, now: float) -> list[Effect]:
+        """Ask the one who knew of another start whether it still does, if that is due."""
+        if self._witness is None or self._due is None or now < self._due:
+            return []
+        self._due = now + AGAIN_S
+        return [Send(self._witness, Introduce(member, self.cluster))]
+
+    def settled(self) -> None:
+        """Doubt no more: a tracker has judged, or whoever had doubts has none."""
+        self._witness, self.why = None, ""
 
     def end(self) -> None:
         """Wait no longer: somebody knows, or nobody needs to be told."""

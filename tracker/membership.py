@@ -29,7 +29,7 @@ from tracker.contact import (
     Refusal,
 )
 from tracker.errors import FrameError
-from tracker.introduction import Introduction
+from tracker.introduction import WAIT_TRIES, Introduction
 from tracker.machine import (
     Close,
     Closed,
@@ -146,12 +146,13 @@ class Membership(Regarded):
     @property
     def is_usurped(self) -> bool:
         """Whether a later record gives this node's name to another store, or a tracker says so."""
-        return bool(self._usurped) or any(t.refusal == NAME_LOST for t in self._trackers)
+        is_other = self._usurped or self.introduction.is_doubled
+        return bool(is_other) or any(t.refusal == NAME_LOST for t in self._trackers)
 
     @property
     def displaced(self) -> str:
         """Why somebody else counts in this node's place, in a few words; empty as a rule."""
-        return self._usurped or displaced(self._trackers)
+        return self._usurped or self.introduction.why or displaced(self._trackers)
 
     def learn(self, news: Sequence[Member], now: float) -> list[Effect]:
         """Take in what another node knows."""
@@ -318,6 +319,8 @@ class Membership(Regarded):
     def _opened(self, tracker: Contact, link: Link, now: float) -> list[Effect]:
         if tracker.state != OPENING or self._is_departing:
             return [Close(link)]
+        if self.is_second and now < tracker.missed_at + WAIT_TRIES * self._reconnect_max_s:
+            return [Close(link), *self._wait(tracker, "left to the other one", now)]
         known = self.view.get(self.member.name)
         was_in = self._has_joined or (known is not None and known.store == self.member.store)
         has_counted, own = was_in or self.has_counted(), (self.member, self.lineage, self.parent)
@@ -335,7 +338,7 @@ class Membership(Regarded):
             effects.append(Emit("tracker-lost", details))
         self._unlink(tracker)
         tracker.lost()
-        is_deciding = any(t.is_deciding for t in self._trackers)
+        is_deciding = self.introduction.is_doubled or any(t.is_deciding for t in self._trackers)
         self.is_doubted = self.is_doubted and (self.announcement.is_strange or is_deciding)
         longest_s = min(
             self._reconnect_max_s, self._reconnect_min_s * 2.0 ** min(tracker.tries, 32)
@@ -368,6 +371,7 @@ class Membership(Regarded):
         if tracker.state != JOINING:
             return []
         self.is_doubted = self.announcement.introduced(is_strange=message.is_strange)
+        self.introduction.settled()
         effects: list[Effect] = []
         was_missed = tracker.joined(message, self._interval_s, now)
         self.announcement.registered(tracker.endpoint, now + max(self.stale_s, tracker.silent_s))

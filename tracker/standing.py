@@ -11,9 +11,10 @@ that says no lets anything follow. Times in seconds.
 from collections.abc import Sequence
 from typing import Final
 
-from tracker.admission import HANDED_OVER, NAME_LOST, OLD_BACKUP
+from tracker.admission import COPY_CODES, HANDED_OVER, NAME_LOST, OLD_BACKUP
 from tracker.config import shown_endpoint
 from tracker.contact import JOINED, JOINING, OPENING, REFUSED, Contact
+from tracker.introduction import Introduction
 from tracker.machine import Endpoint
 
 DISPLACING_CODES: Final = frozenset(
@@ -60,6 +61,16 @@ class Regarded:
     """A node, as far as its trackers regard it; whoever inherits this keeps their contacts."""
 
     _trackers: list[Contact]
+    introduction: Introduction
+
+    @property
+    def is_second(self) -> bool:
+        """Whether others know of another start of this node's store, which is to be heard first.
+
+        It may be on its way back to a tracker that was not there.
+        """
+        is_refused = any(tracker.refusal in COPY_CODES for tracker in self._trackers)
+        return is_refused or self.introduction.is_doubled
 
     @property
     def tracker(self) -> Endpoint | None:

@@ -155,6 +155,9 @@ from counter.messages.names import key_in as key_in
 from counter.messages.names import name_of as name_of
 from counter.messages.names import stored_name as stored_name
 from counter.messages.names import subject_in as subject_in
+from counter.messages.newcomers import Doubled as Doubled
+from counter.messages.newcomers import Here as Here
+from counter.messages.newcomers import Sought as Sought
 from counter.messages.parking import AT_WORK as AT_WORK
 from counter.messages.parking import COUNTED_THERE as COUNTED_THERE
 from counter.messages.parking import ELSEWHERE as ELSEWHERE
@@ -194,6 +197,7 @@ GOSSIP: Final = wire.Codec(
     *(Ask, Reply, Stop, Traced, Delegate, Ack, Batch, Back, ReplyMany, AskMany),
     *(AskAgain, ShortReply, Introduce, Introduced),
     *(Epochs, Uncertain, UncertainMany),
+    *(Sought, Here, Doubled),
 )
 """What travels in datagrams."""
 

@@ -154,3 +154,52 @@ def test_a_copy_of_a_store_that_runs_does_not_start_without_a_tracker_either(mac
     n1.kill()
     moved = machines.node("n1", data="copy")
     assert machines.share(moved) == 10
+
+
+def knows(machines, place, name):
+    """Wait until the list that a directory keeps has a name: its next life knows whom to tell."""
+    files = machines.home / place
+    machines.until(lambda: any(name in file.read_bytes() for file in files.glob("members*")))
+
+
+def test_a_copy_whose_original_has_moved_since_is_found_out_without_a_tracker(machines):
+    machines.up(3)
+    n1, n2 = machines.nodes["n1"], machines.nodes["n2"]
+    machines.count(n1, 10)
+    knows(machines, "n1", b"n2")
+    shutil.copytree(machines.home / "n1", machines.home / "copy")
+    assert n1.stop() == 0
+    moved = machines.node("n1")
+    moved.said("joined tracker")
+    assert moved.address != n1.address
+    machines.trackers[0].kill()
+    machines.count(moved, 5)
+
+    copy = machines.node("n1", data="copy")
+    line = copy.said("introduction-refused")[0] + copy.err
+
+    assert copy.address in line
+    assert moved.address in line
+    with pytest.raises(RefusedError, match="another node counts in this one's place"):
+        machines.count(copy, 1_000)
+    # The tracker's end may not have come to everybody's notice yet; a wrong answer never does.
+    answer = machines.until(lambda: (a := machines.ask(n2))["complete"] and a)
+    assert answer["value"] == 15
+    assert not machines.ask(copy)["complete"]
+    assert machines.ask(n2)["value"] == 15
+
+
+def test_a_node_that_moves_while_there_is_no_tracker_is_asked_at_its_new_address(machines):
+    machines.up(2)
+    n1, n2 = machines.nodes["n1"], machines.nodes["n2"]
+    machines.count(n1, 10)
+    knows(machines, "n1", b"n2")
+    machines.trackers[0].kill()
+    n1.kill()
+
+    moved = machines.node("n1")
+    machines.count(moved, 5)
+
+    assert moved.address != n1.address
+    answer = machines.until(lambda: (a := machines.ask(n2))["complete"] and a)
+    assert answer["value"] == 15

@@ -24,10 +24,12 @@ from counter.messages import (
     Query,
     prefixed,
 )
+from counter.newcomers import Newcomers
 from loadtest.simulation.disks import DiskConfig
 from loadtest.simulation.lives import begun
 from loadtest.simulation.network import NetworkConfig
 from loadtest.simulation.world import World
+from tracker.admission import COPY_CODES
 from tracker.config import TrackerConfig
 from tracker.machine import Leave
 from tracker.messages import Forget
@@ -40,7 +42,7 @@ SPARE = tuple((f"10.0.1.{number}", 7401) for number in range(1, 5))
 INCREMENTS_MAX = 30
 ROUNDS = 12
 DEADLINE_MS, END_S = 400, 60.0
-QUICK = NetworkConfig(base_s=0.001, jitter_s=0.0005, duplication=0.02, loss=0.01)
+QUICK = NetworkConfig(base_s=0.001, jitter_s=0.0005, duplication=0.02, loss=0.01, closed_ports=1.0)
 RISK = 0.3
 
 
@@ -63,6 +65,8 @@ class Cluster:
         # By place: the increments that its disk holds and that were acknowledged there or before.
         self.holds = {place: set() for place in HOMES.values()}
         self.backups, self.ended, self.events, self.wrong = [], set(), [], []
+        # Where a copy knows that it is one: what it has written by then is in the copies of it.
+        self.seconds = set()
         # Whoever was taken in and is expected back, by place.
         self.expected = set()
         self.starts = self.sent = self.completes = 0
@@ -87,20 +91,10 @@ class Cluster:
         if self.is_up(place) or place in self.ended or place not in self.names:
             return
         disk = self.world.disk(place)
-        if self._is_running_copy(disk):
-            return
         name = disk.identity.name or self.names[place]
         dice = self.world.random(f"{place}/{self._next()}")
         node = begun(Gossip, name, place, disk, gossip=LAN, trackers=(TRACKER,), random=dice)
         self.world.add(node, place)
-
-    def _is_running_copy(self, disk):
-        """Whether its store runs, where no tracker can say so; then it is not to be started.
-
-        That is asked where the store last was (`counter.copies`); elsewhere nobody can know.
-        """
-        running = [self.node(p).membership.member.store for p in self.names if self.is_up(p)]
-        return TRACKER not in self.world.endpoints() and disk.identity.store in running
 
     def _next(self):
         self.starts += 1
@@ -119,6 +113,13 @@ class Cluster:
         membership = self.node(place).membership
         return membership.is_registered and not self.node(place).ledger.is_held
 
+    def is_believed(self, place):
+        """Whether a node is taken in, or was in this life, while no tracker is there any more."""
+        if TRACKER in self.world.endpoints() or not self.is_up(place):
+            return self.is_taken_in(place)
+        node = self.node(place)
+        return node.membership.heard_at is not None and not node.ledger.is_held
+
     def crash(self, place):
         if self.is_up(place):
             self.note_expected()
@@ -134,6 +135,8 @@ class Cluster:
         if place == TRACKER:
             return
         self.events.append(event)
+        if event == "introduction-refused" or details.get("code") in COPY_CODES:
+            self.seconds.add(place)
         node = self.world.machine(place) if self.is_up(place) else None
         left, reborn = left_name(event, details), None
         if node is not None and event == "registration-refused":
@@ -186,7 +189,7 @@ class Cluster:
         self.pause(0.02)
 
     def back_up(self, place):
-        if place in self.names and place not in self.ended:
+        if place in self.names and place not in self.ended | self.seconds:
             disk = self.world.disk(place)
             self.backups.append((self.names[place], disk.backup(), set(self.holds[place])))
 
@@ -203,6 +206,7 @@ class Cluster:
             self.back_up(place)
         self.ended.discard(place)
         self.expected.discard(place)
+        self.seconds.discard(place)
         self.names[place] = backup.identity.name or name
         self.world.disk(place).restore(backup)
         self.holds[place] = set(held)
@@ -234,7 +238,7 @@ class Cluster:
         """Return the increments that no complete answer may lack."""
         self.note_expected()
         places = [p for p in self.names if p in self.expected and p not in self.ended]
-        alive = [p for p in places if self.is_up(p) and self.is_taken_in(p)]
+        alive = [p for p in places if self.is_believed(p)]
         return set().union(*[self.holds[place] for place in alive], set())
 
     def ask(self, place):
@@ -246,7 +250,8 @@ class Cluster:
                 return
             found = digits(message.value)
             twice = [number for number, times in enumerate(found) if times > 1]
-            lacks = [n for n in before if n >= len(found) or not found[n]]
+            # What was given up meanwhile is in no total, and said to be.
+            lacks = [n for n in before & self.wanted() if n >= len(found) or not found[n]]
             self.completes += message.complete
             if twice or (message.complete and lacks):
                 self.wrong.append((now, place, question, twice, lacks, message.complete))
@@ -331,6 +336,7 @@ def test_backups_and_copies_make_no_complete_answer_wrong_and_count_nothing_twic
     assert wrong == {}
     assert completes > 1_000
     assert {"beside", "reborn True", "name-lost", "drained"} <= set(events)
+    assert "introduction-refused" in events
 
 
 @pytest.mark.soak
@@ -351,9 +357,12 @@ def everything_stays_the_copys_own(patch):
     patch.setattr(Forks, "_part", lambda self, store, token, before: True)
 
 
-def copies_answer_while_they_are_refused(patch):
-    patch.setattr("tracker.membership.COPY_CODES", ())
-    patch.setattr(moving, "mistaken", lambda *views: [])
+def newcomers_are_believed_unasked(patch):
+    def believed(self, member, known, sender, now):
+        return self._believed(member, sender, now)
+
+    patch.setattr(Newcomers, "_sought", believed)
+    patch.setattr(Newcomers, "_refused", lambda self, member, other, sender: [])
 
 
 @pytest.mark.slow
@@ -362,7 +371,7 @@ def copies_answer_while_they_are_refused(patch):
     [
         (parts_count_beside_the_whole, [0]),
         (everything_stays_the_copys_own, [0]),
-        (copies_answer_while_they_are_refused, [24]),
+        (newcomers_are_believed_unasked, [53]),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
