@@ -14,6 +14,7 @@ import pytest
 from counter.client.door import Door
 from counter.config import LOCAL
 from counter.messages import UNTIL_ALL, Query
+from counter.query import DEADLINE
 from loadtest.cluster import Cluster
 from tracker.classes import replace
 
@@ -36,7 +37,8 @@ async def ask(cluster, count):
     doors = [await Door.open(node.endpoint) for node in cluster.nodes]
     for number in range(count):
         answer, _ = await doors[number % len(doors)].ask(ASK)
-        assert answer.complete
+        # On a machine that stood still it ends with its deadline, and is to be forgotten as well.
+        assert answer.complete or answer.reason == DEADLINE
     for door in doors:
         door.close()
 
