@@ -20,6 +20,7 @@ from tracker.transport.plain import Gathering
 
 NODES, PAIRS, BRIEF_PAIRS = 1_000, 100, 10
 SETTLE_S = 0.02
+"""Until what the nodes still had to read by the other way is read: nothing tells of that."""
 
 
 async def pairs(nodes: int, count: int) -> list[tuple[float, float]]:
