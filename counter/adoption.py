@@ -251,8 +251,7 @@ class Adoption:
         for store, share in stage.shares.items():
             # What is there already is the same: it was sealed before, and has not changed since.
             others.setdefault(store, share)
-        for body in stage.sessions:
-            self.ledger.restore("state", body)
+        self.ledger.absorb(stage.sessions)
         for body in stage.retired:
             self.retired.take(body)
 

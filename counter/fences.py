@@ -36,7 +36,7 @@ from counter.messages import (
     Disown,
     Disowned,
 )
-from counter.sessions import Known
+from counter.sessions import Known, Sessions, is_fence
 from tracker.classes import dataclass
 from tracker.machine import Effect, Link, Persist, Persisted, PersistFailed, Send
 from tracker.wire import packed
@@ -77,6 +77,7 @@ class Fences:
         # Whether this node alone holds what a store had counted; the owner sets it.
         self.speaks_for: Callable[[bytes], bool] = lambda store: False
         ledger.given_away = self
+        ledger.before_absorbing = self.yield_to
 
     def __len__(self) -> int:
         return len(self._fences)
@@ -127,14 +128,22 @@ class Fences:
         if fence is not None:
             return fence
         _, content = self._ledger.sessions.find(session, sequence)
-        # The content of an increment is a checksum, or begins with a key.
-        return content if type(content) is tuple and type(content[0]) is bytes else None
+        return content if is_fence(content) else None
 
     def _fence(self, session: bytes, sequence: int, fence: Fence) -> None:
         self._ledger.sessions.restore(session, sequence, fence)
         self._fences[session, sequence] = fence
         while len(self._fences) > self.fences_max:
             self._fences.popitem(last=False)
+
+    def yield_to(self, other: Sessions) -> None:
+        """Take in what a store knew whose counts are here now: it may have counted what is fenced.
+
+        That this node gave an operation away says nothing of what that one did.
+        """
+        for (session, sequence), fence in list(self._fences.items()):
+            if not other.allows(session, sequence, fence):
+                del self._fences[session, sequence]
 
     # -- what the disk says -------------------------------------------------------------------
 
@@ -144,7 +153,11 @@ class Fences:
         while self._answers and self._answers[0].token <= event.token:
             answer = self._answers.popleft()
             self._unsafe.difference_update(answer.fresh)
-            effects.append(Send(answer.link, answer.reply))
+            if all(operation in self for operation in answer.fresh):
+                effects.append(Send(answer.link, answer.reply))
+            else:
+                # Counts have come since in which one of them is known, or may be.
+                effects.append(_ask_again(answer))
         return effects
 
     def persist_failed(self, event: PersistFailed) -> list[Effect]:
@@ -157,8 +170,7 @@ class Fences:
                 for operation in answer.fresh:
                     self._fences.pop(operation, None)
                     self._ledger.sessions.forget(*operation)
-            verdicts = tuple([UNDERWAY if v == GRANTED else v for v in answer.reply.verdicts])
-            effects.append(Send(answer.link, Disowned(answer.reply.request, verdicts)))
+            effects.append(_ask_again(answer))
         return effects
 
     # -- after a restart ----------------------------------------------------------------------
@@ -169,6 +181,9 @@ class Fences:
         A snapshot holds the sessions as well: those it has dropped stay so.
         """
         for session, sequence, by, ticket in rows:
+            if not self._ledger.sessions.allows(session, sequence, (by, ticket)) and not is_state:
+                # Written while counts were taken over in which it is known.
+                continue
             if is_state:
                 self._fences[session, sequence] = by, ticket
             else:
@@ -181,3 +196,9 @@ class Fences:
         return [
             packed((FENCES_TAG, rows[first : first + size])) for first in range(0, len(rows), size)
         ]
+
+
+def _ask_again(answer: _Answer) -> Send:
+    """Return an answer that grants nothing."""
+    verdicts = tuple([UNDERWAY if v == GRANTED else v for v in answer.reply.verdicts])
+    return Send(answer.link, Disowned(answer.reply.request, verdicts))

@@ -243,8 +243,9 @@ class Gossip:
 
     def dump(self) -> list[bytes]:
         """Return records that hold every count, for a snapshot."""
-        counts = [*self.renewal.moves.dump(), *self.ledger.dump(), *self.handover.dump()]
-        return counts + self.failover.dump() + self.forks.dump()
+        counts = [*self.renewal.moves.dump(), *self.ledger.dump(), *self.failover.dump()]
+        # Behind all that is known of operations: what is taken over may know better.
+        return counts + self.handover.dump() + self.forks.dump()
 
     @property
     def records(self) -> int:
@@ -474,7 +475,9 @@ class Gossip:
 
     def _count_activity(self, now: float) -> None:
         self.asker.stories.forget(now)
-        self.ledger.sessions.grow_older(now)
+        if not self.ledger.is_leaving:
+            # What is handed over is read while it is sent, and does not change meanwhile.
+            self.ledger.sessions.grow_older(now)
         self.membership.written = self.ledger.written
         self.membership.activity = self._activity.look(self.ledger.operations, now)
 

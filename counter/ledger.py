@@ -13,7 +13,7 @@ it is on disk, unless the client asked for an acknowledgement from memory.
 """
 
 from collections import deque
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any, Final
 
 from counter.config import NodeConfig
@@ -57,7 +57,8 @@ class Ledger:
 
     __slots__ = (
         *("_adopting", "_behind", "_behind_replies", "_doubtful", "_followers", "_reserved"),
-        *("_turns", "_underway", "_waiting", "config", "counters", "displaced", "durable"),
+        *("_turns", "_underway", "_waiting", "before_absorbing", "config", "counters"),
+        *("displaced", "durable"),
         *("founder", "given_away", "has_gap", "is_held", "is_leaving", "operations", "sessions"),
         *("token", "written"),
     )
@@ -97,6 +98,8 @@ class Ledger:
         self._adopting: deque[tuple[int, tuple[Any, ...]]] = deque()
         # Operations that another node may count and this one never will (`fences`).
         self.given_away: Container[tuple[bytes, int]] = ()
+        # Told what another store knew of operations, before that is known here.
+        self.before_absorbing: Callable[[Sessions], None] = lambda other: None
 
     @property
     def takes_nothing(self) -> bool:
@@ -324,7 +327,8 @@ class Ledger:
 
         Its word goes the way of an increment, so that a restart does not bring them back.
         """
-        was_known = self.sessions.end(message.session)
+        # What is handed over is read while it is sent, and does not change meanwhile.
+        was_known = not self.is_leaving and self.sessions.end(message.session)
         reply = Send(link, SessionEnded(message.request, was_known))
         if not (was_known and self.durable):
             return [reply]
@@ -435,6 +439,14 @@ class Ledger:
             recount(record, self.counters, self.sessions)
         else:
             self.founder = recall(record, self.counters, self.sessions, self.founder)
+
+    def absorb(self, records: Iterable[bytes]) -> None:
+        """Know which operations a store counted, by `dump_sessions`: its counts are here now."""
+        other = Sessions(self.sessions.sessions_max, self.sessions.operations_max)
+        for kept in records:
+            recall(kept, self.counters, other, self.founder)
+        self.before_absorbing(other)
+        self.sessions.absorb(other)
 
     def resume(self, token: int, epoch: int) -> None:
         """Begin to count in a new boot epoch, after everything was restored."""

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from counter.crdt import Counters, Row, Share
 from counter.messages import NUL, Increment, key_in
-from counter.sessions import Known, Sessions
+from counter.sessions import Known, Sessions, is_fence
 from tracker import wire
 
 ROWS_PER_RECORD: Final = 256
@@ -37,9 +37,12 @@ def recount(record: bytes, counters: Counters, sessions: Sessions) -> None:
     sent = as_sent(counted)
     if not sent:
         sessions.end(session)
-    elif sessions.look_up(session, sequence, sent) not in (Known.SAME, Known.OTHER):
-        # It counted, or it would not be in the log; even if it is too old to tell here,
-        # where other sessions may have been dropped than in the life that wrote it.
+        return
+    known, content = sessions.find(session, sequence)
+    if known is not Known.SAME or is_fence(content):
+        # It counted, or it would not be in the log; even if it is too old to tell here, where
+        # other sessions may have been dropped than in the life that wrote it, or fenced by a store
+        # whose counts were taken over between this record and the word that it is written.
         sessions.remember(session, sequence, sent)
         counters.own.add_all(counted)
 

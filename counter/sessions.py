@@ -3,8 +3,10 @@
 An operation is (session, sequence); a client numbers its operations from 1 upward. The rule:
 an operation is never counted twice, whatever was dropped meanwhile. What nobody can tell any
 more is TOO_OLD, not a guess: what lies behind the session's window, and everything of a session
-that has ended or was dropped. After Ongaro and Ousterhout, "In search of an understandable
-consensus algorithm" (Raft, extended version), section 8: sessions with sequence numbers.
+that has ended or was dropped. What another store knew is taken in with its counts (`absorb`),
+and the rule holds for both, whichever of them counted. After Ongaro and Ousterhout, "In search of
+an understandable consensus algorithm" (Raft, extended version), section 8: sessions with
+sequence numbers.
 
 Memory is bounded three times: by the number of sessions, by the number of operations that are
 remembered over all of them, and by the time since a session was last used. The session unused
@@ -182,6 +184,48 @@ class Sessions:
         if len(self) > self.sessions_max or self.operations > self.operations_max:
             self._drop_oldest()
 
+    def absorb(self, other: "Sessions") -> None:
+        """Know what another store knew as well, whose counts are here from now on; `other` ends.
+
+        An operation is counted if either counted it, and too old to tell if either cannot tell:
+        a fence is the word of one store, and says nothing of what the other one has counted.
+        """
+        theirs = other._sessions
+        for session, known in self._sessions.items():
+            if session not in theirs and other.forgotten.may_hold(session):
+                self.operations -= _close(known)
+        for session, known in theirs.items():
+            if session in self._sessions:
+                self._join(session, known, other)
+                continue
+            if self.forgotten.may_hold(session):
+                _close(known)
+            self._sessions[session] = known
+            self.operations += len(known.recent)
+        for row in other.forgotten.rows():
+            self.forgotten.restore(row)
+        self._drop_oldest()
+
+    def _join(self, session: bytes, their: Session, other: "Sessions") -> None:
+        """Make one of what two stores know of a session."""
+        mine = self._sessions[session]
+        joint = {
+            **{n: c for n, c in mine.recent.items() if other.allows(session, n, c)},
+            **{n: c for n, c in their.recent.items() if self.allows(session, n, c)},
+        }
+        self.operations += len(joint) - len(mine.recent)
+        mine.recent, mine.highest = joint, max(mine.highest, their.highest)
+        if len(joint) > WINDOW_MAX:
+            self._trim(mine, mine.highest)
+        self._sessions.move_to_end(session)
+
+    def allows(self, session: bytes, sequence: int, content: Any) -> bool:
+        """Say whether what another store knows of an operation holds beside what is known here."""
+        if not is_fence(content):
+            return True
+        known, own = self.find(session, sequence)
+        return known is Known.NEW or is_fence(own)
+
     def forget(self, session: bytes, sequence: int) -> None:
         """Note that this operation does not count after all: the disk refused it.
 
@@ -234,6 +278,22 @@ class Sessions:
         self.operations -= len(dropped.recent)
         self.forgotten.add(session)
         return True
+
+
+def is_fence(content: Any) -> bool:
+    """Say whether a content is the store that it was given to: others begin with a key."""
+    return type(content) is tuple and type(content[0]) is bytes
+
+
+def _close(session: Session) -> int:
+    """Take nothing more from a session that another store may have counted, nor vouch for it.
+
+    What was counted stays known. Returns how many operations went.
+    """
+    before = len(session.recent)
+    session.recent = {n: c for n, c in session.recent.items() if not is_fence(c)}
+    session.highest = _PAST_ALL
+    return before - len(session.recent)
 
 
 def content_of(pairs: tuple[Any, ...]) -> Any:

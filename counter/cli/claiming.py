@@ -45,6 +45,9 @@ _FIRST: Final = 1
 _MADE_UP: Final = 2**63
 """Tickets from here up are those of ids, and no node's own."""
 
+CANNOT_TELL: Final = {TOO_OLD: "cannot tell any more", UNDERWAY: "is about to say"}
+"""The verdicts after which an id is sent nowhere."""
+
 
 def claimed(finder: Finder, token: str, home: Member, members: Sequence[Member]) -> Member:
     """Return where an id counts, or has counted; raises CommandError where nobody can tell."""
@@ -58,9 +61,7 @@ def claimed(finder: Finder, token: str, home: Member, members: Sequence[Member])
     for member in others:
         if member.status not in (ALIVE, SUSPECT):
             _not_asked(finder, token, member, STATUS_NAMES[member.status])
-    digest = blake2b(token.encode(), digest_size=8).digest()
-    ticket = int.from_bytes(digest, "big") | _MADE_UP
-    rows = ((session_of(token), _FIRST, ticket),)
+    rows = rows_of(token)
     for member in others:
         if member.status not in (ALIVE, SUSPECT):
             continue
@@ -71,8 +72,8 @@ def claimed(finder: Finder, token: str, home: Member, members: Sequence[Member])
             continue
         if verdict == COUNTED_THERE:
             return member
-        if verdict in (TOO_OLD, UNDERWAY):
-            why = "cannot tell any more" if verdict == TOO_OLD else "is about to say"
+        if verdict in CANNOT_TELL:
+            why = CANNOT_TELL[verdict]
             text = f"{member.name} {why} whether it counted the id {printable(token)}"
             raise CommandError(
                 f"{text}; the increment MAY have been counted", NEW_ID, code=INCOMPLETE
@@ -80,13 +81,17 @@ def claimed(finder: Finder, token: str, home: Member, members: Sequence[Member])
     return home
 
 
-def _verdict(
-    finder: Finder,
-    token: str,
-    member: Member,
-    by: bytes,
-    rows: tuple[tuple[bytes, int, int], ...],
-) -> int:
+Rows = tuple[tuple[bytes, int, int], ...]
+
+
+def rows_of(token: str) -> Rows:
+    """Return what each member is asked to give up: the first increment of an id."""
+    digest = blake2b(token.encode(), digest_size=8).digest()
+    ticket = int.from_bytes(digest, "big") | _MADE_UP
+    return ((session_of(token), _FIRST, ticket),)
+
+
+def _verdict(finder: Finder, token: str, member: Member, by: bytes, rows: Rows) -> int:
     """Ask one member to give an id up, until it says something else than to wait."""
     try:
         with Connection(

@@ -17,12 +17,15 @@ from counter.messages import (
     QUIET_MS_MAX,
     SEALING,
     SEEKING,
+    EndSession,
     Offer,
     Page,
     Seal,
+    SessionEnded,
     Sole,
     Take,
 )
+from counter.records import ROWS_PER_RECORD
 from tracker import wire
 from tracker.machine import Close, Emit, Open, Persist, Persisted, PersistFailed, Send
 from tracker.members import DEAD, Member, View
@@ -467,3 +470,20 @@ def test_who_had_sealed_for_somebody_before_a_crash_may_have_left_a_copy_there()
 
     assert again.took(again.leaving.adopted(ME.store)) == [Close(LINK)]
     assert [type(effect) for effect in again.synced()] == [Emit]
+
+
+def test_a_goodbye_while_sessions_are_sent_changes_nothing_of_what_is_sent():
+    leaver = Leaver(DURABLE)
+    sessions = [number.to_bytes(16, "big") for number in range(WINDOW_MAX * ROWS_PER_RECORD)]
+    for session in sessions:
+        leaver.ledger.sessions.remember(session, 1, ("k", 1))
+    leaver.offered()
+    sent = leaver.leaving.take(Take(False), 0.0)
+
+    reply = leaver.ledger.end_session(9, EndSession(1, sessions[3]))
+    sent += leaver.leaving.stored(WINDOW_MAX, 0.0)
+
+    assert reply == [Send(9, SessionEnded(1, False))]
+    bodies = [wire.unpacked(effect.message.body) for effect in sent if isinstance(effect, Send)]
+    rows = [row for kind, *rest in bodies if kind == "sessions" for row in rest[0]]
+    assert [row[0] for row in rows] == sessions

@@ -326,3 +326,94 @@ def test_without_an_age_nothing_is_dropped_by_time():
         sessions.grow_older(now)
 
     assert sessions.look_up(ANN, 1, PAIRS) is Known.SAME
+
+
+# -- of another store ---------------------------------------------------------------------------
+
+FENCE = (b"s" * 16, 7)
+
+
+def absorbing(mine, theirs, **limits):
+    """Return what a store knows that has taken in another one; each: what to do to its sessions."""
+    both = [make_sessions(**limits), make_sessions(**limits)]
+    for sessions, act in zip(both, (mine, theirs), strict=True):
+        act(sessions)
+    both[0].absorb(both[1])
+    return both[0]
+
+
+def nothing(sessions):
+    """A store that was never sent anything."""
+
+
+def counted(sequence=1):
+    return lambda sessions: sessions.remember(ANN, sequence, PAIRS)
+
+
+def fenced(sessions):
+    sessions.restore(ANN, 1, FENCE)
+
+
+def dropped(sessions):
+    sessions.remember(ANN, 3, PAIRS)
+    sessions._drop_first()
+
+
+def ended(sessions):
+    sessions.remember(ANN, 3, PAIRS)
+    sessions.end(ANN)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        *((fenced, dropped), (fenced, ended), (fenced, counted(2 + WINDOW_MAX))),
+        *((dropped, nothing), (ended, nothing), (ended, dropped)),
+    ],
+)
+@pytest.mark.parametrize("is_turned", [False, True], ids=["", "the other way round"])
+def test_what_either_of_two_stores_cannot_tell_nobody_can_tell(one, other, is_turned):
+    sessions = absorbing(*((other, one) if is_turned else (one, other)))
+
+    for either in (sessions, copy_of(sessions)):
+        assert either.find(ANN, 1) == (Known.TOO_OLD, None)
+        assert either.look_up(ANN, 2, PAIRS) is Known.TOO_OLD
+
+
+@pytest.mark.parametrize("other", [fenced, nothing, dropped, ended, counted(2)])
+@pytest.mark.parametrize("is_turned", [False, True], ids=["", "the other way round"])
+def test_what_either_of_two_stores_has_counted_is_known_as_counted(other, is_turned):
+    sessions = absorbing(*((other, counted()) if is_turned else (counted(), other)))
+
+    for either in (sessions, copy_of(sessions)):
+        assert either.look_up(ANN, 1, PAIRS) is Known.SAME
+    assert sessions.operations == sum(
+        1 for _, _, content in sessions.rows() if type(content) is tuple
+    )
+
+
+@pytest.mark.parametrize("is_turned", [False, True], ids=["", "the other way round"])
+def test_what_one_store_gave_away_and_the_other_never_counted_stays_given_away(is_turned):
+    sessions = absorbing(*((counted(2), fenced) if is_turned else (fenced, counted(2))))
+
+    assert sessions.find(ANN, 1) == (Known.SAME, FENCE)
+    assert [sessions.look_up(ANN, n, PAIRS) for n in (2, 3)] == [Known.SAME, Known.NEW]
+
+
+def test_of_two_stores_the_bounds_are_those_of_the_one_that_goes_on():
+    def many(first):
+        return lambda sessions: [
+            sessions.remember(ANN, n, PAIRS) for n in range(first, first + WINDOW_MAX)
+        ]
+
+    sessions = absorbing(many(1), many(700))
+    assert sessions.operations == WINDOW_MAX
+    assert [sessions.look_up(ANN, n, PAIRS) for n in (699, 700)] == [Known.TOO_OLD, Known.SAME]
+
+    bounded = absorbing(
+        lambda sessions: sessions.remember(ANN, 1, PAIRS),
+        lambda sessions: sessions.remember(BEN, 1, PAIRS),
+        sessions_max=1,
+    )
+    assert (len(bounded), bounded.operations) == (1, 1)
+    assert bounded.look_up(ANN, 1, PAIRS) is Known.TOO_OLD

@@ -116,6 +116,28 @@ def test_an_id_whose_node_was_drained_is_known_to_its_heir(machines):
     assert (again.code, json.loads(again.out)["repeated"]) == (0, True)
 
 
+@pytest.mark.parametrize("counts", ["n1", "n2"])
+def test_an_id_that_a_drained_node_and_its_heir_know_counts_once_whoever_joins(machines, counts):
+    """One of both counted it and the other gave it up: the heir holds both words of it."""
+    machines.tracker()
+    for name in ("n1", "n2"):
+        machines.node(name)
+    who_belongs(machines, 2)
+    assert machines.run("inc", "other", "--node", "n1").code == 0
+    token = next(t for t in map(str, range(999)) if (home(t, 2), home(t, 3)) == (counts, "n3"))
+    command = ("inc", "views", "5", "--id", token, "--json")
+    assert from_elsewhere(machines, *command).code == 0
+    assert machines.run("drain", "n1").code == 0
+    machines.node("n3")
+    machines.until(lambda: machines.ask(machines.nodes["n2"])["members"] == 2)
+
+    again = from_elsewhere(machines, *command)
+
+    assert (again.code, json.loads(again.out)["repeated"]) == (0, True)
+    node = machines.nodes["n2"]
+    assert machines.until(lambda: (a := machines.ask(node))["complete"] and a)["value"] == 5
+
+
 def home(token, nodes):
     members = [Member(f"n{n}", bytes(16), 0, 1, 0, "127.0.0.1", 1) for n in range(1, nodes + 1)]
     return home_of(token, members).name
