@@ -58,6 +58,8 @@ class AsyncClient(Common):
         self._underway: list[tuple[str, int, Batch]] = []
 
     async def __aenter__(self) -> "Self":
+        if self._dialogue.is_closed:
+            raise ConfigError("this client is closed")
         self._group = anyio.create_task_group()
         self._wish = anyio.Event()
         self._flush_wish = anyio.Event()
@@ -128,6 +130,7 @@ class AsyncClient(Common):
 
     async def flush(self) -> None:
         """Send what was added, and return when it is counted. Raises UncountedError."""
+        self._check_open()
         await self._send_added()
         self._raise_uncounted()
 
@@ -205,7 +208,7 @@ class AsyncClient(Common):
     def _chat(self, conversation: "Conversation") -> "Chat":
         from counter.client.chatting import Chat
 
-        return Chat(self.options, conversation)
+        return Chat(self.options, conversation, self._check_open)
 
     async def _end_of(self, batch: Batch) -> None:
         if not batch.is_settled:

@@ -5,7 +5,7 @@ must not be able to tell them apart.
 """
 
 from collections import deque
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import aclosing
 from time import monotonic
 from typing import Any
@@ -35,15 +35,22 @@ READ_BYTES = 65_536
 
 
 class Chat:
-    """One conversation; `told` yields what it tells, and at last what it returns."""
+    """One conversation; `told` yields what it tells, and at last what it returns.
 
-    def __init__(self, options: Options, conversation: Conversation) -> None:
+    `check_open` is asked when it begins, which may be long after it was made.
+    """
+
+    def __init__(
+        self, options: Options, conversation: Conversation, check_open: Callable[[], None]
+    ) -> None:
         self.options = options
+        self.check_open = check_open
         self.conversation = conversation
         self._line: _Line | None = None
 
     async def told(self) -> AsyncGenerator[Any, None]:
         """Hold the conversation; what it returns is yielded last. Raises what it raises."""
+        self.check_open()
         try:
             step = next(self.conversation)
             while True:

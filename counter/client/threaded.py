@@ -57,7 +57,8 @@ class Client(Common):
     `memory` or `disk`; None: the best that the node has. With `park` an increment whose node is
     gone is left at another one, which counts it once it may. Raises ConfigError.
 
-    Use it in a `with`, or close it: what was added is sent then, and at exit.
+    Use it in a `with`, or close it: what was added is sent then, and at exit. Once it is closed,
+    every call but `close` raises ConfigError.
     """
 
     def _begin(self) -> None:
@@ -81,6 +82,7 @@ class Client(Common):
         self._sockets = Sockets(self.options.silent_s)
 
     def __enter__(self) -> "Self":
+        self._check_open()
         return self
 
     def __exit__(
@@ -126,6 +128,7 @@ class Client(Common):
 
     def flush(self) -> None:
         """Send what was added, and return when it is counted. Raises UncountedError."""
+        self._check_open()
         self._refuse_to_wait()
         self._send_added()
         self._raise_uncounted()
@@ -249,6 +252,7 @@ class Client(Common):
     def _talk(self, conversation: "Conversation") -> "Talk":
         from counter.client.talking import Talk
 
+        self._check_open()
         return Talk(self.options, conversation)
 
     # -- who drives ---------------------------------------------------------------------------

@@ -125,6 +125,27 @@ async def test_a_client_that_was_not_entered_counts_nothing(nobody):
         client.add("views")
 
 
+async def test_outside_its_block_a_client_refuses_every_call(cluster):
+    _, tracker = cluster()
+    client = AsyncClient(tracker.address)
+    calls = {
+        **dict.fromkeys(("incr", "query", "get", "reset", "delete"), ("views",)),
+        **dict.fromkeys(("flush", "members", "keys"), ()),
+    }
+    async with client:
+        begun_late = client.query("views")
+
+    for name, arguments in calls.items():
+        with pytest.raises(ConfigError, match=r"async with|closed"):
+            await getattr(client, name)(*arguments)
+    with pytest.raises(ConfigError, match="async with"):
+        await begun_late
+    with pytest.raises(ConfigError, match="async with"):
+        await anext(client.watch("views"))
+    with pytest.raises(ConfigError, match="closed"):
+        await client.__aenter__()
+
+
 async def test_a_task_that_is_cancelled_does_not_stop_the_others(cluster):
     node, tracker = cluster()
     async with AsyncClient(tracker.address) as client:

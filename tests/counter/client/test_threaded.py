@@ -10,10 +10,10 @@ import threading
 import pytest
 
 import counter
-from counter import Client
+from counter import AsyncClient, Client
 from counter.client import adding
 from counter.client.adding import ADDED_KEYS_MAX, REASONS_MAX, Adding, pieces
-from counter.client.operations import UncountedError, UnknownOutcomeError
+from counter.client.operations import Operation, UncountedError, UnknownOutcomeError
 from counter.messages import Counted, Increment
 from counter.stamps import stamp_of
 from tracker.errors import ConfigError, InDoubtError, RefusedError, UnreachableError
@@ -501,3 +501,32 @@ def test_a_node_that_does_not_count_right_after_a_pause_is_looked_at_first(clust
 
     assert [message.sequence for message in sent(node)] == [1, 1]
     assert isinstance(node.script(sent(node)[0])[0], Counted)
+
+
+OPERATION = Operation("n1", ("127.0.0.1", 1), b"s" * 16, 1, ("views", 1), 0, b"t" * 16)
+CALLS = {
+    **dict.fromkeys(("incr", "add", "query", "watch", "get", "reset", "delete"), ("views",)),
+    **dict.fromkeys(("flush", "members", "keys"), ()),
+    "retry": (OPERATION,),
+}
+"""What a client can be asked for, but to be made and to be closed."""
+
+
+def test_these_are_all_that_a_client_can_be_asked_for():
+    for kind in (Client, AsyncClient):
+        public = [name for name in dir(kind) if not name.startswith("_") and name != "close"]
+        assert sorted(public) == sorted(CALLS)
+
+
+@pytest.mark.parametrize("name", [*CALLS, "__enter__"])
+def test_a_closed_client_refuses_every_call_and_says_so(name, cluster):
+    _, tracker = cluster()
+    client = Client(tracker.address)
+    client.incr("views")
+    client.close()
+
+    with pytest.raises(ConfigError, match="this client is closed"):
+        getattr(client, name)(*CALLS.get(name, ()))
+    with pytest.raises(ConfigError, match="this client is closed"):
+        client.query("views", live=True)
+    client.close()
