@@ -9,8 +9,9 @@ belongs to is asked (`Disown`, docs/decisions/0017 and 0021)::
     about to be counted, or leaves  asked again, until the deadline
     too old to tell                 nobody can know: it may have been counted
     no answer                       nothing was sent, and it is said who has to answer
-    nobody listens there            it is sent all the same, and said what that means;
-                                    with `--strict` nothing is sent
+    nobody listens there            it is sent all the same, and said what that means; but nothing
+                                    is sent with `--strict`, nor if another one had given it to
+                                    some other node before: it may have counted where nobody is
 
 The rule: it is sent only when all the others that are there have said that they will never count
 it. One that is down does not keep a cluster from counting: an id goes there only if it was the
@@ -26,7 +27,15 @@ from counter.cli.finding import Finder
 from counter.cli.screens import INCOMPLETE, CommandError, note
 from counter.cli.stores import NEW_ID
 from counter.client.blocking import Connection, now
-from counter.messages import COUNTED_THERE, DOOR, TOO_OLD, UNDERWAY, Disown, Disowned
+from counter.messages import (
+    COUNTED_THERE,
+    DOOR,
+    ELSEWHERE,
+    TOO_OLD,
+    UNDERWAY,
+    Disown,
+    Disowned,
+)
 from counter.stamps import session_of
 from tracker.digest import blake2b
 from tracker.errors import ClusterError, UnreachableError
@@ -42,6 +51,8 @@ PAUSE_S: Final = 0.05
 _FIRST: Final = 1
 """The sequence of an id's first increment: who gave that up takes no other of the same input."""
 
+_NOT_THERE: Final = "not there"
+
 _MADE_UP: Final = 2**63
 """Tickets from here up are those of ids, and no node's own."""
 
@@ -49,8 +60,11 @@ CANNOT_TELL: Final = {TOO_OLD: "cannot tell any more", UNDERWAY: "is about to sa
 """The verdicts after which an id is sent nowhere."""
 
 
-def claimed(finder: Finder, token: str, home: Member, members: Sequence[Member]) -> Member:
-    """Return where an id counts, or has counted; raises CommandError where nobody can tell."""
+def claimed(finder: Finder, token: str, home: Member, members: Sequence[Member]) -> Member | None:
+    """Return where an id counts, or has counted; raises CommandError where nobody can tell.
+
+    None: somebody has handed over meanwhile, and its heir may know more than it did when asked.
+    """
     others = [m for m in members if m.expected and m.name != home.name]
     if len(others) > ASKED_MAX:
         if finder.is_strict:
@@ -58,27 +72,42 @@ def claimed(finder: Finder, token: str, home: Member, members: Sequence[Member])
             raise _too_strict(token, why)
         return home
     # Before anybody gives it up: what is not sent is to change nothing.
-    for member in others:
-        if member.status not in (ALIVE, SUSPECT):
-            _not_asked(finder, token, member, STATUS_NAMES[member.status])
-    rows = rows_of(token)
-    for member in others:
-        if member.status not in (ALIVE, SUSPECT):
-            continue
+    unasked = {m: STATUS_NAMES[m.status] for m in others if m.status not in (ALIVE, SUSPECT)}
+    for member, how in unasked.items():
+        _check_strict(finder, token, member, how)
+    rows, was_given = rows_of(token), ""
+    for member in [m for m in others if m not in unasked]:
         try:
             verdict = _verdict(finder, token, member, home.store, rows)
         except UnreachableError:
-            _not_asked(finder, token, member, "not there")
+            if _has_left(finder, member):
+                return None
+            _check_strict(finder, token, member, _NOT_THERE)
+            unasked[member] = _NOT_THERE
             continue
         if verdict == COUNTED_THERE:
             return member
-        if verdict in CANNOT_TELL:
-            why = CANNOT_TELL[verdict]
-            text = f"{member.name} {why} whether it counted the id {printable(token)}"
-            raise CommandError(
-                f"{text}; the increment MAY have been counted", NEW_ID, code=INCOMPLETE
-            )
+        was_given = _given(token, member, verdict) or was_given
+    for member, how in unasked.items():
+        _not_asked(finder, token, member, how, was_given)
     return home
+
+
+def _given(token: str, member: Member, verdict: int) -> str:
+    """Return who said that it gave an id to another node before, empty if it did not."""
+    if verdict in CANNOT_TELL:
+        raise _maybe(f"{member.name} {CANNOT_TELL[verdict]} whether it counted", token, NEW_ID)
+    return member.name if verdict == ELSEWHERE else ""
+
+
+def _has_left(finder: Finder, member: Member) -> bool:
+    """Say whether a member that is not there has left since it was told of."""
+    from counter.cli.rosters import roster
+
+    finder.restart()
+    told, _ = roster(finder)
+    finder.restart()
+    return not any(m.store == member.store and m.expected for m, _, _ in told)
 
 
 Rows = tuple[tuple[bytes, int, int], ...]
@@ -112,9 +141,23 @@ def _verdict(finder: Finder, token: str, member: Member, by: bytes, rows: Rows) 
         raise _silent(token, member, f"does not answer ({error})") from error
 
 
-def _not_asked(finder: Finder, token: str, member: Member, how: str) -> None:
+def _maybe(why: str, token: str, hint: str) -> CommandError:
+    text = f"{why} the id {printable(token)}; the increment MAY have been counted"
+    return CommandError(text, hint, code=INCOMPLETE)
+
+
+def _check_strict(finder: Finder, token: str, member: Member, how: str) -> None:
     if finder.is_strict:
         raise _too_strict(token, f"{member.name} is {how}, and may have counted it")
+
+
+def _not_asked(finder: Finder, token: str, member: Member, how: str, was_given: str) -> None:
+    if was_given:
+        # Whoever sent it before asked the same members: it went to one of another rank.
+        why = f"{was_given} gave it to another node before, and {member.name} is {how}: that"
+        hint = f"start {member.name} and try again"
+        raise _maybe(f"{why} may be the one that counted", token, hint)
+    finder.not_asked.append(member.name)
     note(
         f"{member.name} is {how} and was not asked: had it counted the id {printable(token)}"
         " before, it would count a second time"

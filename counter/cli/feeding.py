@@ -203,6 +203,7 @@ class _InputRun:
                     "node": where,
                     "address": shown_endpoint(self.connection.endpoint),
                     "id": self.token,
+                    "not_asked": self.finder.not_asked,
                 }
             )
         elif on_terminal():

@@ -52,6 +52,8 @@ class Finder:
         self.until = now() + (self.deadline_s or DEADLINE_S)
         # Whether an id is sent only once every member has given it up (`counter.cli.claiming`).
         self.is_strict = False
+        # Members that were down when an id was sent, and were not asked about it.
+        self.not_asked: list[str] = []
         # Whether an id goes to a node that was named, and not to its home (`counter.cli.homes`).
         self.is_chosen = False
         # What helps where no tracker is reached; a command that takes no --node has less of it.

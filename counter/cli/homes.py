@@ -11,6 +11,7 @@ under that name is not asked.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from counter.cli.finding import Finder
 from counter.cli.screens import CommandError
@@ -18,6 +19,9 @@ from counter.client.blocking import Connection
 from tracker.digest import blake2b
 from tracker.members import ALIVE, STATUS_NAMES, SUSPECT, Member
 from tracker.text import printable
+
+LOOKS_MAX: Final = 3
+"""How often the members are asked anew, if one of them has left while they were asked."""
 
 
 def open_home(finder: Finder, token: str) -> Connection:
@@ -46,6 +50,19 @@ def settle(finder: Finder, token: str) -> None:
     if sent_to:
         finder.node = sent_to[0][0]
         return
+    for _ in range(LOOKS_MAX):
+        member = _claimed(finder, token)
+        finder.restart()
+        if member is not None:
+            finder.node = member.name
+            return
+    raise CommandError(
+        f"members came and went; the id {printable(token)} was not sent", "try again in a moment"
+    )
+
+
+def _claimed(finder: Finder, token: str) -> Member | None:
+    """Have all the others give an id up; None if somebody has left meanwhile."""
     from counter.cli.rosters import roster
 
     rows, source = roster(finder)
@@ -63,8 +80,7 @@ def settle(finder: Finder, token: str) -> None:
     from counter.cli.claiming import claimed
 
     finder.restart()
-    finder.node = claimed(finder, token, home, members).name
-    finder.restart()
+    return claimed(finder, token, home, members)
 
 
 def home_of(token: str, members: Sequence[Member]) -> Member | None:

@@ -110,7 +110,7 @@ def inc(
 
             return feed(connection, finder, token, is_own, promise, json)
         token, counted = _settled(connection, finder, key, number, token, is_own, promise)
-    _show(connection, key, number, token, counted, json)
+    _show(connection, finder, key, number, token, counted, json)
     return DONE
 
 
@@ -131,7 +131,13 @@ def _reached(finder: Finder, token: str, is_own: bool) -> Connection:
 
 
 def _show(
-    connection: Connection, key: str, number: int, token: str, counted: light.Counted, json: bool
+    connection: Connection,
+    finder: Finder,
+    key: str,
+    number: int,
+    token: str,
+    counted: light.Counted,
+    json: bool,
 ) -> None:
     where = shown_node(connection)
     if json:
@@ -144,6 +150,7 @@ def _show(
                 "ack": "disk" if counted.on_disk else "memory",
                 "repeated": counted.repeated,
                 "id": token,
+                "not_asked": finder.not_asked,
             }
         )
     elif on_terminal():

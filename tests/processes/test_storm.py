@@ -2,7 +2,8 @@
 
 The rule: every increment is written down before it is sent, every read when it begins and when it
 ends (`loadtest.checker`). What is in doubt at the end is sent again under its own id; then the
-total is exact, and no read may ever have said more, or less, than what can have been true.
+total is exact, and no read may ever have said more, or less, than what can have been true. One key
+is reset again and again meanwhile: all that it came to, and what it is at last, is the total.
 """
 
 import random
@@ -21,9 +22,48 @@ from tracker.errors import ClusterError
 pytestmark = pytest.mark.slow
 
 KEYS = ("views", "clicks", "rare")
+RESET_KEY = "nightly"
+RESET_PAUSE_S = 1.0
+READERS = 3
 DEADLINE_S = 6.0
 RETRY_DEADLINE_S = 30.0
 COMPLETE_READS = 6
+
+
+class Resets:
+    """What a read may say of a key that is reset: nothing from before, all that was sent since.
+
+    A read beside a reset may say what was true before it, or after it.
+    """
+
+    def __init__(self, account):
+        self.account = account
+        self.was = []
+        self.is_going_on = False
+        self.began_at = self.ended_at = 0
+        self.judged = self.beside = 0
+        self.wrong = []
+
+    def begin(self):
+        self.is_going_on, self.began_at = True, self.account.acked
+
+    def end(self, was):
+        self.is_going_on, self.ended_at = False, self.account.high
+        self.was.append(was)
+
+    def read_begins(self):
+        return self.is_going_on, len(self.was), self.account.acked - self.ended_at
+
+    def read_ends(self, begun, total):
+        was_going_on, number, low = begun
+        if was_going_on or self.is_going_on or number != len(self.was):
+            low, high = 0, self.account.high
+            self.beside += 1
+        else:
+            high = self.account.high - (self.began_at if self.was else 0)
+            self.judged += total.complete
+        if total.value > high or (total.complete and total.value < low):
+            self.wrong.append((low, high, total))
 
 
 class History:
@@ -31,7 +71,9 @@ class History:
 
     def __init__(self):
         self.ledger = Ledger()
-        self.parked = dict.fromkeys(KEYS, 0)
+        self.parked = dict.fromkeys((*KEYS, RESET_KEY), 0)
+        self.ledger.attempted(RESET_KEY, 0)
+        self.resets = Resets(self.ledger.accounts[RESET_KEY])
         self.unknown = []
         self.told = {"counted": 0, "repeated": 0, "parked": 0, "unknown": 0, "refused": 0}
         self.reads = {"complete": 0, "incomplete": 0, "uncertain": 0}
@@ -54,13 +96,26 @@ class History:
             else:
                 self.unknown.append((operation, key, amount))
 
+    def reset_begins(self):
+        with self._lock:
+            self.resets.begin()
+
+    def reset_ends(self, was):
+        with self._lock:
+            self.resets.end(was)
+
     def read_begins(self, key):
         with self._lock:
+            if key == RESET_KEY:
+                return self.resets.read_begins()
             return self.ledger.begin_read(key), self.parked[key]
 
-    def read_ends(self, begun, total):
-        reading, parked = begun
+    def read_ends(self, key, begun, total):
         with self._lock:
+            if key == RESET_KEY:
+                self.resets.read_ends(begun, total)
+                return
+            reading, parked = begun
             self.ledger.end_read(reading, total.value, is_complete=total.complete)
             self.reads["complete" if total.complete else "incomplete"] += 1
             self.reads["uncertain"] += total.uncertain > 0
@@ -81,27 +136,38 @@ class Storm:
             threading.Thread(target=self._write, args=(random.Random(f"{seed}/{number}"),))
             for number in range(writers)
         ]
-        self._threads.append(threading.Thread(target=self._read))
+        self._threads += [threading.Thread(target=self._read) for _ in range(READERS)]
+        self._threads.append(threading.Thread(target=self._reset))
         for thread in self._threads:
             thread.start()
 
     def _write(self, dice):
         with Client(self.where, deadline_s=DEADLINE_S) as client:
             while not self._is_over.is_set():
-                key, amount = dice.choice(KEYS), dice.randint(1, 9)
+                key, amount = dice.choice((*KEYS, RESET_KEY)), dice.randint(1, 9)
                 self.history.attempted(key, amount)
                 self.history.settled(key, amount, *outcome_of(lambda: client.incr(key, amount)))  # noqa: B023
 
     def _read(self):
         with Client(self.where, deadline_s=DEADLINE_S) as client:
             while not self._is_over.is_set():
-                for key in KEYS:
+                for key in (*KEYS, RESET_KEY):
                     begun = self.history.read_begins(key)
                     try:
                         total = client.query(key, deadline_s=1.0)
                     except ClusterError:
                         continue
-                    self.history.read_ends(begun, total)
+                    self.history.read_ends(key, begun, total)
+
+    def _reset(self):
+        with Client(self.where, deadline_s=DEADLINE_S) as client:
+            number = 0
+            while not self._is_over.wait(RESET_PAUSE_S):
+                number += 1
+                self.history.reset_begins()
+                while (was := closed(client, f"reset {number}")) is None:
+                    pass
+                self.history.reset_ends(was.value)
 
     def harm(self):
         """Kill or pause one node or two, and bring them back."""
@@ -129,7 +195,10 @@ class Storm:
             while history.unknown:
                 operation, key, amount = history.unknown.pop()
                 history.settled(key, amount, *outcome_of(lambda: client.retry(operation)))  # noqa: B023
-            return {key: self.machines.until(lambda: settled_total(client, key)) for key in KEYS}  # noqa: B023
+            return {
+                key: self.machines.until(lambda: settled_total(client, key))  # noqa: B023
+                for key in (*KEYS, RESET_KEY)
+            }
 
 
 def outcome_of(call):
@@ -141,6 +210,15 @@ def outcome_of(call):
     except ClusterError:
         return ("refused",)
     return ("parked" if told.parked else "repeated" if told.repeated else "counted",)
+
+
+def closed(client, number):
+    """Return what an epoch came to, once everybody has told it: then that is final."""
+    try:
+        was = client.reset(RESET_KEY, id=number, deadline_s=2.0).was
+    except ClusterError:
+        return None
+    return was if was.complete else None
 
 
 def settled_total(client, key):
@@ -169,9 +247,10 @@ def stormed(machines, *, nodes, writers, seed, is_enough):
 def check(history, totals):
     ledger = history.ledger
     found = {key: total.value for key, total in totals.items()}
-    expected = {key: ledger.accounts[key].acked + history.parked[key] for key in KEYS}
+    found[RESET_KEY] += sum(history.resets.was)
+    expected = {key: ledger.accounts[key].acked + history.parked[key] for key in found}
     assert found == expected, history.told
-    assert (ledger.faults, history.too_high) == ([], [])
+    assert (ledger.faults, history.too_high, history.resets.wrong) == ([], [], [])
     assert all((t.low, t.high, t.uncertain) == (t.value, t.value, 0) for t in totals.values())
     assert history.reads["complete"]
 
@@ -195,5 +274,9 @@ def test_a_minute_of_kills_and_pauses_makes_no_total_and_no_read_wrong(machines,
     )
 
     values = {key: total.value for key, total in totals.items()}
-    sys.stdout.write(f"\n{strikes} strikes, {history.told}, reads {history.reads}, {values}\n")
+    resets = history.resets
+    sys.stdout.write(
+        f"\n{strikes} strikes, {history.told}, reads {history.reads}, {values}\n{len(resets.was)}"
+        f" resets, {resets.judged} reads between and {resets.beside} beside them\n"
+    )
     check(history, totals)

@@ -119,15 +119,19 @@ def test_an_id_whose_home_is_down_is_counted_nowhere_else(counter, serve, status
 def three(serve):
     """Return a function that serves three nodes and their tracker.
 
-    `said` is what those say to whom the id T does not belong. It gives the home, and the others.
+    `said` is what those say to whom the id T does not belong, the first `count` of which have
+    these fields. It gives the home, and the others.
     """
 
-    def start(said, **fields):
+    def start(said, count=2, **fields):
         members = [make_member(name) for name in ("n1", "n2", "n3")]
         home = home_of("T", members).name
         nodes = {m.name: serve(counting if m.name == home else said, name=m.name) for m in members}
+        changed = [m.name for m in members if m.name != home][:count]
         here = [
-            replace(m, **{"port": nodes[m.name].endpoint[1], **({} if m.name == home else fields)})
+            replace(
+                m, **{"port": nodes[m.name].endpoint[1], **(fields if m.name in changed else {})}
+            )
             for m in members
         ]
         tracker = serve(knowing(here), role="tracker")
@@ -182,6 +186,73 @@ def test_a_member_that_is_down_keeps_no_id_from_counting_and_is_named(counter, t
     assert (ran.code, len(sent(home))) == (0, 1)
     assert ran.err.count("is dead and was not asked: had it counted the id T before") == 2
     assert [m for other in others for m in other.heard] == []
+
+
+def test_a_script_is_told_who_was_not_asked(counter, three):
+    address, home, _ = three(counting, status=DEAD)
+    command = ("inc", "--id", "T", "--tracker", address, "--json")
+
+    ran = counter(*command, "k")
+
+    [answer] = [json.loads(line) for line in ran.out.splitlines()]
+    assert (ran.code, len(sent(home)), len(answer["not_asked"])) == (0, 1, 2)
+    assert all(f"{name} is dead and was not asked" in ran.err for name in answer["not_asked"])
+
+
+def test_an_id_that_was_given_to_somebody_before_is_sent_nowhere_while_a_member_is_down(
+    counter, three
+):
+    address, home, others = three(saying(ELSEWHERE), count=1, status=DEAD)
+
+    ran = counter("inc", "k", "--id", "T", "--tracker", address)
+
+    assert (ran.code, ran.out, sent(home)) == (3, "", [])
+    assert "gave it to another node before, and" in ran.err
+    assert "is dead: that may be the one that counted the id T; the increment MAY" in ran.err
+    assert [len([m for m in o.heard if isinstance(m, Disown)]) for o in others] == [0, 1]
+
+
+def test_where_a_member_left_while_the_others_were_asked_its_heir_is_asked_anew(
+    counter, serve, nobody
+):
+    members = [make_member(name) for name in ("n1", "n2", "n3")]
+    home = home_of("T", members)
+    heir, left = [member for member in members if member != home]
+    asked = []
+
+    def knows(message):
+        """Say that it gave the id up, and once the other one's counts are here, that it counted."""
+        if isinstance(message, Disown):
+            asked.append(message)
+            return [Disowned(message.request, (COUNTED_THERE if len(asked) > 1 else GRANTED,))]
+        return counting(message, COUNTED_THERE)
+
+    servers = {home.name: serve(counting, name=home.name), heir.name: serve(knows, name=heir.name)}
+    here = [replace(m, port=servers[m.name].endpoint[1]) for m in (home, heir)]
+    left = replace(left, port=int(nobody.rpartition(":")[2]), store=b"l" * 16)
+    before, after = knowing([*here, left]), knowing([*here, left.handed_over(heir.name)])
+    looks = []
+
+    def roster(message):
+        looks.extend([message] if isinstance(message, Roster) else [])
+        return (before if len(looks) < 2 else after)(message)
+
+    tracker = serve(roster, role="tracker")
+
+    ran = counter("inc", "k", "--id", "T", "--tracker", tracker.address, "--json")
+
+    assert (ran.code, ran.err, json.loads(ran.out)["repeated"]) == (0, "", True)
+    assert sent(servers[home.name]) == []
+
+
+def test_of_an_id_that_is_known_to_have_counted_nobody_is_said_to_be_down(counter, three):
+    address, home, _ = three(saying(COUNTED_THERE), count=1, status=DEAD)
+
+    ran = counter("inc", "k", "--id", "T", "--tracker", address, "--json")
+
+    answer = json.loads(ran.out)
+    assert (ran.code, ran.err, answer["repeated"], answer["not_asked"]) == (0, "", True, [])
+    assert sent(home) == []
 
 
 def test_strict_sends_an_id_nowhere_while_a_member_is_down_and_nobody_gives_it_up(counter, three):
@@ -321,7 +392,7 @@ def test_a_clock_that_lags_behind_keeps_nobody_from_counting(counter, serve):
     def script(message):
         if stamp_of(message.session):
             return [Refused(message.sequence, "too-old", TOO_OLD)]
-        return counting(message)
+        return counting(message, COUNTED_THERE)
 
     server = serve(script)
 
