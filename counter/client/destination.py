@@ -133,10 +133,18 @@ class Destination:
     # -- what trackers say --------------------------------------------------------------------
 
     def ask_for(self, lane: Lane, now: float) -> None:
-        """Ask where a node is that was not found twice: it may have moved."""
+        """Ask where a node is that was not found twice, or never: it may have moved."""
         is_free = not self.lookup.is_busy and self._options.address is None
-        if lane.name and lane.failures >= 2 and is_free:
+        if lane.name and (lane.failures >= 2 or lane.is_sought) and is_free:
             self._effects += self.lookup.ask(lane.name, now)
+
+    def told_nowhere(self) -> Lane | None:
+        """Return a node of which a tracker has just said that there is none."""
+        lookup = self.lookup
+        if lookup.is_busy or lookup.found != ():
+            return None
+        sought = [lane for lane in self._lanes if lane.is_sought and lane.name == lookup.name]
+        return sought[0] if sought else None
 
     def after_lookup(self, now: float) -> None:
         """Use what the trackers said, if they have ended."""

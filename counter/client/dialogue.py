@@ -26,7 +26,17 @@ from counter.client import light
 from counter.client.choice import Dice
 from counter.client.destination import Destination
 from counter.client.ending import Ending
-from counter.client.lane import DOWN, GREETING, OPENING, READY, Effect, Entry, Lane, Shut
+from counter.client.lane import (
+    BEGAN_ANEW,
+    DOWN,
+    GREETING,
+    OPENING,
+    READY,
+    Effect,
+    Entry,
+    Lane,
+    Shut,
+)
 from counter.client.lanes import Lanes
 from counter.client.operations import (
     Acknowledgement,
@@ -268,6 +278,9 @@ class Dialogue:
         waiting = list(lane.doubtful)
         lane.doubtful.clear()
         for entry in waiting:
+            if self.options.address is None and self._lanes.of_left(lane, entry, now):
+                self._quiet_until = 0.0
+                continue
             why_not = lane.why_not_again(entry, TRIES_MAX)
             if why_not:
                 lane.doubtful.append(entry)
@@ -351,6 +364,10 @@ class Dialogue:
     def _after_lookup(self, now: float) -> None:
         self._quiet_until = 0.0
         self._destination.after_lookup(now)
+        lane = self._destination.told_nowhere()
+        for entry in list(lane.doubtful) if lane is not None else ():
+            assert lane is not None
+            self._unknown(lane, entry, f"{lane.who} {BEGAN_ANEW}")
 
     # -- sending and ending -------------------------------------------------------------------
 
@@ -418,5 +435,8 @@ class Dialogue:
                 self._resend(lane, now)
             elif lane.state == DOWN:
                 self._destination.ask_for(lane, now)
-                self._destination.open(lane, now)
+                if lane.is_sought:
+                    lane.retry_at = now + self._search.pause_s(1)
+                else:
+                    self._destination.open(lane, now)
         self._drop_ended()

@@ -9,8 +9,10 @@ A lane is in one of these states::
 
 The rule: what was sent under (session, sequence) stays with this node under that identity, until
 it is acknowledged, refused at its first try, or given up as unknown. And with this store: another
-one under the same name does not know it, and would count it again. After one was given up the
-session is not continued: the node's window must not move past what a person may still retry.
+one under the same name does not know it, and would count it again. A store that has lost its name
+is looked for under the one that follows from both (`tracker.names.derived`): there it is the same.
+After one was given up the session is not continued: the node's window must not move past what a
+person may still retry.
 """
 
 from collections import deque
@@ -24,8 +26,12 @@ from tracker.address import Endpoint
 from tracker.classes import dataclass
 from tracker.config import shown_endpoint
 from tracker.errors import FrameError
+from tracker.names import base_of
 
 DOWN, OPENING, GREETING, READY = range(4)
+
+NOWHERE: Final[Endpoint] = ("", 0)
+BEGAN_ANEW: Final = "began anew, with another store"
 
 SESSION_SPREAD_MAX: Final = 512
 """How far a session's next operation may be ahead of its oldest one in doubt: half of what a node
@@ -119,8 +125,15 @@ class Lane:
         self.failures = 0
 
     @property
+    def is_sought(self) -> bool:
+        """Whether nobody has said yet where this node is, or that there is none."""
+        return self.endpoint == NOWHERE
+
+    @property
     def who(self) -> str:
         """The node, for a sentence."""
+        if self.is_sought:
+            return f"node {base_of(self.name)}"
         where = shown_endpoint(self.endpoint)
         return f"node {self.name} at {where}" if self.name else f"node at {where}"
 
@@ -151,14 +164,18 @@ class Lane:
             raise FrameError(f"node {name} is there now")
         self.name, self.home = name, self.stream.store
 
+    def is_anew_for(self, entry: Entry) -> bool:
+        """Whether another store is here than the one that an operation was sent to."""
+        return entry.operation.home not in (b"", self.home)
+
     def why_not_again(self, entry: Entry, tries_max: int) -> str:
         """Say why an operation in doubt is not sent again on this stream; empty if it is.
 
         A node in memory that was started again, or one whose disk was wiped, has another store.
         What the first one had counted may be with its heir by now, and so in every total.
         """
-        if entry.operation.home not in (b"", self.home):
-            return f"{self.who} began anew, with another store"
+        if self.is_anew_for(entry):
+            return f"{self.who} {BEGAN_ANEW}"
         return f"{self.who} gave no answer to {tries_max} tries" if entry.sends >= tries_max else ""
 
     def times(self, silent_s: float) -> list[float]:

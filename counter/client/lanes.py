@@ -7,9 +7,10 @@ never more of them than LANES_MAX.
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from counter.client.lane import Effect, Lane, Shut
+from counter.client.lane import NOWHERE, Effect, Entry, Lane, Shut
 from tracker.address import Endpoint
 from tracker.errors import RefusedError
+from tracker.names import derived, is_derived
 
 LANES_MAX: Final = 32
 """Nodes with something in doubt, and the one in use."""
@@ -42,6 +43,21 @@ class Lanes:
         lane = Lane(name, endpoint, self._new_session())
         self._lanes.append(lane)
         return lane
+
+    def of_left(self, lane: Lane, entry: Entry, now: float) -> bool:
+        """Hold what is in doubt at a store that has lost its name for the one it is left with.
+
+        Says whether it can be looked for: not where nobody told its name, nor its store.
+        """
+        if not (lane.name and lane.is_anew_for(entry)) or is_derived(lane.name):
+            return False
+        try:
+            left = self.of(derived(lane.name, entry.operation.home), NOWHERE)
+        except RefusedError:
+            return False
+        left.doubtful.append(entry)
+        left.retry_at = now
+        return True
 
     def opening(self, lane: Lane, link: int, until: float) -> Effect:
         """Ask for a stream for a lane."""

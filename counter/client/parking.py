@@ -59,7 +59,8 @@ class Parkings:
     def _times(self, lane: Lane) -> Iterator[tuple[float, Entry]]:
         if not self._is_on or len(self._asked) >= PARKING_MAX:
             return
-        if lane.state != READY or lane.is_silent:
+        # What may be a store that is gone for ever would be in doubt for ever.
+        if not lane.is_sought and (lane.state != READY or lane.is_silent):
             for entry in lane.entries():
                 if entry.operation.home:
                     yield entry.batch.deadline - self._park_s, entry

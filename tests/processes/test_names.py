@@ -1,8 +1,15 @@
 """Who may call itself what: clashes, clones, moves, and daemons that cannot even start."""
 
+import os
 import shutil
 
+import anyio
 import pytest
+
+from counter import AsyncClient, Client
+from counter.client.blocking import Connection, now
+from counter.client.operations import Operation
+from counter.messages import ACK_DEFAULT, DOOR, Counted, Increment
 
 pytestmark = pytest.mark.slow
 
@@ -156,6 +163,41 @@ def test_of_two_nodes_of_one_name_both_count_on_and_nothing_is_lost(machines, ke
     machines.count(loser, 10)
     for node in (z, *nodes):
         assert complete(machines, node) == (18, 3)
+
+
+@pytest.mark.parametrize("kept", [(), ("--memory",)], ids=["on disk", "in memory"])
+def test_what_is_in_doubt_at_a_node_that_lost_its_name_is_settled_there(machines, kept):
+    trackers, nodes = islands(machines, *kept)
+    operations = [counted_in_doubt(node, "n1") for node in nodes]
+    machines.node("z").said("joined tracker")
+    loser, left = loser_of(machines, nodes)
+    loser.said(f"counter node {left}")
+    for tracker in trackers:
+        machines.until(lambda at=tracker: machines.statuses(at).get(left) == "alive")
+    trackers = [tracker.address for tracker in trackers]
+    operation = operations[nodes.index(loser)]
+
+    with Client(trackers, deadline_s=20.0) as client:
+        again = client.retry(operation)
+        assert client.retry(operations[1 - nodes.index(loser)]).node == "n1"
+
+    async def retried():
+        async with AsyncClient(trackers, deadline_s=20.0) as client:
+            return await client.retry(operation)
+
+    for told in (again, anyio.run(retried)):
+        assert (told.counted, told.repeated, told.node) == (True, True, left)
+    assert complete(machines, machines.nodes["z"])[0] == 8 + 2
+
+
+def counted_in_doubt(node, name):
+    """Count 1 at a node whose reply is lost; returns the operation."""
+    session, pairs = os.urandom(16), ("views", 1)
+    with Connection([node.endpoint], now() + 15, codec=DOOR) as connection:
+        message = Increment(session, 1, pairs, ACK_DEFAULT)
+        assert isinstance(connection.request(message), Counted)
+        home = connection.store
+    return Operation(name, node.endpoint, session, 1, pairs, ACK_DEFAULT, home)
 
 
 def test_a_loser_that_died_before_is_missed_under_the_name_left_to_it_until_it_is_back_or_forgotten(

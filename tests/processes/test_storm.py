@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 KEYS = ("views", "clicks", "rare")
 RESET_KEY = "nightly"
-RESET_PAUSE_S = 1.0
+RESET_PAUSE_S = 2.0
 READERS = 3
 DEADLINE_S = 6.0
 RETRY_DEADLINE_S = 30.0
