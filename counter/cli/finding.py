@@ -14,7 +14,13 @@ from counter.client.blocking import Connection, SystemDice, now
 from counter.client.choice import NO_TURN, ROUND_ROBIN, Candidate, ordered
 from tracker.address import Endpoint
 from tracker.config import parse_endpoint, shown_endpoint
-from tracker.errors import RefusedError, UnreachableError
+from tracker.errors import (
+    ClusterError,
+    ConnectionLostError,
+    DeadlineError,
+    RefusedError,
+    UnreachableError,
+)
 from tracker.names import MEMBER_NAME_MAX
 from tracker.text import printable
 
@@ -94,21 +100,42 @@ class Finder:
         name = self.node or ""
         # Round robin needs no memory: each process begins one further than the process before.
         turn = os.getpid() if self.pick == ROUND_ROBIN else NO_TURN
-        with self.open_tracker() as tracker:
-            where = tracker.who
-            try:
-                found = tracker.request(light.Find(tracker.number(), name, turn))
-            except RefusedError as error:
-                if error.code != "unknown":
-                    raise
-                raise CommandError(str(error), WHO_IS_THERE) from error
-        candidates: list[Candidate] = list(found.candidates)
+        try:
+            candidates, where = self._candidates(name, turn)
+        except RefusedError as error:
+            if error.code != "unknown":
+                raise
+            raise CommandError(str(error), WHO_IS_THERE) from error
         if name:
             return [(candidate[1], candidate[2]) for candidate in _named(candidates, name, where)]
         if not candidates:
             raise CommandError(f"{where} knows no living node", "start one:  counter node")
         best = ordered(candidates, self.pick, SystemDice(), turn)
         return [(c[1], c[2]) for c in best][:CANDIDATES_TRIED_MAX]
+
+    def _candidates(self, name: str, turn: int) -> tuple[list[Candidate], str]:
+        """Return whom a tracker told, and which one; one that is lost meanwhile leaves the others.
+
+        Raises CommandError, and RefusedError for a refusal.
+        """
+        lost: ClusterError | None = None
+        trackers, until = self.trackers, self.until
+        for place in range(len(trackers)):
+            try:
+                tracker = Connection(trackers[place:], until, role="tracker", cluster=self.cluster)
+            except UnreachableError as error:
+                # Nobody of the rest is there either.
+                lost = lost or error
+                break
+            with tracker:
+                begun = now()
+                tracker.until = begun + (until - begun) / (len(trackers) - place)
+                try:
+                    found = tracker.request(light.Find(tracker.number(), name, turn))
+                    return list(found.candidates), tracker.who
+                except (ConnectionLostError, DeadlineError) as error:
+                    lost = lost or error
+        raise CommandError(str(lost), *self.hints) from lost
 
 
 def _named(candidates: list[Candidate], name: str, where: str) -> list[Candidate]:

@@ -5,7 +5,7 @@ A conversation is a generator. It yields what it wants of the world (`Dial`, `Sa
 what it returns. The rule: one conversation serves both clients, so that they cannot differ.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Final
 
 from counter.client import light
@@ -192,11 +192,9 @@ def finding(
     options = options if node is None else options.of_node(node)
     if options.address is not None:
         return [options.address]
-    yield from got(Dial(options.trackers, "tracker"))
     turn = int(dice.random() * TURNS_MAX)
     asked = Find(_REQUEST, options.node, turn if options.pick == ROUND_ROBIN else NO_TURN)
-    yield from got(Say(asked, options.deadline_s))
-    found, _ = yield from _heard()
+    found, _ = yield from _of_a_tracker(options, asked, _heard)
     rows = found.candidates
     if options.node:
         rows = [row for row in rows if row[0] == options.node]
@@ -206,6 +204,29 @@ def finding(
     best = [(row[1], row[2]) for row in ordered(rows, options.pick, dice, turn)]
     best.sort(key=lambda endpoint: endpoint in lost)
     return best[:CANDIDATES_TRIED_MAX]
+
+
+def _of_a_tracker(
+    options: Options, question: Find | Roster, hearing: Callable[[], Generator[Step, Any, Any]]
+) -> Generator[Step, Any, Any]:
+    """Ask one tracker after the other until one has told all that `hearing` hears.
+
+    To ask a tracker changes nothing: one that is lost meanwhile is as good as not there. Raises
+    UnreachableError and RefusedError.
+    """
+    why = ""
+    trackers = options.trackers
+    for place in range(len(trackers)):
+        try:
+            yield from got(Dial(trackers[place:], "tracker"))
+            yield from got(Say(question, options.deadline_s / len(trackers)))
+            return (yield from hearing())
+        except UnreachableError as error:
+            # Nobody of the rest is there either.
+            raise UnreachableError(why or str(error)) from error
+        except (ConnectionLostError, DeadlineError) as error:
+            why = why or str(error)
+    raise UnreachableError(why)
 
 
 def _heard() -> Generator[Step, Any, tuple[Any, str]]:
@@ -304,13 +325,19 @@ def holding(options: Options, dice: Dice, key: str, node: str | None) -> Convers
 
 def listing(options: Options) -> Conversation:
     """Return everybody that a tracker knows; without one, whom the node knows."""
+    question = Roster(_REQUEST)
     try:
-        yield from got(Dial(options.trackers, "tracker"))
+        return (yield from _of_a_tracker(options, question, _roster))
     except UnreachableError:
         if options.address is None:
             raise
-        yield from got(Dial([options.address], "node"))
-    yield from got(Say(Roster(_REQUEST), options.deadline_s))
+    yield from got(Dial([options.address], "node"))
+    yield from got(Say(question, options.deadline_s))
+    return (yield from _roster())
+
+
+def _roster() -> Conversation:
+    """Return the members that are told, page by page."""
     rows: list[MemberState] = []
     while True:
         page, _ = yield from _heard()

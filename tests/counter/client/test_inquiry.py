@@ -32,7 +32,13 @@ from counter.messages import (
     Value,
     named,
 )
-from tracker.errors import ConfigError, ConnectionLostError, RefusedError, UnreachableError
+from tracker.errors import (
+    ConfigError,
+    ConnectionLostError,
+    DeadlineError,
+    RefusedError,
+    UnreachableError,
+)
 from tracker.members import ALIVE, GONE, SUSPECT, Member
 from tracker.messages import Find, Found, Listed, Refused, Roster
 
@@ -311,6 +317,42 @@ def test_between_two_losses_a_watch_waits():
 def test_a_pace_that_makes_no_sense_is_refused(every_s):
     with pytest.raises(ConfigError, match="every_s is"):
         check_every(every_s)
+
+
+# -- trackers -------------------------------------------------------------------------------
+
+TWO = "127.0.0.1:7400,127.0.0.1:7410"
+LOST = [ConnectionLostError("it closed"), DeadlineError("it is silent")]
+
+
+@pytest.mark.parametrize("loss", LOST, ids=["closed", "silent"])
+def test_a_tracker_that_is_lost_while_it_is_asked_is_as_good_as_not_there(loss):
+    for conversation in (
+        querying(options(), Random(1), query_for(["views"])),
+        holding(options(), Random(1), "views", None),
+        listing(options()),
+    ):
+        with pytest.raises(UnreachableError, match=str(loss)):
+            replies(conversation, loss)
+
+
+@pytest.mark.parametrize("loss", LOST, ids=["closed", "silent"])
+def test_a_tracker_that_is_lost_while_it_is_asked_leaves_the_others(loss):
+    steps, endpoints = replies(finding(options(trackers=TWO), Random(1)), loss, found("n1"))
+
+    assert endpoints == [("127.0.0.1", 7401)]
+    dialled = [step.endpoints[0] for step in steps if isinstance(step, Dial)]
+    assert dialled == [("127.0.0.1", 7400), ("127.0.0.1", 7410)]
+    assert sum(step.within_s for step in steps if isinstance(step, Say)) == 5.0
+
+
+def test_a_list_that_breaks_off_is_told_from_its_beginning_by_another_tracker():
+    rows = (member("n1"), 1.0, 1), (member("n2"), 1.0, 1)
+    told = Listed(1, False, rows[:1]), LOST[0], Listed(1, True, rows)
+
+    _, members = replies(listing(options(trackers=TWO)), *told)
+
+    assert [member.name for member in members] == ["n1", "n2"]
 
 
 # -- shares and members ---------------------------------------------------------------------
