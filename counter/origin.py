@@ -143,7 +143,8 @@ class Origin:
             if now >= self._relay.mute_at:
                 text = f"{membership.member.name} handed its counts over: ask another node"
                 effects += self._asker.refuse(due, "leaving", text, now)
-            elif heard or (membership.view.expected and not membership.announcement.is_strange):
+            elif heard or (membership.view.expected and not membership.is_doubted):
+                # Whoever may be an old backup would tell its clients what others tell as theirs.
                 effects += self.begin(due, now)
             else:
                 name = membership.member.name

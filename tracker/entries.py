@@ -81,6 +81,10 @@ class Entries:
             return replace(verdict, common=self._lineages.common(message))
         return verdict
 
+    def is_heard(self, store: bytes) -> bool:
+        """Whether a store has registered at this tracker before."""
+        return store in self._lineages
+
     def note_registered(self, member: Member, message: Register, now: float) -> None:
         """Note what a member that was let in has told of its store."""
         self._lineages.note(message)

@@ -17,6 +17,9 @@ class Lineages:
         self._members_max = members_max
         self._by_store: dict[bytes, dict[int, Start]] = {}
 
+    def __contains__(self, store: bytes) -> bool:
+        return store in self._by_store
+
     def note(self, message: Register) -> None:
         """Keep what a member has named."""
         store = message.member.store

@@ -28,6 +28,8 @@ from tracker.names import base_of, derived, is_derived
 ALIVE, SUSPECT, DEAD, AWAY, GONE = range(5)
 STATUS_NAMES: Final = ("alive", "suspect", "dead", "away", "gone")
 
+FIRST_EPOCH: Final = 1
+"""The epoch of a store that has never lived before."""
 TOMBSTONES_MAX = 4_096
 _MIXER: Final = 0x9E3779B97F4A7C15
 """2^64 / phi, odd (Knuth, TAOCP 6.4): a product of it is no mere XOR of its parts."""

@@ -42,7 +42,7 @@ from tracker.machine import (
     Send,
     Unreachable,
 )
-from tracker.members import Member, View
+from tracker.members import FIRST_EPOCH, Member, View
 from tracker.messages import (
     NO_REQUEST,
     UNTOLD,
@@ -73,7 +73,7 @@ from tracker.reputation import (
     succeeding,
     usurped,
 )
-from tracker.standing import Regarded, displaced, known_until
+from tracker.standing import Regarded, known_until
 from tracker.text import printable
 
 LOOK_GAP_S: Final = 0.05
@@ -142,17 +142,6 @@ class Membership(Regarded):
         if self.is_usurped:
             return float("-inf")
         return known_until(self._trackers, now, fresh_s, is_cut_off=self.is_cut_off)
-
-    @property
-    def is_usurped(self) -> bool:
-        """Whether a later record gives this node's name to another store, or a tracker says so."""
-        is_other = self._usurped or self.introduction.is_doubled
-        return bool(is_other) or any(t.refusal == NAME_LOST for t in self._trackers)
-
-    @property
-    def displaced(self) -> str:
-        """Why somebody else counts in this node's place, in a few words; empty as a rule."""
-        return self._usurped or self.introduction.why or displaced(self._trackers)
 
     def learn(self, news: Sequence[Member], now: float) -> list[Effect]:
         """Take in what another node knows."""
@@ -324,7 +313,9 @@ class Membership(Regarded):
         known = self.view.get(self.member.name)
         was_in = self._has_joined or (known is not None and known.store == self.member.store)
         has_counted, own = was_in or self.has_counted(), (self.member, self.lineage, self.parent)
-        registration = Register(*own, self.written, has_counted, self.is_apart, self.begins)
+        is_back = own[0].epoch > FIRST_EPOCH and not self._has_joined
+        starts = self.is_apart, self.begins, is_back
+        registration = Register(*own, self.written, has_counted, *starts)
         tracker.opened(link, registration, now)
         self._by_link[link] = tracker
         return [Send(link, registration)]

@@ -184,7 +184,8 @@ class Register:
     `parent` its store was made of an old backup of that one, and asks for its place; behind it
     stand, latest first, those that one was made of in turn, 16 bytes each. `written`
     is the last record that is safe on its disk, -1 where that is not told. It `has_counted` where
-    it was let in under this name before, or has acknowledged anything under it.
+    it was let in under this name before, or has acknowledged anything under it. It `is_back` where
+    its store has lived before, and no tracker has let this start in so far.
     """
 
     member: Member
@@ -194,6 +195,7 @@ class Register:
     has_counted: bool = False
     is_apart: bool = False
     begins: bytes = b""
+    is_back: bool = False
     TAG: ClassVar[int] = 99
     FIELDS_MIN: ClassVar[int] = 1
     WIRE: ClassVar[Schema] = (
@@ -204,6 +206,7 @@ class Register:
         wire.flag,
         wire.flag,
         wire.blob(0, BOOT_BYTES * (LINEAGE_MAX + 1)),
+        wire.flag,
     )
 
     @property

@@ -31,8 +31,9 @@ from tracker.admission import (
     left_behind,
     name_lost,
 )
+from tracker.arrivals import Arrivals
 from tracker.classes import replace
-from tracker.config import TrackerConfig, shown_endpoint
+from tracker.config import TrackerConfig
 from tracker.directory import Directory
 from tracker.entries import Entries, Registration
 from tracker.errors import FrameError
@@ -75,7 +76,7 @@ from tracker.messages import (
 from tracker.pages import marks_from_record, members_from_record
 from tracker.publication import Publication
 from tracker.pulse import activity_in
-from tracker.replies import not_registered, shown, unexpected, unknown
+from tracker.replies import alive, not_registered, shown, unexpected, unknown
 from tracker.strangers import Strangers
 from tracker.table import COUNT_MAX, Table, is_sane
 from tracker.text import printable
@@ -123,9 +124,9 @@ class Registry:
         self._publication = Publication(self.table, config.publish_gap_s)
         parts = (self._publication, self._keeping, self._detector, self._written)
         self._entries = Entries(self.table, *parts)
-        self._heartbeat_at = 0.0
+        self._arrivals = Arrivals(self._entries.is_heard, config.members_max)
         # What was due before the start, or the last tick, was not missed by sleeping.
-        self._listened_at = 0.0
+        self._heartbeat_at = self._listened_at = 0.0
 
     def __len__(self) -> int:
         """Return how many members are not gone, before the start those of the saved list."""
@@ -203,6 +204,8 @@ class Registry:
         effects: list[Effect] = []
         for name, verdict in self._detector.due(now):
             effects += self._judged(name, verdict, now)
+        for link, told in self._arrivals.due(now):
+            effects += self._register(link, told, now)
         if now >= self._heartbeat_at:
             self._heartbeat_at += self._config.interval_s
             if self._heartbeat_at <= now:
@@ -213,16 +216,18 @@ class Registry:
     def deadline(self) -> float:
         """Say when something is due next; there is always a heartbeat to come."""
         at = self._heartbeat_at
-        due = (self._publication.deadline(), self._detector.deadline(), self._keeping.deadline())
-        for other in due:
+        waits = (self._publication, self._detector, self._keeping, self._arrivals)
+        for other in [part.deadline() for part in waits]:
             at = at if other is None else min(at, other)
         return at
 
     # -- a node's life ----------------------------------------------------------------------
 
     def _register(self, link: Link, message: Register, now: float) -> list[Effect]:
-        if link in self._links:
+        if link in self._links or link in self._arrivals:
             return unexpected(link, message)
+        if self._arrivals.puts_off(link, message, now):
+            return []
         verdict, effects = self._judge(message, now), list[Effect]()
         if isinstance(verdict, Refusal) and verdict.clash is not None:
             self._strangers.meet(verdict.clash, self.table.owner_of(verdict.clash.store))
@@ -320,6 +325,7 @@ class Registry:
 
     def _closed(self, link: Link, now: float) -> list[Effect]:
         registration = self._links.get(link)
+        self._arrivals.remove(link)
         if registration is None:
             return []
         self._unlink(link)
@@ -433,9 +439,8 @@ class Registry:
 
     def _is_kept(self, link: Link, version: int) -> bool:
         """Whether a node is known after a power cut of everything, if its counts survive that."""
-        member = self._registered(link)
-        is_kept = self._keeping.is_safe(version) or not member.durable
-        is_kept &= self._trust.is_everybody_here
+        member, is_here = self._registered(link), self._trust.is_everybody_here
+        is_kept = is_here and (self._keeping.is_safe(version) or not member.durable)
         return is_kept and self._strangers.may_announce(member.store, len(self._links))
 
     # -- clients ----------------------------------------------------------------------------
@@ -448,8 +453,7 @@ class Registry:
         if member is None:
             return [Send(link, unknown(message.request, message.name))]
         if member.status == ALIVE:
-            text = f'"{member.name}" is alive at {shown_endpoint(member.endpoint)}: stop it first'
-            return [Send(link, Refused(message.request, "alive", text))]
+            return [Send(link, alive(message.request, member))]
         seconds = now - self.table.since(member.name)
         answer = Send(link, Forgotten(message.request, member.status, seconds))
         if member.status == GONE:
@@ -489,8 +493,7 @@ _HANDLERS: Final[dict[Any, _Handler]] = {
     Departing: Registry._departing,
     Wrote: Registry._wrote,
     Teach: Registry._teach,
-    Find: Registry._found,
-    Roster: Registry._found,
+    **dict.fromkeys((Find, Roster), Registry._found),
     Forget: Registry._forget,
     Refused: lambda registry, link, message, now: [],
 }

@@ -31,6 +31,12 @@ def not_registered(link: Link) -> list[Effect]:
     return [Send(link, Refused(NO_REQUEST, "not-registered", text))]
 
 
+def alive(request: int, member: Member) -> Refused:
+    """Refuse to give up somebody who lives."""
+    text = f'"{member.name}" is alive at {shown_endpoint(member.endpoint)}: stop it first'
+    return Refused(request, "alive", text)
+
+
 def unknown(request: int, name: str) -> Refused:
     """Refuse a request for somebody of whom nothing is known."""
     text = f'no member is called "{printable(name, MEMBER_NAME_MAX)}"'

@@ -61,7 +61,20 @@ class Regarded:
     """A node, as far as its trackers regard it; whoever inherits this keeps their contacts."""
 
     _trackers: list[Contact]
+    # Why somebody else is in this node's place by the view, if so.
+    _usurped: str
     introduction: Introduction
+
+    @property
+    def is_usurped(self) -> bool:
+        """Whether a later record gives this node's name to another store, or a tracker says so."""
+        is_other = self._usurped or self.introduction.is_doubled
+        return bool(is_other) or any(t.refusal == NAME_LOST for t in self._trackers)
+
+    @property
+    def displaced(self) -> str:
+        """Why somebody else counts in this node's place, in a few words; empty as a rule."""
+        return self._usurped or self.introduction.why or displaced(self._trackers)
 
     @property
     def is_second(self) -> bool:

@@ -10,11 +10,8 @@ be the one who knows.
 from typing import Final
 
 from tracker.admission import Admitted
-from tracker.members import Member
+from tracker.members import FIRST_EPOCH, Member
 from tracker.table import Table
-
-FIRST_EPOCH: Final = 1
-"""The epoch of a store that has never lived before."""
 
 STRANGERS_MAX: Final = 1_024
 """Strange stores that are remembered; the oldest is forgotten first."""

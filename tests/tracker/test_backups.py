@@ -557,7 +557,7 @@ def told(status, *, epoch=6, boot_of="six", own_epoch=6):
     node.lineage = boot("five")
     node.start(0.0)
     (sent,) = node.submit(Opened(5, TRACKER), 0.0)
-    assert sent.message == Register(own, boot("five"), b"", -1)
+    assert sent.message == Register(own, boot("five"), b"", -1, is_back=True)
     node.receive(5, Registered(EPOCH, 0, 0, View().digest), 0.0)
     page = news_to_wire([make_member(epoch=epoch, boot_of=boot_of, status=status)])
     effects = []

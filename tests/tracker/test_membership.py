@@ -5,6 +5,7 @@ from math import inf
 
 from tracker_world import T1, T2, World, heartbeat, make_member, make_registered, started, statuses
 
+from tracker.arrivals import WAIT_S
 from tracker.machine import (
     Close,
     Emit,
@@ -226,7 +227,7 @@ def test_a_cluster_that_starts_after_a_power_cut_still_knows_who_is_missing():
 
     world.tracker()
     node = world.node("n1", view=view, epoch=2)
-    world.run(5.0)
+    world.run(WAIT_S + 5.0)
 
     assert statuses(node) == {"n1": ALIVE, "n2": SUSPECT, "n3": SUSPECT}
     assert node.view.get("n1").epoch == 2
