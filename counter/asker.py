@@ -275,7 +275,7 @@ class Asker:
         """Take what the next reply to a query of this node says is in doubt."""
         asked = self._by_id.get(query)
         if asked is not None:
-            asked.query.offered = told and told.heard(now - asked.query.started)
+            asked.query.offer(told, now)
 
     def conclude(self, number: bytes, now: float, *, view_known_until: float) -> list[Effect]:
         """End the query with this id if what was heard ends it."""

@@ -24,6 +24,7 @@ from counter.answerers import name_of
 from counter.doubtful import Doubted
 from counter.messages import (
     DECREASED,
+    GOSSIP,
     KEYS_KEPT_MAX,
     KEYS_PER_PAGE,
     LEAF,
@@ -36,6 +37,7 @@ from counter.messages import (
     KeyRow,
     Reply,
     ReplyMany,
+    UncertainMany,
     keys_in,
     prefix_in,
 )
@@ -154,12 +156,15 @@ class ManyQuery(OwnQuery):
     own: Heard | None = None
     # Members that said they are looking: their answers say nothing of the network's time.
     looking: dict[int, None] = field(default_factory=dict)
-    reply: ReplyMany | None = None
     # Stores counted as part of what another member answered, and whether all are asked anew.
     covered: dict[bytes, None] = field(default_factory=dict)
     # Those of which a part is in an answer: the whole may be told by somebody else.
     partly: dict[bytes, None] = field(default_factory=dict)
     is_torn: bool = False
+    # What the replies weigh without their headers: hardly two of them are alike.
+    reply_bytes: int = 0
+    # What the reply that is being heard is wrapped in, which says what is in doubt.
+    wrapped_in: Doubted | None = None
     # What members hold in doubt, by position, until their answers are counted.
     told: dict[int, Doubted] = field(default_factory=dict)
 
@@ -200,6 +205,7 @@ class ManyQuery(OwnQuery):
         if not isinstance(reply, ReplyMany):
             self.tally.strangers += 1
             return False
+        self._weigh(reply)
         if reply.flags & WORKING:
             self.tally.replies += 1
             pending = self.pending.get(reply.position)
@@ -211,6 +217,7 @@ class ManyQuery(OwnQuery):
             # Whoever is not believed takes nobody off the list by saying that he holds its counts.
             is_told = name_of(self, reply, sender) is None
             if not is_told and not self._cover(reply.store, reply.held()):
+                self.tally.replies += 1
                 return False
         hops = self.hops
         if reply.position in self.looking:
@@ -218,15 +225,25 @@ class ManyQuery(OwnQuery):
         is_first = OwnQuery.hear(self, reply, sender, now)
         self.hops = hops
         if is_first:
-            self.reply = reply
             rows = tuple([row for row in reply.rows if self._is_asked_for(row[0])])
             decreased = bool(reply.flags & DECREASED)
             self.sums.add(rows, reply.left_out, reply.rest, decreased=decreased)
             self._count_doubts(reply.position)
         return is_first
 
+    def _weigh(self, reply: ReplyMany) -> None:
+        body = GOSSIP.encode(reply)
+        if self.wrapped_in is not None:
+            body = GOSSIP.encode(UncertainMany(body, *self.wrapped_in))
+        self.reply_bytes += len(body)
+
     def _ask_anew(self, places: list[int], now: float) -> None:
         self.is_torn = True
+
+    def offer(self, told: Doubted | None, now: float) -> None:
+        """Take what the next reply says is in doubt; whole, it is a part of what that weighs."""
+        OwnQuery.offer(self, told, now)
+        self.wrapped_in = told
 
     def doubt(self, pos: int, told: Doubted) -> None:
         """Keep what a member holds in doubt while its answer is being counted."""

@@ -177,6 +177,10 @@ class OwnQuery(Asking):
         """Count what somebody who answered holds of others; returns what was not counted before."""
         return hold(self, held, age, now)
 
+    def offer(self, told: Doubted | None, now: float) -> None:
+        """Take what the next reply says is in doubt, before it is heard."""
+        self.offered = told and told.heard(now - self.started)
+
     def doubt(self, pos: int, told: Doubted) -> None:
         """Take in what the member at a position holds in doubt, whose answer is counted."""
         if len(self.uncertain) < len(self.view) + UNLISTED_MAX:

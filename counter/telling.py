@@ -31,8 +31,8 @@ from tracker.machine import Effect, Link, Send
 from tracker.members import Member
 
 TOP_ROWS = 8
-HEADER_BYTES = 28
-"""An IPv4 and a UDP header: what a datagram costs beyond its body."""
+HEADER_BYTES = 29
+"""An IPv4 and a UDP header, and the byte that names the seal: what it costs beyond its body."""
 V6_MORE_BYTES = 20
 """An IPv6 header is so much longer."""
 ARC_EDGE = (RING - 1) >> 32 << 32
@@ -48,8 +48,10 @@ UNCONFIRMED = (
 
 
 def bytes_of(query: OwnQuery) -> int:
-    """Return what the query's messages weigh on the wire, headers included: one of each kind is
-    measured, all are taken to be like it.
+    """Return what the query's messages weigh on the wire, headers included.
+
+    An estimate: one of each kind is measured, and all are taken to be like it; but of a query for
+    many keys each reply is weighed, since they are as long as what members hold.
 
     Most asks reach a member that passes nothing on; those that do pass it on are told whom to skip,
     and so is whoever has the origin in its arc.
@@ -61,6 +63,8 @@ def bytes_of(query: OwnQuery) -> int:
     ask = replace(query.sample_ask(), low=ARC_EDGE, high=ARC_EDGE)
     size = heads * _size(ask) + (asks - heads) * _size(replace(ask, skip=()))
     size += query.messages * V6_MORE_BYTES if ":" in query.home[0] else 0
+    if isinstance(query, ManyQuery):
+        return size + query.reply_bytes + query.replies * HEADER_BYTES
     if not query.cut:
         return size + query.replies * _size(_sample_reply(query, ()))
     # Whoever was too old to pass it on names the arc that is left out.
@@ -73,8 +77,6 @@ def bytes_of(query: OwnQuery) -> int:
 
 def _sample_reply(query: OwnQuery, cut: tuple[int, ...]) -> Any:
     """Return a reply like those to this query, of a member that leaves `cut` out."""
-    if isinstance(query, ManyQuery) and query.reply is not None:
-        return query.reply
     value, half = query.value % 2**32, query.members // 2
     if not cut and not query.request.trace:
         return ShortReply(query.id, half, 1, value, 1)

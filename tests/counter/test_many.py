@@ -11,6 +11,7 @@ from counter.doubtful import Doubted
 from counter.many import ManyQuery, Sums
 from counter.messages import (
     DECREASED,
+    GOSSIP,
     KEYS_KEPT_MAX,
     KEYS_PER_PAGE,
     LEAF,
@@ -21,6 +22,7 @@ from counter.messages import (
     Query,
     Reply,
     ReplyMany,
+    UncertainMany,
     named,
     prefixed,
 )
@@ -91,6 +93,27 @@ def test_counts_each_member_once():
     assert not origin.reply(1, ("a", 10))
 
     assert origin.told() == [("a", 10, 10, 10)]
+
+
+def test_every_reply_is_counted_and_weighed_whatever_it_brings():
+    origin = Origin(count=4)
+    members = [make_member(index) for index in range(4)]
+    plain = [
+        ReplyMany(b"q" * 16, position(m.name), m.store[:8], 1, 5, 1, 0, (), 0, (("a", 5),), 0, 0)
+        for m in members
+    ]
+    told = Doubted(1, 2, 3, (("a", 1, 2),), faded=((4, 5, 6, 7),))
+    looking = replace(plain[1], value=0, rows=(), flags=WORKING)
+    holder = replace(plain[1], holds=members[2].store[:8])
+    for reply in (looking, holder, holder, plain[2]):
+        origin.query.hear(reply, members[1].endpoint, 0.01)
+    origin.query.offer(told, 0.02)
+    origin.query.hear(plain[3], members[3].endpoint, 0.02)
+
+    bodies = [GOSSIP.encode(reply) for reply in (looking, holder, holder, plain[2])]
+    bodies.append(GOSSIP.encode(UncertainMany(GOSSIP.encode(plain[3]), *told)))
+    assert origin.query.reply_bytes == sum([len(body) for body in bodies])
+    assert origin.query.replies == len(bodies)
 
 
 def test_a_named_key_that_nobody_holds_is_told_as_nothing():

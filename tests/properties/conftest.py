@@ -123,7 +123,7 @@ class Swarm:
         for effect in effects:
             kind = type(effect.message).__name__.removeprefix("Short").removesuffix("Again")
             self.sent[kind] += 1
-            self.bytes += len(GOSSIP.encode(effect.message)) + 28
+            self.bytes += len(GOSSIP.encode(effect.message)) + 29
             member = self._by_endpoint[effect.to]
             if member.name in self.dead or (self.loss and self.rng.random() < self.loss):
                 continue

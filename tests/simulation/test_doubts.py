@@ -203,6 +203,35 @@ def test_with_nothing_parked_an_answer_weighs_what_it_always_did():
     assert cluster.world.tallies["ShortReply"].bytes > before.get("ShortReply", 0)
 
 
+KINDS = ("AskMany", "ReplyMany", "UncertainMany")
+
+
+def weighed(cluster):
+    """Return how many messages of questions for many keys were sent, and what they weigh."""
+    tallies = [tally for name, tally in cluster.world.tallies.items() if name in KINDS]
+    # A simulated network knows no seal.
+    return sum([t.sent for t in tallies]), sum([t.bytes + t.sent for t in tallies])
+
+
+@pytest.mark.parametrize("last", ["n0", "n8"], ids=["the asker has most", "another has most"])
+def test_of_many_keys_an_answer_costs_what_was_sent(last):
+    cluster = Cluster(9)
+    cluster.count("n1", "few", 1)
+    for number in range(60):
+        cluster.count(last, f"page:{number}", 1_000 + number)
+    for number in range(20):
+        cluster.park("n2", f"page:{number}", 50)
+    messages, weight = weighed(cluster)
+
+    answer, *_ = cluster.ask("n0", prefixed("page:"))
+
+    now_messages, now_weight = weighed(cluster)
+    asks = cluster.world.tallies["AskMany"]
+    assert answer.messages == now_messages - messages
+    # Replies are weighed to the byte; of the asks one of each kind is.
+    assert abs(answer.bytes - (now_weight - weight)) <= 0.1 * (asks.bytes + asks.sent)
+
+
 def test_the_way_of_a_question_for_many_keys_is_not_told_and_harms_nobody():
     cluster = filled(3)
 
