@@ -173,6 +173,8 @@ class Node:
             self._on_emit(Emit("log-cut", details))
         if self.storage.is_overtaken:
             self._on_emit(overtaken("its log is shorter than it was"))
+        if self.storage.shortage:
+            self._on_emit(Emit("disk-full", {"reason": self.storage.shortage}))
         self.storage.heed(self._udp.fileno())
         self.storage.start(self._settle, self._snapshots.over)
         self._datagrams = self._make_datagrams(self._udp, self.driver)

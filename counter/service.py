@@ -172,6 +172,11 @@ def first_line(settings: NodeSettings, node: Node) -> str:
     else:
         kept = f"data {shown_path(settings.data)} ({node.held})"
     line = f"counter node {settings.name} {__version__}  {shown_endpoint(node.endpoint)}   {kept}"
+    if node.storage.shortage:
+        line += (
+            f"\nnote: {node.storage.shortage}: it answers with all it has acknowledged, and refuses"
+            " increments that find no room, until there is some"
+        )
     if node.receive_buffer_bytes < RECEIVE_BUFFER_BYTES:
         line += (
             f"\nnote: the system gives a receive buffer of {node.receive_buffer_bytes} bytes only;"
