@@ -12,47 +12,27 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-import anyio
-
-from counter import __version__
 from counter.config import LAN, GossipConfig, NodeConfig
 from counter.copies import refuse_copy
 from counter.doorway import acknowledgements, increments
 from counter.gossip import UNTIMED, Gossip
-from counter.lives import (
-    introduce,
-    is_told_already,
-    left_name,
-    member_of,
-    overtaken,
-    rebirth_in,
-)
+from counter.lives import introduce, member_of, overtaken
 from counter.messages import DOOR, GOSSIP
-from counter.notices import (
-    drained_line,
-    joined_line,
-    name_lost_line,
-    reborn_line,
-    refusal_text,
-)
+from counter.notices import held_text
 from counter.quick import ways
 from counter.snapshots import Snapshots
 from counter.storage.base import Rebirth, Storage
 from counter.storage.memory import MemoryStorage
 from counter.unwritten import Unwritten
 from tracker.classes import dataclass, replace
-from tracker.config import shown_endpoint
-from tracker.daemon import complain, listening, resolved, run_daemon, say
+from tracker.daemon import listening, resolved
 from tracker.driver import Driver
-from tracker.errors import ConfigError, RefusedError
-from tracker.files import shown_path
-from tracker.logs import text_line
+from tracker.errors import ConfigError
 from tracker.machine import Emit, Endpoint, Leave, Link, Persisted, PersistFailed
-from tracker.names import base_of
 from tracker.transport import pulses
 from tracker.transport.base import DatagramHandler, Datagrams
 from tracker.transport.tcp import TcpStreams, bind_tcp
-from tracker.transport.udp import RECEIVE_BUFFER_BYTES, UdpDatagrams, bind_udp
+from tracker.transport.udp import UdpDatagrams, bind_udp
 
 FIRST_PORT = 7401
 PORTS_MAX = 64
@@ -193,6 +173,8 @@ class Node:
             self._on_emit(Emit("log-cut", details))
         if self.storage.is_overtaken:
             self._on_emit(overtaken("its log is shorter than it was"))
+        if self.storage.shortage:
+            self._on_emit(Emit("disk-full", {"reason": self.storage.shortage}))
         self.storage.heed(self._udp.fileno())
         self.storage.start(self._settle, self._snapshots.over)
         self._datagrams = self._make_datagrams(self._udp, self.driver)
@@ -254,9 +236,10 @@ class Node:
         self._close_sockets()
 
     @property
-    def keys(self) -> int:
-        """How many keys this node holds."""
-        return len(self.machine.ledger.counters.own)
+    def held(self) -> str:
+        """What this node holds, for a person."""
+        counters = self.machine.ledger.counters
+        return held_text(len(counters.own), [len(share) for share in counters.others.values()])
 
     @property
     def receive_buffer_bytes(self) -> int:
@@ -348,151 +331,3 @@ def advertised(host: str, trackers: tuple[Endpoint, ...]) -> str:
         except OSError:
             return "127.0.0.1"
         return str(probe.getsockname()[0])
-
-
-def reborn_as(settings: NodeSettings, reborn: Rebirth) -> NodeSettings:
-    """Return how a node begins anew that makes a new store of its data."""
-    return replace(settings, name=base_of(settings.name), reborn=reborn)
-
-
-class _Service:
-    """A node that runs until it is told to stop, and what it says to a person meanwhile."""
-
-    def __init__(self, settings: NodeSettings, stop: anyio.Event, beside: Sequence[Beside]) -> None:
-        self.settings = settings
-        self._beside = beside
-        self.refused: list[RefusedError] = []
-        self._stop = stop
-        # What its next life is to be like, where it cannot go on with this one.
-        self._next: NodeSettings | None = None
-        self._is_reborn = settings.reborn is not None
-        self._ended = anyio.Event()
-        self._node: Node
-
-    async def run(self) -> Node:
-        """Begin, and begin anew where the data is an old backup's, or the name another one's.
-
-        Each happens once at most: the name that is left to it cannot be lost.
-        """
-        node = await self._begin(self.settings)
-        while await _first_of(self._ended, self._stop) is self._ended and self._next is not None:
-            settings, self._next, self._ended = self._next, None, anyio.Event()
-            await node.abandon()
-            self._is_reborn |= settings.reborn is not None
-            storage = None
-            if settings.reborn is None and isinstance(node.storage, MemoryStorage):
-                storage = node.storage.carried_on(settings.name, node.machine.memory())
-            node = await self._begin(settings, storage)
-        return node
-
-    async def _begin(self, settings: NodeSettings, storage: Storage | None = None) -> Node:
-        self._node = node = Node(settings, self._emitted, beside=self._beside, storage=storage)
-        await node.start()
-        say("\n".join([first_line(node.settings, node), *[door.line for door in self._beside]]))
-        return node
-
-    def _begin_anew(self, settings: NodeSettings, line: str) -> None:
-        if not self._ended.is_set():
-            complain(line)
-            self._next = replace(settings, listen=self._node.endpoint)
-            self._ended.set()
-
-    def _emitted(self, emit: Emit) -> None:
-        membership, said = self._node.machine.membership, (emit.event, emit.details)
-        if emit.event == "joined":
-            say(joined_line(emit))
-        elif emit.event == "tracker-lost" and not membership.heard_at:
-            complain(
-                f"no tracker at {emit.details['tracker']} yet ({emit.details['reason']});"
-                " still trying, and counting meanwhile\n"
-                "  start one:  counter tracker          elsewhere:  --tracker HOST:PORT"
-            )
-        elif not self._is_reborn and (reborn := rebirth_in(*said, self._node.machine)):
-            self._begin_anew(reborn_as(self._node.settings, reborn), reborn_line(emit, reborn))
-        elif left := left_name(*said):
-            # The name is that of the store that is open now, which is to be made no other one.
-            settings = replace(self._node.settings, name=left, reborn=None)
-            self._begin_anew(settings, name_lost_line(emit))
-        elif is_told_already(emit) and self._node.machine.handover.leaving.holds_nothing:
-            # What this node has to say was heard in an earlier life: "drained" follows.
-            return
-        elif emit.event == "registration-refused":
-            if emit.details["final"] and not membership.is_registered:
-                # It ends the run, and is said once, as its error.
-                text = refusal_text(emit, self._node.machine.records)
-                self.refused.append(RefusedError(emit.details["code"], text))
-                self._stop.set()
-            else:
-                complain(text_line(emit.event, emit.details))
-        elif emit.event == "drained":
-            settings = self._node.settings
-            place = "" if settings.data is None else shown_path(settings.data)
-            say(drained_line(emit, settings.name, place))
-            self._stop.set()
-        elif emit.event not in ("departed", "view") or self.settings.verbose:
-            complain(text_line(emit.event, emit.details))
-
-
-def run(settings: NodeSettings, beside: Sequence[Beside] = ()) -> int:
-    """Run a node until it is told to stop, with other doors beside its own.
-
-    Raises ClusterError for what fails at start.
-    """
-
-    async def serve(stop: anyio.Event) -> int:
-        service = _Service(settings, stop, beside)
-        node = await service.run()
-        await _give_away(settings, node)
-        await node.stop()
-        if service.refused:
-            raise service.refused[0]
-        return 0
-
-    return run_daemon(serve)
-
-
-async def _first_of(*events: anyio.Event) -> anyio.Event:
-    """Wait until one of these is set, and return it."""
-    tasks = [asyncio.ensure_future(event.wait()) for event in events]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-    return next(event for event in events if event.is_set())
-
-
-async def _give_away(settings: NodeSettings, node: Node) -> None:
-    """Hand over what would end with this process, or say what ends."""
-    if settings.data is not None:
-        return
-    if node.holds_counts:
-        await node.hand_over()
-    parked = len(node.machine.failover.parking)
-    if parked:
-        complain(
-            f"{parked} increment{'' if parked == 1 else 's'} parked here in memory"
-            f" end{'s' if parked == 1 else ''} with it, counted or not where first sent"
-        )
-    if node.holds_counts:
-        keys = sum([len(share) for share in node.machine.ledger.counters.shares()])
-        complain(
-            f"this node kept its counts in memory: {keys} key{'' if keys == 1 else 's'}"
-            f" end{'s' if keys == 1 else ''} with it\n  queries miss it until a node of its name"
-            f" is back, or:  counter forget {settings.name}"
-        )
-
-
-def first_line(settings: NodeSettings, node: Node) -> str:
-    """Return what a node says first: what it is, where, where its data is."""
-    if settings.data is None:
-        kept = "in memory only (--memory): counts end with this process"
-    else:
-        kept = f"data {shown_path(settings.data)} ({node.keys} key{'' if node.keys == 1 else 's'})"
-    line = f"counter node {settings.name} {__version__}  {shown_endpoint(node.endpoint)}   {kept}"
-    if node.receive_buffer_bytes < RECEIVE_BUFFER_BYTES:
-        line += (
-            f"\nnote: the system gives a receive buffer of {node.receive_buffer_bytes} bytes only;"
-            " large queries may need repair (raise net.core.rmem_max)"
-        )
-    return line

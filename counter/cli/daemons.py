@@ -143,20 +143,20 @@ def node(
     verbosity: options.Verbosity = 0,
 ) -> int:
     """Run a node: it counts by itself, and passes questions on."""
-    from counter import node as service
+    from counter import service
     from counter.config import PRESETS
+    from counter.node import NodeSettings
     from tracker.classes import replace
 
     settings = Settings()
     own_name: str = settings.get("name", name) or made_up_name()
     gossip = PRESETS[settings.get("preset", preset)]
-    peers: int | None = settings.get("chatter", whole(chatter, "chatter"))
-    if peers is not None:
+    if (peers := settings.get("chatter", whole(chatter, "chatter"))) is not None:
         gossip = replace(gossip, chatter=peers)
     endpoint = listen_endpoint(settings, listen)
     insecure = settings.get("insecure", insecure or None)
     return service.run(
-        service.NodeSettings(
+        NodeSettings(
             name=own_name,
             # Without a wish the node itself looks for the first free port from 7401 up.
             listen=endpoint or (HOST, 0),

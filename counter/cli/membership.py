@@ -1,9 +1,9 @@
 """`counter members` and `counter forget`: who belongs to the cluster, and giving one up.
 
-The rule: forgetting says first what is lost by it, as far as any living node remembers.
+The rule: forgetting says first what is lost by it, as far as any living node remembers; and nobody
+is given up without a yes, of a person or on the command line.
 """
 
-import sys
 from typing import Annotated
 
 from counter.cli import options
@@ -11,7 +11,7 @@ from counter.cli.finding import NO_TRACKER, Finder
 from counter.cli.options import Argument, Option
 from counter.cli.queries import parse_pause
 from counter.cli.rosters import Row, Watch, roster, shown, shown_age
-from counter.cli.screens import DONE, REFUSED, USAGE, CommandError, note, out, out_json
+from counter.cli.screens import DONE, REFUSED, USAGE, CommandError, confirmed, note, out, out_json
 from counter.client.answers import grouped
 from counter.client.blocking import Connection, now
 from counter.messages import DOOR, Recall
@@ -70,7 +70,9 @@ def finder_of_member(
 
 def forget(
     name: Annotated[str, Argument(help="The member to give up.")],
-    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[
+        bool, Option("--yes", "-y", help="Do not ask; needed where nobody can be asked.")
+    ] = False,
     tracker: options.Tracker = None,
     cluster: options.Cluster = None,
     deadline: options.Deadline = None,
@@ -89,8 +91,7 @@ def forget(
         raise CommandError(f'"{name}" is alive at {shown_endpoint(row[0].endpoint)}: stop it first')
     values = recalled(finder, rows, name)
     note(loss(row, values))
-    if not yes and sys.stdin.isatty() and not _confirmed(name):
-        note("nothing was changed")
+    if not confirmed(f"give up the counts of {name} for good?", is_agreed=yes):
         return REFUSED
     finder.restart()
     with finder.open_tracker(codec=DOOR) as connection:
@@ -143,8 +144,3 @@ def loss(row: Row, values: dict[str, tuple[int, float]]) -> str:
     if len(values) > SHOWN_VALUES_MAX:
         lines.append(f"    … {len(values) - SHOWN_VALUES_MAX} more keys")
     return "\n".join(lines)
-
-
-def _confirmed(name: str) -> bool:
-    note(f"give up its counts for good? type y to forget {name}:")
-    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -4,7 +4,6 @@ The rule: nothing is given up before it was shown what is lost by it, and nothin
 node may still settle; the node that holds it has the last word on that.
 """
 
-import sys
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -18,6 +17,7 @@ from counter.cli.screens import (
     REFUSED,
     USAGE,
     CommandError,
+    confirmed,
     note,
     on_terminal,
     out,
@@ -63,7 +63,9 @@ def parked(
     drop: Annotated[
         bool, Option("--drop", help="Give up what NAME will never settle: it is lost.")
     ] = False,
-    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[
+        bool, Option("--yes", "-y", help="Do not ask; needed where nobody can be asked.")
+    ] = False,
     node: options.Node = None,
     tracker: options.Tracker = None,
     cluster: options.Cluster = None,
@@ -113,8 +115,7 @@ def _dropped(finder: Finder, found: list[_Held], name: str, *, yes: bool, json: 
         _told(name, [], awaited, json)
         return REFUSED if awaited else DONE
     note(_loss(lost, name))
-    if not yes and sys.stdin.isatty() and not _confirmed():
-        note("nothing was changed")
+    if not confirmed("lose them for good?", is_agreed=yes):
         return REFUSED
     kept = _drop_all(finder, lost)
     _told(name, [held for held in lost if held not in kept], awaited + len(kept), json)
@@ -147,11 +148,6 @@ def _loss(lost: list[_Held], name: str) -> str:
         lines.append(f"  … {len(lost) - SHOWN_MAX} more")
     lines.append(f"given up, they are lost, unless {name} counted them and its disk comes back")
     return "\n".join(lines)
-
-
-def _confirmed() -> bool:
-    note("lose them for good? type y:")
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _told(name: str, dropped: list[_Held], kept: int, json: bool) -> None:

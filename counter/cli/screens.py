@@ -55,6 +55,26 @@ def on_terminal() -> bool:
         return False
 
 
+def confirmed(question: str, *, is_agreed: bool) -> bool:
+    """Ask a person before something is lost for good, unless it was agreed to with --yes.
+
+    Raises CommandError where nobody can be asked: silence is not consent.
+    """
+    if is_agreed:
+        return True
+    if not sys.stdin.isatty():
+        raise CommandError(
+            "nothing was changed: nobody can be asked, since standard input is no terminal",
+            "to lose it all the same, add:  --yes",
+            code=USAGE,
+        )
+    note(f"{question} type y:")
+    is_meant = sys.stdin.readline().strip().lower() in ("y", "yes")
+    if not is_meant:
+        note("nothing was changed")
+    return is_meant
+
+
 def show_error(error: ClusterError) -> int:
     """Write an error's screen; returns the exit code."""
     note(f"error: {error}")

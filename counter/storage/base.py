@@ -154,6 +154,13 @@ class Storage(Protocol):
     def is_overtaken(self) -> bool:
         """Whether more was on this disk than was recovered: it is an old backup, or forgot."""
 
+    @property
+    def shortage(self) -> str:
+        """Why this opening found no room but what was kept for it; empty where there was some.
+
+        Then most writes will be refused until there is room again.
+        """
+
     async def close(self, *, noted: bool = False) -> None:
         """Finish what was queued, then release the directory.
 

@@ -5,6 +5,7 @@
     identity    store id, boot epoch, node name, cluster, boots: random bytes of the last starts;
                 how far the log went when the node was last stopped in order
     members     the last view of the cluster, as the machine wrote it
+    reserve     room for one more start on a full disk (`reserve`)
 
 The rule: the boot epoch is raised, and on disk, before anything else is read or written; two
 lives of a node never share one (FAULTS: F4, F6).
@@ -14,19 +15,23 @@ epoch that begins anew, and the old id as its parent. What it holds stays where 
 that bear the id of the store that founded them.
 """
 
+import errno
 import fcntl
 import json
 import os
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from counter.storage.base import UNKNOWN, Rebirth
 from counter.storage.log import Log, remove_strays
+from counter.storage.reserve import Reserve, is_full
 from tracker.classes import dataclass, replace
 from tracker.errors import DamagedError, LockedError, StorageError
 from tracker.files import (
     Disk,
+    cause_of,
     read_checked,
     reason_of,
     shown_path,
@@ -40,11 +45,17 @@ IDENTITY_MAGIC: Final = b"GOSSIDE\n"
 MEMBERS_MAGIC: Final = b"GOSSMEM\n"
 STORE_BYTES: Final = 16
 BOOT_BYTES: Final = 8
+LOCK_BYTES: Final = 32
 BOOTS_MAX: Final = 17
 """Starts that are remembered: this one, and as many as a node names to a tracker."""
 
 SPLITS_MAX: Final = 17
 """Stores in a row, each made of an old backup of the one before, that are told apart."""
+
+UNWRITTEN_HINT: Final = (
+    "\n  a start has to be written down before anything is answered: make room, or mount it anew;"
+    "\n  or copy the directory to another disk, and start it there with --data"
+)
 
 _TOKEN = struct.Struct(">Q")
 
@@ -138,7 +149,10 @@ class Directory:
         """
         self.path = path
         self.members_token = 0
+        self.shortage = ""
+        """Why there is no more room than what is kept for a start; empty where there is some."""
         self._disk = disk
+        self._reserve = Reserve(path, disk)
         self._make()
         self._lock = self._locked()
         self._own_lock = -1
@@ -209,10 +223,9 @@ class Directory:
             ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            _name_holder(descriptor)
         except BlockingIOError as error:
-            holder = os.pread(descriptor, 32, 0).strip()
+            holder = os.pread(descriptor, LOCK_BYTES, 0).strip()
             os.close(descriptor)
             who = f"process {holder.decode()}" if holder.isdigit() else "another process"
             raise LockedError(f"{shown_path(self.path)} is used by {who}") from error
@@ -244,6 +257,8 @@ class Directory:
             user = self.path.stat().st_uid
             if user != os.geteuid():
                 return f"it belongs to another user (uid {user})"
+        if error.errno == errno.EROFS:
+            return f"{reason_of(error)}{UNWRITTEN_HINT}"
         return reason_of(error)
 
     def _taken(self, name: str, cluster: str) -> Owner:
@@ -305,6 +320,27 @@ class Directory:
         return Owner(store, 0, name, cluster)
 
     def _write_owner(self) -> None:
+        """Write down who this is, also on a full disk. Raises StorageError."""
+        try:
+            self._write_identity()
+        except StorageError as error:
+            self._write_without_room(error)
+        lack = self._reserve.fill()
+        self.shortage = self.shortage or lack
+
+    def _write_without_room(self, error: StorageError) -> None:
+        if is_full(error) and self._reserve.spend():
+            self.shortage = cause_of(error)
+            try:
+                self._write_identity()
+                return
+            except StorageError as second:
+                error = second
+        if is_full(error):
+            raise StorageError(f"{error}{UNWRITTEN_HINT}") from error
+        raise error
+
+    def _write_identity(self) -> None:
         owner = self.owner
         fields: dict[str, object] = {
             "store": owner.store.hex(),
@@ -325,3 +361,12 @@ class Directory:
             fields["reach"] = owner.reach
         body = json.dumps(fields).encode()
         write_atomically(self.path / "identity", body, IDENTITY_MAGIC, disk=self._disk)
+
+
+def _name_holder(descriptor: int) -> None:
+    """Write into a lock who holds it, in place: a full disk takes that. Else it names nobody."""
+    try:
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode().ljust(LOCK_BYTES), 0)
+    except OSError:
+        with suppress(OSError):
+            os.ftruncate(descriptor, 0)

@@ -226,6 +226,11 @@ class DurableStorage:
         """Whether the log is shorter than it once was; a store made of that one is new."""
         return self._log.is_overtaken and not self._is_reborn
 
+    @property
+    def shortage(self) -> str:
+        """Why this opening found no room but what was kept for it."""
+        return self._directory.shortage
+
     async def close(self, *, noted: bool = False) -> None:
         """Finish what was queued and the snapshot under way, then release the directory.
 

@@ -80,6 +80,11 @@ class MemoryStorage:
         """Never: whoever restarts is somebody else."""
         return False
 
+    @property
+    def shortage(self) -> str:
+        """There is no disk that could be full."""
+        return ""
+
     async def close(self, *, noted: bool = False) -> None:
         """Tell about what was written last."""
         self._tell()

@@ -1,6 +1,14 @@
 """What a node says to a person about its own life."""
 
-from counter.notices import drained_line, joined_line, name_lost_line, reborn_line, refusal_text
+from counter.notices import (
+    drained_line,
+    held_text,
+    joined_line,
+    lost_line,
+    name_lost_line,
+    reborn_line,
+    refusal_text,
+)
 from counter.storage.base import Rebirth
 from tracker.machine import Emit
 
@@ -57,3 +65,30 @@ def test_a_node_that_joined_says_what_to_type_next():
     )
     usual = {**details, "tracker": "127.0.0.1:7400", "members": 1}
     assert "--tracker" not in joined_line(Emit("joined", usual))
+
+
+def test_what_is_held_for_others_is_told_beside_the_own_keys():
+    assert held_text(1, []) == "1 key"
+    assert held_text(0, [3]) == "0 keys, and 3 in a share of another store"
+    assert held_text(2, [3, 4]) == "2 keys, and 7 in shares of 2 other stores"
+
+
+def test_who_ends_with_its_counts_says_what_to_type_about_it():
+    usual, other = ("127.0.0.1", 7400), ("10.0.0.1", 7400)
+
+    assert lost_line("m1", 2, [usual], "default").split("\n") == [
+        "this node kept its counts in memory: 2 keys end with it",
+        "  queries miss it as long as it is a member",
+        "  begin anew in its place:  counter node --memory --name m1",
+        "  or give its counts up:    counter forget m1",
+    ]
+    away = lost_line("m1", 1, [usual, other], "blue").split("\n")
+    options = "m1 --tracker 127.0.0.1:7400,10.0.0.1:7400 --cluster blue"
+    assert away[2].endswith(f"--name {options}")
+    assert away[3].endswith(f"counter forget {options}")
+
+
+def test_who_was_never_taken_in_is_missed_by_nobody():
+    line = "this node kept its counts in memory: 1 key ends with it"
+
+    assert lost_line("m1", 1, None, "default") == line

@@ -6,7 +6,8 @@ import anyio
 import pytest
 
 from counter.lives import overtaken
-from counter.node import NodeSettings, _Service
+from counter.node import NodeSettings
+from counter.service import Service
 from tracker.members import NOBODY
 from tracker.names import derived
 from tracker.reputation import name_lost
@@ -36,7 +37,7 @@ async def lives(data, *ends, last=None, refused=None):
     """Run a node to which these happen, one life after another; returns who it was in each."""
     watch, stop = Watch(), anyio.Event()
     settings = NodeSettings(name="n1", listen=("127.0.0.1", 0), trackers=(), data=data)
-    service = _Service(settings, stop, [watch])
+    service = Service(settings, stop, [watch])
     found = []
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(service.run())

@@ -8,6 +8,7 @@ of the log is cut back to what it was when it was last fsynced.
 import contextlib
 import os
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -325,9 +326,9 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-def fill(disk):
+def fill(disk, name="filler"):
     """Write until there is no room for another byte."""
-    with (disk / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+    with (disk / name).open("ab", buffering=0) as filler, contextlib.suppress(OSError):
         while True:
             filler.write(bytes(4_096))
 
@@ -362,3 +363,86 @@ def test_on_a_full_disk_increments_are_refused_until_there_is_room_without_a_res
     node.kill()
     again = machines.back("n1", data=str(small_disk / "n1"))
     assert machines.share(again) == 5 * (counted + 1)
+
+
+def told_by(node, sequence):
+    asker = Asker(node, increment(sequence))
+    asker.join()
+    return asker.told
+
+
+def epoch_of(machines, name="n1"):
+    [row] = [
+        row for row in machines.run("members", "--json").json["members"] if row["name"] == name
+    ]
+    return row["epoch"]
+
+
+@on_linux
+def test_a_node_starts_again_and_again_on_a_full_disk_answers_and_counts_once_there_is_room(
+    machines, small_disk
+):
+    """It was not started: it has to write down that it starts, and there was no room for that."""
+    machines.tracker()
+    other = machines.node("n2")
+    node = machines.node("n1", data=str(small_disk / "n1"))
+    node.said("joined tracker")
+    counted = 0
+    while isinstance(told_by(node, counted + 1), Counted):
+        counted += 1
+        if counted == 3:
+            fill(small_disk)
+    node.kill()
+    epochs = [epoch_of(machines)]
+
+    for is_stopped in (False, True, False):
+        # Whatever room the last life left is taken by somebody else.
+        fill(small_disk, "more")
+        node = machines.back("n1", data=str(small_disk / "n1"))
+        node.said(r"^note: the disk is full: it answers with all it has acknowledged")
+        node.said("disk-full  reason the disk is full")
+        epochs.append(epoch_of(machines))
+        for asked in (node, other):
+            wanted = (5 * counted, True, 2)
+            machines.until(
+                lambda asked=asked, wanted=wanted: (
+                    ((a := machines.ask(asked))["value"], a["complete"], a["members"]) == wanted
+                )
+            )
+        assert node.stop() == 0 if is_stopped else node.kill() is None
+
+    fill(small_disk, "more")
+    node = machines.back("n1", data=str(small_disk / "n1"))
+    refused = told_by(node, counted + 1)
+    assert isinstance(refused, RefusedError)
+    assert (refused.code, refused.definite) == ("disk", True)
+    for name in ("filler", "more"):
+        (small_disk / name).unlink()
+
+    assert told_by(node, counted + 1).on_disk
+    assert told_by(node, counted).repeated
+    assert machines.share(node) == 5 * (counted + 1)
+    assert epochs == [1, 2, 3, 4]
+    assert epoch_of(machines) == 5
+
+
+@on_linux
+def test_a_node_on_a_read_only_disk_is_not_started_and_says_what_to_do(machines, small_disk):
+    machines.tracker()
+    node = machines.node("n1", data=str(small_disk / "n1"))
+    node.said("joined tracker")
+    assert told_by(node, 1).on_disk
+    node.kill()
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+
+    ran = machines.run("node", "--name", "n1", "--data", str(small_disk / "n1"))
+
+    assert (ran.code, ran.out) == (1, "")
+    assert "the file system is read-only" in ran.err
+    assert "copy the directory to another disk, and start it there with --data" in ran.err
+    moved = machines.home / "moved"
+    shutil.copytree(small_disk / "n1", moved)
+    again = machines.node("n1", data=str(moved))
+    again.said("joined tracker")
+    assert told_by(again, 2).on_disk
+    assert machines.share(again) == 10

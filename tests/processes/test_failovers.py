@@ -151,7 +151,7 @@ def test_the_old_backup_of_a_home_settles_nothing_and_nothing_counts_twice(machi
     where = [tracker.address for tracker in three.trackers]
     with Client(where, deadline_s=CLIENT_S) as client, pytest.raises(UnknownOutcomeError):
         client.retry(one.operation)
-    assert three.run("parked", "n1", "--drop").code == 0
+    assert three.run("parked", "n1", "--drop", "--yes").code == 0
     assert settled(three) == 10
 
 

@@ -1,6 +1,7 @@
 """Hand-over between real processes: drained under questions, killed in the middle, stopped."""
 
 import re
+import shlex
 import signal
 import threading
 from contextlib import contextmanager
@@ -113,6 +114,40 @@ def test_the_last_node_in_memory_says_what_ends_with_it(machines):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("choice", ["begin anew in its place:", "or give its counts up:"])
+def test_what_a_node_in_memory_says_at_its_end_makes_answers_complete_again(machines, choice):
+    machines.tracker()
+    alone = machines.start("node", "--memory", "--listen", "127.0.0.1:0")
+    machines.until(lambda: machines.ask(alone)["complete"])
+    machines.count(alone, 7)
+    assert alone.stop() == 0
+    other = machines.node("m2", data=None)
+    machines.until(lambda: (a := machines.ask(other))["members"] == 2 and not a["complete"])
+
+    typed = shlex.split(alone.said(rf"{choice} +counter (.*)")[1])
+    if typed[0] == "forget":
+        assert machines.run(*typed).code == 2
+        assert machines.run(*typed, "--yes").code == 0
+    else:
+        machines.start(*typed, "--listen", "127.0.0.1:0").said("joined tracker")
+
+    answer = machines.until(lambda: (a := machines.ask(other))["complete"] and a)
+    assert answer["value"] == 0
+
+
+@pytest.mark.slow
+def test_a_node_says_at_its_start_what_it_holds_for_others(machines):
+    two = machines.up(2)
+    two.count(two.nodes["n2"], 7)
+    assert two.run("drain", "n2").code == 0
+    assert two.nodes["n1"].stop() == 0
+
+    again = two.back("n1")
+
+    again.said(r"^counter node n1 .* \(0 keys, and 1 in a share of another store\)$")
+
+
+@pytest.mark.slow
 def test_counts_in_memory_that_nobody_could_take_are_missed_until_they_are_given_up(machines):
     """It was gone at once: answers without acknowledged increments were called complete."""
     machines.tracker()
@@ -125,7 +160,7 @@ def test_counts_in_memory_that_nobody_could_take_are_missed_until_they_are_given
     assert memory.stop() == 0
 
     other.signal(signal.SIGCONT)
-    memory.said("queries miss it until a node of its name is back, or:  counter forget m2")
+    memory.said("or give its counts up:    counter forget m2")
     answer = machines.until(lambda: (a := machines.ask(other))["answered"] == 1 and a)
     assert (answer["value"], answer["complete"], answer["members"]) == (1, False, 2)
     assert [row["name"] for row in answer["missing"]] == ["m2"]

@@ -240,6 +240,6 @@ def test_a_loser_that_died_before_is_missed_under_the_name_left_to_it_until_it_i
     machines.until(lambda: not machines.ask(z)["complete"])
     for tracker in (first, second):
         machines.until(lambda at=tracker: machines.statuses(at).get(left) != "alive")
-        forgot = machines.run("forget", left, "--tracker", tracker.address)
+        forgot = machines.run("forget", left, "--yes", "--tracker", tracker.address)
         assert forgot.code == 0, forgot.err
     assert complete(machines, z) == (3 if place == "y" else 5, 2)

@@ -130,7 +130,7 @@ def test_what_a_node_that_was_forgotten_can_never_settle_is_listed_and_given_up(
     asked = three.run("query", "views", "--json").json
     assert (asked["value"], asked["high"], asked["uncertain"], asked["complete"]) == (0, 5, 1, True)
 
-    given_up = three.run("parked", home, "--drop")
+    given_up = three.run("parked", home, "--drop", "--yes")
 
     assert (given_up.code, given_up.out) == (0, f"gave up 1 increment first sent to {home}\n")
     assert "views +5" in given_up.err

@@ -51,7 +51,9 @@ def test_counting_imports_nothing_that_takes_time(serve):
 
 @pytest.mark.slow
 def test_a_node_in_memory_imports_neither_a_store_on_disk_nor_what_reads_the_command_line():
-    program = "import sys; sys.path.insert(0, {root!r}); import counter.node, counter.cli.daemons\n"
+    program = (
+        "import sys; sys.path.insert(0, {root!r}); import counter.service, counter.cli.daemons\n"
+    )
     program += "print(*[name for name in ['counter.storage.durable', 'counter.storage.log', 'rich',"
     program += " 'secrets', 'typer'] if name in sys.modules])"
     command = [sys.executable, "-c", program.format(root=ROOT)]

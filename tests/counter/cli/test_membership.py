@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import subprocess
 
 import pytest
 
@@ -183,8 +184,22 @@ def test_a_person_is_asked_before_anything_is_lost(start, tracking, typed, expec
     os.close(theirs)
 
     assert forgotten(server) == expected
-    assert b"type y to forget n3" in err
+    assert b"give up the counts of n3 for good? type y:" in err
     assert process.returncode == (0 if expected else 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("typed", [b"", b"y\n"], ids=["nothing", "a pipe that says y"])
+def test_where_nobody_can_be_asked_what_would_be_lost_is_said_and_nothing_changed(
+    start, tracking, typed
+):
+    server = tracking(make_member("n3", DEAD))
+    process = start("forget", "n3", "--tracker", server.address, stdin=subprocess.PIPE)
+    out, err = process.communicate(typed, timeout=20)
+
+    assert (process.returncode, out, forgotten(server)) == (2, b"", [])
+    assert b"n3 is dead for 12 s" in err
+    assert b"to lose it all the same, add:  --yes" in err
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """`counter parked`, against nodes that hold what a test wants."""
 
+import io
 import json
 
 import pytest
@@ -98,7 +99,7 @@ def test_gives_up_what_is_lost_and_says_so_first(counter, node, tracker):
     first = node(held(1), held(2, NO_WORD), held(3, HOME_MAY_SAY, home="n8"))
     second = node(held(4), name="n2")
 
-    ran = counter("parked", "n9", "--drop", "--tracker", tracker(first, second))
+    ran = counter("parked", "n9", "--drop", "--yes", "--tracker", tracker(first, second))
 
     assert dropped(first, second) == [("n1", 1), ("n1", 2), ("n2", 4)]
     assert (ran.code, ran.out) == (0, "gave up 3 increments first sent to n9\n")
@@ -109,7 +110,7 @@ def test_gives_up_what_is_lost_and_says_so_first(counter, node, tracker):
 def test_what_may_yet_be_settled_stays_and_the_exit_code_says_so(counter, node, tracker):
     holder = node(held(1, HOME_MAY_SAY), held(2, AT_WORK), held(3))
 
-    ran = counter("parked", "n9", "--drop", "--json", "--tracker", tracker(holder))
+    ran = counter("parked", "n9", "--drop", "--yes", "--json", "--tracker", tracker(holder))
 
     assert dropped(holder) == [("n1", 3)]
     assert (ran.code, json.loads(ran.out)["kept"]) == (1, 2)
@@ -120,7 +121,7 @@ def test_what_may_yet_be_settled_stays_and_the_exit_code_says_so(counter, node, 
 def test_what_a_node_does_not_give_up_is_told(counter, node, tracker):
     holder = node(held(1), held(2), refused=(1,))
 
-    ran = counter("parked", "n9", "--drop", "--tracker", tracker(holder))
+    ran = counter("parked", "n9", "--drop", "--yes", "--tracker", tracker(holder))
 
     assert (ran.code, ran.out) == (1, "gave up 1 increment first sent to n9\n")
     assert "note: n1: being written\\x1b[2J" in ran.err
@@ -129,16 +130,29 @@ def test_what_a_node_does_not_give_up_is_told(counter, node, tracker):
 def test_with_nothing_to_give_up_nothing_happens(counter, node, tracker):
     holder = node()
 
-    ran = counter("parked", "n9", "--drop", "--tracker", tracker(holder))
+    ran = counter("parked", "n9", "--drop", "--yes", "--tracker", tracker(holder))
 
     assert (ran.code, ran.out, dropped(holder)) == (0, "", [])
     assert "nothing is parked for n9" in ran.err
 
 
+def test_without_a_yes_and_with_nobody_to_ask_nothing_is_given_up(
+    counter, node, tracker, monkeypatch
+):
+    holder = node(held(1))
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+
+    ran = counter("parked", "n9", "--drop", "--tracker", tracker(holder))
+
+    assert (ran.code, ran.out, dropped(holder)) == (2, "", [])
+    assert "1 increment first sent to n9" in ran.err
+    assert "add:  --yes" in ran.err
+
+
 def test_a_long_list_is_shortened_before_anything_is_given_up(counter, node, tracker):
     holder = node(*[held(number) for number in range(1, 31)])
 
-    ran = counter("parked", "n9", "--drop", "--tracker", tracker(holder))
+    ran = counter("parked", "n9", "--drop", "--yes", "--tracker", tracker(holder))
 
     assert "  … 10 more" in ran.err
     assert len(dropped(holder)) == 30
