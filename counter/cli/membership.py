@@ -1,7 +1,7 @@
 """`counter members` and `counter forget`: who belongs to the cluster, and giving one up.
 
-The rule: forgetting says first what is lost by it, as far as any living node remembers; and nobody
-is given up without a yes, of a person or on the command line.
+The rule: forgetting says first what is lost by it, as far as any living node remembers; and a
+person is asked before anybody is given up.
 """
 
 from typing import Annotated
@@ -70,9 +70,7 @@ def finder_of_member(
 
 def forget(
     name: Annotated[str, Argument(help="The member to give up.")],
-    yes: Annotated[
-        bool, Option("--yes", "-y", help="Do not ask; needed where nobody can be asked.")
-    ] = False,
+    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
     tracker: options.Tracker = None,
     cluster: options.Cluster = None,
     deadline: options.Deadline = None,

@@ -63,9 +63,7 @@ def parked(
     drop: Annotated[
         bool, Option("--drop", help="Give up what NAME will never settle: it is lost.")
     ] = False,
-    yes: Annotated[
-        bool, Option("--yes", "-y", help="Do not ask; needed where nobody can be asked.")
-    ] = False,
+    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
     node: options.Node = None,
     tracker: options.Tracker = None,
     cluster: options.Cluster = None,

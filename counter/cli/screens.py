@@ -58,16 +58,10 @@ def on_terminal() -> bool:
 def confirmed(question: str, *, is_agreed: bool) -> bool:
     """Ask a person before something is lost for good, unless it was agreed to with --yes.
 
-    Raises CommandError where nobody can be asked: silence is not consent.
+    Without a terminal nobody is there to be asked: a script means what it says.
     """
-    if is_agreed:
+    if is_agreed or not sys.stdin.isatty():
         return True
-    if not sys.stdin.isatty():
-        raise CommandError(
-            "nothing was changed: nobody can be asked, since standard input is no terminal",
-            "to lose it all the same, add:  --yes",
-            code=USAGE,
-        )
     note(f"{question} type y:")
     is_meant = sys.stdin.readline().strip().lower() in ("y", "yes")
     if not is_meant:

@@ -189,17 +189,14 @@ def test_a_person_is_asked_before_anything_is_lost(start, tracking, typed, expec
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("typed", [b"", b"y\n"], ids=["nothing", "a pipe that says y"])
-def test_where_nobody_can_be_asked_what_would_be_lost_is_said_and_nothing_changed(
-    start, tracking, typed
-):
+def test_a_script_is_not_asked_and_told_all_the_same_what_is_lost(start, tracking):
     server = tracking(make_member("n3", DEAD))
     process = start("forget", "n3", "--tracker", server.address, stdin=subprocess.PIPE)
-    out, err = process.communicate(typed, timeout=20)
+    _, err = process.communicate(b"", timeout=20)
 
-    assert (process.returncode, out, forgotten(server)) == (2, b"", [])
+    assert (process.returncode, forgotten(server)) == (0, ["n3"])
     assert b"n3 is dead for 12 s" in err
-    assert b"to lose it all the same, add:  --yes" in err
+    assert b"type y" not in err
 
 
 @pytest.mark.parametrize(

@@ -136,17 +136,14 @@ def test_with_nothing_to_give_up_nothing_happens(counter, node, tracker):
     assert "nothing is parked for n9" in ran.err
 
 
-def test_without_a_yes_and_with_nobody_to_ask_nothing_is_given_up(
-    counter, node, tracker, monkeypatch
-):
+def test_a_script_is_not_asked(counter, node, tracker, monkeypatch):
     holder = node(held(1))
-    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
 
     ran = counter("parked", "n9", "--drop", "--tracker", tracker(holder))
 
-    assert (ran.code, ran.out, dropped(holder)) == (2, "", [])
+    assert (ran.code, dropped(holder)) == (0, [("n1", 1)])
     assert "1 increment first sent to n9" in ran.err
-    assert "add:  --yes" in ran.err
 
 
 def test_a_long_list_is_shortened_before_anything_is_given_up(counter, node, tracker):
