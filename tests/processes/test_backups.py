@@ -203,3 +203,28 @@ def test_a_node_that_moves_while_there_is_no_tracker_is_asked_at_its_new_address
     assert moved.address != n1.address
     answer = machines.until(lambda: (a := machines.ask(n2))["complete"] and a)
     assert answer["value"] == 15
+
+
+def test_a_copy_that_comes_first_to_a_tracker_without_its_list_is_not_taken_for_the_store(machines):
+    machines.up(2)
+    n1, n2 = machines.nodes["n1"], machines.nodes["n2"]
+    machines.count(n1, 10)
+    knows(machines, "n1", b"n2")
+    (tracker,) = machines.trackers
+    tracker.kill()
+    shutil.copytree(machines.home / "n1", machines.home / "copy")
+    machines.count(n1, 5)
+
+    # The store that runs comes late: it is stopped while the tracker is back, and the copy there.
+    n1.signal(signal.SIGSTOP)
+    machines.tracker(listen=tracker.address)
+    copy = machines.node("n1", data="copy")
+    assert copy.endpoint
+    n1.signal(signal.SIGCONT)
+
+    copy.said("is a copy of that of")
+    answer = machines.until(lambda: (a := machines.ask(n2))["complete"] and a)
+    assert answer["value"] == 15
+    machines.count(n1, 7)
+    assert machines.until(lambda: (a := machines.ask(n2))["complete"] and a)["value"] == 22
+    assert n1.address in copy.err
