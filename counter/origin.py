@@ -133,6 +133,12 @@ class Origin:
         membership = self._membership
         return membership.heard_at is not None and not membership.announcement.is_strange
 
+    def _may_count_twice(self) -> bool:
+        """Whether this node tells as its own what others may tell, and nobody has judged yet."""
+        membership = self._membership
+        is_mixed = bool(membership.parent) and not membership.is_apart
+        return membership.announcement.is_strange or (membership.is_doubted and is_mixed)
+
     def release(self, now: float) -> list[Effect]:
         """Begin the rounds whose wait is over, or refuse those that wait for nothing."""
         effects: list[Effect] = []
@@ -143,8 +149,7 @@ class Origin:
             if now >= self._relay.mute_at:
                 text = f"{membership.member.name} handed its counts over: ask another node"
                 effects += self._asker.refuse(due, "leaving", text, now)
-            elif heard or (membership.view.expected and not membership.is_doubted):
-                # Whoever may be an old backup would tell its clients what others tell as theirs.
+            elif heard or (membership.view.expected and not self._may_count_twice()):
                 effects += self.begin(due, now)
             else:
                 name = membership.member.name

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from tracker.classes import dataclass
+from tracker.digest import blake2b
 from tracker.errors import StorageError
 from tracker.machine import Persist, Persisted, PersistFailed
 
@@ -61,6 +62,15 @@ class Rebirth:
 
     fork: int
     is_beside: bool = False
+
+
+def forked(store: bytes, boot: bytes) -> bytes:
+    """Return the store that is made of a copy of this one, whose first life alone drew `boot`.
+
+    Whoever copies that copy makes the same one of it: what both hold of that life is one store's.
+    """
+    found: bytes = blake2b(b"forked" + store + boot, digest_size=16).digest()
+    return found
 
 
 @dataclass(frozen=True, slots=True)

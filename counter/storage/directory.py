@@ -24,7 +24,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from counter.storage.base import UNKNOWN, Rebirth
+from counter.storage.base import UNKNOWN, Rebirth, forked
 from counter.storage.log import Log, remove_strays
 from counter.storage.reserve import Reserve, is_full
 from tracker.classes import dataclass, replace
@@ -128,6 +128,15 @@ def _called(owner: Owner, name: str) -> str:
 def _begin_of(owner: Owner, epoch: int) -> int:
     """Return the last token before a life; of one forgotten, that of the next one known."""
     return min([token for known, token in owner.starts if known >= epoch], default=UNKNOWN)
+
+
+def _of_the_copy(owner: Owner, fork: int) -> Owner:
+    """Return a copy with the lives from the fork on; with none where they are not remembered."""
+    lives = owner.epoch - fork + 1 if fork else 0
+    if not 0 < lives <= len(owner.boots):
+        return replace(owner, epoch=0, boots=(), starts=())
+    starts = tuple([start for start in owner.starts if start[0] >= fork])
+    return replace(owner, boots=owner.boots[:lives], starts=starts)
 
 
 class Directory:
@@ -291,15 +300,18 @@ class Directory:
     def _started(self, owner: Owner, reborn: Rebirth | None) -> Owner:
         boot = os.urandom(BOOT_BYTES)
         if reborn is not None:
-            store = os.urandom(STORE_BYTES)
+            before = _of_the_copy(owner, reborn.fork)
+            store = forked(owner.store, before.boots[-1]) if before.boots else os.urandom(16)
             parent, founder = owner.store, owner.files
             # A name that follows from the store is not that of another store.
             is_long = reborn.is_beside or is_derived(owner.name)
             name = derived(owner.name, store) if is_long else owner.name
-            new = replace(owner, store=store, name=name, epoch=1, boots=(boot,))
+            new = replace(owner, store=store, name=name)
+            new = replace(new, epoch=before.epoch + 1, boots=(boot, *before.boots)[:BOOTS_MAX])
             split = [(parent, _begin_of(owner, reborn.fork))] if reborn.fork else []
             splits = (*owner.splits, *split)[-SPLITS_MAX:]
-            new = replace(new, starts=((1, UNKNOWN),), splits=splits)
+            starts = ((new.epoch, UNKNOWN), *before.starts)[:BOOTS_MAX]
+            new = replace(new, starts=starts, splits=splits)
             return replace(new, parent=parent, founder=founder, is_beside=reborn.is_beside)
         boots = (boot, *owner.boots)[:BOOTS_MAX]
         # The first life of all begins with nothing; of any other the log will tell.

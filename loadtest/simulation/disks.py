@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from math import log
 from random import Random
 
-from counter.storage.base import MEMBERS, At, Identity, Rebirth
+from counter.storage.base import MEMBERS, At, Identity, Rebirth, forked
 from loadtest.simulation.agenda import Agenda, SimulationError
 from tracker.digest import blake2b
 from tracker.errors import ConfigError
@@ -111,13 +111,19 @@ class Disk:
         old, fork = self._identity, 0 if reborn is None else reborn.fork
         later = [token for epoch, token in self._starts if epoch >= fork]
         split = [(old.store, min(later, default=self.token))] if fork else []
-        store = blake2b(b"reborn" + self._boot(), digest_size=16).digest()
+        boots = old.boot + old.lineage if fork else b""
+        lives = old.epoch - fork + 1
+        is_known = 0 < 8 * lives <= len(boots)
+        boots = boots[: 8 * lives] if is_known else b""
+        store = forked(old.store, boots[-8:] if is_known else self._boot())
         is_beside = reborn is not None and reborn.is_beside
-        self._starts = ()
+        self._starts = tuple([s for s in self._starts if s[0] >= fork]) if is_known else ()
         self._identity = Identity(
             store,
-            0,
+            old.epoch if is_known else 0,
             old.durable,
+            boot=boots[:8],
+            lineage=boots[8:],
             parent=b"" if is_beside else old.store,
             founder=old.founder or old.store,
             name=derived(self.name, store) if is_beside else old.name,

@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -203,3 +204,36 @@ def test_a_node_that_moves_while_there_is_no_tracker_is_asked_at_its_new_address
     assert moved.address != n1.address
     answer = machines.until(lambda: (a := machines.ask(n2))["complete"] and a)
     assert answer["value"] == 15
+
+
+def streams_to(process):
+    """Return how many streams stand to the port of a process, by the word of the kernel."""
+    port, established = f":{process.endpoint[1]:04X}", "01"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+    return sum([row[1].endswith(port) and row[3] == established for row in rows])
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads the kernel's list of streams")
+def test_a_copy_that_comes_first_to_a_tracker_without_its_list_is_not_taken_for_the_store(machines):
+    machines.up(2)
+    n1, n2 = machines.nodes["n1"], machines.nodes["n2"]
+    machines.count(n1, 10)
+    knows(machines, "n1", b"n2")
+    (tracker,) = machines.trackers
+    tracker.kill()
+    shutil.copytree(machines.home / "n1", machines.home / "copy")
+    machines.count(n1, 5)
+
+    # The store that runs comes late: it is stopped while the tracker is back, and the copy there.
+    n1.signal(signal.SIGSTOP)
+    tracker = machines.tracker(listen=tracker.address)
+    copy = machines.node("n1", data="copy")
+    machines.until(lambda: streams_to(tracker) == 2)
+    n1.signal(signal.SIGCONT)
+
+    copy.said("is a copy of that of")
+    answer = machines.until(lambda: (a := machines.ask(n2))["complete"] and a)
+    assert answer["value"] == 15
+    machines.count(n1, 7)
+    assert machines.until(lambda: (a := machines.ask(n2))["complete"] and a)["value"] == 22
+    assert n1.address in copy.err

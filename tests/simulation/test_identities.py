@@ -25,6 +25,7 @@ from counter.messages import (
     prefixed,
 )
 from counter.newcomers import Newcomers
+from loadtest.simulation import disks
 from loadtest.simulation.disks import DiskConfig
 from loadtest.simulation.lives import begun
 from loadtest.simulation.network import NetworkConfig
@@ -194,6 +195,12 @@ class Cluster:
             disk = self.world.disk(place)
             self.backups.append((self.names[place], disk.backup(), set(self.holds[place])))
 
+    def copy(self, origin, place):
+        """Start a copy of the directory of one place, as it is now, in another one."""
+        self.names[place], self.holds[place] = self.names[origin], set(self.holds[origin])
+        self.world.disk(place).restore(self.world.disk(origin).backup())
+        self.start(place)
+
     def put_back(self):
         """Put a backup, or what was put aside for one, in a place: its own, or one beside."""
         if not self.backups:
@@ -360,10 +367,76 @@ def test_backups_and_copies_make_no_complete_answer_wrong_and_count_nothing_twic
 
 @pytest.mark.slow
 def test_no_complete_answer_lacks_a_node_that_a_tracker_without_its_list_has_yet_to_hear():
-    wrong, completes, _ = played([58, 66, 100, 106, 117], StricterCluster)
+    wrong, completes, _ = played([58, 66, 100, 106, 117, 155], StricterCluster)
 
     assert wrong == {}
     assert completes > 300
+
+
+def copied_twice():
+    """Let a copy write something before it hears that it is one, and copy it once more.
+
+    Returns the cluster once both have gone on beside their store, or ended.
+    """
+    cluster = Cluster(1)
+    home, (first, second, *_) = HOMES["n1"], SPARE
+    cluster.count(home)
+    cluster.pause(1.5)
+    cluster.world.crash(TRACKER)
+    for place, origin in ((first, home), (second, first)):
+        cluster.copy(origin, place)
+        cluster.count(place)
+        cluster.pause(1.0)
+    cluster.start_tracker()
+    cluster.go_on(20.0)
+    return cluster
+
+
+@pytest.mark.slow
+def test_what_a_copy_wrote_before_it_was_told_counts_once_however_often_it_is_copied():
+    cluster = copied_twice()
+
+    assert cluster.events.count("beside") == 2
+    assert cluster.final()
+    assert cluster.wrong == []
+
+
+def test_that_world_counts_it_twice_where_each_copy_becomes_a_store_of_its_own(monkeypatch):
+    ids = Random(1)
+    monkeypatch.setattr(disks, "forked", lambda store, boot: ids.randbytes(16))
+
+    assert copied_twice().wrong != []
+
+
+@pytest.mark.slow
+def test_where_a_copy_of_a_node_that_ended_passes_for_its_move_nothing_acknowledged_is_missed():
+    cluster = Cluster(1)
+    home, copy = HOMES["n1"], SPARE[0]
+    cluster.count(home)
+    cluster.pause(1.5)
+    cluster.world.crash(TRACKER)
+    cluster.count(home)
+    cluster.crash(home)
+    cluster.copy(home, copy)
+    cluster.pause(2.0)
+    cluster.count(copy)
+    cluster.start(home)
+    cluster.count(home)
+    before = cluster.completes
+
+    def wanted():
+        return cluster.holds[home] | cluster.holds[copy]
+
+    cluster.wanted = wanted
+    cluster.go_on(5.0)
+
+    assert cluster.wrong == []
+    assert cluster.completes > before
+    assert (cluster.holds[home], cluster.holds[copy]) == ({0, 1}, {0, 1, 2})
+    cluster.start_tracker()
+    cluster.go_on(10.0)
+    assert cluster.final()
+    assert cluster.wrong == []
 
 
 @pytest.mark.soak

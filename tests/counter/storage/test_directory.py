@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from counter.storage.base import Rebirth
+from counter.storage.base import Rebirth, forked
 from counter.storage.directory import BOOT_BYTES, BOOTS_MAX, IDENTITY_MAGIC, read_owner
 from counter.storage.durable import DurableStorage
 from tracker.errors import DamagedError, LockedError, StorageError
@@ -357,6 +358,42 @@ async def test_an_old_backup_is_reborn_with_all_its_records_under_another_identi
         assert [record for _, record in store.recovered] == [b"a", b"b", b"c"]
     assert (again.store, again.epoch, again.lineage) == (new.store, 2, new.boot)
     assert (again.parent, again.founder) == (old.store, old.store)
+
+
+async def test_two_copies_of_one_life_become_the_same_store_with_the_lives_since_the_fork(
+    opened: Open, directory: Path, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        async with opened():
+            pass
+    first, other = read_owner(directory), tmp_path / "other"
+    assert first is not None
+    shutil.copytree(directory, other)
+    async with opened(reborn=Rebirth(2)) as store:
+        one = store.store.identity
+    for reborn in (None, Rebirth(2)):
+        async with opened(other, reborn=reborn) as store:
+            two = store.store.identity
+
+    assert one.store == two.store == forked(first.store, first.boots[0])
+    assert (one.epoch, two.epoch) == (3, 4)
+    assert one.lineage == first.boots[0] == two.lineage[BOOT_BYTES:]
+    assert [epoch for epoch, _ in two.starts] == [3, 2]
+
+
+async def test_a_fork_before_all_starts_that_are_remembered_makes_a_store_like_no_other(
+    opened: Open, directory: Path
+) -> None:
+    for _ in range(BOOTS_MAX + 1):
+        async with opened():
+            pass
+    owner = read_owner(directory)
+    assert owner is not None
+    async with opened(reborn=Rebirth(1)) as store:
+        new = store.store.identity
+
+    assert (new.epoch, new.lineage) == (1, b"")
+    assert new.store not in [forked(owner.store, boot) for boot in owner.boots]
 
 
 async def test_a_store_may_be_reborn_twice_and_its_files_stay_readable(
