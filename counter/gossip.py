@@ -89,7 +89,7 @@ from tracker.messages import (
     Registered,
     Roster,
 )
-from tracker.pages import members_from_record, members_to_record
+from tracker.pages import listed, members_from_record, members_to_record
 
 
 class Gossip:
@@ -192,7 +192,7 @@ class Gossip:
             Back: lambda sender, back, now: self.heads.back(back),
             Increment: lambda link, message, now: self.embargo.increment(link, message),
             Recall: lambda link, recall, now: told(link, recall, self.membership.view, names, now),
-            Roster: lambda link, roster, now: self.membership.roster(link, roster),
+            Roster: lambda link, roster, now: listed(self.membership.view, link, roster),
             **dict.fromkeys((Heartbeat, Registered, Departed, Announced), self._membership),
             Introduce: self.newcomers.introduce,
             Sought: self.newcomers.sought,

@@ -371,8 +371,11 @@ class View:
                 if member is None:
                     del members[name]
                 else:
+                    if member.status == GONE:
+                        # Behind all others: the oldest tombstone is whoever has been gone longest.
+                        members.pop(name, None)
+                        gone += 1
                     members[name] = member
-                    gone += member.status == GONE
         patches: dict[str, Any] = {}
         if "ring" in self.__dict__ and len(changed) <= PATCHED_MAX:
             patches["ring"] = _patched(self.ring, self.positions, changed, members)

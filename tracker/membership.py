@@ -7,7 +7,7 @@ that knows nobody takes nobody away, and of several trackers the latest news win
 itself has the last word about itself: it denies being suspect with a higher incarnation.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import Any, Final
 
@@ -54,16 +54,15 @@ from tracker.messages import (
     Refused,
     Register,
     Registered,
-    Roster,
     Teach,
     Wrote,
     news_from_wire,
     news_to_wire,
 )
-from tracker.pages import PAGE_MEMBERS_MIN, pages_of, roster_of
+from tracker.pages import PAGE_MEMBERS_MIN, pages_of
 from tracker.pulse import beat_body, heartbeat_body
 from tracker.reputation import (
-    clashes,
+    corrections,
     denied,
     is_of_this_start,
     knows_more,
@@ -153,18 +152,16 @@ class Membership(Regarded):
         """Merge news; tell the trackers of names that two have, and whether this node's is one."""
         before = self.view
         self.view = before.merged(news)
-        if self.view is before:
-            return self._name_lost()
-        return self.teach(clashes(before, self.view, news)) + self._name_lost()
+        told = [] if self.announcement.is_strange else corrections(before, self.view, news)
+        return self.teach(told) + self._name_lost()
 
     def teach(self, members: Sequence[Member]) -> list[Effect]:
         """Tell every tracker what this node knows better, in this order."""
-        return [
-            Send(link, Teach(news_to_wire((member,))))
-            for member in members
-            for link, tracker in self._by_link.items()
-            if tracker.state == JOINED
-        ]
+        return self._taught([news_to_wire((member,)) for member in members])
+
+    def _taught(self, pages: Iterable[bytes]) -> list[Effect]:
+        links = [link for link, tracker in self._by_link.items() if tracker.state == JOINED]
+        return [Send(link, Teach(page)) for page in pages for link in links]
 
     def look(self, now: float) -> list[Effect]:
         """Try every lost tracker now rather than after its pause: somebody wants to know."""
@@ -201,7 +198,9 @@ class Membership(Regarded):
                 return self._registered(tracker, link, message, now)
             case Announced():
                 self.announcement.heard(tracker.endpoint)
-                self.is_doubted = self.announcement.believed() and self.is_doubted
+                was_known = self.announcement.believed()
+                self.is_doubted = was_known and self.is_doubted
+                return [] if was_known else self._taught(pages_of(self.view))
             case Refused():
                 return self._refused(tracker, message, now)
             case Departed():
@@ -275,11 +274,6 @@ class Membership(Regarded):
             if time is not None and (due is None or time < due):
                 due = time
         return due
-
-    def roster(self, link: Link, roster: Roster) -> list[Effect]:
-        """Tell a client, or another node, everybody who is known."""
-        pages = roster_of(self.view, roster.request, lambda member: (-1.0, -1))
-        return [Send(link, page) for page in pages]
 
     def depart(self, holds_counts: bool, now: float, heir: str = "") -> list[Effect]:
         """Announce a graceful stop; each tracker says Departed, then `is_departed` is set.
@@ -361,6 +355,7 @@ class Membership(Regarded):
     ) -> list[Effect]:
         if tracker.state != JOINING:
             return []
+        was_strange = self.announcement.is_strange
         self.is_doubted = self.announcement.introduced(is_strange=message.is_strange)
         self.introduction.settled()
         effects: list[Effect] = []
@@ -376,7 +371,10 @@ class Membership(Regarded):
         )
         is_raised = self.member.rank > own.rank
         effects += self._beats(now) if is_raised else [self._beat(tracker, link, now)]
-        if knows_more(self.view, self.member, message.digest):
+        if was_strange and not self.announcement.is_strange:
+            return effects + self._taught(pages_of(self.view))
+        # The list of a store that is refused in the end is as old as its disk: nobody hears it.
+        if not self.announcement.is_strange and knows_more(self.view, self.member, message.digest):
             effects += [Send(link, Teach(page)) for page in pages_of(self.view)]
         return effects
 

@@ -10,8 +10,9 @@ from typing import Final
 
 from tracker import wire
 from tracker.errors import FrameError
+from tracker.machine import Effect, Link, Send
 from tracker.members import Member, View
-from tracker.messages import NEWS_PER_PAGE, Listed, news_from_wire, news_to_wire
+from tracker.messages import NEWS_PER_PAGE, Listed, Roster, news_from_wire, news_to_wire
 from tracker.names import MEMBER_NAME_MAX, is_derived
 
 PAGE_BYTES_MAX: Final = 60_000
@@ -43,6 +44,12 @@ def cut(members: Iterable[Member]) -> Iterator[list[Member]]:
         size += bytes_max
     if page:
         yield page
+
+
+def listed(view: View, link: Link, roster: Roster) -> list[Effect]:
+    """Tell a client, or another node, everybody whom a node knows."""
+    pages = roster_of(view, roster.request, lambda member: (-1.0, -1))
+    return [Send(link, page) for page in pages]
 
 
 def roster_of(

@@ -103,6 +103,15 @@ def name_lost(own: Member, view: View, text: str, address: str = "") -> Emit:
     return Emit("name-lost", details)
 
 
+def corrections(before: View, after: View, news: Iterable[Member]) -> list[Member]:
+    """Return the records that whoever told `news` lacks, and others may go without for good."""
+    told = list(news)
+    met = clashes(before, after, told) if after is not before else []
+    # Somebody who has forgotten that a member is gone expects it for ever.
+    known = [(member, after.get(member.name)) for member in told if member.expected]
+    return [*met, *[own for m, own in known if own and not own.expected and own.overrides(m)]]
+
+
 def clashes(before: View, after: View, news: Iterable[Member]) -> list[Member]:
     """Return the records of those who had one name, so far as others may not have met both.
 

@@ -79,6 +79,8 @@ class Table:
             self._since[name] = now
         if old is not None:
             self._unindex(old)
+        # In the order of versions as well: a restart reads tombstones in the order they came to be.
+        self.members.pop(name, None)
         self.members[name] = member
         self._index(member)
         self.version += 1

@@ -274,7 +274,9 @@ def _has_heard(client, kind):
 @pytest.mark.slow
 # In 4 an heir is asked for many keys before it hears that its giver has gone; in 107 a name is
 # given away while a query runs that has heard from an heir what the one before had counted.
-@pytest.mark.parametrize("seed", [0, 1, 3, 4, 107])
+# In 2, 7, 12, 16, 21 and 23 the backup's list expects a store that left with nothing counted, and
+# whose tombstone is forgotten: once it was told, every answer was incomplete for good.
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 4, 7, 12, 16, 21, 23, 107])
 def test_old_backups_of_stores_that_left_make_no_answer_wrong(seed):
     cluster = Cluster(seed)
     cluster.play()
@@ -293,7 +295,8 @@ def test_old_backups_make_no_answer_wrong_in_a_hundred_worlds():
         cluster.play()
 
         assert (seed, cluster.wrong) == (seed, [])
-        assert cluster.answer().value == cluster.truth
+        final = cluster.answer()
+        assert (seed, final.complete, final.value) == (seed, True, cluster.truth)
 
 
 def nobody_claims(patch):

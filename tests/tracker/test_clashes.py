@@ -10,6 +10,7 @@ from tracker.machine import Close, Closed, Emit, Opened, Send
 from tracker.members import ALIVE, AWAY, DEAD, GONE, NOBODY, Member, View
 from tracker.membership import Membership
 from tracker.messages import (
+    Announced,
     Departing,
     Forget,
     Heartbeat,
@@ -289,6 +290,57 @@ def joined(view=NOBODY, member=None):
 
 def hear(node, *members):
     return node.receive(1, Heartbeat(b"tracker1", 5, 0, news_to_wire(members)), 1.0)
+
+
+def taught(effects):
+    """Return the members in lists for trackers, and on which stream each went."""
+    said = [e for e in effects if isinstance(e, Send) and isinstance(e.message, Teach)]
+    return [(e.to, m.name) for e in said for m in news_from_wire(e.message.page)]
+
+
+STRANGE = Registered(b"tracker1", 0, 0, 0, 1_000, True)
+OLD_LIST = View().merged([make_member(LOW), make_member(HIGH, "n2"), make_member(OTHER, "n3")])
+
+
+def test_a_node_that_is_strange_tells_its_old_list_to_nobody_before_everybody_has_heard_of_it():
+    node, _ = make_node(OLD_LIST)
+
+    at_first = node.receive(1, STRANGE, 0.0)
+    heard = hear(node, make_member(LOW, "n2", reign=1))
+    at_last = node.receive(1, Announced(1), 2.0)
+    later = node.receive(1, Announced(1), 3.0)
+
+    assert (taught(at_first), taught(heard), taught(later)) == ([], [], [])
+    assert {name for _, name in taught(at_last)} >= {"n2", "n3"}
+
+
+def test_a_node_that_is_strange_to_one_tracker_only_tells_its_list_to_both():
+    other = ("10.0.0.2", 7400)
+    places = [TRACKER, other]
+    node = Membership(places, make_member(), NOBODY, random.Random(1), 1.0, 0.1, 1.5)
+    node.recall(OLD_LIST)
+    node.start(0.0)
+    for link, place in enumerate(places, 1):
+        node.submit(Opened(link, place), 0.0)
+
+    first = node.receive(1, STRANGE, 0.0)
+    second = node.receive(2, Registered(b"tracker2", 0, 0, 0), 0.0)
+
+    assert taught(first) == []
+    assert {(link, "n3") for link in (1, 2)} <= {*taught(second)}
+
+
+def test_a_tracker_that_expects_somebody_who_is_gone_is_told_so():
+    """It has forgotten that, and whoever heard nobody else expected it for ever."""
+    gone = make_member(HIGH, "n2", status=GONE)
+    node = joined(View().merged([gone]))
+
+    stale = hear(node, make_member(HIGH, "n2"))
+    back = hear(node, make_member(HIGH, "n2", epoch=2))
+
+    assert taught(stale) == [(1, "n2")]
+    assert taught(back) == []
+    assert node.view.get("n2").expected
 
 
 def lost(effects):

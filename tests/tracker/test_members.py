@@ -172,6 +172,18 @@ def test_tombstones_past_the_limit_are_dropped_the_oldest_first(monkeypatch):
     assert sorted(view.members) == ["g2", "g3", "n1"]
 
 
+def test_who_lived_long_before_it_left_is_not_the_first_to_be_forgotten(monkeypatch):
+    """Its tombstone stood where it had joined, and was dropped as soon as it was there."""
+    monkeypatch.setattr("tracker.members.TOMBSTONES_MAX", 2)
+    old = make_member("old")
+    view = make_view(old, *[make_member(f"g{i}", status=GONE) for i in range(2)])
+
+    view = view.merged([old.became(GONE)])
+
+    assert sorted(view.members) == ["g1", "old"]
+    assert view.merged([old]).get("old").status == GONE
+
+
 def test_the_oldest_tombstone_may_be_the_news(monkeypatch):
     monkeypatch.setattr("tracker.members.TOMBSTONES_MAX", 1)
     first, second = make_member("n1"), make_member("n2", status=GONE)

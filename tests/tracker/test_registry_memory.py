@@ -251,6 +251,21 @@ def test_tombstones_are_kept_up_to_a_limit_the_oldest_go_first(monkeypatch):
     assert registry.table.digest == View(dict(registry.table.members)).digest
 
 
+def test_a_restarted_tracker_forgets_those_first_that_have_been_gone_longest(monkeypatch):
+    """Its list was in the order in which they had joined."""
+    monkeypatch.setattr("tracker.table.TOMBSTONES_MAX", 2)
+    table = Table(EPOCH)
+    for name in ("n0", "n1", "n2"):
+        table.put(make_member(name), 0.0)
+    for name in ("n1", "n0"):
+        table.put(make_member(name).became(GONE), 0.0)
+
+    again = make_registry(members_to_record(table.members.values())).table
+    again.put(make_member("n2").became(GONE), 0.0)
+
+    assert sorted(again.members) == ["n0", "n2"]
+
+
 def test_what_was_forgotten_meanwhile_is_removed_without_a_word(monkeypatch):
     monkeypatch.setattr("tracker.table.TOMBSTONES_MAX", 1)
     table = Table(EPOCH)

@@ -7,6 +7,7 @@ in the worst ways that a file system may choose:
     forgotten   names as of the last sync of their directory, contents as of the last sync of each
     named       all names have come, of the contents only what was synced
     written     all contents have come, of the names only what was synced
+    deleted     forgotten, but for the files that were deleted: those are gone
     noted       forgotten, but for the note of how far the log was safe, which nobody synced
 """
 
@@ -29,7 +30,7 @@ from tracker.errors import StorageError
 from tracker.files import Disk
 from tracker.machine import Persist, Persisted, PersistFailed
 
-WAYS = ("forgotten", "named", "written", "noted")
+WAYS = ("forgotten", "named", "written", "deleted", "noted")
 RECORD = b"%d:" + b"x" * 40
 STEPS_MAX = 120
 NEVER = 10**9
@@ -135,6 +136,7 @@ class Edge(Quick):
             "written": {
                 n: contents.get(i, self._synced.get(i, b"")) for n, i in self._names.items()
             },
+            "deleted": {name: content for name, content in synced.items() if name in present},
             "noted": synced | noted,
         }
 
