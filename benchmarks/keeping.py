@@ -14,7 +14,7 @@ from benchmarks.machine import Row, process, rss_mb
 
 COMMAND = "python -m benchmarks keeping"
 KEYS = 1_000_000
-STARTS = 5
+STARTS = 9
 
 
 def measure(brief: bool = False) -> list[Row]:

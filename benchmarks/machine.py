@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tracker.native.inventory import in_use
 
-START_S = 10.0
+START_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)

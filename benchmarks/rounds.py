@@ -11,11 +11,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks.machine import TICKS_PER_S, Row
 
 BLOCK = b"\1" * 4_096
 SYNCS_MAX = 10_000
+Cost = TypeVar("Cost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,8 @@ def spread(values: list[float]) -> Ratio:
 
 
 def in_turns(
-    theirs: Callable[[], float], ours: Callable[[], float], rounds: int
-) -> list[tuple[float, float]]:
+    theirs: Callable[[], Cost], ours: Callable[[], Cost], rounds: int
+) -> list[tuple[Cost, Cost]]:
     """Measure both, in each round the other one first: (theirs, ours) by round."""
     found = []
     for number in range(rounds):

@@ -11,7 +11,7 @@ import os
 import random
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -154,6 +154,11 @@ class Desk:
             complain(f"read {number} of {name} is {shortfall(message, self._clients.nodes)}")
         self.say(*reply)
         self.on_replied()
+
+    def send_all(self, links: Iterable[Link], body: bytes) -> None:
+        """Send one reply to each of these clients."""
+        for link in links:
+            self.send(link, body)
 
     def say(self, dest: str, body: dict[str, Any]) -> None:
         """Send a message of this node to a client."""

@@ -7,6 +7,7 @@ where it leads; so one end does for both directions, and clients reach a node th
 """
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any, cast
 
 from counter.node import Node
@@ -142,6 +143,11 @@ class CutStreams:
             # It may have been under way when the cut was made.
             self._look_at(stream)
         self.streams.send(link, body)
+
+    def send_all(self, links: Iterable[Link], body: bytes) -> None:
+        """Send one body on each of these links."""
+        for link in links:
+            self.send(link, body)
 
     def close_link(self, link: Link) -> None:
         """End one stream."""

@@ -174,9 +174,7 @@ class Driver:
     def _carry_out_rare(self, effect: Effect) -> None:
         assert self.streams is not None
         if isinstance(effect, SendAll):
-            body = self._frames.encode(effect.message)
-            for link in effect.to:
-                self.streams.send(link, body)
+            self.streams.send_all(effect.to, self._frames.encode(effect.message))
         elif isinstance(effect, Open):
             self.streams.open(effect.to)
         elif isinstance(effect, Close):

@@ -8,21 +8,68 @@
 
 enum { FRAME, REPLY, WRITE, SAME, EMPTY, LATER, NOTED, COUNTED, PARTS };
 
+#define ROWS "tracker.native.pulse.rows"
+
+/* An attribute that is looked at or changed. All it points to is held by the tuple it came from. */
+typedef struct {
+    PyObject *owner, *name;
+    PyObject *third;   /* what it was, or what is added to the time; NULL where a row has two */
+    Py_ssize_t offset; /* of its slot, or -1: it is found by its name */
+} Row;
+
+/* What a standing holds: `SAME`, `LATER`, `NOTED` and `COUNTED`, one after the other. */
+typedef struct {
+    Py_ssize_t same, later, noted, counted; /* where each of them ends */
+    Row rows[];
+} Rows;
+
 typedef struct {
     PyObject_HEAD
     PyObject *miss;     /* the stream's own `data_received` */
     PyObject *clock;    /* returns seconds */
     PyObject *standing; /* a tuple of PARTS, or NULL; its shape was checked by `stand` */
+    PyObject *rows;     /* a capsule with the Rows of `standing`; NULL as that */
 } Pulse;
+
+/* The value of an attribute, a new reference; NULL with an exception set. */
+static PyObject *
+value_of(const Row *row)
+{
+    PyObject *value;
+
+    if (row->offset < 0)
+        return PyObject_GetAttr(row->owner, row->name);
+    if ((value = SLOT(row->owner, row->offset)) == NULL) {
+        PyErr_SetObject(PyExc_AttributeError, row->name);
+        return NULL;
+    }
+    return Py_NewRef(value);
+}
+
+/* Set an attribute to a new object, whose reference is taken; -1 with an exception set. */
+static int
+set(const Row *row, PyObject *value)
+{
+    int done;
+
+    if (value == NULL)
+        return -1;
+    if (row->offset >= 0) {
+        put_slot(row->owner, row->offset, value);
+        return 0;
+    }
+    done = PyObject_SetAttr(row->owner, row->name, value);
+    Py_DECREF(value);
+    return done;
+}
 
 /* Whether an attribute is what it was: 1, 0, or -1 with an exception set. */
 static int
-is_same(PyObject *row)
+is_same(const Row *row)
 {
-    PyObject *was = PyTuple_GET_ITEM(row, 2), *is;
+    PyObject *was = row->third, *is = value_of(row);
     int same;
 
-    is = PyObject_GetAttr(PyTuple_GET_ITEM(row, 0), PyTuple_GET_ITEM(row, 1));
     if (is == NULL)
         return -1;
     same = is == was;
@@ -35,9 +82,9 @@ is_same(PyObject *row)
 
 /* Whether an attribute is a time after `now`: 1, 0, or -1 with an exception set. */
 static int
-is_later(PyObject *row, double now)
+is_later(const Row *row, double now)
 {
-    PyObject *time = PyObject_GetAttr(PyTuple_GET_ITEM(row, 0), PyTuple_GET_ITEM(row, 1));
+    PyObject *time = value_of(row);
     int later;
 
     if (time == NULL)
@@ -49,63 +96,46 @@ is_later(PyObject *row, double now)
 
 /* Whether a standing holds for these bytes: 1, 0, or -1 with an exception set. */
 static int
-holds(PyObject *standing, PyObject *data, double now)
+holds(PyObject *standing, const Rows *rows, PyObject *data, double now)
 {
-    PyObject *frame = PyTuple_GET_ITEM(standing, FRAME), *rows;
-    Py_ssize_t size = PyBytes_GET_SIZE(frame);
+    PyObject *frame = PyTuple_GET_ITEM(standing, FRAME), *empty;
+    Py_ssize_t size = PyBytes_GET_SIZE(frame), at = 0;
     int so;
 
     if (!PyBytes_CheckExact(data) || PyBytes_GET_SIZE(data) != size ||
         memcmp(PyBytes_AS_STRING(data), PyBytes_AS_STRING(frame), (size_t)size) != 0)
         return 0;
-    rows = PyTuple_GET_ITEM(standing, SAME);
-    for (Py_ssize_t at = 0; at < PyTuple_GET_SIZE(rows); at++)
-        if ((so = is_same(PyTuple_GET_ITEM(rows, at))) != 1)
+    for (; at < rows->same; at++)
+        if ((so = is_same(&rows->rows[at])) != 1)
             return so;
-    rows = PyTuple_GET_ITEM(standing, EMPTY);
-    for (Py_ssize_t at = 0; at < PyTuple_GET_SIZE(rows); at++)
-        if ((so = PyObject_Not(PyTuple_GET_ITEM(rows, at))) != 1)
+    empty = PyTuple_GET_ITEM(standing, EMPTY);
+    for (Py_ssize_t each = 0; each < PyTuple_GET_SIZE(empty); each++)
+        if ((so = PyObject_Not(PyTuple_GET_ITEM(empty, each))) != 1)
             return so;
-    rows = PyTuple_GET_ITEM(standing, LATER);
-    for (Py_ssize_t at = 0; at < PyTuple_GET_SIZE(rows); at++)
-        if ((so = is_later(PyTuple_GET_ITEM(rows, at), now)) != 1)
+    for (; at < rows->later; at++)
+        if ((so = is_later(&rows->rows[at], now)) != 1)
             return so;
     return 1;
 }
 
-/* Set an attribute to a new object, whose reference is taken; -1 with an exception set. */
-static int
-set(PyObject *row, PyObject *value)
-{
-    int done;
-
-    if (value == NULL)
-        return -1;
-    done = PyObject_SetAttr(PyTuple_GET_ITEM(row, 0), PyTuple_GET_ITEM(row, 1), value);
-    Py_DECREF(value);
-    return done;
-}
-
 /* Change what each answer changes; -1 with an exception set. */
 static int
-note(PyObject *standing, double now, PyObject *one)
+note(const Rows *rows, double now, PyObject *one)
 {
-    PyObject *rows = PyTuple_GET_ITEM(standing, NOTED), *row, *count;
+    PyObject *count, *more;
+    Py_ssize_t at = rows->later;
 
-    for (Py_ssize_t at = 0; at < PyTuple_GET_SIZE(rows); at++) {
-        row = PyTuple_GET_ITEM(rows, at);
-        if (set(row, PyFloat_FromDouble(now + PyFloat_AS_DOUBLE(PyTuple_GET_ITEM(row, 2)))) < 0)
+    for (; at < rows->noted; at++) {
+        const Row *row = &rows->rows[at];
+        if (set(row, PyFloat_FromDouble(now + PyFloat_AS_DOUBLE(row->third))) < 0)
             return -1;
     }
-    rows = PyTuple_GET_ITEM(standing, COUNTED);
-    for (Py_ssize_t at = 0; at < PyTuple_GET_SIZE(rows); at++) {
-        row = PyTuple_GET_ITEM(rows, at);
-        count = PyObject_GetAttr(PyTuple_GET_ITEM(row, 0), PyTuple_GET_ITEM(row, 1));
-        if (count == NULL)
+    for (; at < rows->counted; at++) {
+        if ((count = value_of(&rows->rows[at])) == NULL)
             return -1;
-        PyObject *more = PyNumber_Add(count, one);
+        more = PyNumber_Add(count, one);
         Py_DECREF(count);
-        if (set(row, more) < 0)
+        if (set(&rows->rows[at], more) < 0)
             return -1;
     }
     return 0;
@@ -129,7 +159,7 @@ ask(PyObject *clock, double *now)
 
 /* Give the standing answer, if it may be: 1 given, 0 not, -1 not, with an exception set. */
 static int
-answer(Pulse *self, PyObject *standing, PyObject *data, PyObject **result)
+answer(Pulse *self, PyObject *standing, const Rows *rows, PyObject *data, PyObject **result)
 {
     PyObject *one;
     double now;
@@ -139,11 +169,11 @@ answer(Pulse *self, PyObject *standing, PyObject *data, PyObject **result)
         return 0;
     if (ask(self->clock, &now) < 0)
         return -1;
-    if ((so = holds(standing, data, now)) != 1)
+    if ((so = holds(standing, rows, data, now)) != 1)
         return so;
     if ((one = PyLong_FromLong(1)) == NULL)
         return -1;
-    so = note(standing, now, one);
+    so = note(rows, now, one);
     Py_DECREF(one);
     if (so < 0)
         return -1;
@@ -152,17 +182,28 @@ answer(Pulse *self, PyObject *standing, PyObject *data, PyObject **result)
     return 1;
 }
 
+/* Let no answer stand any more. */
+static void
+fall(Pulse *self)
+{
+    Py_CLEAR(self->standing);
+    Py_CLEAR(self->rows);
+}
+
 static PyObject *
 pulse_call(PyObject *object, PyObject *arguments, PyObject *names)
 {
     Pulse *self = (Pulse *)object;
-    PyObject *standing = self->standing, *result = NULL, *miss;
+    PyObject *standing = self->standing, *rows = self->rows, *result = NULL, *miss;
     int given = 0;
 
     if (standing != NULL && PyTuple_GET_SIZE(arguments) == 1 && names == NULL) {
         /* Reading an attribute may run code that ends this standing. */
         Py_INCREF(standing);
-        given = answer(self, standing, PyTuple_GET_ITEM(arguments, 0), &result);
+        Py_INCREF(rows);
+        given = answer(self, standing, PyCapsule_GetPointer(rows, ROWS),
+                       PyTuple_GET_ITEM(arguments, 0), &result);
+        Py_DECREF(rows);
         Py_DECREF(standing);
     }
     if (LIKELY(given == 1))
@@ -170,7 +211,7 @@ pulse_call(PyObject *object, PyObject *arguments, PyObject *names)
     /* What cannot be looked at does not hold; what is wrong the machine will see. */
     if (given < 0)
         PyErr_Clear();
-    Py_CLEAR(self->standing);
+    fall(self);
     if ((miss = self->miss) == NULL)
         Py_RETURN_NONE;
     Py_INCREF(miss);
@@ -196,10 +237,81 @@ are_rows(PyObject *rows, Py_ssize_t size, PyTypeObject *third)
     return 1;
 }
 
+/* Where an object keeps an attribute in a slot that anybody may read and write; else -1. */
+static Py_ssize_t
+slot_at(PyObject *owner, PyObject *name)
+{
+    PyTypeObject *type = Py_TYPE(owner);
+    PyObject *member;
+    Py_ssize_t offset = -1;
+
+    /* Whoever looks for attributes in a way of his own is asked by name. */
+    if (type->tp_getattro != PyObject_GenericGetAttr ||
+        type->tp_setattro != PyObject_GenericSetAttr)
+        return -1;
+    if ((member = PyObject_GetAttr((PyObject *)type, name)) == NULL) {
+        PyErr_Clear();
+        return -1;
+    }
+    if (Py_IS_TYPE(member, &PyMemberDescr_Type) && PyDescr_TYPE(member) != NULL &&
+        PyType_IsSubtype(type, PyDescr_TYPE(member))) {
+        PyMemberDef *told = ((PyMemberDescrObject *)member)->d_member;
+        if (told->type == T_OBJECT_EX && told->flags == 0)
+            offset = told->offset;
+    }
+    Py_DECREF(member);
+    return offset;
+}
+
+/* Take the rows of one part, behind those that are there already; returns where they end. */
+static Py_ssize_t
+take_rows(Rows *rows, Py_ssize_t end, PyObject *part)
+{
+    for (Py_ssize_t at = 0; at < PyTuple_GET_SIZE(part); at++, end++) {
+        PyObject *row = PyTuple_GET_ITEM(part, at);
+        rows->rows[end] = (Row){
+            .owner = PyTuple_GET_ITEM(row, 0),
+            .name = PyTuple_GET_ITEM(row, 1),
+            .third = PyTuple_GET_SIZE(row) > 2 ? PyTuple_GET_ITEM(row, 2) : NULL,
+            .offset = slot_at(PyTuple_GET_ITEM(row, 0), PyTuple_GET_ITEM(row, 1)),
+        };
+    }
+    return end;
+}
+
+static void
+free_rows(PyObject *capsule)
+{
+    PyMem_Free(PyCapsule_GetPointer(capsule, ROWS));
+}
+
+/* Work out once where the attributes of a standing are kept: a capsule, NULL with an exception. */
+static PyObject *
+rows_of(PyObject *parts)
+{
+    static const int kinds[] = {SAME, LATER, NOTED, COUNTED};
+    size_t count = 0;
+    PyObject *capsule;
+    Rows *rows;
+
+    for (size_t kind = 0; kind < LENGTH(kinds); kind++)
+        count += (size_t)PyTuple_GET_SIZE(PyTuple_GET_ITEM(parts, kinds[kind]));
+    if ((rows = PyMem_Malloc(sizeof *rows + count * sizeof *rows->rows)) == NULL)
+        return PyErr_NoMemory();
+    rows->same = take_rows(rows, 0, PyTuple_GET_ITEM(parts, SAME));
+    rows->later = take_rows(rows, rows->same, PyTuple_GET_ITEM(parts, LATER));
+    rows->noted = take_rows(rows, rows->later, PyTuple_GET_ITEM(parts, NOTED));
+    rows->counted = take_rows(rows, rows->noted, PyTuple_GET_ITEM(parts, COUNTED));
+    if ((capsule = PyCapsule_New(rows, ROWS, free_rows)) == NULL)
+        PyMem_Free(rows);
+    return capsule;
+}
+
 static PyObject *
 pulse_stand(PyObject *object, PyObject *parts)
 {
     Pulse *self = (Pulse *)object;
+    PyObject *rows;
 
     if (PyTuple_GET_SIZE(parts) != PARTS || !PyBytes_CheckExact(PyTuple_GET_ITEM(parts, FRAME)) ||
         !PyTuple_CheckExact(PyTuple_GET_ITEM(parts, EMPTY)) ||
@@ -210,8 +322,11 @@ pulse_stand(PyObject *object, PyObject *parts)
         PyErr_SetString(PyExc_TypeError, "stand() takes two frames, and what a Standing holds");
         return NULL;
     }
+    if ((rows = rows_of(parts)) == NULL)
+        return NULL;
     Py_INCREF(parts);
     Py_XSETREF(self->standing, parts);
+    Py_XSETREF(self->rows, rows);
     Py_RETURN_NONE;
 }
 
@@ -228,7 +343,7 @@ pulse_init(PyObject *object, PyObject *arguments, PyObject *names)
     Py_XSETREF(self->miss, miss);
     Py_INCREF(clock);
     Py_XSETREF(self->clock, clock);
-    Py_CLEAR(self->standing);
+    fall(self);
     return 0;
 }
 
@@ -255,7 +370,7 @@ pulse_clear(PyObject *object)
 {
     Pulse *self = (Pulse *)object;
 
-    Py_CLEAR(self->standing);
+    fall(self);
     Py_CLEAR(self->miss);
     Py_CLEAR(self->clock);
     return 0;

@@ -7,6 +7,7 @@ byte, the version of gossip; a secret or a certificate takes its place without a
 noticing.
 """
 
+from collections.abc import Iterable
 from typing import Final, Protocol
 
 from tracker.errors import FrameError
@@ -80,6 +81,9 @@ class Streams(Protocol):
 
     def send(self, link: Link, body: bytes) -> None:
         """Send one body in order. A link that is gone swallows it."""
+
+    def send_all(self, links: Iterable[Link], body: bytes) -> None:
+        """Send one body on each of these links, as `send` on each of them would."""
 
     def close_link(self, link: Link) -> None:
         """End one stream after what was sent on it."""

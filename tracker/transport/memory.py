@@ -7,6 +7,7 @@ the middle of the sender's call.
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 from itertools import count
 
 from tracker.machine import Endpoint, Link
@@ -94,6 +95,11 @@ class MemoryStreams:
         peer = self._peers.get(link)
         if peer is not None:
             asyncio.get_running_loop().call_soon(peer[0]._arrive, peer[1], body)
+
+    def send_all(self, links: Iterable[Link], body: bytes) -> None:
+        """Send one body on each of these links."""
+        for link in links:
+            self.send(link, body)
 
     def close_link(self, link: Link) -> None:
         """End one stream after what was sent on it."""

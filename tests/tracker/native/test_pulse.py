@@ -3,6 +3,7 @@
 import gc
 import weakref
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -48,6 +49,16 @@ class Desk:
         )
 
 
+class Places:
+    """Slots, which are read and written where they are, and not by their names."""
+
+    __slots__ = ("count", "due", "has_price", "heard_at", "name", "open", "state", "until")
+
+
+class Slotted(Places, Desk):
+    """The same, and what it is made of has slots."""
+
+
 class Stream:
     """What a pulse is put before: it notes what reaches it, and what is written."""
 
@@ -72,9 +83,9 @@ class Twin(Stream):
 
     def receive(self, data: bytes) -> None:
         standing, self.standing = self.standing, None
-        if standing is not None and data == FRAME and holds(standing, self.now):
+        is_held = standing is not None and data == FRAME and holds(standing, self.now)
+        if standing is not None and is_held and noted(standing, self.now):
             self.standing = standing
-            standing.note(self.now)
             self.written.append(REPLY)
         else:
             self.missed.append(data)
@@ -88,11 +99,24 @@ def holds(standing: Standing, now: float) -> bool:
         return False
 
 
+def noted(standing: Standing, now: float) -> bool:
+    """Return whether all was noted that an answer changes."""
+    try:
+        standing.note(now)
+    except AttributeError:
+        return False
+    return True
+
+
+BACK = {"state": 10**6, "until": 9.0, "count": 0}
+"""What may be gone, and what it is when it is put back."""
+
 CHANGES = st.one_of(
     st.tuples(st.just("state"), st.sampled_from([10**6, 10**6 + 1, -1, 1e6, True, None, "1"])),
     st.tuples(st.just("name"), st.sampled_from(["n1", "n2", None, 5])),
     st.tuples(st.just("until"), st.sampled_from([0.5, 1.0, 5.0, float("inf"), float("nan")])),
     st.tuples(st.just("has_price"), st.booleans()),
+    st.tuples(st.just("gone"), st.sampled_from(["state", "until", "count"])),
     st.tuples(st.just("open"), st.integers(0, 2)),
     st.tuples(st.just("now"), st.sampled_from([1.0, 2.0, 6.0])),
     st.tuples(st.just("stand"), st.none()),
@@ -101,16 +125,24 @@ CHANGES = st.one_of(
 )
 
 
-@given(st.lists(CHANGES, max_size=25))
-def test_a_pulse_answers_misses_and_notes_what_its_python_does(changes: list[Any]):
-    native, twin = Stream(Desk()), Twin(Desk())
+@pytest.mark.parametrize("kind", [Desk, Slotted])
+@given(changes=st.lists(CHANGES, max_size=25))
+def test_a_pulse_answers_misses_and_notes_what_its_python_does(
+    kind: type[Desk], changes: list[Any]
+):
+    native, twin = Stream(kind()), Twin(kind())
     for what, value in changes:
         for stream in (native, twin):
             if what == "frame":
                 stream.received(value)
             elif what == "stand":
                 stream.desk.has_price = True
+                for name, back in BACK.items():
+                    setattr(stream.desk, name, getattr(stream.desk, name, back))
                 stream.stand(stream.desk.standing())
+            elif what == "gone":
+                with suppress(AttributeError):
+                    delattr(stream.desk, value)
             elif what == "now":
                 stream.now = value
             elif what == "open":
@@ -122,7 +154,19 @@ def test_a_pulse_answers_misses_and_notes_what_its_python_does(changes: list[Any
         assert native.received.stands is (twin.standing is not None)
         assert (native.written, native.missed) == (twin.written, twin.missed)
         for name in ("heard_at", "due", "count"):
-            assert getattr(native.desk, name) == getattr(twin.desk, name)
+            assert getattr(native.desk, name, None) == getattr(twin.desk, name, None)
+
+
+@pytest.mark.parametrize("kind", [Desk, Slotted])
+@pytest.mark.parametrize("name", BACK)
+def test_what_is_gone_does_not_hold(kind: type[Desk], name: str):
+    stream = Stream(kind())
+    delattr(stream.desk, name)
+
+    stream.received(FRAME)
+
+    assert (stream.written, stream.missed) == ([], [FRAME])
+    assert not stream.received.stands
 
 
 def test_what_cannot_be_changed_is_left_to_the_stream():

@@ -397,3 +397,24 @@ async def test_frames_for_many_streams_leave_in_order_and_one_that_is_gone_swall
 
     assert [w.protocol for w in (await peers[0].heard())[1:]] == [1, 2, 3]
     assert [w.protocol for w in (await peers[1].heard())[1:]] == [2]
+
+
+async def test_one_body_for_many_streams_leaves_behind_what_waits_on_each_and_before_what_comes(
+    make_streams, connect
+):
+    streams, recorder = await make_streams()
+    peers = [await connect(streams) for _ in range(2)]
+    for count, peer in enumerate(peers, start=1):
+        peer.say(Hello(PROTOCOL, "default"))
+        await recorder.until(count)
+    first, second = [link for _, link in recorder.heard]
+    bodies = [MEMBERSHIP.encode(Welcome(n, "node", "n1")) for n in (1, 2, 3)]
+
+    streams.send(first, bodies[0])
+    streams.send_all((second, 99, first), bodies[1])
+    streams.send(second, bodies[2])
+    streams.send(first, bodies[2])
+    streams.close()
+
+    assert [w.protocol for w in (await peers[0].heard())[1:]] == [1, 2, 3]
+    assert [w.protocol for w in (await peers[1].heard())[1:]] == [2, 3]
