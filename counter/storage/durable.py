@@ -422,7 +422,7 @@ class DurableStorage:
     def _committed(self, batch: list[Entry], failed: Outcome) -> None:
         error = failed.get(COUNTS)
         if isinstance(error, StorageLostError) and not self._lost:
-            self._lost = self._refusal = f"refused: an earlier write was lost: {error}"
+            self._lost = self._refusal = f"an earlier write was lost: {error}"
         self._is_step_due = True
         if self._mark_timer is None and not failed:
             self._mark_later()
