@@ -60,6 +60,11 @@ class Asking:
         self.deadline = self.started + budget_s
         self.depth = min(least, self.age_max)
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether the asker limits how far it travels, and members may be left out for that."""
+        return bool(self.request.age_max or self.request.visits)
+
     def _asks(self, parts: list[Part]) -> list[Send]:
         """Return the asks that hand out the parts of a split."""
         asks = []

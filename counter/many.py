@@ -41,6 +41,7 @@ from counter.messages import (
     keys_in,
     prefix_in,
 )
+from counter.moving import may_speak
 from counter.parts import told_in
 from counter.places import mistaken
 from counter.query import AGAIN, COMPLETE, DEADLINE, SATISFIED, UNLISTED_MAX, Heard, Hops, OwnQuery
@@ -264,6 +265,8 @@ class ManyQuery(OwnQuery):
         """
         if store in self.covered:
             self.tally.duplicates += 1
+            # Whoever was waited for is believed before the one who had spoken for it.
+            self.is_torn |= may_speak(self, store)
             return False
         whole, parts = told_in(held)
         told = (self.answers, self.covered, self.partly)
@@ -274,12 +277,19 @@ class ManyQuery(OwnQuery):
         self._look_at_parts()
         for other in whole:
             self.covered[other] = None
-            self.moved.pop(other, None)
-            owner = self.view.owner_of(other)
+        self._let_go(is_silent=False)
+        return True
+
+    def _let_go(self, *, is_silent: bool) -> None:
+        """Wait no longer for those who are in another's answer, and will not speak any more."""
+        for store in self.covered:
+            if not is_silent and may_speak(self, store):
+                continue
+            self.moved.pop(store, None)
+            owner = self.view.owner_of(store)
             if owner is not None:
                 for waiting in (self.pending, self.cut):
                     waiting.pop(position(owner.name), None)
-        return True
 
     def _look_at_parts(self) -> None:
         """Ask everybody anew if one is expected to answer of whom a part was counted."""
@@ -293,8 +303,7 @@ class ManyQuery(OwnQuery):
         self.is_torn |= bool(mistaken(told, self.view, view, self.own_name))
         OwnQuery.follow(self, view)
         self._look_at_parts()
-        for pos in [p for p, w in self.pending.items() if w.member.store[:8] in self.covered]:
-            del self.pending[pos]
+        self._let_go(is_silent=False)
 
     def _is_asked_for(self, key: str) -> bool:
         if keys_in(self.request.key) is not None:
@@ -323,6 +332,8 @@ class ManyQuery(OwnQuery):
         """Return why the query ends now; without the own share only what the asker wished."""
         if self.is_torn:
             return AGAIN
+        if self.covered:
+            self._let_go(is_silent=self._silence_is_proof(now))
         why = OwnQuery.verdict(
             self, now, view_is_current=view_is_current, view_is_hopeless=view_is_hopeless
         )

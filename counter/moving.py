@@ -3,7 +3,9 @@
 The rule: a store counts once, whoever tells its share, for it changes no more once it was handed
 over; and a store that was waited for stays waited for until somebody has told it (decision 18).
 A part of a share, which a store made of an old backup holds (`counter.parts`), counts as long as
-nobody has told that share itself, or a part that goes further; it ends no waiting.
+nobody has told that share itself, or a part that goes further; it ends no waiting. Nor does the
+word of a holder about a member that is waited for and lives, which can speak for itself: it is
+kept, and believed once that member is silent for good, or is said not to live.
 """
 
 from typing import Protocol
@@ -13,15 +15,16 @@ from counter.partial import count_part, is_counted, withdraw_gone, withdraw_part
 from counter.parts import is_part
 from counter.pending import Pending
 from counter.places import displaced, mistaken
-from tracker.members import Member, View, position
+from tracker.members import ALIVE, Member, View, position
 
 
 class Asked(Protocol):
     """What of a query is needed here: `OwnQuery`.
 
     `held` are shares as their holders tell them, whose owners are not waited for, and parts of
-    shares; `parts` all of these that were told, counted or not. `moved` are members whose counts
-    went elsewhere before they were heard. All by store.
+    shares; `parts` all of these that were told, counted or not. `vouched` are shares as holders
+    tell them of members that may yet speak for themselves, and do not count. `moved` are members
+    whose counts went elsewhere before they were heard. All by store.
     """
 
     view: View
@@ -35,7 +38,16 @@ class Asked(Protocol):
     answers: dict[bytes, Heard]
     held: dict[bytes, Heard]
     parts: dict[bytes, Heard]
+    vouched: dict[bytes, Heard]
     moved: dict[bytes, Member]
+
+
+class Waiting(Protocol):
+    """What of a query is needed to say who may speak for himself."""
+
+    view: View
+    pending: dict[int, Pending]
+    cut: dict[int, Member]
 
 
 def hold(query: Asked, held: Held, age: int, now: float) -> list[tuple[bytes, int, int]]:
@@ -54,21 +66,55 @@ def hold(query: Asked, held: Held, age: int, now: float) -> list[tuple[bytes, in
                 query.parts[store] = heard
                 count_part(query, store, now)
             continue
-        if is_counted(query, store):
+        if is_counted(query, store) or store in query.vouched:
             continue
         fresh.append(row)
-        withdraw_part(query, store)
-        is_waited_for = query.moved.pop(store, None) is not None
-        if owner is not None:
-            pos = position(owner.name)
-            is_waited_for |= query.pending.pop(pos, None) is not None
-            is_waited_for |= query.cut.pop(pos, None) is not None
-        counted = query.answers if is_waited_for else query.held
-        counted[store] = heard
-        query.value += value
-        if value:
-            query.changed_at = now
+        if may_speak(query, store):
+            query.vouched[store] = heard
+        else:
+            _count(query, heard, now)
     return fresh
+
+
+def may_speak(query: Waiting, store: bytes) -> bool:
+    """Whether the owner of a store is still waited for, and lives as far as anybody knows."""
+    owner = query.view.owner_of(store)
+    if owner is None:
+        return False
+    pos = position(owner.name)
+    pending = query.pending.get(pos)
+    if pending is None:
+        return pos in query.cut and owner.status == ALIVE
+    return pending.member.status == ALIVE and not pending.is_refused
+
+
+def believe(query: Asked, now: float, *, is_silent: bool) -> None:
+    """Count what holders told of members that do not speak for themselves any more.
+
+    With `is_silent` the silence of all who are waited for is proof.
+    """
+    for store, heard in [*query.vouched.items()]:
+        if is_counted(query, store):
+            del query.vouched[store]
+        elif is_silent or not may_speak(query, store):
+            del query.vouched[store]
+            _count(query, heard, now)
+
+
+def _count(query: Asked, heard: Heard, now: float) -> None:
+    """Count a share that its holder tells; its owner is not waited for any more."""
+    store, owner = heard.store, query.view.owner_of(heard.store)
+    withdraw_part(query, store)
+    is_waited_for = query.moved.pop(store, None) is not None
+    if owner is not None:
+        pos = position(owner.name)
+        is_waited_for |= query.pending.pop(pos, None) is not None
+        is_waited_for |= query.cut.pop(pos, None) is not None
+    counted = query.answers if is_waited_for else query.held
+    counted[store] = heard
+    query.value += heard.value
+    if heard.value:
+        query.changed_at = now
 
 
 def follow(query: Asked, expected: dict[int, Member], before: View) -> None:

@@ -25,7 +25,7 @@ from counter.messages import Doubled, Here, Sought
 from tracker.admission import is_copy
 from tracker.config import shown_endpoint
 from tracker.machine import Address, Effect, Emit, Endpoint, Send
-from tracker.members import AWAY, Member
+from tracker.members import ALIVE, AWAY, Member
 from tracker.membership import Membership
 from tracker.messages import Introduce, Introduced
 
@@ -78,9 +78,12 @@ class Newcomers:
     def introduce(self, sender: Address, message: Introduce, now: float) -> list[Effect]:
         """Take in a newcomer by its own word, unless its name is known as another's, or a copy's.
 
-        One of another cluster may have a member in its list whose port is this node's now.
+        One of another cluster may have a member in its list whose port is this node's now. And
+        whoever comes is there: that a member is gone, or dead, is not said by a datagram.
         """
         if message.cluster and message.cluster != self._cluster:
+            return []
+        if message.member.status != ALIVE:
             return []
         return self._followed(self._judged(message.member, sender, now), now)
 

@@ -15,6 +15,7 @@ wants the answer, end to end: Saltzer, Reed and Clark 1984.
 """
 
 import dataclasses
+from collections.abc import Iterable
 
 from counter.answerers import UNLISTED_MAX as UNLISTED_MAX
 from counter.answerers import name_of, note, withdraw
@@ -25,7 +26,7 @@ from counter.heard import Heard as Heard
 from counter.heard import Held, heard_in, who_is_silent
 from counter.hops import Hops as Hops
 from counter.messages import LEAF, RING, Amounts, Ask, Reply, ReplyMany
-from counter.moving import follow, hold
+from counter.moving import believe, follow, hold
 from counter.partial import is_counted, withdraw_part
 from counter.pending import Pending as Pending
 from counter.pending import Tally as Tally
@@ -55,6 +56,7 @@ class OwnQuery(Asking):
     elsewhere: dict[Endpoint, bytes] = dataclasses.field(default_factory=dict)
     held: dict[bytes, Heard] = dataclasses.field(default_factory=dict)
     parts: dict[bytes, Heard] = dataclasses.field(default_factory=dict)
+    vouched: dict[bytes, Heard] = dataclasses.field(default_factory=dict)
     moved: dict[bytes, Member] = dataclasses.field(default_factory=dict)
     firsts: list[int] = dataclasses.field(default_factory=lambda: [0])
     spread: Spread = dataclasses.field(default_factory=Spread)
@@ -193,9 +195,16 @@ class OwnQuery(Asking):
 
     def _cut_arc(self, cut: tuple[int, ...]) -> None:
         low, last, asked = cut[0], cut[1], cut[2:]
-        for pos in [p for p in self.pending if low <= p <= last and p not in asked]:
-            pending = self.pending.pop(pos)
-            self.cut[pos] = pending.member
+        self._cut_off([p for p in self.pending if low <= p <= last and p not in asked])
+
+    def _cut_off(self, places: Iterable[int]) -> None:
+        """Wait no longer for those whom a limit of the asker left out; without one none are."""
+        if not self.is_limited:
+            return
+        for pos in places:
+            pending = self.pending.pop(pos, None)
+            if pending is not None:
+                self.cut[pos] = pending.member
 
     def follow(self, view: View) -> None:
         """Take in a newer view: leavers are no longer pending, joiners are.
@@ -328,6 +337,9 @@ class OwnQuery(Asking):
         waited for a tracker's word, unless no tracker can be reached (`view_is_hopeless`).
         What the asker called enough counts for more than what is lacking still.
         """
+        if self.vouched:
+            # What a cell tells is final: whether to believe a holder is left to the origin.
+            believe(self, now, is_silent=not self.is_final and self._silence_is_proof(now))
         is_late = now >= self.deadline + LATE_S
         is_over = not self.pending and not is_late and (view_is_current or view_is_hopeless)
         if is_over and (self.moved or (self.is_outdone and view_is_current)):

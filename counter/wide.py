@@ -197,10 +197,7 @@ class WideQuery(OwnQuery):
                 # Its head had little evidence of its own: the origin asks what is left to ask.
                 self._asked(pending, batch.asks)
                 self._orphan(pos, now)
-        for pos in positions_in(batch.cut):
-            pending = self.pending.pop(pos, None)
-            if pending is not None:
-                self.cut[pos] = pending.member
+        self._cut_off(positions_in(batch.cut))
         if ward is not None:
             self._note_batch(ward, batch, now)
         return self._sweep([self._back(batch, sender)], now), fresh

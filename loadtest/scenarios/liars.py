@@ -8,7 +8,8 @@ from copy import copy
 from typing import Any
 
 from counter.gossip import Gossip
-from counter.messages import Ask, Reply
+from counter.messages import RING, Ask, Reply
+from tracker.classes import replace
 from tracker.machine import Effect, Send
 from tracker.members import position
 
@@ -18,6 +19,7 @@ FORGED = 1_000_000
 """What it says that they have."""
 
 TRUTH, IN_ANOTHER_S_NAME, TWICE, LATER, INVENTED = "", "name", "twice", "later", "invented"
+HOLDER, CUT = "holder", "cut"
 
 
 class Answerer(Gossip):
@@ -26,6 +28,8 @@ class Answerer(Gossip):
     `name`: beside its own answer, it answers for others, with a million each. `twice`: it
     answers a second time, with one more. `later`: for others as if they had started again, before
     its own answer. `invented`: for members that nobody has heard of, before its own answer.
+    `holder`: it says with its own answer that it holds the counts of others. `cut`: that the
+    query was too old to be passed on to anybody.
     """
 
     lie = TRUTH
@@ -51,7 +55,7 @@ class Answerer(Gossip):
             lies: list[Effect] = []
             if type(effect) is Send and type(effect.message) is Reply:
                 lies += [Send(effect.to, lie) for lie in self._lies(effect.message)]
-            is_first = self.lie in (LATER, INVENTED)
+            is_first = self.lie in (LATER, INVENTED, HOLDER, CUT)
             result += [*lies, effect] if is_first else [effect, *lies]
         return result
 
@@ -63,6 +67,11 @@ class Answerer(Gossip):
             return [_changed(reply, position(n), n.encode()[-8:], FORGED) for n in names]
         own = self.membership.member.name
         others = [member for member in self.membership.view.ring if member.name != own]
+        if self.lie == HOLDER:
+            held = [(member.store[:8], member.epoch, FORGED) for member in others[:NAMES_MAX]]
+            return [replace(reply, others=tuple(held))]
+        if self.lie == CUT:
+            return [replace(reply, cut=(0, RING - 1))]
         lies = [
             _changed(reply, position(member.name), member.store[:8], FORGED)
             for member in others[:NAMES_MAX]
@@ -73,5 +82,4 @@ class Answerer(Gossip):
 
 
 def _changed(reply: Reply, place: int, store: bytes, value: int) -> Reply:
-    fields = {name: getattr(reply, name) for name in reply.__match_args__}
-    return Reply(**{**fields, "position": place, "store": store, "value": value})
+    return replace(reply, position=place, store=store, value=value)

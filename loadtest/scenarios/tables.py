@@ -346,9 +346,10 @@ class Lie(Event):
     do: ClassVar[str] = "lie"
     who: Who = entry(NODES, "which")
     how: str = entry(
-        one_of("name", "twice", "later", "invented"),
+        one_of("name", "twice", "later", "invented", "holder", "cut"),
         "`name`: also answer in others' names. `twice`: answer a second time, with one more. "
-        "`later`: for others as if they had started again. `invented`: for members there are not",
+        "`later`: for others as if they had started again. `invented`: for members there are not. "
+        "`holder`: with the counts of others. `cut`: that it could pass the query on to nobody",
     )
     until_s: float | None = entry(duration(), UNTIL_TIME, None)
 

@@ -23,7 +23,7 @@ from counter.messages import (
 )
 from counter.query import OwnQuery
 from counter.quick import _ANSWERS, quick_answers
-from tracker.members import Member, View
+from tracker.members import Member, View, position
 from tracker.wire import SHARE_MAX
 
 REPLY_FIELDS = Reply.__match_args__
@@ -137,7 +137,9 @@ def after_counts_moved(side):
 
 
 def held_by_another(side):
-    store = VIEW.ring[OTHERS[0]].store[:8]
+    member = VIEW.ring[OTHERS[0]]
+    side.query.pending[position(member.name)].is_refused = True
+    store = member.store[:8]
     side.query.hold(((store, 1, 4),), 1, 0.01)
     return side.reply(OTHERS[0])
 

@@ -21,13 +21,14 @@ from counter.messages import (
     Query,
     Reply,
     ReplyMany,
+    positions_in,
     prefixed,
 )
-from counter.query import AGAIN, COMPLETE, CONVERGED, Heard, Hops, OwnQuery
+from counter.query import AGAIN, AGED, COMPLETE, CONVERGED, DEADLINE, Heard, Hops, OwnQuery
 from counter.rounds import AGAINS_MAX
 from counter.tables import Table
 from counter.wide import WideQuery
-from tracker.members import AWAY, GONE, Member, View, position
+from tracker.members import AWAY, DEAD, GONE, SUSPECT, Member, View, position
 
 ID = b"q" * 16
 LINK = 5
@@ -56,8 +57,8 @@ def make_reply(index, value=1, *held, query=ID):
 class Origin:
     """A query of n0, whose share is 100."""
 
-    def __init__(self, kind=OwnQuery, count=4, key="k", view=None):
-        request = Query(1, key, 0, 0, 0, 2_000, UNTIL_ALL, 0, 0, False)
+    def __init__(self, kind=OwnQuery, count=4, key="k", view=None, age_max=0):
+        request = Query(1, key, 0, 0, age_max, 2_000, UNTIL_ALL, 0, 0, False)
         own, view = make_member(0), view or make_view(count)
         hops = Hops(0.010, 0.0025)
         where = (own.endpoint, position(own.name), view, 0.0, LAN, hops, Random(1))
@@ -99,8 +100,7 @@ def test_a_share_that_two_tell_counts_once(first):
         origin.reply(3, 7)
     origin.reply(2, 20, (3, 7))
     if first == "the holder":
-        assert not origin.reply(3, 7)
-        assert origin.query.duplicates == 1
+        assert origin.reply(3, 7)
 
     assert (origin.query.value, origin.verdict()) == (137, COMPLETE)
     assert (len(origin.query.answers), origin.query.members) == (4, 4)
@@ -114,13 +114,78 @@ def test_two_who_hold_the_same_count_it_once():
     assert (origin.query.value, origin.query.duplicates) == (137, 0)
 
 
-def test_nobody_waits_for_a_member_whose_counts_are_told_by_another():
-    origin = Origin()
+@pytest.mark.parametrize("status", [SUSPECT, DEAD, AWAY])
+def test_nobody_waits_for_a_member_that_does_not_live_and_whose_counts_are_told_by_another(status):
+    origin = Origin(view=make_view().merged([make_member(3, status=status)]))
     origin.reply(1)
     origin.reply(2, 1, (3, 0))
 
     assert origin.query.pending == {}
     assert origin.verdict() == COMPLETE
+
+
+def test_a_member_that_lives_speaks_for_itself_whatever_others_say_that_it_has():
+    origin = Origin()
+    origin.reply(1)
+    origin.reply(2, 1, (3, 1_000_000))
+
+    assert (origin.verdict(), origin.query.value, origin.query.answered) == (None, 102, 3)
+    assert origin.reply(3, 7)
+    assert (origin.verdict(), origin.query.value) == (COMPLETE, 109)
+
+
+def silence(origin):
+    """Let all who are waited for be asked until their silence is proof; returns why it ends."""
+    query, why = origin.query, None
+    while why is None:
+        now = query.next_deadline()
+        why = query.verdict(now, view_is_current=True)
+        if why is None:
+            for send in query.wave(now):
+                index = send.to[1] - 1000
+                if position(f"n{index}") not in query.pending:
+                    query.hear(make_reply(index), send.to, now)
+    assert now < query.deadline
+    return why
+
+
+@pytest.mark.parametrize(("told", "ends"), [([3], COMPLETE), ([], CONVERGED)])
+def test_a_holder_is_believed_once_the_silence_of_the_owner_is_proof(told, ends):
+    origin = Origin()
+    origin.reply(1)
+    origin.reply(2, 1, *[(index, 7) for index in told])
+
+    assert silence(origin) == ends
+    assert origin.query.value == 102 + 7 * len(told)
+
+
+def test_before_silence_is_proof_the_deadline_ends_it_without_the_holders_word():
+    origin = Origin()
+    origin.reply(1)
+    origin.reply(2, 1, (3, 7))
+
+    assert origin.query.verdict(2.0, view_is_current=True) == DEADLINE
+    assert origin.query.value == 102
+
+
+@pytest.mark.parametrize("became", [make_member(3, status=DEAD), left(3)], ids=["dead", "gone"])
+def test_a_holder_is_believed_once_the_owner_is_known_not_to_live(became):
+    origin = Origin()
+    origin.reply(1)
+    origin.reply(2, 1, (3, 7))
+    origin.follow(became)
+
+    assert (origin.verdict(), origin.query.value) == (COMPLETE, 109)
+    assert origin.query.answered == 4
+
+
+def test_whoever_cuts_a_member_off_cannot_speak_for_it_too():
+    origin = Origin(age_max=2)
+    origin.query.hear(replace(make_reply(1), cut=(0, RING - 1)), make_member(1).endpoint, 0.02)
+    origin.reply(2, 1, (3, 7))
+
+    assert origin.verdict() == AGED
+    assert origin.query.value == 102
 
 
 def test_a_share_of_somebody_the_view_does_not_know_counts():
@@ -213,7 +278,7 @@ def test_another_store_under_its_name_does_not_answer_for_it():
 
 
 def test_an_arc_that_aging_cut_off_does_not_hide_a_leaver():
-    origin = Origin()
+    origin = Origin(age_max=2)
     place = position("n3")
     low, high = place, place + 1
     origin.query.hear(replace(make_reply(1), cut=(low, high)), make_member(1).endpoint, 0.02)
@@ -340,6 +405,26 @@ def test_a_head_tells_what_its_members_hold_of_others():
     ]
 
 
+def test_a_head_calls_a_member_silent_that_somebody_else_speaks_for():
+    cell, own = make_cell(make_view(3)), make_member(0)
+    cell.start(Heard(own.name, own.store[:8], 1, 100, 0, 0.0, False))
+    sends = cell.take(make_reply(1, 10, (2, 5)), make_member(1).endpoint, 0.02)
+
+    while not cell.is_done:
+        now = cell.next_due()
+        more = cell.tick(now, 0.0)
+        sends += more
+        for send in [send for send in more if send.to == make_member(1).endpoint]:
+            sends += cell.take(make_reply(1, 10), send.to, now + 0.001)
+
+    told = [send.message for send in sends if isinstance(send.message, Batch)]
+    batches = {batch.sequence: batch for batch in told}.values()
+    rows = [row for batch in batches for row in batch.rows()]
+    silent = [pos for batch in batches for pos in positions_in(batch.silent)]
+    assert [(row[1], row[3]) for row in rows if row[5] & HELD] == [(make_member(2).store[:8], 5)]
+    assert silent == [position("n2")]
+
+
 def test_the_origin_of_a_wide_query_counts_what_heads_tell_once():
     origin = Origin(WideQuery)
     row = (position("n2"), make_member(9).store[:8], 1, 5, 2, HELD)
@@ -371,17 +456,40 @@ class Many(Origin):
         return self.query.hear(reply, member.endpoint, 0.02)
 
 
-def test_nobody_waits_for_a_member_whose_keys_another_one_tells():
-    origin = Many()
+def test_nobody_waits_for_a_member_that_does_not_live_and_whose_keys_another_one_tells():
+    origin = Many(view=make_view().merged([make_member(3, status=DEAD)]))
     origin.own()
     origin.reply(1)
     origin.reply(2, 8, 3, 9)
 
     assert (origin.query.value, origin.verdict()) == (109, COMPLETE)
-    origin.follow(make_member(3, incarnation=1))
+    origin.follow(make_member(3, incarnation=1, status=DEAD))
     assert origin.verdict() == COMPLETE
     assert not origin.reply(3, 7)
-    assert origin.query.value == 109
+    assert (origin.query.value, origin.verdict()) == (109, COMPLETE)
+
+
+def test_of_many_keys_a_member_that_lives_speaks_for_itself_and_all_are_asked_anew():
+    origin = Many()
+    origin.own()
+    origin.reply(1)
+    origin.reply(2, 8, 3)
+
+    assert origin.verdict() is None
+    origin.follow(make_member(3, incarnation=1))
+    assert origin.verdict() is None
+    assert not origin.reply(3, 7)
+    assert origin.verdict() == AGAIN
+
+
+@pytest.mark.parametrize("held", [[3], []])
+def test_of_many_keys_a_holder_is_believed_once_the_owner_is_silent_for_good(held):
+    origin = Many()
+    origin.own()
+    origin.reply(1)
+    origin.reply(2, 8, *held)
+
+    assert silence(origin) == (COMPLETE if held else CONVERGED)
 
 
 def test_sums_that_overlap_are_asked_for_anew_and_never_added_up():

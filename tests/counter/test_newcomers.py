@@ -19,7 +19,7 @@ from counter.newcomers import ASK_S, ASKS_MAX, LOOKS_MAX
 from tracker.fixed import FixedMembership
 from tracker.introduction import AGAIN_S, WAIT_TRIES
 from tracker.machine import Close, Emit, Open, Opened, Send, Undelivered, Unreachable
-from tracker.members import AWAY, DEAD, GONE, Member
+from tracker.members import AWAY, DEAD, GONE, SUSPECT, Member
 from tracker.messages import Introduce, Introduced, Register, Registered
 from tracker.pages import members_to_record
 
@@ -85,6 +85,14 @@ def test_a_copy_is_refused_when_the_original_answers_at_its_address():
     assert said == [Send(NEW.endpoint, Doubled(NEW.boot, OLD))]
     assert place_of(gossip) == OLD.endpoint
     assert gossip.newcomers.deadline() is None
+
+
+@pytest.mark.parametrize("status", [SUSPECT, DEAD, AWAY, GONE])
+def test_no_datagram_says_that_a_member_is_not_there(status):
+    gossip = node(OLD)
+
+    assert introduced(gossip, replace(OLD, epoch=9, status=status)) == []
+    assert gossip.membership.view.get("n1") == OLD
 
 
 def test_what_another_address_says_of_itself_decides_nothing():

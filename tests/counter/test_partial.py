@@ -22,7 +22,7 @@ class Query:
     def __init__(self, *members):
         self.view = View({member.name: member for member in members})
         self.pending, self.cut, self.moved = {}, {}, {}
-        self.answers, self.held, self.parts = {}, {}, {}
+        self.answers, self.held, self.parts, self.vouched = {}, {}, {}, {}
 
 
 def make_member(**fields):

@@ -224,7 +224,7 @@ def test_whether_a_key_decreased_is_kept_with_each_answer():
 
 
 def test_a_cut_arc_is_not_waited_for_but_still_heard():
-    query, _ = begun(6)
+    query, _ = begun(6, age_max=2)
     far = [pos for pos in query.pending if pos != position("n1")]
     hear(query, 1, cut=(0, RING - 1, position("n1"), far[0]))
     assert set(query.cut) == set(far[1:])
@@ -237,12 +237,22 @@ def test_a_cut_arc_is_not_waited_for_but_still_heard():
 
 
 def test_with_arcs_cut_off_it_ends_as_aged_with_or_without_a_tracker():
-    query, _ = begun(3)
+    query, _ = begun(3, age_max=2)
     hear(query, 1, cut=(0, RING - 1))
 
     assert verdict(query) == "aged"
     assert verdict(query, current=False, hopeless=True) == "aged"
     assert query.silent() == [(make_member(2), "cut off by age")]
+
+
+@pytest.mark.parametrize("wish", [{}, {"chatter": 1}, {"age_max": 3}, {"visits": 2}])
+def test_members_are_cut_off_only_where_the_asker_set_a_limit(wish):
+    query, _ = begun(6, **wish)
+    hear(query, 1, cut=(0, RING - 1))
+
+    is_limited = "age_max" in wish or "visits" in wish
+    assert (len(query.cut), len(query.pending)) == ((4, 0) if is_limited else (0, 4))
+    assert verdict(query) == ("aged" if is_limited else None)
 
 
 def test_a_hop_is_measured_from_first_answers_by_their_age():
@@ -276,7 +286,7 @@ def test_a_leaver_leaves_pending_at_once_and_a_joiner_is_waited_for():
 
 
 def test_news_about_who_is_pending_or_cut_off_is_taken_in():
-    query, _ = begun(4)
+    query, _ = begun(4, age_max=2)
     hear(query, 1, cut=(position("n3"), position("n3")))
 
     query.follow(make_view(4).merged([make_member(i, status=DEAD) for i in (1, 2, 3)]))
@@ -525,7 +535,7 @@ def test_a_wave_with_nobody_left_to_ask_is_none():
 
 
 def test_with_members_cut_off_silence_ends_it_as_aged():
-    query, _ = begun(4)
+    query, _ = begun(4, age_max=2)
     hear(query, 1, cut=(position("n2"), position("n2")))
 
     assert waves_until_the_end(query)[1] == "aged"
@@ -575,7 +585,7 @@ def test_a_time_without_change_that_ends_after_the_deadline_is_not_waited_for():
 
 
 def test_what_the_asker_called_enough_is_satisfied_though_aging_cut_the_others_off():
-    query, _ = begun(4, until=UNTIL_SHARE, until_value=500)
+    query, _ = begun(4, until=UNTIL_SHARE, until_value=500, age_max=2)
     hear(query, 1, cut=(0, RING - 1, position("n1")))
 
     assert query.pending == {}

@@ -240,8 +240,19 @@ def test_who_is_not_the_head_of_a_share_is_not_believed(what):
     assert delegate.share in origin.query.delegation.charges
 
 
-def test_positions_cut_off_by_age_are_reported_and_an_answer_of_theirs_still_counts():
+def test_without_a_limit_of_the_asker_whoever_a_head_calls_cut_off_is_asked_by_the_origin():
     origin = Origin()
+    delegate = origin.delegates[0]
+    one, *rest = origin.inside(delegate)
+    origin.all_but(delegate)
+    origin.tell(delegate, rest, cut=packed_positions([position(one.name)]))
+
+    assert verdict(origin.query) is None
+    assert one.endpoint in [send.to for send in origin.query.wave(origin.query.next_wave)]
+
+
+def test_positions_cut_off_by_age_are_reported_and_an_answer_of_theirs_still_counts():
+    origin = Origin(age_max=9)
     delegate = origin.delegates[0]
     one, two, *rest = origin.inside(delegate)
     cut = packed_positions([position(m.name) for m in (one, two)])

@@ -335,7 +335,7 @@ def test_a_client_in_doubt_sends_the_same_increment_again_until_it_is_counted_on
 # -- lies -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", ["name", "twice", "later", "invented"])
+@pytest.mark.parametrize("how", ["name", "twice", "later", "invented", "holder", "cut"])
 def test_a_lie_is_told_and_changes_no_sum_by_more_than_the_liar_s_own_word(how):
     told = []
 
