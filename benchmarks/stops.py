@@ -6,6 +6,7 @@
     python -m benchmarks stops --nodes 37 --mix 20+30 --seeds 1000 --first 5000
     python -m benchmarks stops --nodes 300 --mix 5+10 --hop 1+20 --burst 1000/50
     python -m benchmarks stops --nodes 100 --mix 20+30 --rule given
+    python -m benchmarks stops --nodes 100 --mix 20+30 --rule oracle --even
 
 The mixes are those for which the stop rule was chosen, independent loss beside members that are
 listed and silent, in per cent; hops take 8 ms and an exponential rest with mean 2 ms (`--hop 8+2`).
@@ -15,6 +16,9 @@ means that `--burst` names in ms (Gilbert 1960, Elliott 1963).
 The rule `given` is the one by which the numbers of `loadtest.goals` were found: after w waves K is
 ln(eps/n) / ln p with p = (A2 + ... + Aw + 2) / (A1 + ... + A(w-1) + 20), Aj being the members that
 repair found with its j-th ask. It is here to be compared with, up to 1024 nodes.
+
+The rule `oracle` is what could be done by whoever knew the losses and every ask
+(`benchmarks.oracle`). With `--even` all waves leave a whole pause after each other.
 
 The rule: a stop is false by what the simulated world knows, not by what the answer says; and the
 first seed is told, so that anybody can look at it.
@@ -29,6 +33,7 @@ from statistics import median
 from time import process_time
 from typing import Any
 
+from benchmarks import oracle
 from counter.config import LAN, GossipConfig
 from counter.query import OwnQuery
 from counter.witnesses import Witnesses
@@ -40,6 +45,7 @@ from tracker.daemon import rare_collections
 from tracker.errors import ConfigError
 from tracker.members import Member
 
+RULES = ("own", "given", "oracle")
 SEEDS_BRIEF = 20
 SEEDS = {37: 1_000, 100: 600, 300: 400, 1_000: 200}
 """By nodes. One in a hundred is two of 200: a rare thing is looked for more often where a query
@@ -47,6 +53,10 @@ costs less."""
 HEAD = (
     "  nodes  c loss crashed  hop ms   burst ms |  seeds  false stops (most)  missing  first |"
     "  stop ms  messages  CPU s"
+)
+HEAD_ORACLE = (
+    "  nodes  c loss crashed  hop ms   burst ms |  seeds    way  false stops expected |"
+    "  stop ms  messages"
 )
 
 
@@ -116,7 +126,8 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--mix", help="per cent lost + per cent silent, as in 20+30", type=_mix)
     parser.add_argument("--hop", help="ms, and mean of a rest, as in 1+20", type=_pair)
     parser.add_argument("--burst", help="mean good/bad ms, as in 1000/50", type=_pair)
-    parser.add_argument("--rule", choices=("own", "given"), default="own", help="when to stop")
+    parser.add_argument("--rule", choices=RULES, default="own", help="when to stop")
+    parser.add_argument("--even", action="store_true", help="all waves a whole pause apart")
     parser.add_argument("--seeds", type=int, help="how many of each mix")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     told = parser.parse_args(arguments)
@@ -134,8 +145,11 @@ def main(arguments: Sequence[str]) -> None:
     except ConfigError as error:
         parser.error(str(error))
     seeds = told.seeds or (SEEDS_BRIEF if told.brief else None)
-    with given_rule() if told.rule == "given" else nullcontext():
-        measure(mixes, seeds, told.first)
+    if told.rule == "oracle" and any(mix.burst or not mix.crashed for mix in mixes):
+        parser.error("the oracle knows nothing of bursts, and needs somebody silent")
+    rule = given_rule() if told.rule == "given" else nullcontext()
+    with rule, even_waves() if told.even else nullcontext():
+        (foretell if told.rule == "oracle" else measure)(mixes, seeds, told.first)
 
 
 def _pair(text: str) -> tuple[float, float]:
@@ -161,6 +175,22 @@ def given_asks(config: GossipConfig, firsts: Sequence[int], waves: int, members:
     return max(config.waves_min, min(wanted, config.waves_max))
 
 
+def whole_pause(query: OwnQuery, wanted: int, left: int) -> float:
+    """Let each wave leave a whole pause after the one before."""
+    return 1.0
+
+
+@contextmanager
+def even_waves() -> Iterator[None]:
+    """Let all waves leave a whole pause after each other, and none sooner or later."""
+    before = OwnQuery._pause
+    setattr(OwnQuery, "_pause", whole_pause)  # noqa: B010  mypy takes no other way
+    try:
+        yield
+    finally:
+        setattr(OwnQuery, "_pause", before)  # noqa: B010
+
+
 @contextmanager
 def given_rule() -> Iterator[None]:
     """Let queries stop by the rule `given`: no late wave, and nobody asked for a sign of life."""
@@ -168,16 +198,13 @@ def given_rule() -> Iterator[None]:
     def asks_wanted(query: OwnQuery) -> int:
         return given_asks(query.config, query.firsts, query.waves, query.view.expected)
 
-    def pause_s(query: OwnQuery, wanted: int, left: int) -> float:
-        return query.repair_s()
-
     def nobody(*told: Any) -> list[Member]:
         return []
 
     with ExitStack() as plugs:
         for owner, name, other in (
             (OwnQuery, "asks_wanted", asks_wanted),
-            (OwnQuery, "_pause_s", pause_s),
+            (OwnQuery, "_pause", whole_pause),
             (Witnesses, "chosen", nobody),
         ):
             plugs.callback(setattr, owner, name, getattr(owner, name))
@@ -191,8 +218,23 @@ def measure(mixes: Sequence[Mix], seeds: int | None = None, first: int = 0) -> N
     print(HEAD)
     with rare_collections():
         for mix in mixes:
-            most = [count for nodes, count in SEEDS.items() if mix.nodes <= nodes]
-            print(line(mix, seeds or (most[0] if most else 200), first), flush=True)
+            print(line(mix, seeds or _seeds(mix), first), flush=True)
+
+
+def foretell(mixes: Sequence[Mix], seeds: int | None = None, first: int = 0) -> None:
+    """Print three lines for each mix: what a rule could do that knew what no node knows."""
+    print("each: 1 % in each query; mean: in the mean of all; K: asks of each, the fewest that do")
+    print(HEAD_ORACLE)
+    with rare_collections():
+        for mix in mixes:
+            seeds = seeds or _seeds(mix)
+            queries = [oracle.watched(mix.config(seed)) for seed in range(first, first + seeds)]
+            for row in oracle.rows(queries, mix.nodes):
+                print(f"{mix.told()} {seeds:6} {row}", flush=True)
+
+
+def _seeds(mix: Mix) -> int:
+    return next((count for nodes, count in SEEDS.items() if mix.nodes <= nodes), 200)
 
 
 def line(mix: Mix, seeds: int, first: int) -> str:

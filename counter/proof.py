@@ -27,7 +27,9 @@ beforehand nothing is known but that it lies somewhere in the middle.
 Of first asks no more than FIRST_ASKS_MAX count, and ever fewer as waves tell further.
 
 A query that would end after few asks has seen few moments as well, and a burst may be as long as
-all of it: one more is asked, LATE_PAUSES of the usual pause after the others (`is_last_late`).
+all of it: one more is asked, LATE_PAUSES of the usual pause after the others. And where hardly
+anybody is left to be found, and losses have shown that they come alone, an ask need not wait until
+the one before is overdue: it leaves sooner, by HASTES (`pauses`).
 
 The rule: no number here was agreed upon for a network; each query begins with the same doubts.
 
@@ -47,7 +49,7 @@ from tracker.classes import dataclass
 PRIOR_FAILED: Final = 0.5
 PRIOR_ASKS: Final = 3
 FIRST_ASKS_MAX: Final = 100
-FOUND_LEAST: Final = 20
+FOUND_LEAST: Final = 30
 """Where repair found few, a wrong guess weighs more: as many living members are reckoned with."""
 NOBODY_ASKS: Final = 10
 """K while nobody at all has answered. One other that lives, and loses 40 % of all datagrams, is
@@ -57,7 +59,7 @@ BURSTS_PRIOR: Final = 0.4
 BURST_FAILED: Final = 2.0
 BURST_FOUND: Final = 2.0
 """The beta distribution of the chance that whoever failed an ask in a burst fails the next."""
-BURST_EPSILONS: Final = 4.0
+BURST_EPSILONS: Final = 2.7
 """As many times the share of epsilon is aimed at in bursts: each factor two costs a wave where
 there are none, since few members tell little about bursts."""
 BURSTS_LIKELY: Final = 0.65
@@ -66,7 +68,14 @@ this: with less it asks too often where there are none."""
 LATE_ASKS: Final = 5
 """The last ask comes late if not more than these are wanted."""
 LATE_PAUSES: Final = 1.25
-EPSILON_SHARE: Final = 0.4
+HASTES: Final = ((5, 5 / 6), (15, 2 / 3))
+"""Where at most one member in so many is left to be found, the next ask leaves after such a part
+of a pause. That is three hops, and an ask and its answer take two: of the answers a hundredth is
+later than the whole, about two of five are later than two thirds, and so many are asked in vain."""
+CALM: Final = 0.02
+"""By no more than this is an ask to somebody that has failed one likelier to fail than any other:
+against bursts nothing helps but time."""
+EPSILON_SHARE: Final = 0.6
 """The share of epsilon that is aimed at, for epsilon is what is to be kept, not met."""
 CELLS_PRIOR_ASKS: Final = 12
 CELLS_MEMBERS_LEAST: Final = 200
@@ -135,9 +144,25 @@ def asks_in_bursts(
     return asks_wanted(config, firsts, spread, certain) if is_likely else 0
 
 
-def is_last_late(wanted: int) -> bool:
-    """Whether so few asks are wanted that the last is put off."""
-    return wanted <= LATE_ASKS
+def pauses(
+    wanted: int, asked: int, members: int, firsts: Sequence[int], spread: Spread, certain: Certain
+) -> float:
+    """Return how long after an ask the next one leaves, in pauses; `asked` is how many have left.
+
+    After the last one wanted it is one: its answers are waited for.
+    """
+    if asked >= wanted:
+        return 1.0
+    first, later = _evidence(firsts, spread, certain)
+    is_calm = asked > 1 and _is_calm(first, later)
+    share = (first[0] + later[0]) / (sum(first) + sum(later))
+    # Who was to be found by the ask that has just left: it has answered, or will. Early on the
+    # waves have seen the quick ones only, and tell too little of loss.
+    living = (sum(firsts) + 1) * max(share, spread.failure()) ** (asked - 1)
+    hastes = [haste for part, haste in HASTES if part * living <= members]
+    haste = min(hastes, default=1.0) if is_calm else 1.0
+    is_late = asked + 1 == wanted <= LATE_ASKS
+    return haste * LATE_PAUSES if is_late else haste
 
 
 Outcomes = tuple[float, float]
@@ -147,10 +172,7 @@ Outcomes = tuple[float, float]
 def _evidence(firsts: Sequence[int], spread: Spread, certain: Certain) -> tuple[Outcomes, Outcomes]:
     """Return what became of first asks, and of those to members that had failed one."""
     found, sure = sum(firsts), certain.firsts if certain.tells else []
-    weight, failure = spread.weight(found), spread.failure()
-    if certain.tells:
-        failure = certain.failure()
-        weight = min(certain.heard + sum(sure), max(0, FIRST_ASKS_MAX - found))
+    weight, failure = _first_asks(found, spread, certain)
     at_once = sum(firsts[1:2]) - sum(sure[1:2])
     failed_first = found - sum(firsts[:2]) - sum(sure[2:])
     fails = sum([(asks - 2) * count for asks, count in enumerate(firsts) if asks > 2])
@@ -161,11 +183,29 @@ def _evidence(firsts: Sequence[int], spread: Spread, certain: Certain) -> tuple[
     return (failed, brought), (float(fails), float(failed_first + sum(sure)))
 
 
+def _first_asks(before: int, spread: Spread, certain: Certain) -> tuple[int, float]:
+    """Return as how many asks the first ones count, and which share of them failed.
+
+    Who lay in the arc of a dead head was not asked: the spread tells of loss where there is none.
+    """
+    if not certain.tells:
+        return spread.weight(before), spread.failure()
+    known = certain.heard + sum(certain.firsts)
+    return min(known, max(0, FIRST_ASKS_MAX - before)), certain.failure()
+
+
 def _chance_of_bursts(first: Outcomes, later: Outcomes) -> float:
     """Return how likely it is that whoever failed one ask has a chance of its own to fail more."""
     in_bursts = _likelihood((BURST_FAILED, BURST_FOUND), later)
     odds = BURSTS_PRIOR / (1 - BURSTS_PRIOR) * exp(in_bursts - _likelihood(first, later))
     return odds / (1 + odds)
+
+
+def _is_calm(first: Outcomes, later: Outcomes) -> bool:
+    """Whether losses have shown that they come alone, as far as it matters."""
+    alone = (first[0] + later[0]) / (sum(first) + sum(later))
+    in_burst = (BURST_FAILED + later[0]) / (BURST_FAILED + BURST_FOUND + sum(later))
+    return _chance_of_bursts(first, later) * (in_burst - alone) <= CALM
 
 
 def _likelihood(before: Outcomes, seen: Outcomes) -> float:
@@ -177,15 +217,20 @@ def _likelihood(before: Outcomes, seen: Outcomes) -> float:
 
 
 def asks_of_cells(
-    config: GossipConfig, members: int, again: int, before: int, spread: Spread
+    config: GossipConfig,
+    members: int,
+    again: int,
+    before: int,
+    spread: Spread,
+    certain: Certain,
 ) -> int:
     """Return K where heads collect, within the config's bounds.
 
     `again` of `before` members that repair had asked were found by a further ask. A living member
     is missed in at most epsilon of the queries if one of `members` is by at most epsilon / n.
     """
-    weight = spread.weight(before)
-    failed = again + PRIOR_FAILED + weight * spread.failure()
+    weight, failure = _first_asks(before, spread, certain)
+    failed = again + PRIOR_FAILED + weight * failure
     asked = before + CELLS_PRIOR_ASKS + weight
     odds = float(max(CELLS_MEMBERS_LEAST, members))
     wanted = _asks(odds, failed, asked, config.stop_epsilon, config.waves_max)

@@ -31,7 +31,7 @@ from counter.partial import is_counted, withdraw_part
 from counter.pending import Pending as Pending
 from counter.pending import Tally as Tally
 from counter.pending import paced
-from counter.proof import LATE_PAUSES, Spread, asks_of_cells, asks_wanted, is_last_late
+from counter.proof import Spread, asks_of_cells, asks_wanted, pauses
 from counter.selection import asked_anew, head_of, split
 from counter.until import is_satisfied, is_soon_satisfied, stable_at
 from counter.witnesses import Witnesses
@@ -63,6 +63,8 @@ class OwnQuery(Asking):
     waves: int = 0
     wave_at: float = 0.0
     waved_at: float = float("-inf")
+    pause: float = 1.0
+    """From the last wave to the next one, as a part of the usual time."""
     is_plan_due: bool = False
     changed_at: float = 0.0
     heard_at: float = 0.0
@@ -258,12 +260,17 @@ class OwnQuery(Asking):
         """Return K: how many asks make a member's silence a proof."""
         config, members = self.config, self.view.expected
         if members > config.cell_members_max:
-            return asks_of_cells(config, members, *self.evidence(), self.spread)
+            told = self.evidence()
+            return asks_of_cells(config, members, *told, self.spread, self.certain)
         return asks_wanted(config, self.firsts, self.spread, self.certain)
 
     def pace(self) -> None:
-        """Halve the waves if the last one brought too much that was heard before."""
-        self.asks_max = paced(self.tally, self.wave_replies, self.asks_max)
+        """Halve the waves if the last one brought too much that was heard before.
+
+        After less than a pause that was to be expected.
+        """
+        if self.pause >= 1.0:
+            self.asks_max = paced(self.tally, self.wave_replies, self.asks_max)
         self.wave_replies = (self.tally.replies, self.tally.duplicates)
 
     def evidence(self) -> tuple[int, int]:
@@ -296,18 +303,21 @@ class OwnQuery(Asking):
         asks = self._repair(due[: self.asks_max], now)
         self.waved_at = now
         left = wanted - min([p.asks for p in waiting], default=wanted)
-        self.wave_at = now + self._pause_s(wanted, left)
+        self.pause = self._pause(wanted, left)
+        self.wave_at = now + self.repair_s() * self.pause
         if asks and left <= 0:
             for other in self.witnesses.chosen(self.answers, self.view, self.own_name, wanted):
                 self.tally.repairs += 1
                 asks.append(Send(other.endpoint, self._ask_again(now, 1)))
         return asks
 
-    def _pause_s(self, wanted: int, left: int) -> float:
+    def _pause(self, wanted: int, left: int) -> float:
         """Return how long after a wave the next one leaves, if so many more asks are wanted."""
-        is_small = self.view.expected <= self.config.cell_members_max
-        is_late = left == 1 and is_last_late(wanted) and is_small
-        return self.repair_s() * (LATE_PAUSES if is_late else 1.0)
+        members = self.view.expected
+        if members > self.config.cell_members_max:
+            return 1.0
+        told = self.firsts, self.spread, self.certain
+        return pauses(wanted, wanted - left, members, *told)
 
     def _is_deaf(self) -> bool:
         return self.witnesses.is_deaf(self.tally.replies - self.wave_replies[0])

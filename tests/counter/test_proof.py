@@ -12,7 +12,9 @@ from counter.messages import RING
 from counter.proof import (
     CELLS_PRIOR_ASKS,
     FIRST_ASKS_MAX,
+    HASTES,
     LATE_ASKS,
+    LATE_PAUSES,
     NOBODY_ASKS,
     PRIOR_ASKS,
     PRIOR_FAILED,
@@ -20,6 +22,7 @@ from counter.proof import (
     asks_in_bursts,
     asks_of_cells,
     asks_wanted,
+    pauses,
 )
 from counter.selection import split
 from tracker.members import Member, View, position
@@ -33,8 +36,8 @@ def certain(heard, *firsts):
     return Certain((), heard, {}, [0, *firsts])
 
 
-def wanted_of_cells(members=2_000, again=0, before=0, spread=None):
-    return asks_of_cells(LAN, members, again, before, spread or Spread())
+def wanted_of_cells(members=2_000, again=0, before=0, spread=None, certain=None):
+    return asks_of_cells(LAN, members, again, before, spread or Spread(), certain or Certain())
 
 
 def power(failed, asked, living):
@@ -47,7 +50,7 @@ def test_until_anybody_answers_it_is_a_fixed_number():
 
 def test_without_evidence_of_repair_the_prior_and_the_spread_decide():
     assert (PRIOR_FAILED, PRIOR_ASKS) == (0.5, 3)
-    # 0.6 * 20 * 0.5/11 * 1.5/12 * 2.5/13 * 3.5/14 = 0.0033, and 0.004 is aimed at; what bursts
+    # 0.6 * 30 * 0.5/11 * 1.5/12 * 2.5/13 * 3.5/14 = 0.0049, and 0.006 is aimed at; what bursts
     # add is less than the rest. Four, and one more that comes late.
     assert wanted(spread=Spread(answers=8, ages=8)) == 4 + 1
 
@@ -123,8 +126,8 @@ def test_as_many_as_are_certain_in_a_small_cluster_are_too_few_to_tell():
     assert wanted(10, 2, certain=few) == wanted(10, 2)
 
 
-def test_in_the_smallest_cluster_silence_is_doubted_as_if_twenty_had_been_found():
-    # 0.6 * 20 * 0.5/6 * 1.5/7 * ... * 6.5/12 = 0.0032, and 0.004 is aimed at.
+def test_in_the_smallest_cluster_silence_is_doubted_as_if_thirty_had_been_found():
+    # 0.6 * 30 * 0.5/6 * 1.5/7 * ... * 6.5/12 = 0.0048, and 0.006 is aimed at.
     assert wanted(spread=Spread(answers=3, ages=3)) == 7
     assert wanted(spread=Spread(answers=1, ages=1)) == 13
 
@@ -137,6 +140,50 @@ def test_where_heads_collect_it_is_judged_by_two_sums_and_by_all_members():
     assert wanted_of_cells(again=0, before=5_000) == LAN.waves_min
     assert wanted_of_cells(again=9_000, before=9_000) == LAN.waves_max
     assert wanted_of_cells(again=7_000, before=35_000) == 8
+
+
+def test_a_cell_does_not_take_the_arcs_of_its_dead_heads_for_loss():
+    # Two of ten heads are dead: eighteen others were never asked, and nobody was lost.
+    arcs = Spread(answers=72, ages=136, found=18)
+
+    assert wanted_of_cells(before=18, spread=arcs, certain=certain(72)) < wanted_of_cells(
+        before=18, spread=arcs
+    )
+
+
+# -- how soon the next ask leaves ------------------------------------------------------------
+
+
+def pause(asked, *firsts, wanted=9, members=100, answers=58):
+    """Return it after so many asks; of those asked for certain twenty needed a first repair."""
+    spread = Spread(answers, 2 * answers, sum(firsts))
+    return pauses(wanted, asked, members, [0, *firsts], spread, certain(80, 20))
+
+
+def test_the_fewer_are_left_to_be_found_the_sooner_the_next_ask_leaves():
+    assert HASTES == ((5, 5 / 6), (15, 2 / 3))
+    # Up to a quarter of all asks fails: 31 lived, 8 are left for the second, 2 for the third.
+    assert [pause(asked, 30) for asked in (1, 2, 3, 8)] == [1.0, 5 / 6, 2 / 3, 2 / 3]
+    assert [pause(asked, 30, members=20) for asked in (1, 2, 3, 8)] == [1.0, 1.0, 5 / 6, 2 / 3]
+
+
+def test_after_the_last_ask_its_answers_are_waited_for():
+    assert pause(9, 30) == pause(10, 30) == 1.0
+
+
+def test_the_last_of_few_asks_is_put_off_though_the_others_are_hurried():
+    assert pause(4, 30, wanted=5) == 2 / 3 * LATE_PAUSES
+    assert pause(3, 30, wanted=5) == 2 / 3
+
+
+def test_nothing_is_hurried_where_whoever_failed_an_ask_fails_the_next_one():
+    assert pause(6, 20, 0, 0, 2, 2, 2) == 1.0
+
+
+def test_nothing_is_hurried_before_losses_have_shown_that_they_come_alone():
+    nobody = Spread(90, 180), certain(50)
+
+    assert pauses(9, 5, 100, [0, 0, 0, 0], *nobody) == 1.0
 
 
 # -- against dice ---------------------------------------------------------------------------
