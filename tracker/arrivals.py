@@ -8,13 +8,15 @@ that is back at least every 2 s (`NodeConfig.reconnect_max_s`).
 
 The rule: such a start is judged WAIT_S after it first came. Until then it is in no list; so nobody
 hears of it, and whoever knows its store goes on waiting for that. No other start waits here: one
-that was let in before, one of a store that was heard here, and the first one of a store.
+that was let in before, one of a store that was heard here, the first one of a store, and one that
+comes from where its store is known to be: where two cannot listen, it took the other one's place.
 """
 
 from collections.abc import Callable
 from typing import Final
 
 from tracker.machine import Link
+from tracker.members import Member
 from tracker.messages import Register
 
 WAIT_S: Final = 2.5
@@ -24,11 +26,12 @@ WAIT_S: Final = 2.5
 class Arrivals:
     """The registrations that one tracker has put off; `knocks_max` starts are remembered.
 
-    `is_heard` says whether a store has registered here before. Times in seconds.
+    `is_placed` says whether a member's store has registered here before, or is known to be where it
+    comes from. Times in seconds.
     """
 
-    def __init__(self, is_heard: Callable[[bytes], bool], knocks_max: int) -> None:
-        self._is_heard = is_heard
+    def __init__(self, is_placed: Callable[[Member], bool], knocks_max: int) -> None:
+        self._is_placed = is_placed
         self._knocks_max = knocks_max
         # By start: when it came first. One that is forgotten waits anew.
         self._knocks: dict[tuple[bytes, bytes], float] = {}
@@ -41,7 +44,7 @@ class Arrivals:
     def puts_off(self, link: Link, message: Register, now: float) -> bool:
         """Say whether a registration is to be judged later, and keep it until then."""
         start = message.member.store, message.member.boot
-        if not message.is_back or self._is_heard(message.member.store):
+        if not message.is_back or self._is_placed(message.member):
             self._knocks.pop(start, None)
             return False
         due = self._knocks.setdefault(start, now) + WAIT_S

@@ -81,9 +81,11 @@ class Entries:
             return replace(verdict, common=self._lineages.common(message))
         return verdict
 
-    def is_heard(self, store: bytes) -> bool:
-        """Whether a store has registered at this tracker before."""
-        return store in self._lineages
+    def is_placed(self, member: Member) -> bool:
+        """Whether a store registered at this tracker before, or is known to be where it is now."""
+        known = self._table.owner_of(member.store)
+        is_there = known is not None and known.endpoint == member.endpoint
+        return is_there or member.store in self._lineages
 
     def note_registered(self, member: Member, message: Register, now: float) -> None:
         """Note what a member that was let in has told of its store."""

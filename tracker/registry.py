@@ -124,7 +124,7 @@ class Registry:
         self._publication = Publication(self.table, config.publish_gap_s)
         parts = (self._publication, self._keeping, self._detector, self._written)
         self._entries = Entries(self.table, *parts)
-        self._arrivals = Arrivals(self._entries.is_heard, config.members_max)
+        self._arrivals = Arrivals(self._entries.is_placed, config.members_max)
         # What was due before the start, or the last tick, was not missed by sleeping.
         self._heartbeat_at = self._listened_at = 0.0
 

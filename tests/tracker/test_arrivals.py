@@ -92,7 +92,7 @@ def test_whoever_has_to_wait_says_nothing_more_and_is_forgotten_with_its_stream(
 
 
 def test_the_wait_goes_on_from_one_stream_of_a_start_to_the_next():
-    arrivals = Arrivals(lambda store: False, 9)
+    arrivals = Arrivals(lambda member: False, 9)
 
     assert arrivals.puts_off(1, made(), 1.0)
     arrivals.remove(1)
@@ -109,11 +109,20 @@ def test_the_wait_goes_on_from_one_stream_of_a_start_to_the_next():
 
 
 def test_only_so_many_starts_are_remembered_and_one_that_is_forgotten_waits_anew():
-    arrivals = Arrivals(lambda store: False, 1)
+    arrivals = Arrivals(lambda member: False, 1)
     arrivals.puts_off(1, made(), 0.0)
     arrivals.puts_off(2, made(boot=b"more"), 0.0)
 
     assert arrivals.puts_off(3, made(), WAIT_S)
+
+
+def test_whoever_starts_again_where_its_store_is_known_to_be_waits_for_nobody():
+    registry = make_registry()
+    registry.table.put(make_member(epoch=1, boot=b"orig", port=7409, status=3), 0.0)
+
+    again = Register(make_member(), b"origorig", is_back=True)
+
+    assert isinstance(first_word(registry.receive(COPY, again, 0.1), COPY), Registered)
 
 
 @pytest.mark.parametrize("status", [ALIVE, 1, 2], ids=["alive", "suspect", "dead"])
