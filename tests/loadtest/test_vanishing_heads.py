@@ -6,7 +6,10 @@ whoever was struck while the query ran may be in the answer or not, but nobody e
 
 import asyncio
 import logging
+import os
+import socket
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from math import ceil
@@ -97,6 +100,27 @@ def test_whatever_heads_do_midway_each_member_counts_once_or_is_named(seeds, los
 ASK = Query(0, "views", 0, 0, 0, 60_000, UNTIL_ALL, 0, 0, True)
 QUIET_S_MAX = 120.0
 DOORS_MAX = 100
+
+
+PORTS = range(20_000, 32_000)
+"""Below those that Linux gives to whoever connects: nobody takes one while its node is away."""
+
+
+def free_ports(count):
+    """Return ports to which nobody is bound; two processes begin to look at different ones."""
+    found, first = [], os.getpid() % 97 * 100
+    for port in [*PORTS[first:], *PORTS[:first]]:
+        with (
+            suppress(OSError),
+            socket.socket() as stream,
+            socket.socket(type=socket.SOCK_DGRAM) as datagrams,
+        ):
+            stream.bind(("127.0.0.1", port))
+            datagrams.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise AssertionError(f"no {count} ports are free")
 
 
 class Trial:
@@ -221,9 +245,9 @@ class Trial:
 async def test_whatever_heads_on_sockets_do_midway_each_node_counts_once_or_is_named(
     tmp_path, nodes, gossip, ways, queries
 ):
-    faults, data = Faults(latency_s=0.010), tmp_path if BEGIN_ANEW in ways else None
+    kept = {"data": tmp_path, "ports": free_ports(nodes)} if BEGIN_ANEW in ways else {}
     with rare_collections():
-        async with Cluster(nodes, gossip=gossip, faults=faults, data=data) as cluster:
+        async with Cluster(nodes, gossip=gossip, faults=Faults(latency_s=0.010), **kept) as cluster:
             trial = Trial(cluster, ways, seed=1)
             await trial.fill()
             for _ in range(queries):
@@ -238,7 +262,7 @@ async def test_whatever_heads_on_sockets_do_midway_each_node_counts_once_or_is_n
 
 @pytest.mark.slow
 async def test_when_all_heads_are_back_the_answer_is_complete_again(tmp_path):
-    async with Cluster(40, gossip=SMALL, data=tmp_path) as cluster:
+    async with Cluster(40, gossip=SMALL, data=tmp_path, ports=free_ports(40)) as cluster:
         trial = Trial(cluster, WAYS[:1], seed=2)
         await trial.fill()
         await trial.round()
