@@ -259,7 +259,8 @@ class Asker:
 
     def kill(self, link: Link, message: KillQuery, now: float) -> list[Effect]:
         """End a query for all who want it, because somebody else says so."""
-        found = self.stories.named(message.id, going_on=True)
+        self.stories.forget(now)
+        found = self.stories.named(message.id, now, going_on=True)
         if isinstance(found, str):
             return [Send(link, Refused(message.request, "unknown", found))]
         joined = self._by_id.get(found.id) or self._rounds.waiting[found.id]

@@ -140,6 +140,8 @@ class Stories:
         self._keep_s = story_s
         self._open: dict[bytes, Record] = {}
         self._ended: Line[Record] = Line()
+        # Until then a story may be asked for that had to give way to later ones.
+        self._crowded_until = float("-inf")
 
     def __len__(self) -> int:
         return len(self._open) + len(self._ended)
@@ -165,7 +167,8 @@ class Stories:
         self._open.pop(record.id, None)
         self._ended.append(record)
         if len(self._ended) > self._max:
-            self._ended.popleft()
+            gave_way = self._ended.popleft()
+            self._crowded_until = (gave_way.ended_at or 0.0) + self._keep_s
 
     def idle(self) -> tuple[Any, ...]:
         """Return what is empty while `forget` has nothing to drop."""
@@ -177,7 +180,7 @@ class Stories:
         while ended and now - (ended[0].ended_at or 0.0) >= self._keep_s:
             ended.popleft()
 
-    def named(self, prefix: str, *, going_on: bool = False) -> Record | str:
+    def named(self, prefix: str, now: float, *, going_on: bool = False) -> Record | str:
         """Return the one query whose id in hex begins with `prefix`, or why there is none.
 
         With `going_on` only one will do that has not ended; of a watch the round that goes on
@@ -187,7 +190,7 @@ class Stories:
         if going_on and len(found) > 1:
             found = [record for record in found if record.ended_at is None] or found
         if len(prefix) < ID_DIGITS_MIN or not found:
-            return f"{self._name} asks no such query, and did not in the last {self._keep_s:g} s"
+            return self._unknown(now)
         if len(found) > 1:
             return f"{len(found)} queries of {self._name} have an id that begins like this"
         if going_on and found[0].ended_at is not None:
@@ -200,6 +203,13 @@ class Stories:
                     return record
             return f"query {found[0].id.hex()} has ended already: {found[0].reason}"
         return found[0]
+
+    def _unknown(self, now: float) -> str:
+        """Say that there is no such query, and no more than is known of those that there were."""
+        if now < self._crowded_until:
+            text = f"it keeps {self._max} that ended, and more did in the last {self._keep_s:g} s"
+            return f"{self._name} knows of no such query: {text}"
+        return f"{self._name} asks no such query, and did not in the last {self._keep_s:g} s"
 
     def list_to(self, link: Link, message: ListQueries, now: float) -> list[Effect]:
         """Tell a client which queries there are, and which there were a short while ago."""
@@ -216,7 +226,7 @@ class Stories:
     def tell_to(self, link: Link, message: TellStory, now: float) -> list[Effect]:
         """Tell a client the story of one query."""
         self.forget(now)
-        found = self.named(message.id)
+        found = self.named(message.id, now)
         if isinstance(found, str):
             return [Send(link, Refused(message.request, "unknown", found))]
         story = Story(message.request, found.row(now), tuple(found.told()), found.left_out)

@@ -195,6 +195,13 @@ class BareWorld:
         self._aimed.pop(number, None)
         self.silent.discard(number)
 
+    def wake(self, number: int) -> None:
+        """Let a silent node go on with what it knew; what was sent to it meanwhile is lost."""
+        self.silent.discard(number)
+        self._aimed.pop(number, None)
+        if number in self.nodes:
+            self._aim(number)
+
     def doubt(self, numbers: Iterable[int]) -> None:
         """List some members as suspect, before the first query."""
         for number in numbers:

@@ -68,7 +68,11 @@ SOCKETS, PROCESSES, VIRTUAL = "sockets", "processes", "virtual"
 COMMAND = "run"
 
 _OF_WRITERS = ("writers", "rate", "duration_s", "key_count", "zipf", "pick")
+_OF_WRITES = ("rate", "zipf", "pick")
+_OF_GOSSIP = ("chatter", "latency_s", "loss")
 _FLAGS = {"key_count": "keys", "queries_per_s": "queries-per-s"}
+EXACT = 1e-6
+"""Shares have so few digits: what is nearer to a whole number of nodes is one."""
 _NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?")
 
 
@@ -170,15 +174,33 @@ def _plan(mode: str, *, nodes: int | None, seed: int | None, **given: Any) -> Pl
     if is_large and (asked.get("happenings") or "queries_per_s" in asked):
         text = f"above {plans.BARE_ABOVE} virtual nodes there are queries alone, one after another"
         raise CommandError(f"--virtual: {text}: nothing happens at a time", code=USAGE)
-    idle = [name for name in _OF_WRITERS if is_large and asked.pop(name, None)]
+    idle = _idle(count, asked, is_large=is_large)
     try:
         plan = _timed(replace(_plain(mode, count, number), **asked))
     except ConfigError as error:
         raise CommandError(f"--{error}", code=USAGE) from error
-    if idle:
-        told = ", ".join([f"--{_FLAGS.get(name, name.removesuffix('_s'))}" for name in idle])
-        screens.note(f"note: nobody writes to so many virtual nodes: {told} changes nothing")
+    for why, names in idle.items():
+        told = ", ".join([f"--{_FLAGS.get(name, name.removesuffix('_s'))}" for name in names])
+        screens.note(f"note: {why}: {told} changes nothing")
+    wanted = plan.crash * plan.nodes
+    if abs(plan.crashes - wanted) > EXACT:
+        share = timeline.shown_share(plan.crash)
+        told = f"{plan.crashes} {'is' if plan.crashes == 1 else 'are'} ended"
+        screens.note(f"note: --crash {share} of {plan.nodes} nodes is {wanted:.4g}: {told}")
     return plan
+
+
+def _idle(nodes: int, asked: dict[str, Any], *, is_large: bool) -> dict[str, list[str]]:
+    """Return what was asked for and changes nothing, by why that is; a large run drops it."""
+    found: dict[str, list[str]] = {}
+    if is_large:
+        why = "nobody writes to so many virtual nodes"
+        found[why] = [name for name in _OF_WRITERS if asked.pop(name, None)]
+    elif asked.get("writers") == 0:
+        found["nobody writes"] = [name for name in _OF_WRITES if name in asked]
+    if nodes == 1:
+        found["a node alone sends no gossip"] = [name for name in _OF_GOSSIP if asked.get(name)]
+    return {why: names for why, names in found.items() if names}
 
 
 def _plain(mode: str, nodes: int, seed: int) -> Plan:

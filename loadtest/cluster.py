@@ -24,7 +24,7 @@ from tracker.classes import replace
 from tracker.config import TrackerConfig
 from tracker.errors import ConfigError
 from tracker.machine import Emit, Endpoint
-from tracker.members import retain
+from tracker.members import ALIVE, retain
 from tracker.server import Tracker, TrackerSettings
 from tracker.transport.base import DatagramHandler
 from tracker.transport.udp import UdpDatagrams
@@ -142,9 +142,26 @@ class Cluster(Started):
 
     async def forgets(self, within_s: float) -> bool:
         """Wait until no node holds a query in mind; False if one still does after `within_s`."""
+        return await self._comes(lambda: not self.remembered, within_s)
+
+    async def knows(self, names: Sequence[str], within_s: float) -> bool:
+        """Wait until every live node knows these to be alive; False if one does not in time."""
+
+        def is_so() -> bool:
+            views = [node.machine.membership.view.members for node in self.live]
+            return all(
+                name in members and members[name].status == ALIVE
+                for members in views
+                for name in names
+            )
+
+        return await self._comes(is_so, within_s)
+
+    async def _comes(self, is_so: Callable[[], bool], within_s: float) -> bool:
+        """Wait until something is so, of which no event tells."""
         loop = asyncio.get_running_loop()
         until = loop.time() + within_s
-        while self.remembered:
+        while not is_so():
             if loop.time() >= until:
                 return False
             await asyncio.sleep(LOOK_S)

@@ -131,7 +131,7 @@ def _query(run: LargeRun, number: int) -> None:
             base_s=(1.0 - JITTER_SHARE) * setting.hop_s,
             jitter_s=JITTER_SHARE * setting.hop_s,
             loss=setting.loss,
-            crashed=setting.crashed,
+            crashed=run.plan.crashes / setting.nodes,
         )
     )
 

@@ -103,7 +103,11 @@ class Plan:
             raise ConfigError(
                 f"pick is {printable(self.pick, 40)}, needs one of {', '.join(PICKS)}"
             )
+        if self.crash and self.nodes < 2:
+            raise ConfigError(f"crash is {100 * self.crash:g}%, needs at least 2 nodes: one stays")
         timeline.check(self.happenings, self.nodes, self.duration_s)
+        if self.happenings:
+            self.acts()
 
     @property
     def gossip(self) -> GossipConfig:
@@ -145,6 +149,11 @@ class Plan:
         return round(rate * self.duration_s) if self.writers else 0
 
     @property
+    def crashes(self) -> int:
+        """How many are ended before the load."""
+        return timeline.struck_of(self.crash, self.nodes)
+
+    @property
     def query_gap_s(self) -> float:
         """The time from one query to the next, if each ends within it."""
         return self.duration_s / max(1, self.queries)
@@ -170,8 +179,7 @@ class Plan:
 
     def crashed(self) -> list[str]:
         """Return the names of those who are ended before the load; one node at least stays."""
-        count = min(self.nodes - 1, round(self.crash * self.nodes))
-        return self._random("crash").sample(self.names, count)
+        return self._random("crash").sample(self.names, self.crashes)
 
     def acts(self) -> list[Act]:
         """Return what is done to nodes while the load goes on, in its order."""

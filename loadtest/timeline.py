@@ -237,9 +237,16 @@ def acts(
     return sorted(found, key=lambda act: act.at_s)
 
 
+def struck_of(share: float, up: int) -> int:
+    """Return how many of those who are up a share strikes: one at least, and never all."""
+    return max(0, min(up - 1, max(1, round(share * up)))) if share else 0
+
+
 def _struck(happening: Happening, up: Sequence[str], random: Random) -> tuple[str, ...]:
-    count = min(len(up) - 1, max(1, round(happening.share * len(up))))
-    drawn = set(random.sample(up, max(0, count)))
+    drawn = set(random.sample(up, struck_of(happening.share, len(up))))
+    if not drawn:
+        text = "it would strike nobody: of those who are up then, one always stays"
+        raise _refused(happening, text, has_option=False)
     return tuple([name for name in up if name in drawn])
 
 

@@ -173,7 +173,9 @@ def _story(finder: Finder, prefix: str) -> tuple[str, Story]:
     if len(refusals) == 1:
         raise CommandError(refusals[0], WHICH)
     raise CommandError(
-        f"none of {len(refusals)} nodes knows one query whose id begins with {prefix}", WHICH
+        f"none of {len(refusals)} nodes knows one query whose id begins with {prefix}:"
+        " a story is told for a minute after its end, and fewer than all if there are many",
+        WHICH,
     )
 
 

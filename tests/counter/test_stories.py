@@ -94,6 +94,41 @@ def test_ended_queries_are_forgotten_in_time_and_past_a_number():
     assert len(origin.asker.stories) == 1
 
 
+@pytest.mark.parametrize("ask", ["story", "kill"])
+def test_when_its_time_is_over_a_story_is_refused_in_plain_words(ask):
+    origin = Origin(1)
+    origin.now = 5.0
+    origin.ask()
+    (name,) = ids(origin)
+    origin.now = 64.9
+    assert isinstance(story(origin, name), Story)
+    assert "has ended already" in kill(origin, name)[0].message.text
+
+    origin.now = 66.0
+
+    (refused,) = [story(origin, name)] if ask == "story" else told(kill(origin, name), Refused, 6)
+    assert refused.code == "unknown"
+    assert refused.text == "n0 asks no such query, and did not in the last 60 s"
+
+
+def test_a_story_that_gave_way_to_others_is_not_said_never_to_have_been():
+    origin = Origin(1, stories_max=3)
+    origin.ask()
+    (gave_way,) = ids(origin)
+    for number in range(2, 5):
+        origin.now = float(number)
+        origin.ask(make_request(number))
+
+    early = story(origin, gave_way)
+    origin.now = 60.5
+    late = story(origin, gave_way)
+
+    assert early.text == (
+        "n0 knows of no such query: it keeps 3 that ended, and more did in the last 60 s"
+    )
+    assert late.text == "n0 asks no such query, and did not in the last 60 s"
+
+
 def test_a_killed_query_ends_as_cancelled_for_all_its_viewers_with_who_did_it():
     origin = Origin(30)
     for link in (11, 12):

@@ -63,6 +63,29 @@ def test_a_person_reads_a_table_with_the_log_and_the_command_that_repeats_it(loa
     assert "\x1b" not in out + err
 
 
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (["--nodes", "5", "--crash", "10%"], "--crash 10% of 5 nodes is 0.5: 1 is ended"),
+        (["--nodes", "5", "--crash", "99%"], "--crash 99% of 5 nodes is 4.95: 4 are ended"),
+        (["--nodes", "1", "--loss", "5%"], "a node alone sends no gossip: --loss changes nothing"),
+        (["--writers", "0", "--zipf", "2"], "nobody writes: --zipf changes nothing"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_had_as_it_was_asked_for_is_told(loadtest, asked, words):
+    code, _, err = loadtest("--virtual", "--nodes", "3", "--duration", "100ms", *asked)
+
+    assert code == 0
+    assert f"note: {words}\n" in err
+
+
+def test_a_share_that_is_a_whole_number_of_nodes_needs_no_word(loadtest):
+    _, _, err = loadtest("--virtual", "--nodes", "10", "--duration", "100ms", "--crash", "30%")
+
+    assert "note: --" not in err
+
+
 def test_the_word_run_may_stand_before_the_options(loadtest):
     assert loadtest("run", *SMALL)[0] == 0
 

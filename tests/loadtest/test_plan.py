@@ -64,9 +64,31 @@ def test_one_seed_makes_the_same_choices_again_and_another_seed_makes_others():
     assert all(a != b for a, b in zip(choices_of(ours), choices_of(other), strict=True))
 
 
-def test_a_share_of_the_nodes_is_ended_and_one_node_always_stays():
-    assert len(set(make_plan(crash=0.25).crashed())) == 25
-    assert len(make_plan(nodes=2, crash=0.99).crashed()) == 1
+@pytest.mark.parametrize(
+    ("nodes", "crash", "ended"),
+    [
+        (100, 0.25, 25),
+        (5, 0.1, 1),
+        (5, 0.99, 4),
+        (2, 0.01, 1),
+        (2, 0.99, 1),
+        (100, 0.001, 1),
+        (1, 0.0, 0),
+    ],
+)
+def test_a_share_that_is_asked_for_ends_somebody_and_never_everybody(nodes, crash, ended):
+    plan = make_plan(nodes=nodes, crash=crash, happenings=())
+
+    assert len(set(plan.crashed())) == plan.crashes == ended
+
+
+def test_what_could_strike_nobody_is_refused():
+    late = timeline.parse("pause", "50%:1s@2s")
+
+    with pytest.raises(ConfigError, match=r"pause 50%:1s@2s: it would strike nobody"):
+        make_plan(nodes=2, crash=0.4, happenings=(late,))
+    with pytest.raises(ConfigError, match=r"crash is 40%, needs at least 2 nodes"):
+        make_plan(nodes=1, crash=0.4)
 
 
 def test_those_who_were_ended_before_the_load_are_not_struck_again():

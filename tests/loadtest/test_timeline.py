@@ -148,7 +148,8 @@ def test_who_is_down_is_not_struck_again_until_it_is_back():
 
 def test_somebody_is_always_left_up():
     assert acts_of(Happening(CRASH, 1.0, 0.99), names=["n1", "n2"])[0].names in (("n1",), ("n2",))
-    assert acts_of(Happening(CRASH, 1.0, 0.99), names=["n1"])[0].names == ()
+    with pytest.raises(ConfigError, match=r"crash 99%@1s: it would strike nobody"):
+        acts_of(Happening(CRASH, 1.0, 0.99), names=["n1"])
 
 
 def test_the_worst_loss_that_holds_is_what_vanishes_and_then_what_vanishes_anyway():
