@@ -170,6 +170,16 @@ class Read:
         return frozenset([row[0] for row in self.rows])
 
     @property
+    def parts(self) -> int:
+        """How many rows are of what the origin's own store was made of, under one name with it.
+
+        An origin whose store is made of an old backup tells what it found there as a part of the
+        other one's share, which it may have known by the same name when it began to ask.
+        """
+        own = [row for row in self.rows if row[0] == self.origin]
+        return min(1, max(0, len(own) - 1))
+
+    @property
     def is_whole(self) -> bool:
         """Whether it was to hear everybody, whatever it takes."""
         return self.asked.until[0] == UNTIL_ALL and not self.asked.age_max

@@ -88,7 +88,7 @@ class Judge:
             missed = sorted(read.holders - read.heard)
             self.hold(MISSES, now, f"{about}{_names(missed)} not in it" if missed else None)
         values = [value for _, value, *_ in read.rows]
-        if len(read.heard) != len(values) or sum(values) != answer.value:
+        if len(read.heard) + read.parts != len(values) or sum(values) != answer.value:
             total = f"{answer.value} from {len(values)} answers of {len(read.heard)} members"
             self.hold(SUMS, now, f"{about}{total}, which add up to {sum(values)}")
         else:

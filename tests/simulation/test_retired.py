@@ -285,6 +285,13 @@ def test_old_backups_of_stores_that_left_make_no_answer_wrong(seed):
     assert cluster.wrong == []
     assert (final.complete, final.value) == (True, cluster.truth)
     assert cluster.completes > 100
+
+
+@pytest.mark.slow
+def test_in_such_worlds_shares_are_folded():
+    cluster = Cluster(0)
+    cluster.play()
+
     assert "folded" in cluster.events
 
 
