@@ -281,8 +281,9 @@ class Stage:
     def reachable(self, origin: str) -> frozenset[str]:
         """Return the nodes that a query of `origin` could hear at this moment.
 
-        They run, they are not paused, no path between the two is cut or flaps, and the origin's
-        list has them as they are: this store, at this address, expected to answer.
+        They run, they are not paused, no tracker has yet to say whose copies they may be, no path
+        between the two is cut or flaps, and the origin's list has them as they are: this store, at
+        this address, expected to answer.
         """
         if not self.is_up(origin):
             return frozenset()
@@ -296,6 +297,7 @@ class Stage:
             member = view.get(name)
             is_listed = (
                 member is not None
+                and not self.node(name).membership.is_doubted
                 and member.expected
                 and member.store == process.store
                 and member.endpoint == process.endpoint
