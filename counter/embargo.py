@@ -10,7 +10,7 @@ total.
 from counter.config import NodeConfig
 from counter.ledger import Ledger
 from counter.messages import Counted, Increment
-from tracker.machine import Address, Effect, Link, Send
+from tracker.machine import Address, Effect, Link, Persist, Send
 from tracker.membership import Membership
 from tracker.messages import Introduced, Refused
 
@@ -23,6 +23,8 @@ class Embargo:
         self._ledger = ledger
         self._membership = membership
         self._held: list[Effect] = []
+        self.unsaid = 0
+        """Increments that were written while nothing had been acknowledged in this life."""
         ledger.is_held = True
 
     def increment(self, link: Link, message: Increment) -> list[Effect]:
@@ -30,7 +32,10 @@ class Embargo:
         if len(self._held) >= self._inflight_max:
             text = "too many increments wait for this node's announcement; come back in 1 s"
             return [Send(link, Refused(message.sequence, "busy", text))]
-        return self.kept(self._ledger.increment(link, message))
+        effects = self._ledger.increment(link, message)
+        if not self._ledger.has_vouched:
+            self.unsaid += sum([isinstance(effect, Persist) for effect in effects])
+        return self.kept(effects)
 
     def kept(self, effects: list[Effect]) -> list[Effect]:
         """Keep the replies among these effects, if any have to be kept; return the others."""
@@ -63,7 +68,7 @@ class Embargo:
         if not introduction.is_over:
             return effects
         held, self._held = self._held, []
-        self._ledger.is_held = False
+        ledger.is_held, ledger.has_vouched = False, True
         return held
 
     def _doubted(self, effects: list[Effect]) -> list[Effect]:

@@ -59,8 +59,8 @@ class Ledger:
         *("_adopting", "_behind", "_behind_replies", "_doubtful", "_followers", "_reserved"),
         *("_turns", "_underway", "_waiting", "before_absorbing", "config", "counters"),
         *("displaced", "durable"),
-        *("founder", "given_away", "has_gap", "is_held", "is_leaving", "operations", "sessions"),
-        *("token", "written"),
+        *("founder", "given_away", "has_gap", "has_vouched", "is_held", "is_leaving"),
+        *("operations", "sessions", "token", "written"),
     )
 
     def __init__(self, config: NodeConfig, counters: Counters, *, durable: bool) -> None:
@@ -81,6 +81,8 @@ class Ledger:
         self.founder = counters.store
         # Whether the owner keeps replies back: then each has to pass through its hands.
         self.is_held = False
+        # Whether anybody may have been told in this life that something counts here.
+        self.has_vouched = False
         self._waiting: deque[Waiting] = deque()
         self._underway: dict[tuple[bytes, int], Waiting] = {}
         self._followers: dict[int, list[tuple[Link, int]]] = {}

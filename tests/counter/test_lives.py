@@ -6,8 +6,8 @@ import pytest
 
 from counter.config import LAN, NodeConfig
 from counter.gossip import Gossip
-from counter.lives import introduce, member_of, wants_rebirth
-from counter.messages import ACK_DEFAULT, Increment
+from counter.lives import introduce, member_of, rebirth_in, wants_rebirth
+from counter.messages import ACK_DEFAULT, COUNTED_THERE, Disown, Increment, Park
 from counter.storage.base import Identity
 from tracker.machine import Persisted
 
@@ -132,3 +132,38 @@ def test_only_a_final_refusal_as_an_old_backup_lets_a_node_begin_anew(event, cod
     details = {"code": code, "final": final}
 
     assert wants_rebirth(event, details) is is_old
+
+
+def nothing(machine):
+    """Tell nobody anything."""
+
+
+def release(machine):
+    machine.start(0.0)
+    assert not machine.ledger.is_held
+
+
+def vouch(machine):
+    (reply,) = machine.failover.fences.disown(6, Disown(1, OLD, NEW, ((b"a" * 16, 1, 0),)))
+    assert reply.message.verdicts == (COUNTED_THERE,)
+
+
+def park(machine):
+    message = Park(1, b"b" * 16, 1, ("k", 3), ACK_DEFAULT, NEW, "n2")
+    assert machine.failover.parking.park(6, message, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("tell", "goes_on"), [(nothing, False), (release, True), (vouch, True), (park, True)]
+)
+def test_a_copy_goes_on_beside_its_store_unless_it_has_told_nobody_of_what_it_wrote(tell, goes_on):
+    machine = started(make_machine())
+    message = Increment(b"a" * 16, 1, ("k", 5), ACK_DEFAULT)
+    (persist,) = machine.embargo.increment(5, message)
+    machine.submit(Persisted(persist.token), 0.0)
+
+    tell(machine)
+
+    details = {"code": "in-use", "final": True, "common": 1}
+    reborn = rebirth_in("registration-refused", details, machine)
+    assert (reborn is not None and reborn.is_beside) is goes_on
