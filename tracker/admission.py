@@ -211,15 +211,14 @@ def _same_store(newcomer: Member, old: Member, seen: Seen, message: Register) ->
     if lacks or is_overtaken(newcomer, old, message.lineage):
         return _overtaken(newcomer, old, seen)
     moved = newcomer.endpoint != old.endpoint
-    is_later = newcomer.epoch > old.epoch
-    if moved and old.status == ALIVE and (is_later or seen.beat_s is not None):
+    lives = old.status == ALIVE and seen.beat_s is not None
+    if moved and lives:
         # With a later start it may be one that overtakes the news of its own end: it may try
-        # again. Two that live side by side are told apart by trying for some seconds; one that
-        # only is said to live will be heard by then, or be suspect.
-        code = "in-use" if is_later else "clone"
+        # again. Two that live side by side are told apart by trying for some seconds.
+        code = "clone" if newcomer.epoch == old.epoch else "in-use"
         return _clone(newcomer, old, seen, code)
     reign = max(newcomer.reign, old.reign)
-    if is_later:
+    if newcomer.epoch > old.epoch:
         member = replace(newcomer, reign=reign)
         return Admitted(member, "moved" if moved else "restarted")
     member = replace(

@@ -365,7 +365,8 @@ async def test_for_a_client_that_does_not_read_no_more_is_done(party):
     client.data_came(packed("ECHO", "x" * 60_000) * 100)
 
     assert client.is_unread
-    assert client.transport.get_write_buffer_size() < 2 * OUTPUT_BYTES_MAX
+    # All replies would be 6 MB; the system says that it takes no more some replies late.
+    assert client.transport.get_write_buffer_size() < 4 * OUTPUT_BYTES_MAX
     line.reader._transport.resume_reading()
     assert await line.hear(100) == [b"x" * 60_000] * 100
 
