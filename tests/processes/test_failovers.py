@@ -64,6 +64,7 @@ def settled(machines, name="n2"):
     return machines.until(look)[0]["value"]
 
 
+@pytest.mark.soak
 def test_what_a_wiped_node_had_given_away_is_not_counted_by_the_store_that_follows_it(machines):
     three = machines.up(3)
     one = Increments(three)
@@ -121,6 +122,7 @@ def test_an_empty_tracker_does_not_make_a_parked_increment_certain(machines):
 
 
 @pytest.mark.parametrize("counts_first", [False, True], ids=["never came", "was counted"])
+@pytest.mark.soak
 def test_the_old_backup_of_a_home_settles_nothing_and_nothing_counts_twice(machines, counts_first):
     three = machines.up(3)
     n1 = three.nodes["n1"]

@@ -166,6 +166,7 @@ def test_of_two_nodes_of_one_name_both_count_on_and_nothing_is_lost(machines, ke
 
 
 @pytest.mark.parametrize("kept", [(), ("--memory",)], ids=["on disk", "in memory"])
+@pytest.mark.soak
 def test_what_is_in_doubt_at_a_node_that_lost_its_name_is_settled_there(machines, kept):
     trackers, nodes = islands(machines, *kept)
     operations = [counted_in_doubt(node, "n1") for node in nodes]

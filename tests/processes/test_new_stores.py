@@ -117,6 +117,7 @@ def test_an_id_whose_node_was_drained_is_known_to_its_heir(machines):
 
 
 @pytest.mark.parametrize("counts", ["n1", "n2"])
+@pytest.mark.soak
 def test_an_id_that_a_drained_node_and_its_heir_know_counts_once_whoever_joins(machines, counts):
     """One of both counted it and the other gave it up: the heir holds both words of it."""
     machines.tracker()

@@ -107,6 +107,7 @@ def test_a_client_that_goes_after_something_was_parked_leaves_it_to_be_settled(m
     assert three.until(total)["value"] == 6
 
 
+@pytest.mark.soak
 def test_what_a_node_that_was_forgotten_can_never_settle_is_listed_and_given_up(machines):
     three = machines.up(3)
     trackers = [tracker.address for tracker in three.trackers]
