@@ -263,11 +263,12 @@ async def test_whatever_heads_on_sockets_do_midway_each_node_counts_once_or_is_n
 
 @pytest.mark.slow
 async def test_when_all_heads_are_back_the_answer_is_complete_again(tmp_path):
-    async with Cluster(40, gossip=SMALL, data=tmp_path, ports=free_ports(40)) as cluster:
+    kept = {"data": tmp_path, "ports": free_ports(40)}
+    async with Cluster(40, gossip=SMALL, faults=Faults(latency_s=0.050), **kept) as cluster:
         trial = Trial(cluster, WAYS[:1], seed=2)
         await trial.fill()
         for _ in range(ROUNDS_MAX):
-            # A query may end before anybody is struck.
+            # Heads are at work from the first hop on, 50 ms: strikes before that hit nobody.
             await trial.round()
             if missing := sorted(cluster.crashed):
                 break
