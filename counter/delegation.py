@@ -21,7 +21,7 @@ from typing import Final
 from counter.config import GossipConfig
 from counter.messages import LATE_MAX, LEAF, REFUSED, TRACE, Ack, Ask, Delegate, Query
 from counter.selection import Part, split
-from tracker.machine import Endpoint, Send
+from tracker.machine import Address, Endpoint, Send
 from tracker.members import Member, View, folded, position
 
 DIRECT_PART: Final = 64
@@ -126,7 +126,7 @@ class Delegation:
     charges: dict[int, Charge] = field(default_factory=dict)
     alone: list[int] = field(default_factory=list)
     lost: list[Arc] = field(default_factory=list)
-    children: list[Endpoint] = field(default_factory=list)
+    children: list[Address] = field(default_factory=list)
     messages: int = 0
 
     def spread(self, view: View, arc: Arc, now: float, pause_s: float) -> list[Send]:
@@ -154,7 +154,7 @@ class Delegation:
         sent = [send for send in sends if send is not None]
         self.messages += len(sent)
         room = max(0, CHILDREN_MAX - len(self.children))
-        self.children += [send.to for send in sent[:room]]  # type: ignore[misc]
+        self.children += [send.to for send in sent[:room]]
         return sent
 
     def _ask_each(self, view: View, arc: Arc, now: float) -> list[Send]:
