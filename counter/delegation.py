@@ -69,6 +69,26 @@ class Brief:
         """Return what is left of the query's life."""
         return max(1, int((self.deadline - now) * 1000))
 
+    def delegate(self, share: int, turn: int, arc: "Arc", now: float) -> Delegate:
+        """Return the message by which a head is given an arc, in that turn of this node's."""
+        return Delegate(
+            self.query,
+            share,
+            self.key,
+            self.home,
+            self.chatter,
+            self.visits,
+            self.age + turn,
+            self.age_max,
+            self.budget_ms(now),
+            self.roll,
+            arc.low,
+            arc.high,
+            arc.skip,
+            arc.late,
+            self.flags,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Arc:
@@ -182,7 +202,8 @@ class Delegation:
         if len(self.charges) >= self.charges_max:
             self.lost.append(arc)
             return None
-        message = self._delegate(part, now)
+        whole = Arc(part.low, part.high, part.skip, part.late)
+        message = self.brief.delegate(self.rng.getrandbits(32), part.turn, whole, now)
         again_at = now + pause_s / AGAIN_PART
         self.charges[message.share] = Charge(arc, head, message, now, now, again_at)
         return Send(head.endpoint, message)
@@ -205,26 +226,6 @@ class Delegation:
             part.skip[:-1],
             part.late,
             flags,
-        )
-
-    def _delegate(self, part: Part, now: float) -> Delegate:
-        brief = self.brief
-        return Delegate(
-            brief.query,
-            self.rng.getrandbits(32),
-            brief.key,
-            brief.home,
-            brief.chatter,
-            brief.visits,
-            brief.age + part.turn,
-            brief.age_max,
-            brief.budget_ms(now),
-            brief.roll,
-            part.low,
-            part.high,
-            part.skip,
-            part.late,
-            brief.flags,
         )
 
     def acknowledged(
