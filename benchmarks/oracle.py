@@ -18,17 +18,15 @@ The rule: a bound is made of what the simulated world knows, and of no guess.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import pairwise
 from math import exp
 from statistics import fmean, median
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from counter.messages import Ask
-from counter.query import OwnQuery
 from loadtest.bare import BareConfig, BareWorld
 from loadtest.goals import FALSE_STOPS_MAX
-from tracker.machine import Effect
+from tracker.machine import Effect, Send
 
 SURE = 1e-4
 """With less nothing is left to be known of a query."""
@@ -58,10 +56,9 @@ class OracleWorld(BareWorld):
 
     def _carry_out(self, number: int, effects: list[Effect]) -> None:
         for effect in effects:
-            message: Any = getattr(effect, "message", None)
-            if isinstance(message, Ask):
-                to: Any = effect.to  # type: ignore[union-attr]
-                self.asked.setdefault(self.by_endpoint[to], []).append(self.agenda.now)
+            if isinstance(effect, Send) and isinstance(effect.message, Ask):
+                assert not isinstance(effect.to, int), "nobody is asked on a stream"
+                self.asked.setdefault(self.by_endpoint[effect.to], []).append(self.agenda.now)
         super()._carry_out(number, effects)
 
     def _look(self) -> bool:
@@ -94,26 +91,10 @@ class OracleWorld(BareWorld):
         return 1 - (1 - config.loss) ** 2 * (1 - exp(-rest) * (1 + rest))
 
 
-@contextmanager
-def asking_on() -> Iterator[None]:
-    """Let queries ask by their waves without ever taking silence for proof."""
-
-    def asks_wanted(query: OwnQuery) -> int:
-        return query.config.waves_max
-
-    before = OwnQuery.asks_wanted
-    setattr(OwnQuery, "asks_wanted", asks_wanted)  # noqa: B010  mypy takes no other way
-    try:
-        yield
-    finally:
-        setattr(OwnQuery, "asks_wanted", before)  # noqa: B010
-
-
 def watched(config: BareConfig) -> list[Moment]:
-    """Return the moments of one query, the last one that of its end."""
+    """Return the moments of one query of an endless kind, the last one that of its end."""
     world = OracleWorld(config)
-    with asking_on():
-        outcome = world.run()
+    outcome = world.run()
     if outcome.answer.reason == "complete":
         world.moments.append(Moment(outcome.stop_s, 0.0, outcome.messages, 0, False))
     return world.moments

@@ -13,12 +13,9 @@ listed and silent, in per cent; hops take 8 ms and an exponential rest with mean
 In a burst a node hears nothing and is not heard: good and bad times are exponential, with the
 means that `--burst` names in ms (Gilbert 1960, Elliott 1963).
 
-The rule `given` is the one by which the numbers of `loadtest.goals` were found: after w waves K is
-ln(eps/n) / ln p with p = (A2 + ... + Aw + 2) / (A1 + ... + A(w-1) + 20), Aj being the members that
-repair found with its j-th ask. It is here to be compared with, up to 1024 nodes.
-
-The rule `oracle` is what could be done by whoever knew the losses and every ask
-(`benchmarks.oracle`). With `--even` all waves leave a whole pause after each other.
+The rules `given` and `oracle`, and `--even`, are here to be compared with, up to 1024 nodes
+(`benchmarks.rules`). The oracle is what could be done by whoever knew the losses and every ask
+(`benchmarks.oracle`).
 
 The rule: a stop is false by what the simulated world knows, not by what the answer says; and the
 first seed is told, so that anybody can look at it.
@@ -26,26 +23,22 @@ first seed is told, so that anybody can look at it.
 
 import gc
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
-from math import ceil, log
+from collections.abc import Sequence
+from math import ceil
 from statistics import median
 from time import process_time
-from typing import Any
 
 from benchmarks import oracle
-from counter.config import LAN, GossipConfig
+from benchmarks.rules import RULES
+from counter.config import LAN
 from counter.query import OwnQuery
-from counter.witnesses import Witnesses
 from loadtest.bare import BareConfig, BareWorld
 from loadtest.goals import FALSE_STOPS_MAX
 from loadtest.simulation.bursts import Bursts
 from tracker.classes import dataclass, replace
 from tracker.daemon import rare_collections
 from tracker.errors import ConfigError
-from tracker.members import Member
 
-RULES = ("own", "given", "oracle")
 SEEDS_BRIEF = 20
 SEEDS = {37: 1_000, 100: 600, 300: 400, 1_000: 200}
 """By nodes. One in a hundred is two of 200: a rare thing is looked for more often where a query
@@ -72,6 +65,8 @@ class Mix:
     """What every hop takes, and the mean of an exponential rest."""
     burst: tuple[float, float] | None = None
     """The mean length of a good and of a bad time of each node's way."""
+    query: type[OwnQuery] = OwnQuery
+    """Whose rule ends it."""
 
     def config(self, seed: int) -> BareConfig:
         """Return the world of one seed."""
@@ -86,6 +81,7 @@ class Mix:
             loss=self.loss,
             crashed=self.crashed,
             bursts=bursts or None,
+            query=self.query,
         )
 
     def told(self) -> str:
@@ -147,9 +143,11 @@ def main(arguments: Sequence[str]) -> None:
     seeds = told.seeds or (SEEDS_BRIEF if told.brief else None)
     if told.rule == "oracle" and any(mix.burst or not mix.crashed for mix in mixes):
         parser.error("the oracle knows nothing of bursts, and needs somebody silent")
-    rule = given_rule() if told.rule == "given" else nullcontext()
-    with rule, even_waves() if told.even else nullcontext():
-        (foretell if told.rule == "oracle" else measure)(mixes, seeds, told.first)
+    query = RULES[told.rule][told.even]
+    if query is not OwnQuery and any(mix.nodes > LAN.cell_members_max for mix in mixes):
+        parser.error(f"above {LAN.cell_members_max} nodes there is no other rule than our own")
+    mixes = tuple([replace(mix, query=query) for mix in mixes])
+    (foretell if told.rule == "oracle" else measure)(mixes, seeds, told.first)
 
 
 def _pair(text: str) -> tuple[float, float]:
@@ -163,53 +161,6 @@ def _pair(text: str) -> tuple[float, float]:
 def _mix(text: str) -> tuple[float, float]:
     lost, silent = _pair(text)
     return lost / 100, silent / 100
-
-
-def given_asks(config: GossipConfig, firsts: Sequence[int], waves: int, members: int) -> int:
-    """Return K of the rule `given`, within the config's bounds."""
-    found = [*firsts, *[0] * (waves + 1)]
-    failed = (sum(found[2 : waves + 1]) + 2) / (sum(found[1:waves]) + 20)
-    if failed >= 1.0:
-        return config.waves_max
-    wanted = ceil(log(config.stop_epsilon / members) / log(failed))
-    return max(config.waves_min, min(wanted, config.waves_max))
-
-
-def whole_pause(query: OwnQuery, wanted: int, left: int) -> float:
-    """Let each wave leave a whole pause after the one before."""
-    return 1.0
-
-
-@contextmanager
-def even_waves() -> Iterator[None]:
-    """Let all waves leave a whole pause after each other, and none sooner or later."""
-    before = OwnQuery._pause
-    setattr(OwnQuery, "_pause", whole_pause)  # noqa: B010  mypy takes no other way
-    try:
-        yield
-    finally:
-        setattr(OwnQuery, "_pause", before)  # noqa: B010
-
-
-@contextmanager
-def given_rule() -> Iterator[None]:
-    """Let queries stop by the rule `given`: no late wave, and nobody asked for a sign of life."""
-
-    def asks_wanted(query: OwnQuery) -> int:
-        return given_asks(query.config, query.firsts, query.waves, query.view.expected)
-
-    def nobody(*told: Any) -> list[Member]:
-        return []
-
-    with ExitStack() as plugs:
-        for owner, name, other in (
-            (OwnQuery, "asks_wanted", asks_wanted),
-            (OwnQuery, "_pause", whole_pause),
-            (Witnesses, "chosen", nobody),
-        ):
-            plugs.callback(setattr, owner, name, getattr(owner, name))
-            setattr(owner, name, other)
-        yield
 
 
 def measure(mixes: Sequence[Mix], seeds: int | None = None, first: int = 0) -> None:

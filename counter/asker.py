@@ -71,6 +71,8 @@ class Asker:
         self.youngest = float("-inf")
         # What is in doubt of a key at this node itself; the owner knows.
         self.doubted: Callable[[str], Doubted | None] = lambda text: None
+        # What asks up to a cell's members: a simulation may compare other rules to end it by.
+        self.plain: type[OwnQuery] = OwnQuery
         self._position = position(member.name)
         self._rng = rng
         self._rounds = Rounds(config)
@@ -175,20 +177,7 @@ class Asker:
             if due.waits_for in (PAUSE, VIEW):
                 viewer.since = now
             viewer.next_partial = self._next_partial(viewer, now)
-        request = due.request(now)
-        is_far = is_wide(view, request, self.config)
-        is_many = is_question(request.key)
-        query = (ManyQuery if is_many else WideQuery if is_far else OwnQuery)(
-            due.id,
-            request,
-            self.member.endpoint,
-            self._position,
-            view,
-            now,
-            self.config,
-            self.hops.prior(),
-            self._rng,
-        )
+        query = self._query(due.id, due.request(now), view, now)
         due.start(query)
         due.aim()
         self._rounds.begun(due)
@@ -197,11 +186,11 @@ class Asker:
             self._first_asked = now
         member = self.member
         mine = Heard(member.name, member.store[:8], member.epoch, own[0], 0, 0.0, own[1])
-        doubted = self.doubted(request.key)
+        doubted = self.doubted(query.request.key)
         if doubted is not None:
             query.doubt(self._position, doubted)
         asks = query.start(mine)
-        if not is_many:
+        if not isinstance(query, ManyQuery):
             query.hold(held, 0, now)
         due.record.begin(query, now)
         if query.request.trace:
@@ -212,6 +201,16 @@ class Asker:
             now, view_is_current=now <= view_known_until, view_is_hopeless=view_is_hopeless
         )
         return [*asks] if why is None else [*asks, *self._end(due, why, now)]
+
+    def _query(self, id: bytes, request: Query, view: View, now: float) -> OwnQuery:
+        """Make the query that a request needs over such a view."""
+        kind = self.plain
+        if is_question(request.key):
+            kind = ManyQuery
+        elif is_wide(view, request, self.config):
+            kind = WideQuery
+        where = self.member.endpoint, self._position
+        return kind(id, request, *where, view, now, self.config, self.hops.prior(), self._rng)
 
     def refuse(self, due: Round, code: str, text: str, now: float) -> list[Effect]:
         """Refuse a round that was released: every viewer hears why."""

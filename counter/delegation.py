@@ -21,7 +21,7 @@ from typing import Final
 from counter.config import GossipConfig
 from counter.messages import LATE_MAX, LEAF, REFUSED, TRACE, Ack, Ask, Delegate, Query
 from counter.selection import Part, split
-from tracker.machine import Endpoint, Send
+from tracker.machine import Address, Endpoint, Send
 from tracker.members import Member, View, folded, position
 
 DIRECT_PART: Final = 64
@@ -68,6 +68,26 @@ class Brief:
     def budget_ms(self, now: float) -> int:
         """Return what is left of the query's life."""
         return max(1, int((self.deadline - now) * 1000))
+
+    def delegate(self, share: int, turn: int, arc: "Arc", now: float) -> Delegate:
+        """Return the message by which a head is given an arc, in that turn of this node's."""
+        return Delegate(
+            self.query,
+            share,
+            self.key,
+            self.home,
+            self.chatter,
+            self.visits,
+            self.age + turn,
+            self.age_max,
+            self.budget_ms(now),
+            self.roll,
+            arc.low,
+            arc.high,
+            arc.skip,
+            arc.late,
+            self.flags,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +146,7 @@ class Delegation:
     charges: dict[int, Charge] = field(default_factory=dict)
     alone: list[int] = field(default_factory=list)
     lost: list[Arc] = field(default_factory=list)
-    children: list[Endpoint] = field(default_factory=list)
+    children: list[Address] = field(default_factory=list)
     messages: int = 0
 
     def spread(self, view: View, arc: Arc, now: float, pause_s: float) -> list[Send]:
@@ -154,7 +174,7 @@ class Delegation:
         sent = [send for send in sends if send is not None]
         self.messages += len(sent)
         room = max(0, CHILDREN_MAX - len(self.children))
-        self.children += [send.to for send in sent[:room]]  # type: ignore[misc]
+        self.children += [send.to for send in sent[:room]]
         return sent
 
     def _ask_each(self, view: View, arc: Arc, now: float) -> list[Send]:
@@ -182,7 +202,8 @@ class Delegation:
         if len(self.charges) >= self.charges_max:
             self.lost.append(arc)
             return None
-        message = self._delegate(part, now)
+        whole = Arc(part.low, part.high, part.skip, part.late)
+        message = self.brief.delegate(self.rng.getrandbits(32), part.turn, whole, now)
         again_at = now + pause_s / AGAIN_PART
         self.charges[message.share] = Charge(arc, head, message, now, now, again_at)
         return Send(head.endpoint, message)
@@ -205,26 +226,6 @@ class Delegation:
             part.skip[:-1],
             part.late,
             flags,
-        )
-
-    def _delegate(self, part: Part, now: float) -> Delegate:
-        brief = self.brief
-        return Delegate(
-            brief.query,
-            self.rng.getrandbits(32),
-            brief.key,
-            brief.home,
-            brief.chatter,
-            brief.visits,
-            brief.age + part.turn,
-            brief.age_max,
-            brief.budget_ms(now),
-            brief.roll,
-            part.low,
-            part.high,
-            part.skip,
-            part.late,
-            brief.flags,
         )
 
     def acknowledged(

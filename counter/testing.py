@@ -122,6 +122,7 @@ async def _start(nodes: int, started: list[Tracker | Node]) -> None:
         started.append(running[-1])
         await running[-1].start()
     async with asyncio.timeout(UP_S_MAX):
+        # No event says that the slowest node has heard of the newest; its view does.
         while any(len(n.machine.membership.view.members) < nodes for n in running):  # noqa: ASYNC110
             await asyncio.sleep(LOOK_S)
 

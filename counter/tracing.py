@@ -26,7 +26,7 @@ from counter.query import UNLISTED_MAX, OwnQuery
 from tracker.classes import dataclass, field
 from tracker.config import shown_endpoint
 from tracker.errors import FrameError
-from tracker.machine import Effect, Endpoint, Send
+from tracker.machine import Address, Effect, Endpoint, Send
 from tracker.members import position
 
 FIRST_ASKS_MAX = 256
@@ -74,20 +74,20 @@ def reply_in(traced: Traced) -> Reply | None:
 class Trace:
     """What the origin saw of one query. Times in seconds since its start."""
 
-    asked: dict[Endpoint, float] = field(default_factory=dict)
-    repairs: dict[Endpoint, list[float]] = field(default_factory=dict)
+    asked: dict[Address, float] = field(default_factory=dict)
+    repairs: dict[Address, list[float]] = field(default_factory=dict)
     ways: dict[int, tuple[Endpoint, int]] = field(default_factory=dict)
     cuts: list[tuple[int, int, int]] = field(default_factory=list)
 
     def begun(self, asks: list[Send], after_s: float = 0.0) -> None:
         """Note asks that hand out arcs."""
         for send in asks:
-            self.asked.setdefault(send.to, after_s)  # type: ignore[arg-type]
+            self.asked.setdefault(send.to, after_s)
 
     def repaired(self, asks: list[Send], after_s: float) -> None:
         """Note repair asks."""
         for send in asks:
-            times = self.repairs.setdefault(send.to, [])  # type: ignore[arg-type]
+            times = self.repairs.setdefault(send.to, [])
             if len(times) < REPAIRS_SHOWN_MAX:
                 times.append(after_s)
 

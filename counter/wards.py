@@ -4,11 +4,12 @@ The rule: a ward is told once every batch up to the last has come, whatever came
 lost stays listed, so that its late batches are known for what they are.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 from counter.delegation import Arc
+from counter.messages import DONE, Batch
 from tracker.machine import Endpoint
 
 ENOUGH_PARTS: Final = (3, 4)
@@ -40,16 +41,56 @@ class Ward:
         """Whether something is still to be heard of it."""
         return not (self.is_closed or self.is_lost)
 
+    def told(self, batch: Batch, asks_max: int) -> bool:
+        """Note what a batch says of the cell; returns whether it is the last that was missing."""
+        self.heard.add(batch.sequence)
+        if batch.messages >= self.messages:
+            self.messages, self.evidence = batch.messages, (batch.again, batch.before)
+            self.asks = min(batch.asks, asks_max)
+        if batch.flags & DONE and self.last is None:
+            self.last = batch.sequence
+        if self.last is None or len(self.heard) <= self.last or self.is_closed:
+            return False
+        self.is_closed = True
+        return True
 
-def asks_of_ended(wards: Iterable[Ward]) -> int:
-    """Return how often heads whose cells have ended asked their silent; 0 if none has ended.
 
-    One that saw bursts asked more often than the evidence of all cells together wants, since that
-    does not tell of them. If more than a few have, it is so everywhere.
-    """
-    asks = sorted([ward.asks for ward in wards if ward.asks])
-    part, whole = ENOUGH_PARTS
-    return asks[part * len(asks) // whole] if asks else 0
+class Wards(dict[int, Ward]):
+    """The wards of one query by share."""
+
+    def open(self) -> list[Ward]:
+        """Return those of which something is still to be heard."""
+        return [ward for ward in self.values() if ward.is_open]
+
+    def collected(self) -> list[tuple[int, int]]:
+        """Return the arcs that heads have taken as their own cells, and not lost."""
+        wards = [ward for ward in self.values() if ward.is_collected and not ward.is_lost]
+        return [(ward.arc.low, ward.arc.high) for ward in wards]
+
+    def close_passed_on(self, standing: list[tuple[int, int]]) -> None:
+        """Close what was passed on, if these sorted arcs cover all of it."""
+        for ward in self.values():
+            if not ward.is_collected and not any(gaps(ward.arc.low, ward.arc.high, standing)):
+                ward.is_closed = True
+
+    def messages(self) -> int:
+        """Return how many messages the cells cost, by the word of their heads."""
+        return sum([ward.messages for ward in self.values()])
+
+    def evidence(self) -> tuple[int, int]:
+        """Return what was found by further asks, in all cells."""
+        told = [ward.evidence for ward in self.values()]
+        return sum([again for again, _ in told]), sum([before for _, before in told])
+
+    def asks_of_ended(self) -> int:
+        """Return how often heads whose cells have ended asked their silent; 0 if none has ended.
+
+        One that saw bursts asked more often than the evidence of all cells together wants, since
+        that does not tell of them. If more than a few have, it is so everywhere.
+        """
+        asks = sorted([ward.asks for ward in self.values() if ward.asks])
+        part, whole = ENOUGH_PARTS
+        return asks[part * len(asks) // whole] if asks else 0
 
 
 def gaps(low: int, high: int, covered: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:

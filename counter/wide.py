@@ -17,7 +17,6 @@ of a closed one, or is an orphan; and answers are counted by store, each once, w
 however often they come. So giving an arc away twice costs messages and never changes the sum.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import inf
 from typing import Final
@@ -30,7 +29,6 @@ from counter.doubtful import NOTHING, Doubted
 from counter.messages import (
     COLLECTS,
     DECREASED,
-    DONE,
     DOUBT,
     HELD,
     OUTDONE,
@@ -40,7 +38,6 @@ from counter.messages import (
     Ack,
     Back,
     Batch,
-    Delegate,
     Reply,
     ReplyMany,
     Row,
@@ -48,7 +45,7 @@ from counter.messages import (
 )
 from counter.partial import is_counted, withdraw_part
 from counter.query import Heard, Hops, OwnQuery, Pending
-from counter.wards import Ward, asks_of_ended, gaps
+from counter.wards import Ward, Wards, gaps
 from tracker.machine import Endpoint, Send
 from tracker.members import View
 
@@ -68,7 +65,7 @@ class WideQuery(OwnQuery):
     """A query whose answers come from the heads of cells."""
 
     delegation: Delegation = field(init=False)
-    wards: dict[int, Ward] = field(default_factory=dict)
+    wards: Wards = field(default_factory=Wards)
     orphans: dict[int, float] = field(default_factory=dict)
     """When each may be asked again."""
     window_until: float = 0.0
@@ -208,23 +205,13 @@ class WideQuery(OwnQuery):
 
     def _note_batch(self, ward: Ward, batch: Batch, now: float) -> None:
         """Keep what a batch says of its cell; the last one that was missing closes it."""
-        ward.heard.add(batch.sequence)
-        if batch.messages >= ward.messages:
-            ward.messages, ward.evidence = batch.messages, (batch.again, batch.before)
-            ward.asks = min(batch.asks, self.config.waves_max)
-        if batch.flags & DONE and ward.last is None:
-            ward.last = batch.sequence
-        if ward.last is None or len(ward.heard) <= ward.last or ward.is_closed:
+        if not ward.told(batch, self.config.waves_max):
             return
         # Everything about the cell is told: who is neither counted nor silent was not in it.
-        ward.is_closed = True
         for pos in self._waiting(ward.arc.low, ward.arc.high):
             self._orphan(pos, now)
-        told = sorted(self._standing())
-        for other in self.wards.values():
-            if not other.is_collected and not any(gaps(other.arc.low, other.arc.high, told)):
-                # What was passed on is all in the hands of heads by now.
-                other.is_closed = True
+        # What was passed on may all be in the hands of heads by now.
+        self.wards.close_passed_on(self._standing())
 
     def _count(self, row: Row, now: float) -> bool:
         """Take one answer out of a batch; returns whether it was a first one."""
@@ -321,7 +308,7 @@ class WideQuery(OwnQuery):
         """Give away anew what a ward stood for, as far as nobody else stands for it."""
         ward.is_lost = True
         arc, sends = ward.arc, list[Send]()
-        for low, high in gaps(arc.low, arc.high, sorted(self._standing())):
+        for low, high in gaps(arc.low, arc.high, self._standing()):
             waiting = self._waiting(low, high)
             if len(waiting) <= self.config.direct_max or arc.generation >= GENERATIONS_MAX:
                 for pos in waiting:
@@ -332,13 +319,10 @@ class WideQuery(OwnQuery):
                 sends += self._give_away(part, now)
         return sends
 
-    def _standing(self) -> Iterator[tuple[int, int]]:
-        """Yield the arcs for which somebody stands: collected ones, and the origin's charges."""
-        for ward in self.wards.values():
-            if ward.is_collected and not ward.is_lost:
-                yield ward.arc.low, ward.arc.high
-        for charge in self.delegation.charges.values():
-            yield charge.arc.low, charge.arc.high
+    def _standing(self) -> list[tuple[int, int]]:
+        """Return the arcs for which somebody stands: collected ones, and the origin's charges."""
+        given = [(charge.arc.low, charge.arc.high) for charge in self.delegation.charges.values()]
+        return sorted([*self.wards.collected(), *given])
 
     def _sweep(self, sends: list[Send], now: float) -> list[Send]:
         """When nothing is open any more, whoever fell through the arcs is an orphan; ask on."""
@@ -358,16 +342,16 @@ class WideQuery(OwnQuery):
 
     def asks_wanted(self) -> int:
         """Return K: how many asks make a member's silence a proof, by the word of all cells."""
-        return max(OwnQuery.asks_wanted(self), asks_of_ended(self.wards.values()))
+        return max(OwnQuery.asks_wanted(self), self.wards.asks_of_ended())
 
     def evidence(self) -> tuple[int, int]:
         """Return what was found by further asks, in all cells and by the origin itself."""
-        told = [OwnQuery.evidence(self), *[ward.evidence for ward in self.wards.values()]]
-        return sum([again for again, _ in told]), sum([before for _, before in told])
+        own, cells = OwnQuery.evidence(self), self.wards.evidence()
+        return own[0] + cells[0], own[1] + cells[1]
 
     def _is_open(self) -> bool:
         """Whether anybody stands for an arc who has not told everything."""
-        return bool(self.delegation.charges) or any(w.is_open for w in self.wards.values())
+        return bool(self.delegation.charges or self.wards.open())
 
     def _waiting(self, low: int, high: int) -> list[int]:
         """Return the positions of an arc that are pending, and nobody called silent."""
@@ -390,7 +374,7 @@ class WideQuery(OwnQuery):
     def next_wave(self) -> float:
         """When something is due: a wave over the orphans, a charge, or a ward gone silent."""
         charge_due = self.delegation.deadline()
-        wards_due = [ward.due for ward in self.wards.values() if ward.is_open]
+        wards_due = [ward.due for ward in self.wards.open()]
         return min([self.wave_at, inf if charge_due is None else charge_due, *wards_due])
 
     def excuse(self, now: float, lag_s: float) -> None:
@@ -407,12 +391,15 @@ class WideQuery(OwnQuery):
         """Return what is due: asks to heads that are silent, to new heads, and to orphans."""
         pause_s = self.repair_s()
         sends = self._settle(self.delegation.tick(self.view, now, pause_s), now)
-        due = [ward for ward in self.wards.values() if ward.is_open and ward.due <= now]
+        due = [ward for ward in self.wards.open() if ward.due <= now]
         for ward in due:
             if ward.is_collected and ward.probes < PROBES_MAX:
                 ward.probes += 1
                 ward.due = now + pause_s
-                sends.append(Send(ward.head, self._probe(ward, now)))
+                self.relayed += 1
+                # A head in good health answers it with an `Ack`, and does nothing more.
+                probe = self.delegation.brief.delegate(ward.share, 1, ward.arc, now)
+                sends.append(Send(ward.head, probe))
             else:
                 sends += self._lose(ward, now)
         self._sweep(sends, now)
@@ -440,28 +427,6 @@ class WideQuery(OwnQuery):
             self.wave_at = min(self.wave_at, self.window_until)
         return sends
 
-    def _probe(self, ward: Ward, now: float) -> Delegate:
-        """Return the ask that a head in good health answers with an `Ack`, and nothing more."""
-        brief, arc = self.delegation.brief, ward.arc
-        self.relayed += 1
-        return Delegate(
-            brief.query,
-            ward.share,
-            brief.key,
-            brief.home,
-            brief.chatter,
-            brief.visits,
-            1,
-            brief.age_max,
-            brief.budget_ms(now),
-            brief.roll,
-            arc.low,
-            arc.high,
-            arc.skip,
-            arc.late,
-            brief.flags,
-        )
-
     def _silence_is_proof(self, now: float) -> bool:
         if self._is_open():
             return False
@@ -482,11 +447,11 @@ class WideQuery(OwnQuery):
     @property
     def replies(self) -> int:
         """How many of the messages were replies: of those in cells every other one."""
-        return self.tally.replies + sum([ward.messages for ward in self.wards.values()]) // 2
+        return self.tally.replies + self.wards.messages() // 2
 
     @property
     def messages(self) -> int:
         """Messages the query cost, as far as the origin and the heads of cells can tell."""
-        tally, cells = self.tally, sum([ward.messages for ward in self.wards.values()])
+        tally = self.tally
         own = tally.replies + tally.unrepaired + tally.repairs
-        return own + cells + self.relayed + self.delegation.messages
+        return own + self.wards.messages() + self.relayed + self.delegation.messages

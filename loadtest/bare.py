@@ -61,6 +61,8 @@ class BareConfig:
     """How each node's way goes bad for a while, beside `loss`."""
     origin_busy_s: float = 0.0
     """What a datagram costs a slow origin, during which it takes no other."""
+    query: type[OwnQuery] = OwnQuery
+    """What asks up to a cell's members; another one may end by another rule."""
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense, in plain words."""
@@ -179,6 +181,7 @@ class BareWorld:
             config = NodeConfig(name=member.name)
             node = BareNode(config, self.config.gossip, member, (), self.random)
             node.share = number
+            node.asker.plain = self.config.query
             node.origin.is_certain = True
             node.membership.view = node._followed = node._saved.view = self.view
             # All know each other: nobody has to make itself known, since it finds no tracker.

@@ -8,7 +8,7 @@ where it leads; so one end does for both directions, and clients reach a node th
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 from counter.node import Node
 from loadtest.faults import Way
@@ -92,7 +92,8 @@ class CutStreams:
     """The streams of one node while there are cuts; it stands before the real ones."""
 
     def __init__(self, node: Node, way: Way) -> None:
-        self.streams = cast(TcpStreams, node.driver.streams)
+        assert isinstance(node.driver.streams, TcpStreams)
+        self.streams = node.driver.streams
         self.endpoint = self.streams.endpoint
         self._node = node
         self._way = way

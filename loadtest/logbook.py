@@ -220,7 +220,9 @@ _KINDS: Final = {
 
 def is_number(value: object) -> bool:
     """Say whether a value of a log is a finite number that is not below 0."""
-    return type(value) in (int, float) and isfinite(value) and value >= 0  # type: ignore[arg-type, operator]
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return isfinite(value) and value >= 0
 
 
 def _made(cls: Any, content: Record) -> Any:

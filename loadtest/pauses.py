@@ -10,7 +10,7 @@ the machine hears all of it when it wakes, in the order in which it came.
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from counter.node import Node
 from loadtest.cuts import CutStreams
@@ -107,9 +107,13 @@ class Sleeping:
 
 
 def _datagrams_of(node: Node) -> FaultyDatagrams:
-    return cast(FaultyDatagrams, node.driver.datagrams)
+    datagrams = node.driver.datagrams
+    assert isinstance(datagrams, FaultyDatagrams)
+    return datagrams
 
 
 def _streams_of(node: Node) -> TcpStreams:
     streams = node.driver.streams
-    return streams.streams if isinstance(streams, CutStreams) else cast(TcpStreams, streams)
+    streams = streams.streams if isinstance(streams, CutStreams) else streams
+    assert isinstance(streams, TcpStreams)
+    return streams

@@ -15,7 +15,7 @@ The rule: every increment of the stream is sent, or counted as skipped; it is ne
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import inf
-from typing import Final, cast
+from typing import Final
 
 from counter.client.dialogue import Dialogue
 from counter.client.lane import Effect, Settled
@@ -210,7 +210,8 @@ class Writer:
         return left
 
     def _settled(self, batch: Batch, now: float) -> None:
-        waiting = cast(_Waiting, batch.waiters)
+        waiting = batch.waiters
+        assert isinstance(waiting, _Waiting)
         if waiting.doubt is not None:
             self._settled_again(waiting.doubt, batch, now)
             return
@@ -219,10 +220,10 @@ class Writer:
         pause_s = 0.0
         for work, since in waiting.works:
             end = batch.end_of(work.key)
-            if type(end) is Acknowledgement:
+            if isinstance(end, Acknowledgement):
                 self._acknowledged(work, end, now, now - since)
-            elif end[0] is UnknownOutcomeError:  # type: ignore[index]
-                operation = end[1][1]  # type: ignore[index]
+            elif end[0] is UnknownOutcomeError:
+                operation = end[1][1]
                 unknown.setdefault(operation.id, _Doubt(operation, [])).works.append(work)
             else:
                 self._books.turned_down(work)

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from tracker.again import Standing, same
 from tracker.classes import dataclass
@@ -85,14 +85,16 @@ class Driver:
         self,
         machine: Machine,
         frames: Codec,
-        datagrams: Codec | None,
+        datagrams: Codec,
         on_emit: Callable[[Emit], None],
         untimed: frozenset[type] = frozenset(),
         express: Mapping[bytes, Express] = NO_WAYS,
         reflex: Reflex = lambda link, body, now: None,
         on_reflex: Callable[[Link, bytes, bytes], None] | None = None,
     ) -> None:
-        """Make a driver; `untimed` are messages that never bring a deadline nearer than 1 s.
+        """Make a driver of what is said in `frames` and in `datagrams`.
+
+        `untimed` are messages that never bring a deadline nearer than 1 s.
 
         `express` are shorter ways past messages and machine, for datagrams that need neither, by
         the first two bytes of a body.
@@ -150,24 +152,24 @@ class Driver:
         """Do what the machine decided, in its order."""
         if self._is_closed:
             return
-        traffic = self.traffic
+        traffic, streams, datagrams = self.traffic, self.streams, self.datagrams
         for effect in effects:
-            kind = effect.__class__
-            if kind is Send:
-                to: Any = effect.to  # type: ignore[union-attr]
-                message = effect.message  # type: ignore[union-attr]
-                if to.__class__ is int:
-                    self.streams.send(to, self._frames.encode(message))  # type: ignore[union-attr]
-                else:
-                    body = self._gossip.encode(message)  # type: ignore[union-attr]
-                    if self.datagrams.send(to, body):  # type: ignore[union-attr]
+            if effect.__class__ is Send:
+                to, message = effect.to, effect.message
+                if isinstance(to, tuple):
+                    assert datagrams is not None
+                    body = self._gossip.encode(message)
+                    if datagrams.send(to, body):
                         traffic.datagrams_out += 1
                         traffic.datagram_bytes_out += len(body)
-            elif kind is Persist:
+                else:
+                    assert streams is not None
+                    streams.send(to, self._frames.encode(message))
+            elif effect.__class__ is Persist:
                 assert self.records is not None
-                self.records.write(effect)  # type: ignore[arg-type]
-            elif kind is Emit:
-                self._on_emit(effect)  # type: ignore[arg-type]
+                self.records.write(effect)
+            elif effect.__class__ is Emit:
+                self._on_emit(effect)
             else:
                 self._carry_out_rare(effect)
 
@@ -191,7 +193,8 @@ class Driver:
         way = self._express.get(body[:2])
         answers = way(body, sender, now) if way is not None else None
         if answers:
-            send = self.datagrams.send  # type: ignore[union-attr]
+            assert self.datagrams is not None
+            send = self.datagrams.send
             for to, answer in answers:
                 if send(to, answer):
                     traffic.datagrams_out += 1
@@ -205,7 +208,7 @@ class Driver:
     def _take(self, body: bytes, sender: Endpoint, now: float) -> None:
         """Hand the machine what has no shorter way."""
         try:
-            message = self._gossip.decode(body)  # type: ignore[union-attr]
+            message = self._gossip.decode(body)
         except FrameError:
             self.traffic.refused += 1
             return
@@ -216,7 +219,7 @@ class Driver:
     def on_refused(self, to: Endpoint, body: bytes) -> None:
         """Nobody listens where a datagram was sent."""
         with suppress(FrameError):
-            message = self._gossip.decode(body)  # type: ignore[union-attr]
+            message = self._gossip.decode(body)
             self.submit(Undelivered(to, message))
 
     def on_foreign(self, peer: Endpoint, version: int, body: bytes | None) -> None:
@@ -224,7 +227,7 @@ class Driver:
         message = None
         if body is not None:
             with suppress(FrameError):
-                message = self._gossip.decode(body)  # type: ignore[union-attr]
+                message = self._gossip.decode(body)
         self.submit(Foreign(peer, version, message))
 
     def on_drained(self) -> None:

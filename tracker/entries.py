@@ -6,7 +6,7 @@ is ever left out; what is to be put in is decided by others.
 """
 
 from tracker.admission import COPY_CODES, Admitted, Refusal
-from tracker.classes import dataclass, replace
+from tracker.classes import replace
 from tracker.failure import FailureDetector
 from tracker.keeping import Keeping
 from tracker.lineages import Lineages
@@ -15,15 +15,6 @@ from tracker.messages import Register
 from tracker.publication import Publication
 from tracker.table import Table
 from tracker.written import Written
-
-
-@dataclass(slots=True)
-class Registration:
-    """A link on which a node has registered: under which name, when it was heard, and how busy."""
-
-    name: str
-    heard_at: float
-    activity: int = 0
 
 
 class Entries:

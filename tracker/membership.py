@@ -28,6 +28,7 @@ from tracker.contact import (
     Contact,
     Refusal,
 )
+from tracker.contacts import Contacts
 from tracker.errors import FrameError
 from tracker.introduction import WAIT_TRIES, Introduction
 from tracker.machine import (
@@ -110,14 +111,12 @@ class Membership(Regarded):
         self.stale_s = SILENT_INTERVALS * interval_s
         self.refusals: list[Refusal] = []
         self.is_departed = False
-        self._rng = rng
         self._interval_s = interval_s
-        self._reconnect_min_s = reconnect_min_s
-        self._reconnect_max_s = reconnect_max_s
-        silent_s = SILENT_INTERVALS * interval_s
-        self._trackers = [Contact(endpoint, silent_s) for endpoint in dict.fromkeys(trackers)]
-        self._by_endpoint = {tracker.endpoint: tracker for tracker in self._trackers}
-        self._by_link: dict[Link, Contact] = {}
+        pauses_s = reconnect_min_s, reconnect_max_s
+        self._contacts = Contacts(trackers, SILENT_INTERVALS * interval_s, rng, *pauses_s)
+        self._trackers = self._contacts.all
+        # For this long whoever may be a copy leaves a tracker to the other one.
+        self._yields_s = WAIT_TRIES * reconnect_max_s
         self._started_at = 0.0
         self._has_joined = False
         self._is_departing = False
@@ -131,7 +130,7 @@ class Membership(Regarded):
 
     def owns(self, link: Link) -> bool:
         """Whether a link is a stream to one of the trackers."""
-        return link in self._by_link
+        return link in self._contacts.by_link
 
     def known_until(self, now: float, fresh_s: float) -> float:
         """Say up to when the view is that of the cluster; see `tracker.standing`.
@@ -160,8 +159,8 @@ class Membership(Regarded):
         return self._taught([news_to_wire((member,)) for member in members])
 
     def _taught(self, pages: Iterable[bytes]) -> list[Effect]:
-        links = [link for link, tracker in self._by_link.items() if tracker.state == JOINED]
-        return [Send(link, Teach(page)) for page in pages for link in links]
+        joined = self._contacts.joined()
+        return [Send(link, Teach(page)) for page in pages for link, _ in joined]
 
     def look(self, now: float) -> list[Effect]:
         """Try every lost tracker now rather than after its pause: somebody wants to know."""
@@ -188,7 +187,7 @@ class Membership(Regarded):
 
     def receive(self, link: Link, message: Any, now: float) -> list[Effect]:
         """Take one message from a tracker."""
-        tracker = self._by_link.get(link)
+        tracker = self._contacts.by_link.get(link)
         if tracker is None:
             return []
         match message:
@@ -212,7 +211,7 @@ class Membership(Regarded):
 
         None leaves the frame to `receive`, which would change the same and say the same.
         """
-        tracker = self._by_link.get(link)
+        tracker = self._contacts.by_link.get(link)
         if tracker is None or tracker.state != JOINED or not tracker.is_caught_up:
             return None
         if tracker.told != self.written:
@@ -226,24 +225,26 @@ class Membership(Regarded):
     def stands(self, link: Link) -> Standing:
         """Say while what `reflex` would do the same again."""
         ours = same(self, "_is_departing", "written", "member", "activity")
-        return self._by_link[link].stands(BEAT_AFTER_INTERVALS * self._interval_s).joined(ours)
+        tracker = self._contacts.by_link[link]
+        return tracker.stands(BEAT_AFTER_INTERVALS * self._interval_s).joined(ours)
 
     def submit(self, event: Event, now: float) -> list[Effect]:
         """Take the life of a stream; what belongs to others is ignored, or closed if it opens."""
+        by_endpoint, by_link = self._contacts.by_endpoint, self._contacts.by_link
         match event:
-            case Opened(link, to) if to in self._by_endpoint:
-                return self._opened(self._by_endpoint[to], link, now)
+            case Opened(link, to) if to in by_endpoint:
+                return self._opened(by_endpoint[to], link, now)
             case Opened(link):
                 # Whoever wanted it has given it up meanwhile.
                 return [Close(link)]
-            case Unreachable(to, reason) if to in self._by_endpoint:
-                tracker = self._by_endpoint[to]
+            case Unreachable(to, reason) if to in by_endpoint:
+                tracker = by_endpoint[to]
                 if tracker.state != OPENING:
                     return []
                 tracker.missed_at = tracker.tried_at
                 return self._wait(tracker, reason, now)
-            case Closed(link, reason) if link in self._by_link:
-                return self._wait(self._by_link[link], reason, now)
+            case Closed(link, reason) if link in by_link:
+                return self._wait(by_link[link], reason, now)
         return []
 
     def tick(self, now: float) -> list[Effect]:
@@ -257,23 +258,15 @@ class Membership(Regarded):
         for tracker in self._trackers:
             effects += self._watched(tracker, now)
         if not self._is_departing:
-            for link, tracker in self._by_link.items():
-                if tracker.state == JOINED and now >= tracker.beat_at:
+            for link, tracker in self._contacts.joined():
+                if now >= tracker.beat_at:
                     effects.append(self._beat(tracker, link, now))
                     tracker.beat_at = now + self._interval_s
         return effects
 
     def deadline(self) -> float | None:
         """Say when `tick` is wanted next; None when only a tracker can change anything."""
-        due: float | None = None
-        for tracker in self._trackers:
-            if not self._is_departing:
-                time = tracker.due(self._interval_s)
-            else:
-                time = None if tracker.link is None else tracker.silent_at
-            if time is not None and (due is None or time < due):
-                due = time
-        return due
+        return self._contacts.deadline(self._interval_s, is_departing=self._is_departing)
 
     def depart(self, holds_counts: bool, now: float, heir: str = "") -> list[Effect]:
         """Announce a graceful stop; each tracker says Departed, then `is_departed` is set.
@@ -302,7 +295,7 @@ class Membership(Regarded):
     def _opened(self, tracker: Contact, link: Link, now: float) -> list[Effect]:
         if tracker.state != OPENING or self._is_departing:
             return [Close(link)]
-        if self.is_second and now < tracker.missed_at + WAIT_TRIES * self._reconnect_max_s:
+        if self.is_second and now < tracker.missed_at + self._yields_s:
             return [Close(link), *self._wait(tracker, "left to the other one", now)]
         known = self.view.get(self.member.name)
         was_in = self._has_joined or (known is not None and known.store == self.member.store)
@@ -310,8 +303,7 @@ class Membership(Regarded):
         is_back = own[0].epoch > FIRST_EPOCH and not self._has_joined
         starts = self.is_apart, self.begins, is_back
         registration = Register(*own, self.written, has_counted, *starts)
-        tracker.opened(link, registration, now)
-        self._by_link[link] = tracker
+        self._contacts.opened(tracker, link, registration, now)
         return [Send(link, registration)]
 
     def _wait(self, tracker: Contact, reason: str, now: float) -> list[Effect]:
@@ -321,21 +313,11 @@ class Membership(Regarded):
             tracker.is_missed = True
             details = {"tracker": shown_endpoint(tracker.endpoint), "reason": printable(reason)}
             effects.append(Emit("tracker-lost", details))
-        self._unlink(tracker)
-        tracker.lost()
+        self._contacts.lost(tracker, now)
         is_deciding = self.introduction.is_doubled or any(t.is_deciding for t in self._trackers)
         self.is_doubted = self.is_doubted and (self.announcement.is_strange or is_deciding)
-        longest_s = min(
-            self._reconnect_max_s, self._reconnect_min_s * 2.0 ** min(tracker.tries, 32)
-        )
-        tracker.retry_at = now + self._rng.uniform(self._reconnect_min_s, longest_s)
-        self.is_departed = self._is_departing and not self._by_link
+        self.is_departed = self._is_departing and not self._contacts.by_link
         return effects
-
-    def _unlink(self, tracker: Contact) -> None:
-        if tracker.link is not None:
-            del self._by_link[tracker.link]
-            tracker.link = None
 
     def _watched(self, tracker: Contact, now: float) -> list[Effect]:
         if tracker.state == WAITING and now >= tracker.retry_at and not self._is_departing:
@@ -469,7 +451,7 @@ class Membership(Regarded):
     def _departed(self, tracker: Contact, link: Link) -> list[Effect]:
         if not self._is_departing:
             return []
-        self._unlink(tracker)
+        self._contacts.unlink(tracker)
         tracker.state = WAITING
         self.is_departed = not any(t.state == JOINED for t in self._trackers)
         return [Close(link)]
@@ -477,11 +459,8 @@ class Membership(Regarded):
     # -- beats --------------------------------------------------------------------------------
 
     def _beats(self, now: float) -> list[Effect]:
-        return [
-            self._beat(tracker, link, now)
-            for link, tracker in self._by_link.items()
-            if tracker.state == JOINED and not self._is_departing
-        ]
+        joined = [] if self._is_departing else self._contacts.joined()
+        return [self._beat(tracker, link, now) for link, tracker in joined]
 
     def _beat(self, tracker: Contact, link: Link, now: float) -> Effect:
         tracker.beat_at = now + BEAT_AFTER_INTERVALS * self._interval_s

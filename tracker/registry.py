@@ -3,15 +3,7 @@
 The rule: the tracker never knows better than the node itself. It raises nobody's incarnation
 but that of a node which registers (and so proves that it is here), and takes in whatever
 later news it is taught, its own restart included: a table that starts empty only grows.
-
-A member's status, as this tracker sees it:
-
-    registered, or denied with a higher incarnation   -> ALIVE
-    ALIVE    silent for suspect_after_s, or its link closed -> SUSPECT
-    SUSPECT  for dead_after_s                          -> DEAD
-    stopped gracefully, with counts on disk; in memory -> AWAY; DEAD
-    stopped gracefully otherwise, or forgotten         -> GONE
-    DEAD, AWAY for forget_after_s                      -> GONE
+How a member's status changes stands in `tracker.statuses`.
 """
 
 from collections import deque
@@ -35,7 +27,7 @@ from tracker.arrivals import Arrivals
 from tracker.classes import replace
 from tracker.config import TrackerConfig
 from tracker.directory import Directory
-from tracker.entries import Entries, Registration
+from tracker.entries import Entries
 from tracker.errors import FrameError
 from tracker.failure import FailureDetector
 from tracker.keeping import MEMBERS_KIND as MEMBERS_KIND
@@ -53,9 +45,8 @@ from tracker.machine import (
     PersistFailed,
     Send,
 )
-from tracker.members import ALIVE, AWAY, DEAD, GONE, STATUS_NAMES, SUSPECT, Member, settled
+from tracker.members import ALIVE, DEAD, GONE, STATUS_NAMES, SUSPECT, Member, settled
 from tracker.messages import (
-    HEIR_MAX,
     NO_REQUEST,
     TEXT_MAX,
     Announced,
@@ -76,7 +67,9 @@ from tracker.messages import (
 from tracker.pages import marks_from_record, members_from_record
 from tracker.publication import Publication
 from tracker.pulse import activity_in
+from tracker.registrations import Registrations
 from tracker.replies import alive, not_registered, shown, unexpected, unknown
+from tracker.statuses import forgotten, silent, stopped
 from tracker.strangers import Strangers
 from tracker.table import COUNT_MAX, Table, is_sane
 from tracker.text import printable
@@ -108,15 +101,14 @@ class Registry:
         self._config = config
         self._epoch = tracker_epoch
         self._saved = members_from_record(saved) if saved is not None else ()
-        self._directory = Directory(self.table, self._activity, rng)
-        self._links: dict[Link, Registration] = {}
+        self._links = Registrations()
+        self._directory = Directory(self.table, self._links.activity, rng)
         self._keeping = Keeping(token)
         self._written = Written(config.members_max)
         self._strangers = Strangers(self.table)
         self._trust = Trust(config.interval_s)
         if saved is not None:
             self._written.restore(marks_from_record(saved))
-        self._link_of: dict[str, Link] = {}
         self._detector = FailureDetector(
             config.suspect_after_s, config.dead_after_s, config.forget_after_s
         )
@@ -243,10 +235,9 @@ class Registry:
             self._entries.put(given_up(old, verdict), now)
         for name, told in settled(member, self.table.get):
             self._entries.settle(name, told, now)
-        self._links[link] = Registration(member.name, now)
+        self._links.note(link, member.name, now)
         self._trust.registered(member.name)
         self._entries.note_registered(member, message, now)
-        self._link_of[member.name] = link
         self._publication.add(link)
         self._detector.heard(member.name, now)
         answer = Registered(
@@ -309,14 +300,9 @@ class Registry:
         if registration is None:
             return not_registered(link)
         member = self.table.members[registration.name]
-        left, effects = member.became(GONE, ""), list[Effect]()
-        if message.holds_counts and member.durable:
-            left = member.became(AWAY, "")
-        elif message.holds_counts:
-            left = member.became(DEAD, "stopped with counts in memory only: they are lost")
+        left, effects = stopped(member, message), list[Effect]()
+        if left.status == DEAD:
             effects.append(Emit("counts-lost", {**shown(member), "note": left.note}))
-        elif message.heir:
-            left = member.handed_over(printable(message.heir, HEIR_MAX))
         self._unlink(link)
         self._entries.put(left, now)
         self._entries.watch(left, now)
@@ -341,11 +327,8 @@ class Registry:
             # It beat, but did not deny; and now it does not even beat.
             self._entries.watch(member, now)
             return []
-        if verdict == GONE:
-            since = f"{self._config.forget_after_s or 0.0:g} s"
-            note = f"given up: {STATUS_NAMES[member.status]} for {since}"
-            return self._changed(member.became(GONE, note), now, note)
-        return self._changed(member.became(verdict), now, "silent")
+        judged, why = silent(member, verdict, self._config.forget_after_s)
+        return self._changed(judged, now, why)
 
     # -- news -------------------------------------------------------------------------------
 
@@ -373,7 +356,11 @@ class Registry:
             return ousted + self._changed(late[0], now, "as another node has it")
         if not is_sane(member):
             return []
-        if old is not None and is_copy(member, old) and member.name in self._link_of:
+        if (
+            old is not None
+            and is_copy(member, old)
+            and self._links.link_of(member.name) is not None
+        ):
             # The one that is here has the last word, and all hear it.
             return self._changed(asserted(old, member), now)
         changes = settled(member, self.table.get)
@@ -397,7 +384,7 @@ class Registry:
 
     def _ousted(self, member: Member, refusal: Refusal) -> list[Effect]:
         """Refuse the node that is registered under this name, if one is."""
-        link = self._link_of.get(member.name)
+        link = self._links.link_of(member.name)
         if link is None:
             return []
         self._unlink(link)
@@ -408,7 +395,7 @@ class Registry:
         old = self.table.get(member.name)
         self._entries.put(member, now)
         if old is not None and old.status == member.status:
-            if member.name not in self._link_of:
+            if self._links.link_of(member.name) is None:
                 self._entries.watch(member, now)
             return []
         self._entries.watch(member, now)
@@ -458,29 +445,25 @@ class Registry:
         answer = Send(link, Forgotten(message.request, member.status, seconds))
         if member.status == GONE:
             return [answer]
-        note = "given up by an operator"
-        return [answer, *self._changed(member.became(GONE, note), now, note)]
-
-    def _activity(self, name: str) -> int:
-        link = self._link_of.get(name)
-        return self._links[link].activity if link is not None else -1
+        gone, why = forgotten(member)
+        return [answer, *self._changed(gone, now, why)]
 
     # -- links ------------------------------------------------------------------------------
 
     def _seen(self, name: str, now: float) -> Seen:
-        link = self._link_of.get(name)
-        beat_s = now - self._links[link].heard_at if link is not None else None
-        written = self._written.of(self.table.members[name])
+        beat_s, written = (
+            self._links.silent_s(name, now),
+            self._written.of(self.table.members[name]),
+        )
         return Seen(beat_s, now - self.table.since(name), written)
 
     def _unlink(self, link: Link) -> None:
-        registration = self._links.pop(link)
+        self._links.drop(link)
         self._publication.remove(link)
-        del self._link_of[registration.name]
 
     def _unlinked(self, name: str) -> list[Effect]:
         """Close the link on which a name was registered, if there is one."""
-        link = self._link_of.get(name)
+        link = self._links.link_of(name)
         if link is None:
             return []
         self._unlink(link)

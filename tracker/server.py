@@ -25,6 +25,7 @@ from tracker.machine import Emit, Endpoint, Leave, Persist, Persisted, PersistFa
 from tracker.messages import MEMBERSHIP
 from tracker.registry import Registry
 from tracker.transport.tcp import TcpStreams
+from tracker.wire import Codec
 
 MAGIC = b"GCTRACK\n"
 LINKS_MAX = 16_384
@@ -140,7 +141,8 @@ class Tracker:
         self.endpoint: Endpoint = self._socket.getsockname()[:2]
         machine = Registry(settings.config, os.urandom(8), saved, random.Random(os.urandom(8)))
         self.machine = machine
-        self.driver = Driver(machine, MEMBERSHIP, None, on_emit, reflex=machine.reflex)
+        # No word of its is a datagram.
+        self.driver = Driver(machine, MEMBERSHIP, Codec(), on_emit, reflex=machine.reflex)
         self._streams = TcpStreams(
             self.driver,
             role="tracker",

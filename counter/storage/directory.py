@@ -24,7 +24,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from counter.storage.base import UNKNOWN, Rebirth, forked
+from counter.storage.base import UNKNOWN, Identity, Rebirth, forked
 from counter.storage.log import Log, remove_strays
 from counter.storage.reserve import Reserve, is_full
 from tracker.classes import dataclass, replace
@@ -85,6 +85,22 @@ class Owner:
     def files(self) -> bytes:
         """The store id that the files of counts bear."""
         return self.founder or self.store
+
+    @property
+    def identity(self) -> Identity:
+        """Who the store is that was opened just now, its latest boot being this one."""
+        return Identity(
+            self.store,
+            self.epoch,
+            durable=True,
+            boot=self.boots[0],
+            lineage=b"".join(self.boots[1:]),
+            parent=b"" if self.is_beside else self.parent,
+            founder=self.founder,
+            name=self.name,
+            starts=self.starts[1:],
+            splits=self.splits,
+        )
 
 
 def read_owner(directory: Path) -> Owner | None:

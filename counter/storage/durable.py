@@ -16,7 +16,7 @@ what is left to do after an error, by the worker.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -26,14 +26,11 @@ from counter.storage.appending import Appender, appender_for
 from counter.storage.base import (
     COUNTS,
     MEMBERS,
-    STATE,
     At,
     Cut,
     Done,
-    Identity,
     Over,
     Rebirth,
-    SnapshotEnd,
 )
 from counter.storage.batches import (
     Entry,
@@ -50,10 +47,10 @@ from counter.storage.frames import RECORD_BYTES_MAX, RECORD_HEAD_BYTES
 from counter.storage.log import Log
 from counter.storage.lull import Lull
 from counter.storage.mark import MARK_S, Mark
+from counter.storage.overhaul import Overhaul
 from counter.storage.pacing import Pace
 from counter.storage.reading import told
 from counter.storage.worker import Worker
-from tracker.classes import dataclass
 from tracker.errors import StorageError, StorageLostError
 from tracker.files import DISK, Disk
 from tracker.machine import Persist, Persisted
@@ -63,15 +60,6 @@ QUEUE_BYTES_MAX: Final = 256 * 2**20
 COMMIT_BYTES_MAX: Final = 8 * 2**20
 
 _KINDS: Final = (COUNTS, MEMBERS)
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """A snapshot that waits until everything up to `token` is told."""
-
-    token: int
-    failures: int
-    state: Sequence[bytes]
 
 
 class DurableStorage:
@@ -95,19 +83,9 @@ class DurableStorage:
         """
         self._directory = Directory(Path(directory), name, cluster, disk, reborn=reborn)
         owner = self._directory.owner
-        self.identity = Identity(
-            owner.store,
-            owner.epoch,
-            durable=True,
-            boot=owner.boots[0],
-            lineage=b"".join(owner.boots[1:]),
-            parent=b"" if owner.is_beside else owner.parent,
-            founder=owner.founder,
-            name=owner.name,
-            starts=owner.starts[1:],
-            splits=owner.splits,
-        )
+        self.identity = owner.identity
         self._log = Log(self._directory.path, owner.files, disk)
+        self._overhaul = Overhaul(self._log)
         self._mark = Mark(self._directory.path, owner.files)
         self._mark_timer: asyncio.TimerHandle | None = None
         self._is_mark_due = False
@@ -122,9 +100,6 @@ class DurableStorage:
         self._failures = 0
         self._refusal = ""
         self._lost = ""
-        self._wanted: _Wanted | None = None
-        self._steps: Generator[None, None, None] | None = None
-        self._is_step_due = False
         self._is_working = False
         self._is_woken = False
         self._pace = Pace()
@@ -132,7 +107,6 @@ class DurableStorage:
         self._worker: Worker | None = None
         self._appender: Appender | None = None
         self._done: Done | None = None
-        self._over: Over | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._idle = asyncio.Event()
 
@@ -159,7 +133,7 @@ class DurableStorage:
         """Begin to take writes; call it on the event loop, after `recover` was read to its end."""
         if not self._is_recovered:
             raise RuntimeError("start before everything was recovered")
-        self._done, self._over = done, over
+        self._done, self._overhaul.over = done, over
         self._loop = asyncio.get_running_loop()
         self._worker = Worker("storage")
         self._appender = appender_for(self._disk)
@@ -200,20 +174,15 @@ class DurableStorage:
     @property
     def wants_snapshot(self) -> bool:
         """Whether the log has grown so long that a snapshot would pay."""
-        return (
-            self._steps is None
-            and self._wanted is None
-            and not self._refusal
-            and self._log.wants_snapshot
-        )
+        return self._overhaul.is_idle and not self._refusal and self._log.wants_snapshot
 
     def snapshot(self, state: Iterable[bytes]) -> None:
         """Replace the log by `state`, in the background; on failure the log stays.
 
         One at a time: while one is under way, another is not taken.
         """
-        if self._steps is None and self._wanted is None and not self._refusal:
-            self._wanted = _Wanted(self._token, self._failures, tuple(state))
+        if self._overhaul.is_idle and not self._refusal:
+            self._overhaul.want(self._token, self._failures, tuple(state))
             self._wake()
 
     @property
@@ -256,8 +225,7 @@ class DurableStorage:
                 worker.close()
             self._worker = None
             self._lull.close()
-            if self._steps is not None:
-                self._steps.close()
+            self._overhaul.close()
             self._log.close()
             self._mark.close()
             self._directory.close()
@@ -284,7 +252,7 @@ class DurableStorage:
         """Let a commit wait for more clients where there is a crowd of them, see `pacing`."""
         assert self._loop is not None
         enough = self._pace.enough(self._loop.time())
-        if self._queued_records >= enough or self._refusal or self._steps is not None:
+        if self._queued_records >= enough or self._refusal or self._overhaul.is_under_way:
             return False
         self._is_woken = True
         self._lull.rest(self._loop, partial(self._work, True))
@@ -307,8 +275,9 @@ class DurableStorage:
         if self._worker is None:
             self._tell(self._batch(), all_failed(StorageError(self._refusal)))
             return
-        self._begin_snapshot()
-        if self._queue and not (self._steps is not None and self._is_step_due):
+        overhaul = self._overhaul
+        overhaul.begin(self._queue, self._failures, is_lost=bool(self._lost))
+        if self._queue and not (overhaul.is_under_way and overhaul.is_step_due):
             if not has_rested and self._rests():
                 return
             batch = self._batch()
@@ -319,8 +288,8 @@ class DurableStorage:
             else:
                 job = partial(self._commit, frame, token, members)
                 self._run(job, partial(self._committed, batch))
-        elif self._steps is not None:
-            self._run(partial(self._step, self._steps), self._stepped)
+        elif overhaul.is_under_way:
+            self._run(overhaul.step, overhaul.stepped)
         elif self._is_mark_due:
             self._is_mark_due = False
             self._run(self._note, lambda outcome: None)
@@ -347,8 +316,9 @@ class DurableStorage:
     def _batch(self) -> list[Entry]:
         """Take what one commit holds; stops where the wanted snapshot ends."""
         batch: list[Entry]
+        stop = self._overhaul.stop
         if (
-            self._wanted is None
+            stop is None
             and len(self._queue) == self._queued_records
             and self._queued_bytes < COMMIT_BYTES_MAX // 2
         ):
@@ -359,7 +329,7 @@ class DurableStorage:
             return batch
         batch = []
         size = 0
-        stop = self._wanted.token if self._wanted is not None else self._token
+        stop = self._token if stop is None else stop
         while self._queue and size < COMMIT_BYTES_MAX:
             entry = self._queue[0]
             if isinstance(entry, Refused):
@@ -423,7 +393,7 @@ class DurableStorage:
         error = failed.get(COUNTS)
         if isinstance(error, StorageLostError) and not self._lost:
             self._lost = self._refusal = f"an earlier write was lost: {error}"
-        self._is_step_due = True
+        self._overhaul.is_step_due = True
         if self._mark_timer is None and not failed:
             self._mark_later()
         self._tell(batch, failed)
@@ -459,40 +429,3 @@ class DurableStorage:
             self._done(result)
         if safe is not None:
             self._done(Persisted(safe))
-
-    # -- snapshots --------------------------------------------------------------------------
-
-    def _begin_snapshot(self) -> None:
-        wanted = self._wanted
-        if wanted is None or (self._queue and first_token(self._queue[0]) <= wanted.token):
-            return
-        self._wanted = None
-        if self._lost:
-            return
-        if wanted.failures != self._failures:
-            # Its state holds something that was refused since: it must not come back.
-            self._log.postpone_snapshot()
-            self._ended(None, is_begun=False)
-            return
-        self._steps = self._log.snapshot(wanted.token, wanted.state)
-        self._is_step_due = True
-
-    def _step(self, steps: Generator[None, None, None]) -> Outcome:
-        """Work on the snapshot for a moment; runs in the worker."""
-        try:
-            next(steps)
-        except StopIteration:
-            return {STATE: None}
-        except StorageError as error:
-            return {STATE: error}
-        return {}
-
-    def _stepped(self, outcome: Outcome) -> None:
-        self._is_step_due = False
-        if STATE in outcome:
-            self._steps = None
-            self._ended(outcome[STATE])
-
-    def _ended(self, error: StorageError | None, *, is_begun: bool = True) -> None:
-        if self._over is not None:
-            self._over(SnapshotEnd(error, self._log.log_bytes, is_begun))

@@ -10,18 +10,21 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from difflib import get_close_matches
 from math import isfinite
 from re import fullmatch
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tracker.config import parse_duration
 from tracker.errors import ConfigError
 from tracker.text import printable
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 SHOWN_MAX = 60
 LINE_MAX = 120
 NAMES_MAX = 1_000
 TIME_S_MAX = 3_600.0
 
-Table = TypeVar("Table")
+Table = TypeVar("Table", bound="DataclassInstance")
 
 
 class FieldError(Exception):
@@ -58,7 +61,7 @@ def read_table(cls: type[Table], given: dict[str, Any], **fixed: Any) -> Table:
 
     `fixed` are fields that are not read here: the names of sub-tables, already read.
     """
-    known = {written_name(f): f for f in fields(cls) if "kind" in f.metadata}  # type: ignore[arg-type]
+    known = {written_name(f): f for f in fields(cls) if "kind" in f.metadata}
     for name in given:
         if name not in known:
             raise FieldError(name, f"{shown(name)} is not known{nearest(name, known)}")

@@ -17,10 +17,10 @@ names the file, the line and the field. Times count from when the cluster is up.
 import re
 import tomllib
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 from counter.query import COMPLETE
-from loadtest.scenarios.fields import TRACKERS, FieldError, Who, nearest, read_table, shown
+from loadtest.scenarios.fields import TRACKERS, FieldError, Table, Who, nearest, read_table, shown
 from loadtest.scenarios.tables import (
     EVENTS,
     LISTS,
@@ -38,8 +38,6 @@ TABLES_MAX = 100
 """Writers, queries or events in one file."""
 QUERIES_MAX = 10_000
 FILE_CHARACTERS_MAX = 200_000
-
-T = TypeVar("T")
 
 
 def parse(text: str, name: str, where: str, *, nodes: int | None = None) -> Scenario:
@@ -108,8 +106,8 @@ class _Reader:
         return event
 
     def _table(
-        self, cls: type[T], given: dict[str, Any], table: str, index: int, **fixed: Any
-    ) -> T:
+        self, cls: type[Table], given: dict[str, Any], table: str, index: int, **fixed: Any
+    ) -> Table:
         try:
             return read_table(cls, given, **fixed)
         except FieldError as error:

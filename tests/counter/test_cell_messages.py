@@ -46,9 +46,11 @@ def test_a_batch_whose_parts_do_not_fit_is_refused(changes, words):
         sent(BATCH, **changes)
 
 
-def test_nothing_but_a_message_is_taken():
-    with pytest.raises(FrameError):
-        GOSSIP.decode(wire.packed([Batch.TAG, b"q"]))
+def test_a_batch_that_ends_too_soon_is_refused():
+    *most, _ = wire.unpacked(GOSSIP.encode(BATCH))
+
+    with pytest.raises(FrameError, match="Batch has 16 fields, got 15"):
+        GOSSIP.decode(wire.packed(most))
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from counter.messages import (
     packed_rows,
 )
 from counter.query import CONVERGED, Heard, Hops
-from counter.wards import Ward, asks_of_ended
+from counter.wards import Ward, Wards
 from counter.wide import PROBES_MAX, WideQuery, is_wide
 from tracker.members import GONE, Member, View, position
 
@@ -663,7 +663,7 @@ def test_three_quarters_of_the_ended_cells_asked_no_more_often_than_is_enough(as
     arc = Arc(0, 1, ())
     wards = [Ward(n, arc, ("127.0.0.1", 1), 0.0, True, asks=k) for n, k in enumerate([0, *asks])]
 
-    assert asks_of_ended(wards) == enough
+    assert Wards({ward.share: ward for ward in wards}).asks_of_ended() == enough
 
 
 def test_whoever_was_spoken_for_by_a_liar_is_asked_by_the_origin_itself():

@@ -93,7 +93,7 @@ def test_the_activity_of_a_node_travels_with_its_beat():
 
     world.run(1.5)
 
-    assert world.trackers[T1]._activity("n1") == 17
+    assert world.trackers[T1]._links.activity("n1") == 17
 
 
 def test_a_node_waits_for_a_tracker_that_starts_later():
@@ -469,7 +469,7 @@ def test_a_crashed_memory_node_is_replaced_under_a_new_reign_and_everybody_is_to
 def test_a_node_whose_name_was_given_to_another_says_so_once():
     world = started(1)
     node = world.nodes["n1"]
-    [link] = node._by_link
+    [link] = node._contacts.by_link
     thief = Member("n1", b"t" * 16, 5, 1, 0, "10.0.9.9", 9, ALIVE)
     told = Heartbeat(node._trackers[0].epoch, 5, 1, news_to_wire([thief]))
 

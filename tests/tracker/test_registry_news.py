@@ -47,7 +47,7 @@ def test_a_beat_without_news_is_taken_in_bytes_and_not_answered():
 
     assert registry.reflex(1, beat_of(registry, activity=300), 2.5) == b""
 
-    assert registry._activity("n1") == 300
+    assert registry._links.activity("n1") == 300
     assert registry._seen("n1", 3.0).beat_s == 0.5
     assert status(registry, "n1") == ALIVE
     run(registry, 5.2)
@@ -66,7 +66,7 @@ def test_every_other_beat_is_left_to_the_common_way(link, wishes):
     registry = rested()
 
     assert registry.reflex(link, beat_of(registry, activity=5, **wishes), 2.5) is None
-    assert registry._activity("n1") == 0
+    assert registry._links.activity("n1") == 0
 
 
 def test_while_news_or_a_record_wait_no_beat_is_a_reflex():

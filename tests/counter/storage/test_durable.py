@@ -683,7 +683,7 @@ async def test_a_snapshot_of_many_steps_lets_commits_through(opened: Open) -> No
         await store.keep(b"a")
         store.store.snapshot(state)
         await store.keep(b"b")
-        assert store.store._steps is not None
+        assert store.store._overhaul.is_under_way
         await store.keep(b"c")
 
     async with opened() as again:

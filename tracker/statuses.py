@@ -1,0 +1,41 @@
+"""What becomes of a member's status, as its tracker sees it::
+
+    registered, or denied with a higher incarnation   -> ALIVE
+    ALIVE    silent for suspect_after_s, or its link closed -> SUSPECT
+    SUSPECT  for dead_after_s                          -> DEAD
+    stopped gracefully, with counts on disk; in memory -> AWAY; DEAD
+    stopped gracefully otherwise, or forgotten         -> GONE
+    DEAD, AWAY for forget_after_s                      -> GONE
+
+The rule: a record that is given up says why in its note, for those who ask for its counts.
+"""
+
+from tracker.members import AWAY, DEAD, GONE, STATUS_NAMES, Member
+from tracker.messages import HEIR_MAX, Departing
+from tracker.text import printable
+
+
+def stopped(member: Member, message: Departing) -> Member:
+    """Return the record of a member that stops gracefully; DEAD if its counts are lost by it."""
+    if message.holds_counts and member.durable:
+        return member.became(AWAY, "")
+    if message.holds_counts:
+        return member.became(DEAD, "stopped with counts in memory only: they are lost")
+    if message.heir:
+        return member.handed_over(printable(message.heir, HEIR_MAX))
+    return member.became(GONE, "")
+
+
+def silent(member: Member, verdict: int, forget_after_s: float | None) -> tuple[Member, str]:
+    """Return the record of a member that the detector has judged so, and why."""
+    if verdict != GONE:
+        return member.became(verdict), "silent"
+    since = f"{forget_after_s or 0.0:g} s"
+    note = f"given up: {STATUS_NAMES[member.status]} for {since}"
+    return member.became(GONE, note), note
+
+
+def forgotten(member: Member) -> tuple[Member, str]:
+    """Return the record of a member that an operator gives up, and why."""
+    note = "given up by an operator"
+    return member.became(GONE, note), note
