@@ -34,8 +34,9 @@ from tracker.digest import blake2b
 EPOCHS_MAX: Final = 16_384
 """Keys whose epoch a node remembers: how many can ever be reset or deleted in one cluster."""
 
-CLOSED_MAX: Final = 2
-"""Epochs before the present one of which a node keeps what it counted."""
+CLOSED_MAX: Final = MARKS_MAX
+"""Epochs before the present one of which a node keeps what it counted: whoever was silent at a
+reset, and is back, is asked for its part by the id of that, as long as the id is known."""
 
 DELETED_MAX: Final = 64
 """Deleted keys of which that is kept for a retry of the deletion; past it the oldest is dropped."""
@@ -126,24 +127,29 @@ class Epochs:
         entry.is_safe = entry.epoch == epoch and entry.marks == marks
         if epoch <= entry.settled:
             return []
-        entry.settled = epoch
+        before, entry.settled = entry.settled, epoch
         digest = blake2b(name_of(key, epoch).encode(), digest_size=8).digest()
         entry.digest = int.from_bytes(digest, "big")
         self._rolls.clear()
-        dropped = self._drop(entry, epoch - CLOSED_MAX)
+        dropped = self._drop(entry, epoch - CLOSED_MAX, before)
         if entry.is_deleted:
             self._deleted.append(key)
             if len(self._deleted) > DELETED_MAX:
                 oldest = self._entries[self._deleted.popleft()]
-                dropped += self._drop(oldest, oldest.settled if oldest.is_deleted else 0)
+                dropped += self._drop(oldest, oldest.settled * oldest.is_deleted, oldest.settled)
         return dropped
 
-    def _drop(self, entry: Entry, kept_from: int) -> list[str]:
-        """Return the names of the epochs before `kept_from` that were kept until now."""
+    def _drop(self, entry: Entry, kept_from: int, before: int) -> list[str]:
+        """Return the names of the epochs before `kept_from` that were kept until now.
+
+        `before` is the last one that was on disk. Of a leap over more epochs than are ever kept
+        nothing was counted in those between, here or by those whose counts are held here.
+        """
         first, entry.kept_from = entry.kept_from, max(entry.kept_from, kept_from)
-        # Far more than are ever kept; where an epoch was leapt to, there is nothing before.
-        first = max(first, entry.kept_from - 2 * CLOSED_MAX)
-        return [name_of(entry.key, epoch) for epoch in range(first, entry.kept_from)]
+        last = entry.kept_from
+        counted = range(first, min(before + 1, last))
+        recent = range(max(first, last - 2 * CLOSED_MAX), last)
+        return [name_of(entry.key, epoch) for epoch in sorted({*counted, *recent})]
 
     # -- what is asked ------------------------------------------------------------------------
 

@@ -45,6 +45,16 @@ RESETS_MAX: Final = 64
 BUDGET_MS: Final = 5_000
 """Longest life of a reset whose client names no deadline."""
 
+_TOO_OLD: Final = (
+    "it was done (epoch {}), and so long ago that what the epoch before came to is not kept any"
+    " more; what those have counted in it who were silent then is in no value"
+)
+
+_UNKNOWN: Final = (
+    "nobody who answered knows of a reset of this key by this id, and none was made; if it was made"
+    " long ago, what those had counted who were silent then is in no value"
+)
+
 INNER: Final = -1
 """The link of queries that a node asks for itself; those of streams are counted from 0."""
 
@@ -144,6 +154,8 @@ class Resets:
         entry = self._epochs.entry(key)
         if entry.made_by(made.mark):
             return self._repeat(number, now)
+        if made.reset.is_again:
+            return self._refused(number, "too-old", _UNKNOWN)
         if answer.reason == CANCELLED:
             return self._refused(number, "cancelled", "it was cancelled before anything was reset")
         made.closes = entry.epoch
@@ -161,12 +173,6 @@ class Resets:
         made = self.under_way[number]
         entry = self._epochs.entry(made.reset.key)
         made.closes, made.is_repeated = entry.made_by(made.mark) - 1, True
-        if made.closes < entry.kept_from:
-            text = (
-                f"it was done (epoch {made.closes + 1}), and so long ago that what the epoch"
-                " before came to is not kept any more"
-            )
-            return self._refused(number, "too-old", text)
         return self._closed(now)
 
     def moved(self, now: float) -> list[Effect]:
@@ -181,8 +187,11 @@ class Resets:
         """Ask for what was closed, where the epoch after it is on disk here."""
         effects: list[Effect] = []
         for number, made in list(self.under_way.items()):
-            settled = self._epochs.entry(made.reset.key).settled
-            if made.is_asked or not 0 <= made.closes < settled:
+            entry = self._epochs.entry(made.reset.key)
+            if made.is_asked or not 0 <= made.closes < entry.settled:
+                continue
+            if made.closes < entry.kept_from:
+                effects += self._refused(number, "too-old", _TOO_OLD.format(made.closes + 1))
                 continue
             made.is_asked = True
             kind = DELETE if made.reset.is_delete else CLOSE

@@ -102,12 +102,12 @@ def _given(token: str, member: Member, verdict: int) -> str:
 
 def _has_left(finder: Finder, member: Member) -> bool:
     """Say whether a member that is not there has left since it was told of."""
-    from counter.cli.rosters import roster
+    from counter.cli.trackers import roster
 
     finder.restart()
-    told, _ = roster(finder)
+    rows = roster(finder).rows
     finder.restart()
-    return not any(m.store == member.store and m.expected for m, _, _ in told)
+    return not any(m.store == member.store and m.expected for m, _, _ in rows)
 
 
 Rows = tuple[tuple[bytes, int, int], ...]

@@ -5,12 +5,13 @@ command stays with its node.
 """
 
 import os
+from collections.abc import Collection
 from typing import Any
 
 from counter.cli.screens import CommandError
 from counter.cli.settings import Settings
 from counter.client import light
-from counter.client.blocking import Connection, SystemDice, now
+from counter.client.blocking import TRIES_MAX, Connection, SystemDice, now
 from counter.client.choice import NO_TURN, ROUND_ROBIN, Candidate, ordered
 from tracker.address import Endpoint
 from tracker.config import parse_endpoint, shown_endpoint
@@ -26,6 +27,8 @@ from tracker.text import printable
 
 DEADLINE_S = 5.0
 CANDIDATES_TRIED_MAX = 4
+SLOW_S = 1.0
+"""How much longer than for the first tracker that answers the others are waited for."""
 NO_TRACKER = (
     "start one:  counter tracker          elsewhere:  --tracker HOST:PORT or COUNTER_TRACKER",
     "or talk to a node without any tracker:  --node HOST:PORT",
@@ -65,6 +68,10 @@ class Finder:
         # What helps where no tracker is reached; a command that takes no --node has less of it.
         self.hints: tuple[str, ...] = NO_TRACKER
 
+    def prefer(self, silent: Collection[Endpoint]) -> None:
+        """Ask these trackers after all others from now on."""
+        self.trackers = tuple(sorted(self.trackers, key=lambda endpoint: endpoint in silent))
+
     def restart(self) -> None:
         """Give the next request the whole deadline again."""
         self.until = now() + (self.deadline_s or DEADLINE_S)
@@ -100,50 +107,60 @@ class Finder:
         name = self.node or ""
         # Round robin needs no memory: each process begins one further than the process before.
         turn = os.getpid() if self.pick == ROUND_ROBIN else NO_TURN
-        try:
-            candidates, where = self._candidates(name, turn)
-        except RefusedError as error:
-            if error.code != "unknown":
-                raise
-            raise CommandError(str(error), WHO_IS_THERE) from error
+        candidates, who_know = self._candidates(name, turn)
         if name:
-            return [(candidate[1], candidate[2]) for candidate in _named(candidates, name, where)]
+            return [(c[1], c[2]) for c in _named(candidates, name, who_know)]
         if not candidates:
-            raise CommandError(f"{where} knows no living node", "start one:  counter node")
+            raise CommandError(f"{who_know} no living node", "start one:  counter node")
         best = ordered(candidates, self.pick, SystemDice(), turn)
         return [(c[1], c[2]) for c in best][:CANDIDATES_TRIED_MAX]
 
     def _candidates(self, name: str, turn: int) -> tuple[list[Candidate], str]:
-        """Return whom a tracker told, and which one; one that is lost meanwhile leaves the others.
+        """Return whom the trackers told of, and who they are, for a sentence.
 
-        Raises CommandError, and RefusedError for a refusal.
+        One after the other is asked, until one knows somebody who lives: another one may have lost
+        him, or have an empty list. One that is lost meanwhile leaves the others. Raises
+        CommandError, and RefusedError for a refusal.
         """
+        found: list[Candidate] = []
+        asked: list[str] = []
         lost: ClusterError | None = None
-        trackers, until = self.trackers, self.until
-        for place in range(len(trackers)):
+        left, until, tries_max = self.trackers, self.until, TRIES_MAX
+        while left and not any(candidate[3] == light.ALIVE for candidate in found):
+            if asked:
+                # Something is known: the rest may cost little, and leave time to use it.
+                until, tries_max = now() + min(SLOW_S, (self.until - now()) / 2), 1
             try:
-                tracker = Connection(trackers[place:], until, role="tracker", cluster=self.cluster)
+                tracker = Connection(
+                    left, until, role="tracker", cluster=self.cluster, tries_max=tries_max
+                )
             except UnreachableError as error:
                 # Nobody of the rest is there either.
                 lost = lost or error
                 break
+            place, begun = left.index(tracker.endpoint), now()
+            tracker.until = begun + (until - begun) / (len(left) - place)
+            left = left[place + 1 :]
             with tracker:
-                begun = now()
-                tracker.until = begun + (until - begun) / (len(trackers) - place)
                 try:
-                    found = tracker.request(light.Find(tracker.number(), name, turn))
-                    return list(found.candidates), tracker.who
+                    found += tracker.request(light.Find(tracker.number(), name, turn)).candidates
                 except (ConnectionLostError, DeadlineError) as error:
                     lost = lost or error
-        raise CommandError(str(lost), *self.hints) from lost
+                    continue
+                except RefusedError as error:
+                    if error.code != "unknown":
+                        raise
+            asked.append(tracker.who)
+        if not asked:
+            raise CommandError(str(lost), *self.hints) from lost
+        found.sort(key=lambda candidate: candidate[3] != light.ALIVE)
+        return found, f"{asked[0]} knows" if len(asked) == 1 else f"{len(asked)} trackers know"
 
 
-def _named(candidates: list[Candidate], name: str, where: str) -> list[Candidate]:
+def _named(candidates: list[Candidate], name: str, who_know: str) -> list[Candidate]:
     same = [candidate for candidate in candidates if candidate[0] == name]
     if not same:
-        raise CommandError(
-            f'{where} knows no node "{printable(name, MEMBER_NAME_MAX)}"', WHO_IS_THERE
-        )
+        raise CommandError(f'{who_know} no node "{printable(name, MEMBER_NAME_MAX)}"', WHO_IS_THERE)
     return same
 
 

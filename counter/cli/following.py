@@ -10,8 +10,9 @@ from typing import Annotated, Any, TypeVar
 from counter.cli import columns, options
 from counter.cli.finding import Finder, shown_node
 from counter.cli.options import Argument
-from counter.cli.rosters import roster, shown_age
+from counter.cli.rosters import shown_age
 from counter.cli.screens import DONE, USAGE, CommandError, note, on_terminal, out, out_json
+from counter.cli.trackers import roster
 from counter.client.answers import shown_ms
 from counter.client.blocking import Connection, now
 from counter.messages import (
@@ -132,7 +133,7 @@ def told_by_nodes(finder: Finder, ask: Callable[[Connection], T]) -> Iterator[tu
         with finder.open_node(codec=DOOR) as connection:
             yield connection, ask(connection)
         return
-    living = [row[0] for row in roster(finder)[0] if row[0].status == ALIVE]
+    living = [row[0] for row in roster(finder).rows if row[0].status == ALIVE]
     if len(living) > NODES_ASKED_MAX:
         note(f"note: {NODES_ASKED_MAX} of {len(living)} nodes are asked; --node names another one")
     for member in living[:NODES_ASKED_MAX]:

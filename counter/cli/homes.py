@@ -63,13 +63,13 @@ def settle(finder: Finder, token: str) -> None:
 
 def _claimed(finder: Finder, token: str) -> Member | None:
     """Have all the others give an id up; None if somebody has left meanwhile."""
-    from counter.cli.rosters import roster
+    from counter.cli.trackers import roster
 
-    rows, source = roster(finder)
-    members = [member for member, _, _ in rows]
+    heard = roster(finder)
+    members = [member for member, _, _ in heard.rows]
     home = home_of(token, members)
     if home is None:
-        raise CommandError(f"{source.who} knows no node", "start one:  counter node")
+        raise CommandError(f"{heard.know} no node", "start one:  counter node")
     if home.status not in (ALIVE, SUSPECT):
         raise CommandError(
             f"the id {printable(token)} belongs to {home.name}, which is"
@@ -111,10 +111,10 @@ def heir_of(member: Member, named: Mapping[str, Member]) -> Member | None:
 
 def _heir(finder: Finder) -> Member | None:
     """Return the heir of the node that was named, if it has handed its counts over."""
-    from counter.cli.rosters import roster
+    from counter.cli.trackers import roster
 
     try:
-        rows, _ = roster(finder)
+        rows = roster(finder).rows
     except CommandError:
         return None
     named = {member.name: member for member, _, _ in rows}

@@ -7,18 +7,19 @@ person is asked before anybody is given up.
 from typing import Annotated
 
 from counter.cli import options
-from counter.cli.finding import NO_TRACKER, Finder
+from counter.cli.finding import NO_TRACKER, WHO_IS_THERE, Finder
 from counter.cli.options import Argument, Option
 from counter.cli.queries import parse_pause
-from counter.cli.rosters import Row, Watch, roster, shown, shown_age
+from counter.cli.rosters import Watch, shown, shown_age
 from counter.cli.screens import DONE, REFUSED, USAGE, CommandError, confirmed, note, out, out_json
+from counter.cli.trackers import Heard, Row, roster
 from counter.client.answers import grouped
 from counter.client.blocking import Connection, now
 from counter.messages import DOOR, Recall
 from tracker.config import parse_member_name, shown_endpoint
-from tracker.errors import ClusterError, ConfigError
-from tracker.members import ALIVE, GONE, STATUS_NAMES
-from tracker.messages import Forget
+from tracker.errors import ClusterError, ConfigError, RefusedError
+from tracker.members import ALIVE, STATUS_NAMES
+from tracker.messages import Forget, Forgotten
 from tracker.text import printable
 
 RECALLS_MAX = 16
@@ -42,11 +43,12 @@ def members(
     return Watch(finder, pause_s, json=json).run()
 
 
-def row_of(name: str, rows: list[Row], source: Connection) -> Row:
+def row_of(name: str, heard: Heard) -> Row:
     """Return the row of a member among those that `roster` told; raises CommandError."""
-    row = next((row for row in rows if row[0].name == name), None)
+    row = next((row for row in heard.rows if row[0].name == name), None)
     if row is None:
-        raise CommandError(f'{source.who} knows no member "{name}"', "all:  counter members")
+        heard.note_silent()
+        raise CommandError(f'{heard.know} no member "{name}"', "all:  counter members")
     return row
 
 
@@ -78,22 +80,20 @@ def forget(
 ) -> int:
     """Give up a dead member's counts, after saying what is lost."""
     finder = finder_of_member(name, tracker, cluster, deadline)
-    rows, source = roster(finder)
-    if source.role != "tracker":
-        raise CommandError("only a tracker can forget a member")
-    row = row_of(name, rows, source)
-    if row[0].status == GONE:
+    heard = roster(finder, slow_s=None)
+    row = row_of(name, heard)
+    store = row[0].store
+    if row[0].is_handed_over or not any(m.expected for _, m in heard.told_of(store)):
         note(f"{name} is gone already; nothing was changed")
         return DONE
-    if row[0].status == ALIVE:
-        raise CommandError(f'"{name}" is alive at {shown_endpoint(row[0].endpoint)}: stop it first')
-    values = recalled(finder, rows, name)
+    check_unheard(name, store, heard)
+    check_unanswering(finder, name, store, heard)
+    values = recalled(finder, heard.rows, name)
     note(loss(row, values))
+    heard.note_silent()
     if not confirmed(f"give up the counts of {name} for good?", is_agreed=yes):
         return REFUSED
-    finder.restart()
-    with finder.open_tracker(codec=DOOR) as connection:
-        reply = connection.request(Forget(connection.number(), name))
+    reply = given_up(finder, name, store)
     was = STATUS_NAMES[reply.status]
     if json:
         lost = [
@@ -103,6 +103,62 @@ def forget(
     else:
         out(f"{name} is gone (was {was}); queries no longer wait for it")
     return DONE
+
+
+def check_unheard(name: str, store: bytes, heard: Heard) -> None:
+    """Give up nobody whom any tracker hears; raises CommandError.
+
+    Another one may have lost it, and says what it has missed since.
+    """
+    for source, member in heard.told_of(store):
+        if member.status == ALIVE:
+            says = "" if len(heard.told) == 1 else f", says {source.who}"
+            where = shown_endpoint(member.endpoint)
+            raise CommandError(f'"{name}" is alive at {where}{says}: stop it first')
+
+
+def check_unanswering(finder: Finder, name: str, store: bytes, heard: Heard) -> None:
+    """Give up nobody who answers, whatever the trackers miss; raises CommandError."""
+    for endpoint in dict.fromkeys(member.endpoint for _, member in heard.told_of(store)):
+        try:
+            with Connection(
+                [endpoint], now() + RECALL_S, cluster=finder.cluster, tries_max=1
+            ) as connection:
+                connection.greet()
+        except ClusterError:
+            continue
+        if connection.store == store:
+            raise CommandError(
+                f'"{name}" answers at {shown_endpoint(endpoint)}, though {heard.by}'
+                f" {'does' if len(heard.told) == 1 else 'do'} not hear it: stop it first"
+            )
+
+
+def given_up(finder: Finder, name: str, store: bytes) -> Forgotten:
+    """Have each tracker that expects a store give it up; returns the first one's word.
+
+    They are asked anew: a person may have thought for a while. And by the store: its name may be
+    another one's elsewhere. Raises CommandError, and what became of the first tracker.
+    """
+    finder.restart()
+    heard = roster(finder)
+    check_unheard(name, store, heard)
+    replies: list[Forgotten] = []
+    for source, member in heard.told_of(store):
+        if not member.expected:
+            continue
+        try:
+            with Connection(
+                [source.endpoint], finder.until, role="tracker", cluster=finder.cluster, codec=DOOR
+            ) as connection:
+                replies.append(connection.request(Forget(connection.number(), member.name)))
+        except ClusterError as error:
+            if not replies or isinstance(error, RefusedError):
+                raise
+            note(f"note: {printable(str(error))}; it may still expect {name}: the same again")
+    if not replies:
+        raise CommandError(f"{name} came and went meanwhile; nothing was changed", WHO_IS_THERE)
+    return replies[0]
 
 
 def recalled(finder: Finder, rows: list[Row], name: str) -> dict[str, tuple[int, float]]:

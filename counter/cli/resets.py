@@ -9,7 +9,7 @@ The rule: a reset has an identity from the start, as an increment has; the same 
 any node, resets nothing and tells the same old value.
 """
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from counter.cli import options
 from counter.cli.finding import Finder, shown_node
@@ -19,6 +19,7 @@ from counter.cli.screens import (
     DONE,
     INCOMPLETE,
     INTERRUPTED,
+    USAGE,
     CommandError,
     note,
     on_terminal,
@@ -27,6 +28,7 @@ from counter.cli.screens import (
 )
 from counter.client.answers import Outcome, as_object, grouped, nothing_heard, shortfall
 from counter.client.blocking import now
+from counter.epochs import CLOSED_MAX, DELETED_MAX
 from counter.messages import DOOR, Answer, Missing, Reset, WasReset
 from counter.stamps import session_of
 from tracker.classes import replace
@@ -36,6 +38,13 @@ from tracker.text import printable
 RESET_S = 5.0
 GRACE_S = 3.0
 
+_HOW_LONG: Final = (
+    f"that works until {CLOSED_MAX} more resets of it; what the silent have counted is in no value"
+    " then",
+    f"that works until {DELETED_MAX} other keys are deleted; what the silent have counted is in no"
+    " value then",
+)
+
 Key = Annotated[str, Argument(help="Which key.")]
 Token = Annotated[
     str | None,
@@ -44,10 +53,16 @@ Token = Annotated[
     ),
 ]
 
+Again = Annotated[
+    bool,
+    Option("--again", help="Only tell what the reset by this --id came to: nothing is reset."),
+]
+
 
 def reset(
     key: Key,
     token: Token = None,
+    again: Again = False,
     node: options.Node = None,
     pick: options.Pick = None,
     tracker: options.Tracker = None,
@@ -60,12 +75,13 @@ def reset(
     Increments that run at the same time are in the old value or in the new one.
     """
     finder = Finder(tracker=tracker, node=node, pick=pick, cluster=cluster, deadline=deadline)
-    return _Renewal(finder, key, token, json, is_delete=False).run()
+    return _Renewal(finder, key, token, json, is_delete=False, is_again=again).run()
 
 
 def delete(
     key: Key,
     token: Token = None,
+    again: Again = False,
     node: options.Node = None,
     pick: options.Pick = None,
     tracker: options.Tracker = None,
@@ -78,16 +94,26 @@ def delete(
     That is not kept for long; if the key is counted again it begins at 0.
     """
     finder = Finder(tracker=tracker, node=node, pick=pick, cluster=cluster, deadline=deadline)
-    return _Renewal(finder, key, token, json, is_delete=True).run()
+    return _Renewal(finder, key, token, json, is_delete=True, is_again=again).run()
 
 
 class _Renewal:
     """One run of either command."""
 
     def __init__(
-        self, finder: Finder, key: str, token: str | None, json: bool, *, is_delete: bool
+        self,
+        finder: Finder,
+        key: str,
+        token: str | None,
+        json: bool,
+        *,
+        is_delete: bool,
+        is_again: bool,
     ) -> None:
         check_key(key)
+        if is_again and token is None:
+            raise CommandError("--again wants the --id of what was done", code=USAGE)
+        self.is_again = is_again
         self.finder = finder
         self.key = key
         self.token = parse_token(token)
@@ -103,16 +129,17 @@ class _Renewal:
         with self.finder.open_node(codec=DOOR) as connection:
             connection.until = now() + budget_s + GRACE_S
             number, budget_ms = connection.number(), round(budget_s * 1000)
-            message = Reset(number, session, self.key, budget_ms, self.is_delete)
+            message = Reset(number, session, self.key, budget_ms, self.is_delete, self.is_again)
             try:
                 for reply in connection.stream(message):
                     self._take(reply)
             except (ConnectionLostError, DeadlineError, KeyboardInterrupt) as error:
                 is_interrupted = isinstance(error, KeyboardInterrupt)
                 why = "interrupted" if is_interrupted else error
+                more = " --again" if self.is_again else ""
                 raise CommandError(
                     f"{why}; {printable(self.key)} MAY have been reset",
-                    f"retrying is safe:  {self._again()}      (the same id never resets twice)",
+                    f"retrying is safe:  {self._again(more)}      (the same id never resets twice)",
                     code=INTERRUPTED if is_interrupted else INCOMPLETE,
                 ) from error
         if not self.outcome.answer.origin:
@@ -128,11 +155,11 @@ class _Renewal:
         elif isinstance(reply, Answer):
             self.outcome.answer = reply
 
-    def _again(self) -> str:
+    def _again(self, more: str = "") -> str:
         from shlex import quote
 
         command = f"counter {'delete' if self.is_delete else 'reset'}"
-        key, named = quote(printable(self.key)), f"--id {quote(self.token)}"
+        key, named = quote(printable(self.key)), f"--id {quote(self.token)}{more}"
         return f"{command} {named} -- {key}" if key.startswith("-") else f"{command} {key} {named}"
 
     def _show(self) -> None:
@@ -148,7 +175,8 @@ class _Renewal:
             return
         note(f"incomplete: {answer.answered}/{answer.members} nodes; {shortfall(outcome)}")
         note("  what the silent count until they hear of it stays in the old value")
-        note(f"  to ask for the old value again:  {self._again()}")
+        note(f"  to ask for the old value again, once they are back:  {self._again(' --again')}")
+        note(f"  {_HOW_LONG[self.is_delete]}")
 
     def _sentence(self) -> str:
         answer = self.outcome.answer

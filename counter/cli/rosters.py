@@ -14,18 +14,17 @@ from counter.cli.finding import Finder
 from counter.cli.screens import (
     DONE,
     INTERRUPTED,
-    CommandError,
     note,
     on_terminal,
     out,
     out_json,
 )
+from counter.cli.trackers import Heard, Row, listed, roster
 from counter.client.blocking import Connection, now
 from counter.messages import DOOR
 from tracker.config import shown_endpoint
 from tracker.errors import ClusterError
-from tracker.members import ALIVE, GONE, STATUS_NAMES, Member
-from tracker.messages import Roster
+from tracker.members import ALIVE, GONE, STATUS_NAMES
 from tracker.names import MEMBER_NAME_MAX
 from tracker.text import printable
 
@@ -40,38 +39,14 @@ NODE_S: Final = 1.0
 
 HEAD: Final = ["name", "status", "address", "since", "activity", "counts", "note"]
 
-Row = tuple[Member, float, int]
-
-
-def roster(finder: Finder) -> tuple[list[Row], Connection]:
-    """Return everybody the first tracker knows, or the node that was named, and who said so."""
-    try:
-        connection = finder.open_tracker(codec=DOOR)
-    except CommandError:
-        if finder.node is None or ":" not in finder.node:
-            raise
-        finder.restart()
-        connection = finder.open_node(codec=DOOR)
-    return _told(connection), connection
-
-
-def _told(connection: Connection) -> list[Row]:
-    rows: list[Row] = []
-    with connection:
-        for page in connection.stream(Roster(connection.number())):
-            rows.extend(page.rows)
-    # What is expected comes first, tombstones last; then by name, with n2 before n10.
-    rows.sort(key=lambda row: (row[0].status == GONE, len(row[0].name), row[0].name))
-    return rows
-
 
 def shown(finder: Finder, json: bool) -> int:
     """Show the members once; returns the exit code."""
-    rows, source = roster(finder)
+    heard = roster(finder)
     if json:
-        out_json(_object(rows, source, end=True))
-        return DONE
-    _show(rows, source)
+        out_json(_object(heard, end=True))
+    else:
+        _show(heard)
     return DONE
 
 
@@ -82,7 +57,7 @@ class Watch:
         self._finder = finder
         self._pause_s = pause_s
         self._json = json
-        self._last: tuple[list[Row], Connection] | None = None
+        self._last: Heard | None = None
         self._failures = 0
         self._is_said = False
         is_drawn = not json and on_terminal() and os.environ.get("TERM", "dumb") != "dumb"
@@ -98,7 +73,7 @@ class Watch:
                 time.sleep(max(0.0, began + self._pause_s - now()))
         except KeyboardInterrupt:
             if self._json and self._last is not None:
-                out_json(_object(*self._last, end=True))
+                out_json(_object(self._last, end=True))
             elif self._picture is not None:
                 out("")  # behind the ^C of the terminal
             return INTERRUPTED
@@ -122,8 +97,8 @@ class Watch:
     def _ask_nodes(self, error: ClusterError) -> None:
         """Ask those who lived when they were last heard of; raises the error after too many."""
         assert self._last is not None
-        rows, source = self._last
-        living = [row[0].endpoint for row in rows if row[0].status == ALIVE]
+        source = self._last.source
+        living = [row[0].endpoint for row in self._last.rows if row[0].status == ALIVE]
         if source.role == "node":
             # Whoever answered the last time does so most likely.
             living.sort(key=lambda endpoint: endpoint != source.endpoint)
@@ -132,7 +107,7 @@ class Watch:
                 connection = Connection(
                     [endpoint], now() + NODE_S, cluster=self._finder.cluster, codec=DOOR
                 )
-                self._last = _told(connection), connection
+                self._last = Heard([listed(connection)])
             except ClusterError:
                 continue
             self._failures = 0
@@ -150,17 +125,16 @@ class Watch:
 
     def _show(self, trouble: str) -> None:
         assert self._last is not None
-        rows, source = self._last
         if self._json:
-            out_json(_object(rows, source, end=False))
+            out_json(_object(self._last, end=False))
         elif self._picture is None:
-            _show(rows, source, is_known=self._is_said)
+            _show(self._last, is_known=self._is_said)
             out("")
         else:
             after = [f"note: {trouble}"] if trouble else []
             if self._failures:
                 after = [f"nobody answers ({self._failures} of {FAILURES_MAX} tries): {trouble}"]
-            self._picture.draw(rows, [*after, _summary(rows, source)])
+            self._picture.draw(self._last.rows, [*after, _summary(self._last)])
 
 
 class Picture:
@@ -210,29 +184,32 @@ def _more(left: list[Row], width: int) -> list[str]:
     return columns.lines([[f"… {len(left)} more: {', '.join(parts)}"]], width)[0]
 
 
-def _show(rows: list[Row], source: Connection, *, is_known: bool = False) -> None:
+def _show(heard: Heard, *, is_known: bool = False) -> None:
     """Write the table; `is_known` says that no tracker answers has been said already."""
     head = [HEAD] if on_terminal() else []
-    for lines in columns.lines([*head, *[_cells(row) for row in rows]], columns.width()):
+    for lines in columns.lines([*head, *[_cells(row) for row in heard.rows]], columns.width()):
         for line in lines:
             out(line)
     if on_terminal():
-        out(_summary(rows, source))
-    elif source.role == "node" and not is_known:
-        note(f"no tracker was reached; this is what {source.who} knows")
+        out(_summary(heard))
+    elif heard.source.role == "node" and not is_known:
+        note(f"no tracker was reached; this is what {heard.source.who} knows")
 
 
-def _summary(rows: list[Row], source: Connection) -> str:
-    alive = sum(row[0].status == ALIVE for row in rows)
-    expected = sum(row[0].expected for row in rows)
-    return f"{alive} alive of {expected} expected · told by {source.who}"
+def _summary(heard: Heard) -> str:
+    alive = sum(row[0].status == ALIVE for row in heard.rows)
+    expected = sum(row[0].expected for row in heard.rows)
+    silent = f", {len(heard.silent)} silent" if heard.silent else ""
+    return f"{alive} alive of {expected} expected · told by {heard.by}{silent}"
 
 
-def _object(rows: list[Row], source: Connection, *, end: bool) -> dict[str, Any]:
-    is_tracker = source.role == "tracker"
+def _object(heard: Heard, *, end: bool) -> dict[str, Any]:
+    source, is_tracker = heard.source, heard.source.role == "tracker"
     return {
-        "members": [_row_object(row) for row in rows],
+        "members": [_row_object(row) for row in heard.rows],
         "tracker": shown_endpoint(source.endpoint) if is_tracker else None,
+        "trackers": [shown_endpoint(t.source.endpoint) for t in heard.told if is_tracker],
+        "silent": [shown_endpoint(endpoint) for endpoint in heard.silent],
         "node": None if is_tracker else source.name,
         "end": end,
     }

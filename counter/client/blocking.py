@@ -62,7 +62,8 @@ class Connection:
     """One stream to the first of `endpoints` that answers; a context manager.
 
     `until` is the time at which waiting ends, on the clock of `now`. `role` is who must be
-    there: `tracker` or `node`. Raises UnreachableError when nobody answers.
+    there: `tracker` or `node`. Each address is tried `tries_max` times. Raises UnreachableError
+    when nobody answers.
     """
 
     def __init__(
@@ -73,12 +74,13 @@ class Connection:
         role: str = "node",
         cluster: str = "default",
         codec: wire.Codec = light.LIGHT,
+        tries_max: int = TRIES_MAX,
     ) -> None:
         self.until = until
         self.role = role
         self._session = Session(codec, cluster)
         self._replies: deque[Any] = deque()
-        self._socket, self.endpoint = _connected(endpoints[:ENDPOINTS_MAX], until, role)
+        self._socket, self.endpoint = _connected(endpoints[:ENDPOINTS_MAX], until, role, tries_max)
         self._began = now()
 
     def __enter__(self) -> "Connection":
@@ -224,13 +226,13 @@ def _unless_refused(reply: Any) -> Any:
 
 
 def _connected(
-    endpoints: Sequence[Endpoint], until: float, role: str
+    endpoints: Sequence[Endpoint], until: float, role: str, tries_max: int
 ) -> tuple[socket.socket, Endpoint]:
-    """Try each address in turn, `TRIES_MAX` rounds; a black hole may use up the deadline."""
+    """Try each address in turn, `tries_max` rounds; a black hole may use up the deadline."""
     began = now()
     reason = "no address is known"
     tries = 0
-    for tries in range(1, TRIES_MAX + 1):
+    for tries in range(1, tries_max + 1):
         for index, endpoint in enumerate(endpoints):
             left = until - now()
             if left <= 0:
@@ -241,8 +243,8 @@ def _connected(
                 return _opened(endpoint, share_s), endpoint
             except OSError as error:
                 reason = reason_of(error)
-        pause = TRY_PAUSES_S[tries - 1] if tries < TRIES_MAX else 0.0
-        if not endpoints or tries == TRIES_MAX or now() + pause >= until or _is_final(reason):
+        pause = TRY_PAUSES_S[tries - 1] if tries < tries_max else 0.0
+        if not endpoints or tries == tries_max or now() + pause >= until or _is_final(reason):
             break
         time.sleep(pause)
     where = " or ".join([shown_endpoint(endpoint) for endpoint in endpoints[:4]])

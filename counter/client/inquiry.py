@@ -11,7 +11,7 @@ from typing import Any, Final
 from counter.client import light
 from counter.client.answers import Outcome, ended, nothing_heard, status_name
 from counter.client.changes import change_between
-from counter.client.choice import NO_TURN, ROUND_ROBIN, Dice, ordered
+from counter.client.choice import NO_TURN, ROUND_ROBIN, Candidate, Dice, ordered
 from counter.client.keys import Found
 from counter.client.operations import checked_key
 from counter.client.options import Options, parse_until, whole_option
@@ -194,8 +194,7 @@ def finding(
         return [options.address]
     turn = int(dice.random() * TURNS_MAX)
     asked = Find(_REQUEST, options.node, turn if options.pick == ROUND_ROBIN else NO_TURN)
-    found, _ = yield from _of_a_tracker(options, asked, _heard)
-    rows = found.candidates
+    rows = yield from _of_a_tracker(options, asked, _candidates)
     if options.node:
         rows = [row for row in rows if row[0] == options.node]
     if not rows:
@@ -209,24 +208,41 @@ def finding(
 def _of_a_tracker(
     options: Options, question: Find | Roster, hearing: Callable[[], Generator[Step, Any, Any]]
 ) -> Generator[Step, Any, Any]:
-    """Ask one tracker after the other until one has told all that `hearing` hears.
+    """Ask one tracker after the other until one has told something, all that `hearing` hears.
 
-    To ask a tracker changes nothing: one that is lost meanwhile is as good as not there. Raises
-    UnreachableError and RefusedError.
+    To ask a tracker changes nothing: one that is lost meanwhile is as good as not there, and of one
+    that knows nothing another may know more. Raises UnreachableError and RefusedError.
     """
-    why = ""
+    unknown: RefusedError | None = None
+    empty, why = None, ""
     trackers = options.trackers
     for place in range(len(trackers)):
         try:
             yield from got(Dial(trackers[place:], "tracker"))
             yield from got(Say(question, options.deadline_s / len(trackers)))
-            return (yield from hearing())
+            told = yield from hearing()
+            if told:
+                return told
+            empty = told
+        except RefusedError as error:
+            if error.code != "unknown":
+                raise
+            unknown = error
         except UnreachableError as error:
             # Nobody of the rest is there either.
-            raise UnreachableError(why or str(error)) from error
+            why = why or str(error)
+            break
         except (ConnectionLostError, DeadlineError) as error:
             why = why or str(error)
-    raise UnreachableError(why)
+    if empty is None:
+        raise unknown or UnreachableError(why)
+    return empty
+
+
+def _candidates() -> Generator[Step, Any, tuple[Candidate, ...]]:
+    """Return the nodes that are told; raises RefusedError for a refusal."""
+    reply, _ = yield from _heard()
+    return tuple(reply.candidates)
 
 
 def _heard() -> Generator[Step, Any, tuple[Any, str]]:

@@ -1,7 +1,7 @@
 """One question to the trackers, where a node is or which ones live: without I/O. Pure.
 
-The trackers are tried in turn, each once. The rule: one question at a time, and it ends: with
-what a tracker told, or with why none did.
+The trackers are tried in turn, each once, until one knows somebody: another one may have lost its
+list. The rule: one question at a time, and it ends: with what a tracker told, or with why none did.
 """
 
 from collections.abc import Iterator
@@ -71,9 +71,12 @@ class Lookup:
             return [Shut(link), *self.failed(str(error), now)]
         if not replies:
             return []
-        self.is_busy, self._link, self.reason = False, None, ""
         reply = replies[0]
         self.found = tuple(reply.candidates) if reply.TAG == light.Found.TAG else ()
+        self._link = None
+        if not self.found:
+            return [Shut(link), *self._call(now)]
+        self.is_busy, self.reason = False, ""
         return [Shut(link)]
 
     def tick(self, now: float) -> list[Effect]:
@@ -85,6 +88,8 @@ class Lookup:
         trackers = self._options.trackers
         if self._next == len(trackers):
             self.is_busy = False
+            if self.found is not None:
+                self.reason = ""  # one has answered, whatever became of the others
             return []
         endpoint = trackers[self._next]
         self._next += 1

@@ -78,7 +78,8 @@ class Epochs:
 class Reset:
     """Begin a new epoch of a key, and tell what the one before it came to.
 
-    The same `id` never resets twice. Of a deleted key nothing is kept for long.
+    The same `id` never resets twice. Of a deleted key nothing is kept for long. With `is_again` it
+    was done by this id before: where nobody knows that any more, it is refused.
     """
 
     request: int
@@ -86,12 +87,15 @@ class Reset:
     key: str
     deadline_ms: int
     is_delete: bool
+    is_again: bool = False
     TAG: ClassVar[int] = 90
+    FIELDS_MIN: ClassVar[int] = 5
     WIRE: ClassVar[Schema] = (
         wire.u64,
         wire.id16,
         wire.key,
         wire.integer(0, DEADLINE_MS_MAX),
+        wire.flag,
         wire.flag,
     )
 

@@ -68,7 +68,17 @@ def test_the_last_epochs_are_kept_and_older_ones_dropped():
 
     assert settle(epochs, "k", CLOSED_MAX + 1) == ["k"]
     assert settle(epochs, "k", CLOSED_MAX + 2) == ["k\x001"]
-    assert len(settle(epochs, "k", 10**6)) == 2 * CLOSED_MAX
+    assert CLOSED_MAX == MARKS_MAX, "an id is known as long as what it asks for is kept"
+
+
+def test_a_leap_drops_what_was_counted_before_it_and_looks_at_no_more_than_a_few_names():
+    epochs = make_epochs(k=CLOSED_MAX)
+
+    dropped = settle(epochs, "k", 10**6)
+
+    assert {"k", f"k\x00{CLOSED_MAX}", f"k\x00{10**6 - CLOSED_MAX - 1}"} <= set(dropped)
+    assert len(dropped) == 3 * CLOSED_MAX + 1
+    assert epochs.entry("k").kept_from == 10**6 - CLOSED_MAX
     assert settle(epochs, "k", 10**6, ((1, A),)) == []
 
 

@@ -35,7 +35,7 @@ from counter.messages import (
     subject_in,
 )
 from tracker.digest import blake2b
-from tracker.machine import Leave, Opened, Send
+from tracker.machine import Leave, Opened, Persist, Persisted, Send
 from tracker.members import Member, position
 from tracker.messages import Announced, Heartbeat, Refused, Registered, news_to_wire
 
@@ -51,9 +51,9 @@ def make_member(index, **changes):
     return replace(Member(f"n{index}", store, 0, 1, 0, "127.0.0.1", 1000 + index), **changes)
 
 
-def started(count=2, config=LAN):
-    """Return a node in memory that joined, and knows `count` members, itself among them."""
-    member = make_member(0, durable=False)
+def started(count=2, config=LAN, *, durable=False):
+    """Return a node that joined, and knows `count` members, itself among them."""
+    member = make_member(0, durable=durable)
     gossip = Gossip(NodeConfig(name="n0"), config, member, (TRACKER,), Random(1))
     gossip.resume(0)
     gossip.start(0.0)
@@ -140,6 +140,43 @@ def test_a_reset_of_an_epoch_that_is_kept_no_more_is_too_old():
     (refused,) = told(gossip.receive(CLIENT, RESET, 0.1))
 
     assert (refused.request, refused.code) == (9, "too-old")
+
+
+def test_a_reset_is_too_old_also_where_that_is_known_only_once_the_later_epoch_is_on_disk():
+    """It was asked of everybody, with this node's own share of a key that it had just dropped."""
+    gossip = started(durable=True)
+    looking = gossip.receive(CLIENT, RESET, 0.1)
+    known = epochs(asks(looking)[0].query, "k", 9, (1, MARK))
+
+    learned = gossip.receive(make_member(1).endpoint, known, 0.1)
+    assert told(learned) == []
+    (token,) = [e.token for e in learned if isinstance(e, Persist)]
+    effects = gossip.submit(Persisted(token), 0.1)
+
+    assert (asks(effects), [word.code for word in told(effects)]) == ([], ["too-old"])
+
+
+def test_who_only_wants_to_hear_of_a_reset_again_makes_none_where_it_is_forgotten():
+    gossip = started()
+    count(gossip, 5)
+    again = replace(RESET, is_again=True)
+
+    (refused,) = told(answered(gossip, gossip.receive(CLIENT, again, 0.1), value=7))
+
+    assert (refused.request, refused.code) == (9, "too-old")
+    assert told(gossip.receive(CLIENT, Get(1, "k"), 0.2)) == [Value(1, 5, False)]
+    assert gossip.renewal.resets.under_way == {}
+
+
+def test_who_wants_to_hear_of_a_reset_again_is_told():
+    gossip = started()
+    count(gossip, 5)
+    answered(gossip, answered(gossip, gossip.receive(CLIENT, RESET, 0.1)))
+
+    closing = gossip.receive(CLIENT, replace(RESET, is_again=True), 0.2)
+
+    was, answer = told(answered(gossip, closing, now=0.3, value=8))
+    assert (was, answer.value) == (WasReset(9, 1, True), 13)
 
 
 def test_more_resets_than_the_limit_are_told_to_come_back(monkeypatch):

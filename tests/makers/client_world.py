@@ -25,6 +25,7 @@ from tracker.members import ALIVE
 from tracker.messages import Find, Found, Hello, Refused, Welcome
 
 TRACKER = ("127.0.0.1", 7400)
+EMPTY = ("127.0.0.1", 7398)
 
 
 class Node:
@@ -67,8 +68,8 @@ class Node:
 class Tracker:
     """A tracker that tells of the nodes in `nodes`."""
 
-    def __init__(self, nodes) -> None:
-        self.endpoint = TRACKER
+    def __init__(self, nodes, endpoint=TRACKER) -> None:
+        self.endpoint = endpoint
         self.is_up = True
         self.is_paused = False
         self.nodes = nodes
@@ -108,6 +109,8 @@ class World:
         self.now = 0.0
         self.nodes = [Node(f"n{i}", 7400 + i) for i in range(1, count + 1)]
         self.tracker = Tracker(self.nodes)
+        # One that has lost its list, for whoever is told of it.
+        self.empty = Tracker([], EMPTY)
         options = {"trackers": None, "node": None, "pick": "round-robin", "deadline_s": 4.0,
                    "ack": None, "cluster": "default", **options}  # fmt: skip
         self.dialogue = Dialogue(made({}, **options), Random(seed))
@@ -131,7 +134,9 @@ class World:
         for effect in effects:
             match effect:
                 case Open(link, endpoint):
-                    servers = [s for s in (*self.nodes, self.tracker) if s.endpoint == endpoint]
+                    servers = [
+                        s for s in (*self.nodes, self.tracker, self.empty) if s.endpoint == endpoint
+                    ]
                     self.wires[link] = Wire(servers[0] if servers else None)
                 case Write(link, data):
                     self.wires[link].to_server.append(data)

@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from counter import AsyncClient, Client
+from counter.epochs import CLOSED_MAX
 from counter.messages import ACK_DEFAULT, Counted, Increment
 
 
@@ -118,6 +119,32 @@ def test_after_kills_and_restarts_every_node_counts_in_the_epoch_it_was_in(machi
     assert answer["value"] == 2
     again = cluster.run("reset", "views", "--node", "n2", "--id", "once", "--json").json
     assert (again["value"], again["repeated"]) == (10, True)
+
+
+@pytest.mark.slow
+def test_a_member_that_was_away_for_many_resets_still_tells_its_part_of_the_last_ones(machines):
+    cluster = machines.up(2)
+    n1, n2 = cluster.nodes.values()
+    cluster.count(n2, 100)
+    n2.stop()
+    for number in range(CLOSED_MAX + 1):
+        cluster.count(n1, 1)
+        ran = cluster.run("reset", "views", "--node", "n1", "--id", f"t{number}")
+        assert (ran.code, ran.out) == (3, "1\n")
+    assert f"until {CLOSED_MAX} more resets" in ran.err
+    cluster.count(n1, 1)
+    cluster.back("n2")
+    cluster.until(lambda: _complete(cluster.ask(n1)))
+
+    told = [
+        cluster.run("reset", "views", "--id", f"t{number}", "--again", "--node", "n1")
+        for number in (0, 1, CLOSED_MAX)
+    ]
+
+    # Of the first one nobody knows any more, and what n2 had counted before is in no value.
+    assert [(ran.code, ran.out) for ran in told] == [(1, ""), (0, "1\n"), (0, "1\n")]
+    assert "none was made" in told[0].err
+    assert cluster.ask(n1)["value"] == 1
 
 
 def test_a_reset_with_a_member_killed_says_how_to_ask_again(machines):

@@ -480,13 +480,13 @@ def test_ctrl_c_while_one_increment_waits_says_how_to_repeat_it(start, serve):
 
 
 def test_a_name_the_tracker_refuses_comes_with_where_to_look(counter, serve):
-    text = 'no member is called "n7"'
-    tracker = serve(lambda message: [Refused(message.request, "unknown", text)], role="tracker")
+    tracker = serve(lambda message: [Refused(message.request, "unknown", "no")], role="tracker")
 
     ran = counter("inc", "k", "--tracker", tracker.address, "--node", "n7")
 
     assert (ran.code, ran.out) == (1, "")
-    assert ran.err == f"error: {text}\n  who is there:  counter members\n"
+    said = f'tracker at {tracker.address} knows no node "n7"'
+    assert ran.err == f"error: {said}\n  who is there:  counter members\n"
 
 
 @pytest.mark.parametrize("number", [2**53, -(2**53), 10**30])

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from counter.epochs import CLOSED_MAX, DELETED_MAX
 from counter.messages import Keyed, Missing, Query, Reset, WasReset, prefixed
 from tracker.members import DEAD
 from tracker.messages import Refused
@@ -76,7 +77,29 @@ def test_who_was_not_reached_is_named_and_the_retry_shown(counter, resetting):
     assert (ran.code, ran.out) == (3, "30\n")
     assert "3/4 nodes" in ran.err
     assert "n3 silent" in ran.err
-    assert "counter reset views --id 'x y'" in ran.err
+    assert "counter reset views --id 'x y' --again" in ran.err
+    assert f"that works until {CLOSED_MAX} more resets of it" in ran.err
+    assert not sent(server).is_again
+
+
+def test_only_to_be_told_again_wants_the_id_of_what_was_done(counter, resetting):
+    server = resetting(repeated=True)
+
+    ran = counter("reset", "views", "--id", "x", "--again", "--node", server.address)
+    without = counter("reset", "views", "--again", "--node", server.address)
+
+    assert (ran.code, sent(server).is_again) == (0, True)
+    assert (without.code, without.out) == (2, "")
+    assert "--again wants the --id" in without.err
+
+
+def test_a_deletion_says_how_long_its_value_is_kept(counter, resetting):
+    server = resetting(rows=(ROW,), **SILENT)
+
+    ran = counter("delete", "views", "--node", server.address)
+
+    assert ran.code == 3
+    assert f"that works until {DELETED_MAX} other keys are deleted" in ran.err
 
 
 def test_a_lost_connection_leaves_the_outcome_open_and_shows_the_retry(counter, serve, close):

@@ -91,6 +91,26 @@ def test_the_second_tracker_is_asked_if_the_first_is_dead():
     assert batch.result("views").counted
 
 
+@pytest.mark.parametrize("node", [None, "n2"], ids=["any node", "one node"])
+def test_the_second_tracker_is_asked_if_the_first_knows_nobody(node):
+    world = World(trackers="127.0.0.1:7398,127.0.0.1:7400", node=node)
+
+    batch = world.count()
+    world.settle()
+
+    assert batch.result("views").counted
+    assert world.empty.asked == world.tracker.asked == [node or ""]
+
+
+def test_a_tracker_that_knows_nobody_is_believed_where_the_other_one_is_dead():
+    world = World(trackers="127.0.0.1:7398,127.0.0.1:7399")
+
+    batch = world.count()
+    world.settle()
+
+    assert "no tracker knows a living node" in str(failure_of(batch))
+
+
 def test_a_node_that_was_known_is_found_without_any_tracker():
     world = World()
     node, link = start(world)

@@ -346,6 +346,33 @@ def test_a_tracker_that_is_lost_while_it_is_asked_leaves_the_others(loss):
     assert sum(step.within_s for step in steps if isinstance(step, Say)) == 5.0
 
 
+def no(said):
+    return Refused(said.request, "unknown", "nobody is called so")
+
+
+@pytest.mark.parametrize("first", [no, found()], ids=["refuses", "knows nobody"])
+def test_of_a_tracker_that_knows_nobody_another_one_may_know_more(first):
+    _, endpoints = replies(finding(options(trackers=TWO), Random(1)), first, found("n1"))
+
+    assert endpoints == [("127.0.0.1", 7401)]
+
+
+@pytest.mark.parametrize("second", [LOST[0], no], ids=["lost", "refuses"])
+def test_one_tracker_that_knows_nobody_is_believed_where_no_other_one_tells_more(second):
+    with pytest.raises(UnreachableError, match="no tracker knows a living node"):
+        replies(finding(options(trackers=TWO), Random(1)), found(), second)
+    with pytest.raises(RefusedError, match="nobody is called so"):
+        replies(finding(options(trackers=TWO, node="n9"), Random(1)), no, LOST[0])
+
+
+def test_a_tracker_that_refuses_to_talk_leaves_nobody_to_be_asked():
+    with pytest.raises(RefusedError, match="another cluster"):
+        replies(
+            finding(options(trackers=TWO), Random(1)),
+            lambda said: Refused(said.request, "cluster", "another cluster"),
+        )
+
+
 def test_a_list_that_breaks_off_is_told_from_its_beginning_by_another_tracker():
     rows = (member("n1"), 1.0, 1), (member("n2"), 1.0, 1)
     told = Listed(1, False, rows[:1]), LOST[0], Listed(1, True, rows)

@@ -1,0 +1,169 @@
+"""All trackers at once: what one of them has not heard of, another one may know.
+
+Trackers need not know each other, and one that was cut off, or came back with an empty list, knows
+less than the rest. So each of them is asked at the same time, and what they told is joined as a
+node joins it (`tracker.members.View`): the newest record of each store stands. The rule: of two
+that tell the same life of a store, whoever hears it is right. The other one only misses it.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from counter.cli.finding import SLOW_S, Finder
+from counter.cli.screens import CommandError, note
+from counter.client.blocking import Connection, now
+from counter.messages import DOOR
+from tracker.address import Endpoint
+from tracker.classes import dataclass
+from tracker.config import shown_endpoint
+from tracker.errors import ClusterError, DeadlineError, UnreachableError
+from tracker.members import ALIVE, DEAD, GONE, SUSPECT, Member, View
+from tracker.messages import Roster
+from tracker.text import printable
+
+Row = tuple[Member, float, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The list of one tracker, or one node; its connection is closed, and says who that is."""
+
+    source: Connection
+    rows: list[Row]
+
+
+class Heard:
+    """What was told of the members: by one at least, joined, and which trackers said nothing.
+
+    `rows` are everybody on any of the lists: who is expected first, then by name, n2 before n10.
+    """
+
+    def __init__(
+        self, told: list[Told], silent: Mapping[Endpoint, ClusterError] | None = None
+    ) -> None:
+        self.told = told
+        self.silent = silent or {}
+        rows = [row for one in told for row in one.rows]
+        if len(told) > 1:
+            rows = _merged(rows)
+        self.rows: list[Row] = sorted(rows, key=_by_need)
+
+    @property
+    def source(self) -> Connection:
+        """Who told something, the first in the order in which they are given."""
+        return self.told[0].source
+
+    @property
+    def by(self) -> str:
+        """Who told it, for a sentence."""
+        return self.source.who if len(self.told) == 1 else f"{len(self.told)} trackers"
+
+    @property
+    def know(self) -> str:
+        """The same with its verb."""
+        return f"{self.by} know{'s' if len(self.told) == 1 else ''}"
+
+    def told_of(self, store: bytes) -> list[tuple[Connection, Member]]:
+        """Return what each of them tells of a store, under whichever name."""
+        return [(t.source, m) for t in self.told for m, _, _ in t.rows if m.store == store]
+
+    def note_silent(self) -> None:
+        """Say which trackers were not heard: what they alone know was not looked at."""
+        for error in self.silent.values():
+            note(f"note: {printable(str(error))}; what it alone knows is not known here")
+
+
+def roster(finder: Finder, slow_s: float | None = SLOW_S) -> Heard:
+    """Return everybody whom the trackers know, or without them the node that was named.
+
+    Who has not answered `slow_s` after the first one is left out; None: at the deadline. Raises
+    CommandError where nobody is there, else what became of the first tracker that is.
+    """
+    if len(set(finder.trackers)) > 1:
+        told, silent = _told_by_each(finder, slow_s)
+        if told:
+            finder.prefer(silent)
+            return Heard(told, silent)
+        for error in silent.values():
+            if not isinstance(error, UnreachableError):
+                raise error
+    try:
+        connection = finder.open_tracker(codec=DOOR)
+    except CommandError:
+        if finder.node is None or ":" not in finder.node:
+            raise
+        finder.restart()
+        connection = finder.open_node(codec=DOOR)
+    return Heard([listed(connection)])
+
+
+def listed(connection: Connection) -> Told:
+    """Ask for everybody, and close the connection."""
+    with connection:
+        pages = connection.stream(Roster(connection.number()))
+        return Told(connection, [row for page in pages for row in page.rows])
+
+
+def _told_by_each(
+    finder: Finder, slow_s: float | None
+) -> tuple[list[Told], dict[Endpoint, ClusterError]]:
+    """Ask each tracker, at the same time and once; returns what came, and why others are silent."""
+    from queue import Empty, SimpleQueue
+    from threading import Thread
+
+    asked = list(dict.fromkeys(finder.trackers))
+    until = last = finder.until
+    came: SimpleQueue[tuple[Endpoint, Told | ClusterError]] = SimpleQueue()
+
+    def ask(endpoint: Endpoint) -> None:
+        try:
+            connection = Connection(
+                [endpoint], last, role="tracker", cluster=finder.cluster, codec=DOOR, tries_max=1
+            )
+            came.put((endpoint, listed(connection)))
+        except ClusterError as error:
+            came.put((endpoint, error))
+
+    for endpoint in asked:
+        # A daemon: looking up a name may take longer than anybody waits.
+        Thread(target=ask, args=(endpoint,), daemon=True).start()
+    told: dict[Endpoint, Told] = {}
+    silent: dict[Endpoint, ClusterError] = {}
+    while len(told) + len(silent) < len(asked):
+        try:
+            endpoint, word = came.get(timeout=max(0.0, until - now()))
+        except Empty:
+            break
+        if isinstance(word, Told):
+            if not told and slow_s is not None:
+                # The deadline is also that of what is done with it.
+                until = now() + min(slow_s, (last - now()) / 2)
+            told[endpoint] = word
+        else:
+            silent[endpoint] = word
+    for endpoint in asked:
+        if endpoint not in told and endpoint not in silent:
+            text = f"tracker at {shown_endpoint(endpoint)} has not answered"
+            silent[endpoint] = DeadlineError(text)
+    return [told[endpoint] for endpoint in asked if endpoint in told], silent
+
+
+def _by_need(row: Row) -> tuple[bool, int, str]:
+    member = row[0]
+    return member.status == GONE, len(member.name), member.name
+
+
+def _merged(rows: Sequence[Row]) -> list[Row]:
+    heard = {(m.store, m.life) for m, _, _ in rows if m.status == ALIVE}
+    news = [
+        m for m, _, _ in rows if m.status not in (SUSPECT, DEAD) or (m.store, m.life) not in heard
+    ]
+    # Whoever has had a member in its status for longest knows best since when it is so.
+    known: dict[tuple[bytes, tuple[int, int, int], int], tuple[float, int]] = {}
+    for member, since_s, activity in rows:
+        state = member.store, member.life, member.status
+        longest_s, most = known.get(state, (-1.0, -1))
+        known[state] = max(longest_s, since_s), max(most, activity)
+    return [
+        (member, *known.get((member.store, member.life, member.status), (-1.0, -1)))
+        for member in View().merged(news)
+    ]
