@@ -243,7 +243,10 @@ class Adoption:
             # Before what allows to fold them, so that no crash comes between.
             self.retired.note(sole.retired, finishing=True)
             written = self.written("retired", list(sole.retired))
-        return written + self.folding.note(offer.store, stores, now, sole.quiet_ms / 1000 + LATE_S)
+        # Of an older giver it is not known; then a store is taken by its id.
+        lives = dict(zip(sole.stores, sole.lives, strict=False))
+        quiet_s = sole.quiet_ms / 1000 + LATE_S
+        return written + self.folding.note(offer.store, stores, now, quiet_s, lives)
 
     def _add(self, stage: Stage) -> None:
         """Make what is on a stage shares of this node, all at once."""
@@ -316,7 +319,7 @@ class Adoption:
             self._restored[store] = Stage(Offer(name, store, rows, 0), 0.0)
         elif what == "page":
             self._restored[fields[0]].take(fields[1])
-        elif what in ("final", "folded"):
+        elif what in ("final", "folded", "lives"):
             self.folding.restore(what, fields)
         elif what == "retired":
             self.retired.restore(fields)

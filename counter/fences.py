@@ -13,6 +13,8 @@ A node that holds a parked operation asks the store it was first sent to (`Disow
     asked for a store whose counts this node holds, and nobody else: the same, for its sessions
                                    and fences came along, and it counts nothing any more
     asked for another store        no verdict: what that one has, only it can say
+    asked for a life of this store that this one does not go on from: no verdict. It was a copy's,
+                                   or this one is; what was sent there, that one may have counted
 
 The rule: nothing is granted before its fence is on disk, and a fence is never lifted. It stands
 among the operations of its session, so that what drops those makes it too old, and never new.
@@ -37,6 +39,7 @@ from counter.messages import (
     Disowned,
 )
 from counter.sessions import Known, Sessions, is_fence
+from tracker.boots import goes_on
 from tracker.classes import dataclass
 from tracker.machine import Effect, Link, Persist, Persisted, PersistFailed, Send
 from tracker.wire import packed
@@ -74,8 +77,9 @@ class Fences:
         # By operation, whose fence is not on disk. After a failed fsync it stays so: the store
         # takes no more writes then.
         self._unsafe: set[Operation] = set()
-        # Whether this node alone holds what a store had counted; the owner sets it.
-        self.speaks_for: Callable[[bytes], bool] = lambda store: False
+        # Whether this node alone holds what a store had counted that was in this life, empty where
+        # nobody told which; the owner sets it.
+        self.speaks_for: Callable[[bytes, bytes], bool] = lambda store, life: False
         ledger.given_away = self
         ledger.before_absorbing = self.yield_to
 
@@ -88,7 +92,9 @@ class Fences:
     def disown(self, link: Link, message: Disown) -> list[Effect]:
         """Say which of the operations count here, and give the others away."""
         ledger = self._ledger
-        if message.home != ledger.counters.store and not self.speaks_for(message.home):
+        home = message.home, message.life
+        is_own = goes_on(ledger.counters.store, ledger.boots, *home)
+        if not is_own and not self.speaks_for(*home):
             return [Send(link, Disowned(message.request, ()))]
         fresh: dict[Operation, Fence] = {}
         verdicts = []

@@ -13,13 +13,14 @@ disk the holder remembers for ever that it is refused (`retired`): a copy of it 
 not before the longest query could have ended that may have heard the owner (docs/decisions/0018).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from counter.crdt import Share
 from counter.ledger import Ledger
 from counter.messages import QUIET_MS_MAX
 from tracker import wire
+from tracker.boots import goes_on, holds
 from tracker.digest import blake2b
 from tracker.machine import Effect, Emit, Persist, Persisted, PersistFailed
 from tracker.members import View
@@ -35,6 +36,8 @@ MEMBERS_MAX: Final = 1_024
 
 FOLDED_MAX: Final = 4_096
 """Stores of which a node remembers that it has folded them."""
+
+NO_LIVES: Final[Mapping[bytes, bytes]] = {}
 
 LOOK_GAP_S: Final = 1.0
 """Pause between two looks at what may be folded."""
@@ -52,6 +55,8 @@ class Folding:
         # By store, from when on no query runs that heard it elsewhere.
         self._quiet_at: dict[bytes, float] = {}
         self._folded: dict[bytes, bytes] = {}
+        # By store that is final, or was: the boots of its lives, if its giver told them.
+        self._lives: dict[bytes, bytes] = {}
         self._due: float | None = None
         # Whether what is held may take another form now; the owner may set it.
         self.may_change: Callable[[], bool] = lambda: not ledger.is_leaving
@@ -71,6 +76,21 @@ class Folding:
         """Whether nobody else holds what this store has counted."""
         return store in self._finals or store in self._folded
 
+    def tells_of(self, store: bytes, life: bytes) -> bool:
+        """Whether nobody else holds what this store has counted, and it was in this life.
+
+        That may be one that has another id since, as a copy beside its store. Without a life, or
+        where the giver told none, it is taken by its id.
+        """
+        boots = self._lives.get(store, b"")
+        if self.is_final(store) and goes_on(store, boots, store, life):
+            return True
+        return bool(life) and any(holds(self._lives.get(s, b""), life) for s in self._finals)
+
+    def lives_of(self, store: bytes) -> bytes:
+        """Return the boots of a store that is held here; empty if they are not known."""
+        return self._lives.get(store, b"")
+
     def has(self, store: bytes) -> bool:
         """Whether this share is part of a folded one here."""
         return store in self._folded
@@ -81,18 +101,30 @@ class Folding:
         return max([self._quiet_at.get(s, anew) for s in self._finals], default=float("-inf"))
 
     def note(
-        self, giver: bytes, stores: Sequence[bytes], now: float, quiet_s: float = FOLD_AFTER_S
+        self,
+        giver: bytes,
+        stores: Sequence[bytes],
+        now: float,
+        quiet_s: float = FOLD_AFTER_S,
+        lives: Mapping[bytes, bytes] = NO_LIVES,
     ) -> list[Effect]:
-        """Note that nobody else holds these, and how long queries may run that heard them there."""
+        """Note that nobody else holds these, and how long queries may run that heard them there.
+
+        `lives` are the boots of their lives, by store, where they are known.
+        """
         held = [s for s in stores if s in self._ledger.counters.others and s not in self._finals]
         if not held:
             return []
         self._take(giver, held)
+        told = {store: lives[store] for store in held if lives.get(store)}
+        self._lives.update(told)
         self._quiet_at.update(dict.fromkeys(held, now + quiet_s))
         self._plan(now)
         if not self._ledger.durable:
             return []
-        return [self._persist("final", giver, held)]
+        # First, so that no crash comes between: without its lives a store would be taken by its id.
+        first = [self._persist("lives", *_rows_of(told))] if told else []
+        return [*first, self._persist("final", giver, held)]
 
     def _take(self, giver: bytes, stores: Sequence[bytes]) -> None:
         self._finals.update(dict.fromkeys(stores, giver))
@@ -157,7 +189,9 @@ class Folding:
             self._quiet_at.pop(store, None)
             self._folded[store] = group
         while len(self._folded) > FOLDED_MAX:
-            del self._folded[next(iter(self._folded))]
+            first = next(iter(self._folded))
+            del self._folded[first]
+            self._lives.pop(first, None)
         keys = 0
         if group in others:
             self._finals[group] = group
@@ -183,7 +217,9 @@ class Folding:
     def restore(self, what: str, fields: list[Any]) -> None:
         """Take in one record."""
         first, stores = fields
-        if what == "final":
+        if what == "lives":
+            self._lives.update(zip(first, stores, strict=True))
+        elif what == "final":
             self._take(first, [s for s in stores if s in self._ledger.counters.others])
         else:
             self._fold(first, stores)
@@ -195,7 +231,11 @@ class Folding:
 
     def dump(self) -> list[bytes]:
         """Return records that say the same, for a snapshot, behind those of the shares."""
-        records = []
+        rows = list(self._lives.items())
+        records = [
+            record("lives", *_rows_of(dict(rows[first : first + _ROWS])))
+            for first in range(0, len(rows), _ROWS)
+        ]
         for giver in dict.fromkeys(self._finals.values()):
             stores = [store for store, by in self._finals.items() if by == giver]
             records.append(record("final", giver, stores))
@@ -212,6 +252,10 @@ class Folding:
 
 
 _ROWS = 256
+
+
+def _rows_of(lives: Mapping[bytes, bytes]) -> tuple[list[bytes], list[bytes]]:
+    return list(lives), list(lives.values())
 
 
 def record(*fields: Any) -> bytes:

@@ -73,6 +73,7 @@ class Handover:
         self.leaving = Leaving(ledger, membership.member, rng)
         self.adoption = Adoption(ledger, membership.member.name, members_max)
         self.leaving.soles = lambda: self.adoption.folding.finals
+        self.leaving.lives_of = self.adoption.folding.lives_of
         self.leaving.retires = self._retires
         self.leaving.quiet_ms = self._quiet_ms
         folding = self.adoption.folding
@@ -152,13 +153,15 @@ class Handover:
                 return holder.store == counters.store or holder.store in counters.others
         return True
 
-    def speaks_for(self, store: bytes) -> bool:
-        """Say whether this node can tell what a store that left has counted, and give it away.
+    def speaks_for(self, store: bytes, life: bytes) -> bool:
+        """Say whether this node can tell what a store that left had counted, and give it away.
 
-        It holds all of it, and nobody else ever will (`Sole`). Not where it was made of an old
-        backup: the one that this is a backup of may have given away more than it knows.
+        It holds all of it, and nobody else ever will (`Sole`), and the store had been in that life:
+        what was sent to a copy of it, that one may have counted, and go on with. Not where it was
+        made of an old backup: the one that this is a backup of may have given away more than it
+        knows.
         """
-        return not self.membership.parent and self.adoption.folding.is_final(store)
+        return not self.membership.parent and self.adoption.folding.tells_of(store, life)
 
     # -- those that come back -------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from counter.holders import Holder
 from counter.messages import ROWS_PER_DISOWN_MAX, Disown, Disowned
-from counter.parked import Entry
+from counter.parked import Entry, Life
 from tracker.machine import Close, Effect, Endpoint, Link, Open, Send
 from tracker.members import ALIVE, Member, View
 
@@ -26,18 +26,17 @@ class Home:
     """A store that is to be asked, and the tickets it is to be asked about.
 
     `member` is whom to ask: itself, or who holds what it counted, unless that one said that it
-    does not (`is_denied`).
+    does not (`holder.is_denied`).
     """
 
-    __slots__ = ("due", "failures", "holder", "is_denied", "member", "waiting")
+    __slots__ = ("due", "failures", "holder", "member", "waiting")
 
-    def __init__(self, name: str, store: bytes, view: View, due: float) -> None:
-        self.holder = Holder(name, store)
+    def __init__(self, name: str, home: Life, view: View, due: float) -> None:
+        self.holder = Holder(name, *home)
         self.member = self.holder.follow(view)
         self.waiting: OrderedDict[int, Entry] = OrderedDict()
         self.due = due
         self.failures = 0
-        self.is_denied = False
 
 
 class Question:
@@ -45,7 +44,7 @@ class Question:
 
     __slots__ = ("entries", "home", "link", "member", "request", "until")
 
-    def __init__(self, request: int, home: bytes, member: Member, until: float) -> None:
+    def __init__(self, request: int, home: Life, member: Member, until: float) -> None:
         self.request = request
         self.home = home
         self.member = member
@@ -64,7 +63,8 @@ class Homes:
         self.due: float | None = None
         self._view = view
         self._rng = rng
-        self._homes: dict[bytes, Home] = {}
+        # What was sent to a store in different lives may be known to different ones.
+        self._homes: dict[Life, Home] = {}
         self._request = 0
         self._question: Question | None = None
 
@@ -72,29 +72,29 @@ class Homes:
 
     def wait(self, entry: Entry) -> None:
         """Ask the home of an increment about it, from now on."""
-        store = entry.identity[0]
-        home = self._homes.get(store)
+        home = self._homes.get(entry.home)
         if home is None:
-            home = self._homes[store] = Home(entry.name, store, self._view, entry.since)
+            home = Home(entry.name, entry.home, self._view, entry.since)
+            self._homes[entry.home] = home
         home.waiting[entry.ticket] = entry
         self._plan()
 
     def rest(self, entry: Entry) -> None:
         """Ask no more about an increment."""
-        home = self._homes.get(entry.identity[0])
+        home = self._homes.get(entry.home)
         if home is not None:
             home.waiting.pop(entry.ticket, None)
             if not home.waiting:
-                del self._homes[entry.identity[0]]
+                del self._homes[entry.home]
         self._plan()
 
     def put_last(self, entry: Entry) -> None:
         """Ask about an increment again after all others of its home."""
-        self._homes[entry.identity[0]].waiting.move_to_end(entry.ticket)
+        self._homes[entry.home].waiting.move_to_end(entry.ticket)
 
     def put_off(self, entry: Entry, until: float) -> None:
         """Ask the home of an increment not before a time."""
-        self._homes[entry.identity[0]].due = until
+        self._homes[entry.home].due = until
         self._plan()
 
     # -- when ---------------------------------------------------------------------------------
@@ -106,20 +106,20 @@ class Homes:
             member = home.holder.follow(view)
             if member != home.member:
                 home.member, home.failures, home.due = member, 0, 0.0
-                home.is_denied = False
+                home.holder.is_denied = False
         self._plan()
 
-    def asks_of(self, store: bytes) -> Member | None:
-        """Return whom a home's verdicts are expected of, itself or its heir; None for nobody."""
-        home = self._homes.get(store)
-        return home.member if home is not None and not home.is_denied else None
+    def asks_of(self, entry: Entry) -> Member | None:
+        """Return whom a verdict is expected of, the home or its heir; None for nobody."""
+        home = self._homes.get(entry.home)
+        return home.member if home is not None and not home.holder.is_denied else None
 
     def _asked(self, home: Home) -> Member | None:
         """Return whom to ask now."""
-        member = home.member or home.holder.sought(self._view)
+        member = home.holder.sought(self._view) or home.member
         return member if member is not None and member.status == ALIVE else None
 
-    def _askable(self) -> list[tuple[float, bytes]]:
+    def _askable(self) -> list[tuple[float, Life]]:
         return [(h.due, s) for s, h in self._homes.items() if self._asked(h) is not None]
 
     def _plan(self) -> None:
@@ -152,7 +152,7 @@ class Homes:
         self._plan()
         return effects
 
-    def pause(self, store: bytes, now: float) -> None:
+    def pause(self, store: Life, now: float) -> None:
         """Ask a home that had no news again later, and each time later than before."""
         home = self._homes.get(store)
         if home is not None:
@@ -161,7 +161,7 @@ class Homes:
             home.due = now + pause * (0.5 + self._rng.random() / 2)
         self._plan()
 
-    def go_on(self, store: bytes, now: float) -> None:
+    def go_on(self, store: Life, now: float) -> None:
         """Ask a home that had news for the rest of it, if there is any, at once."""
         home = self._homes.get(store)
         if home is not None:
@@ -190,7 +190,8 @@ class Homes:
         entries = list(home.waiting.values()) if home is not None else []
         question.entries = entries[:ROWS_PER_DISOWN_MAX]
         rows = tuple([(*entry.identity[1:], entry.ticket) for entry in question.entries])
-        return Send(link, Disown(question.request, question.home, by, rows))
+        store, life = question.home
+        return Send(link, Disown(question.request, store, by, rows, life))
 
     def fail(self, now: float) -> None:
         """Give the question up; its home is asked again after a pause."""
@@ -203,12 +204,13 @@ class Homes:
         question = self._question
         assert question is not None
         home = self._homes.get(question.home)
+        was_sought = home is not None and home.holder.is_looked_for
         if home is not None:
-            home.is_denied = not message.verdicts
+            home.holder.heard(question.member, is_denied=not message.verdicts)
         if message.request != question.request or len(message.verdicts) != len(question.entries):
             return None
         self._question = None
-        if home is not None and home.holder.is_sought:
+        if home is not None and was_sought:
             home.holder.found(question.member)
             home.member = home.holder.follow(self._view)
         return question

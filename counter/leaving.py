@@ -81,6 +81,8 @@ class Leaving:
         # The stores that nobody else holds, and those of the members that were sent a seal.
         self.soles: Callable[[], tuple[bytes, ...]] = tuple
         self._sealed_for: dict[bytes, None] = {}
+        # The boots of the lives of a store that is held here; the owner sets it.
+        self.lives_of: Callable[[bytes], bytes] = lambda store: b""
         # What the disk of this node may tell again, if a copy of it comes back; the owner sets it.
         self.retires: Callable[[], tuple[bytes, ...]] = tuple
         # Pages with the stores that were handed over before, to the heir; the owner sets it.
@@ -325,7 +327,9 @@ class Leaving:
         told: list[Effect] = []
         if self._last_word is not None:
             (link, stores), self._last_word = self._last_word, None
-            sole = Sole(stores, self.retires(), self.quiet_ms())
+            lives = (self.ledger.boots, *[self.lives_of(store) for store in stores[1:]])
+            is_told = any(lives)
+            sole = Sole(stores, self.retires(), self.quiet_ms(), lives if is_told else ())
             told = [Send(link, sole), Close(link)]
         return [*told, Emit("handed-over", {"to": self.heir, "keys": self.total})]
 

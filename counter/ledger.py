@@ -57,7 +57,7 @@ class Ledger:
 
     __slots__ = (
         *("_adopting", "_behind", "_behind_replies", "_doubtful", "_followers", "_reserved"),
-        *("_turns", "_underway", "_waiting", "before_absorbing", "config", "counters"),
+        *("_turns", "_underway", "_waiting", "before_absorbing", "boots", "config", "counters"),
         *("displaced", "durable"),
         *("founder", "given_away", "has_gap", "has_vouched", "is_held", "is_leaving"),
         *("operations", "sessions", "token", "written"),
@@ -79,6 +79,8 @@ class Ledger:
         self.displaced = ""
         # The store that wrote the snapshot: what that counted is this one's own by now.
         self.founder = counters.store
+        # Those of this life and of the ones before it, where they are drawn.
+        self.boots = b""
         # Whether the owner keeps replies back: then each has to pass through its hands.
         self.is_held = False
         # Whether anybody may have been told in this life that something counts here.

@@ -74,7 +74,7 @@ class Leftovers:
             return [Send(link, Refused(request, "unknown", "nothing is parked under this ticket"))]
         hope = self._parking.hope_of(entry)
         if hope == HOME_MAY_SAY:
-            asked = self._parking.homes.asks_of(entry.identity[0])
+            asked = self._parking.homes.asks_of(entry)
             assert asked is not None
             is_heir = asked.store != entry.identity[0]
             what = f"holds what {entry.name} had counted" if is_heir else "belongs to the cluster"

@@ -35,7 +35,7 @@ def member_of(identity: Identity, name: str, endpoint: Endpoint) -> Member:
 
 def introduce(machine: Gossip, identity: Identity) -> None:
     """Tell a machine, before it recovers anything, where its store comes from."""
-    machine.membership.lineage = identity.lineage
+    machine.membership.lineage, machine.ledger.boots = identity.lineage, identity.boots
     older = [store for store, _ in reversed(identity.splits) if store != identity.parent]
     machine.membership.parent = b"".join([identity.parent, *older]) if identity.parent else b""
     machine.ledger.founder = identity.founder or identity.store

@@ -19,22 +19,40 @@ BEFORE_START: Final = -1.0
 Identity = tuple[bytes, bytes, int]
 """Home, session, sequence."""
 
+Life = tuple[bytes, bytes]
+"""A store, and the boot of one of its lives; empty where that is not known."""
+
 
 class Entry:
     """One parked increment."""
 
-    __slots__ = ("askers", "identity", "name", "pairs", "since", "state", "ticket")
+    __slots__ = ("askers", "identity", "life", "name", "pairs", "since", "state", "ticket")
 
-    def __init__(self, ticket: int, identity: Identity, pairs: tuple[Any, ...], name: str) -> None:
+    def __init__(
+        self,
+        ticket: int,
+        identity: Identity,
+        pairs: tuple[Any, ...],
+        name: str,
+        life: bytes = b"",
+    ) -> None:
         self.ticket = ticket
         self.identity = identity
         self.pairs = pairs
         self.name = name
+        # The boot of the life of its home that it was first sent to, if that was told.
+        self.life = life
         self.state = WAITING
         self.since = BEFORE_START
         self.askers: list[tuple[Link, int, bool]] = []
 
+    @property
+    def home(self) -> Life:
+        """The store it was first sent to, and in which life."""
+        return self.identity[0], self.life
+
 
 def record_of(entry: Entry) -> bytes:
     """Return the record that keeps a parked increment."""
-    return packed((PARKED_TAG, entry.ticket, *entry.identity, entry.pairs, entry.name))
+    life = (entry.life,) if entry.life else ()
+    return packed((PARKED_TAG, entry.ticket, *entry.identity, entry.pairs, entry.name, *life))

@@ -48,6 +48,7 @@ from counter.parked import (
     record_of,
 )
 from counter.sessions import content_of
+from tracker.boots import goes_on
 from tracker.machine import (
     Close,
     Effect,
@@ -116,8 +117,14 @@ class Parking:
                 entry.askers.append((link, message.request, True))
                 return []
             return [Send(link, Parked(message.request, ledger.durable, True))]
-        if message.home == ledger.counters.store:
+        store, home = ledger.counters.store, message.home
+        if goes_on(store, ledger.boots, home, message.life):
             text = "this node is where it was first sent to; send it again"
+            return [_refused(link, message, "home", text)]
+        if store == home:
+            text = (
+                "it was first sent to a copy of this node, or this is one; only that one can tell"
+            )
             return [_refused(link, message, "home", text)]
         refusal = ledger.refusal(message, ledger.named(message.pairs))
         if refusal is not None:
@@ -131,7 +138,7 @@ class Parking:
 
     def _begin(self, link: Link, message: Park, identity: Identity, now: float) -> list[Effect]:
         self._ticket += 1
-        entry = Entry(self._ticket, identity, message.pairs, message.name)
+        entry = Entry(self._ticket, identity, message.pairs, message.name, message.life)
         entry.since = now
         self._add(entry)
         if not self._ledger.durable:
@@ -166,7 +173,7 @@ class Parking:
             return NO_WORD
         if entry.state != WAITING:
             return AT_WORK
-        if self.homes.asks_of(entry.identity[0]) is not None:
+        if self.homes.asks_of(entry) is not None:
             return HOME_MAY_SAY
         return UNKNOWN_HOME if self._view.get(entry.name) is None else NO_HOME
 
@@ -346,8 +353,9 @@ class Parking:
         """Take in one record, of `records` or of the log."""
         tag, *fields = values
         if tag == PARKED_TAG:
-            ticket, home, session, sequence, pairs, name = fields
-            entry = Entry(ticket, (home, session, sequence), tuple(pairs), name)
+            # Those of older nodes end with the name.
+            ticket, home, session, sequence, pairs, name, *life = fields
+            entry = Entry(ticket, (home, session, sequence), tuple(pairs), name, *life)
             self._ticket = max(self._ticket, ticket)
             self._add(entry)
             self._wait(entry)

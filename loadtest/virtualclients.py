@@ -20,8 +20,8 @@ from tracker.messages import MEMBERSHIP, Hello, Welcome
 
 ROUND_TRIP_S: Final = 100e-6
 
-Introduced = tuple[str, str, bytes]
-"""What a Welcome says: role, name, store."""
+Introduced = tuple[str, str, bytes, bytes]
+"""What a Welcome says: role, name, store, boots."""
 
 NODE, TRACKER = "node", "tracker"
 

@@ -117,13 +117,13 @@ class VirtualFleet:
         wanted = self.plan.nodes
         return sum([len(node.membership.view) == wanted for node in self.nodes.values()])
 
-    def who(self, endpoint: Endpoint) -> tuple[str, str, bytes]:
-        """Return role, name and store of who is at an endpoint, as its Welcome tells them."""
+    def who(self, endpoint: Endpoint) -> tuple[str, str, bytes, bytes]:
+        """Return role, name, store and boots of who is at an endpoint, as in its Welcome."""
         machine = self.world.machine(endpoint)
         if isinstance(machine, Gossip):
             member = machine.membership.member
-            return "node", member.name, member.store
-        return "tracker", "", b""
+            return "node", member.name, member.store, machine.ledger.boots
+        return "tracker", "", b"", b""
 
     # -- what a plan does to it -----------------------------------------------------------------
 

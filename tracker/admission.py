@@ -27,10 +27,11 @@ Where boots are not told, by older nodes, only epochs decide.
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from tracker.boots import BOOT_BYTES
 from tracker.classes import dataclass, replace
 from tracker.config import shown_endpoint
 from tracker.members import ALIVE, AWAY, GONE, STATUS_NAMES, Member
-from tracker.messages import BOOT_BYTES, UNTOLD, Register
+from tracker.messages import UNTOLD, Register
 from tracker.names import derived
 from tracker.table import COUNT_MAX, Table, is_sane
 

@@ -7,7 +7,8 @@ have tells what of its counts is the copy's alone (`counter.forks`).
 The rule: only starts that both have named are compared; where none is the same nothing is known.
 """
 
-from tracker.messages import BOOT_BYTES, DIVIDED, UNTOLD, Register
+from tracker.boots import BOOT_BYTES
+from tracker.messages import DIVIDED, UNTOLD, Register
 
 
 class Lineages:

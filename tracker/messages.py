@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any, ClassVar, Final
 
 from tracker import wire
+from tracker.boots import BOOT_BYTES, BOOTS_BYTES_MAX, LINEAGE_MAX
 from tracker.classes import dataclass, replace
 from tracker.config import is_member_name
 from tracker.errors import FrameError
@@ -57,9 +58,6 @@ _member_fields = wire.record(
     wire.flag,
     _note,
 )
-BOOT_BYTES: Final = 8
-LINEAGE_MAX: Final = 16
-"""Earlier starts of a store that a node can name."""
 _boot = wire.blob(0, BOOT_BYTES)
 STORE_ID_BYTES: Final = 16
 HEIR_MAX: Final = MEMBER_NAME_MAX
@@ -143,16 +141,24 @@ class Hello:
 class Welcome:
     """The stream is open; `role` is `tracker` or `node`, `name` whose port this is.
 
-    A node tells its store, 16 bytes; others tell none.
+    A node tells its store, 16 bytes, and the boots of this life and of those before it, the latest
+    first, 8 bytes each; others tell none.
     """
 
     protocol: int
     role: str
     name: str
     store: bytes = b""
+    boots: bytes = b""
     TAG: ClassVar[int] = 97
     FIELDS_MIN: ClassVar[int] = 3
-    WIRE: ClassVar[Schema] = (wire.u16, wire.text(16), wire.text(MEMBER_NAME_MAX), wire.blob(0, 16))
+    WIRE: ClassVar[Schema] = (
+        wire.u16,
+        wire.text(16),
+        wire.text(MEMBER_NAME_MAX),
+        wire.blob(0, 16),
+        wire.blob(0, BOOTS_BYTES_MAX),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +211,7 @@ class Register:
         wire.integer(-1, 2**63),
         wire.flag,
         wire.flag,
-        wire.blob(0, BOOT_BYTES * (LINEAGE_MAX + 1)),
+        wire.blob(0, BOOTS_BYTES_MAX),
         wire.flag,
     )
 

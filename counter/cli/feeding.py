@@ -275,7 +275,7 @@ class _InputRun:
 
     def _again(self) -> str:
         node = node_again(self.finder, self.connection)
-        words = id_words(self.token, node, self.connection.store)
+        words = id_words(self.token, node, self.connection.home)
         return (
             f"retrying is safe: the same input into  counter inc - {words}"
             "      (no line counts twice)"

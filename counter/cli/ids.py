@@ -28,7 +28,7 @@ class Ids:
         self._cluster = cluster
 
     def sent_to(self, token: str) -> list[tuple[str, str]]:
-        """Return (node, store in hex) of each node that an id was sent to, the first one first."""
+        """Return (node, store and life) of each node that an id was sent to, in this order."""
         mark = self._mark(token)
         try:
             with open(self._path, encoding="ascii", errors="replace") as file:
@@ -37,19 +37,19 @@ class Ids:
             return []
         return [(row[1], row[2]) for row in rows if len(row) == 3]
 
-    def note(self, token: str, node: str, store: bytes) -> None:
+    def note(self, token: str, node: str, home: str) -> None:
         """Write down where an id is about to be sent; raises OSError."""
         os.makedirs(self._directory, mode=0o700, exist_ok=True)
         with _locked(self._directory), open(self._path, "ab+") as file:
             if file.tell() > FILE_BYTES_MAX:
                 self._halve()
                 with open(self._path, "ab+") as shorter:
-                    self._append(shorter.fileno(), token, node, store)
+                    self._append(shorter.fileno(), token, node, home)
             else:
-                self._append(file.fileno(), token, node, store)
+                self._append(file.fileno(), token, node, home)
 
-    def _append(self, file: int, token: str, node: str, store: bytes) -> None:
-        line = f"{self._mark(token)} {node} {store.hex()}\n".encode()
+    def _append(self, file: int, token: str, node: str, home: str) -> None:
+        line = f"{self._mark(token)} {node} {home}\n".encode()
         size = os.fstat(file).st_size
         if size and os.pread(file, 1, size - 1) != b"\n":
             line = b"\n" + line  # behind half a line, of a full disk or a power cut

@@ -28,12 +28,13 @@ from counter.cli.screens import (
     out_json,
 )
 from counter.cli.settings import Settings
-from counter.cli.stores import NEW_ID, STORE_DIGITS, enter, parse_store, remembering
+from counter.cli.stores import NEW_ID, enter, parse_store, remembering
 from counter.client import light
 from counter.client.blocking import Connection
 from counter.stamps import TOKEN_CHANCE_BYTES, session_of
 from counter.stamps import new_token as stamped_token
 from tracker import wire
+from tracker.boots import shortened
 from tracker.config import shown_endpoint
 from tracker.errors import (
     ConnectionLostError,
@@ -242,7 +243,7 @@ def _count(
         reply: light.Counted = connection.request(message)
     except (ConnectionLostError, DeadlineError, InDoubtError, KeyboardInterrupt) as error:
         is_interrupted = isinstance(error, KeyboardInterrupt)
-        where = node_again(finder, connection), connection.store
+        where = node_again(finder, connection), connection.home
         retry = retry_command(key, number, token, *where)
         raise CommandError(
             f"{'interrupted' if is_interrupted else error}; the increment MAY have been counted",
@@ -271,19 +272,19 @@ def _too_old(error: RefusedError) -> CommandError:
     )
 
 
-def id_words(token: str, node: str, store: bytes) -> str:
+def id_words(token: str, node: str, home: str) -> str:
     """Return the words of a command that say which operation is meant, and who may know it."""
     from shlex import quote
 
     words = f"--id {quote(token)} --node {quote(node)}"
-    return f"{words} --store {store.hex()[:STORE_DIGITS]}" if store else words
+    return f"{words} --store {shortened(home)}" if home else words
 
 
-def retry_command(key: str, number: int, token: str, node: str, store: bytes = b"") -> str:
+def retry_command(key: str, number: int, token: str, node: str, home: str = "") -> str:
     """Return the command that is the same operation, asked of the node that may know it."""
     from shlex import quote
 
-    named = id_words(token, node, store)
+    named = id_words(token, node, home)
     if key.startswith("-"):
         return f"counter inc {named} -- {quote(key)} {number}"
     return f"counter inc {quote(key)} {number} {named}"

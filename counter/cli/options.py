@@ -61,7 +61,7 @@ Store = Annotated[
     Option(
         "--store",
         metavar="HEX",
-        help="The store an earlier try was sent to; a node that began anew is refused.",
+        help="The store an earlier try was sent to; one that began anew, or a copy, is refused.",
     ),
 ]
 Pick = Annotated[

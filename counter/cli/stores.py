@@ -1,7 +1,8 @@
 """Whether the store at a node is the one that an id was sent to, before it is sent there again.
 
 The rule: nothing leaves before the node has said who it is, and an id stays with the store that
-it was sent to first. To another one under the same name it would be new, and count again.
+it was sent to first, and with the lives of it that go on from the one it was sent to. To another
+store under the same name it would be new, and count again; to the original of a copy as well.
 """
 
 from collections.abc import Iterator
@@ -10,24 +11,25 @@ from contextlib import contextmanager
 from counter.cli.finding import Finder
 from counter.cli.screens import INCOMPLETE, REFUSED, USAGE, CommandError, note
 from counter.client.blocking import Connection
+from tracker.boots import HOME_DIGITS_MIN, is_home, is_home_text
 from tracker.errors import ConnectionLostError, DeadlineError, UnreachableError
 from tracker.text import printable
-
-STORE_DIGITS = 8
-"""How many of a store's 32 hexadecimal digits are shown, and at least wanted."""
 
 NEW_ID = "under a new id it counts for certain, perhaps a second time"
 
 
 def parse_store(written: str | None) -> str:
-    """Return the beginning of a store's id; raises CommandError for what is none."""
+    """Return the beginning of a store's id, or of one and of a life; raises CommandError."""
     if written is None:
         return ""
-    digits = written.lower()
-    if not STORE_DIGITS <= len(digits) <= 32 or set(digits) - set("0123456789abcdef"):
-        text = f"--store wants {STORE_DIGITS} to 32 hexadecimal digits, as a retry shows them"
+    home = written.lower()
+    if not is_home_text(home):
+        text = (
+            f"--store wants {HOME_DIGITS_MIN} to 32 hexadecimal digits, and perhaps a dot and more,"
+            " as a retry shows them"
+        )
         raise CommandError(text, code=USAGE)
-    return digits
+    return home
 
 
 def enter(connection: Connection, finder: Finder, token: str, store: str, *, is_own: bool) -> None:
@@ -40,29 +42,34 @@ def enter(connection: Connection, finder: Finder, token: str, store: str, *, is_
         connection.greet()
     except (ConnectionLostError, DeadlineError) as error:
         raise UnreachableError(f"{error}; nothing was sent") from error
-    here = connection.store.hex()
-    if store and not here.startswith(store):
-        raise _another_store(connection)
-    if is_own or not here:
+    if store and not _is_here(store, connection):
+        raise _another_store(connection, store)
+    if is_own or not connection.store:
         return
     from counter.cli.ids import Ids
 
     ids = Ids(finder.cluster)
     sent_to = ids.sent_to(token)
-    known = dict(reversed(sent_to)).get(connection.name)
-    if known is not None and known != here and not store:
-        raise _another_store(connection)
-    if known is None:
-        if sent_to and finder.is_chosen and not store:
-            note(
-                f"note: the id {printable(token, 64)} was sent to {sent_to[0][0]} before; had that"
-                f" counted it, {connection.name} may count it a second time\n"
-                "  without --node it goes where it went before"
-            )
+    # Who goes on from the life it was sent to last goes on from all.
+    known = dict(sent_to).get(connection.name)
+    is_here = known is not None and _is_here(known, connection)
+    if known is not None and not is_here and not store:
+        raise _another_store(connection, known)
+    if known is None and sent_to and finder.is_chosen and not store:
+        note(
+            f"note: the id {printable(token, 64)} was sent to {sent_to[0][0]} before; had that"
+            f" counted it, {connection.name} may count it a second time\n"
+            "  without --node it goes where it went before"
+        )
+    if known is None or (is_here and known != connection.home):
         try:
-            ids.note(token, connection.name, connection.store)
+            ids.note(token, connection.name, connection.home)
         except OSError:
             return  # then it is as if it was sent from elsewhere: a retry has to name the store
+
+
+def _is_here(home: str, connection: Connection) -> bool:
+    return is_home(home, connection.store, connection.boots)
 
 
 @contextmanager
@@ -93,10 +100,12 @@ def _was_sent(finder: Finder, token: str, store: str, is_own: bool) -> bool:
     return bool(Ids(finder.cluster).sent_to(token))
 
 
-def _another_store(connection: Connection) -> CommandError:
-    return CommandError(
-        f"{connection.who} began anew, with another store than the one that this id was sent to;"
-        " the increment MAY have been counted",
-        NEW_ID,
-        code=INCOMPLETE,
+def _another_store(connection: Connection, home: str) -> CommandError:
+    is_copy = is_home(home.partition(".")[0], connection.store, b"")
+    how = (
+        "has not seen the start of its store that this id was sent to: one is a copy"
+        if is_copy
+        else "began anew, with another store than the one that this id was sent to"
     )
+    text = f"{connection.who} {how}; the increment MAY have been counted"
+    return CommandError(text, NEW_ID, code=INCOMPLETE)

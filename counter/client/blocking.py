@@ -17,6 +17,7 @@ from counter.client import light
 from counter.client.session import Session
 from tracker import wire
 from tracker.address import Endpoint
+from tracker.boots import home_text
 from tracker.config import shown_endpoint
 from tracker.errors import (
     ConnectionLostError,
@@ -103,6 +104,16 @@ class Connection:
     def store(self) -> bytes:
         """The store of the node that is there, 16 bytes; empty if it does not tell."""
         return self._session.store
+
+    @property
+    def boots(self) -> bytes:
+        """The boots of this life of that store and of those before; empty if it tells none."""
+        return self._session.boots
+
+    @property
+    def home(self) -> str:
+        """The store and its life, for a person to name them; empty if it tells none."""
+        return home_text(self.store, self.boots)
 
     @property
     def who(self) -> str:

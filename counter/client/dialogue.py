@@ -27,7 +27,6 @@ from counter.client.choice import Dice
 from counter.client.destination import Destination
 from counter.client.ending import Ending
 from counter.client.lane import (
-    BEGAN_ANEW,
     DOWN,
     GREETING,
     OPENING,
@@ -367,7 +366,7 @@ class Dialogue:
         lane = self._destination.told_nowhere()
         for entry in list(lane.doubtful) if lane is not None else ():
             assert lane is not None
-            self._unknown(lane, entry, f"{lane.who} {BEGAN_ANEW}")
+            self._unknown(lane, entry, lane.anew_for(entry))
 
     # -- sending and ending -------------------------------------------------------------------
 

@@ -8,9 +8,11 @@ A lane is in one of these states::
     READY      increments go and acknowledgements come, in the same order
 
 The rule: what was sent under (session, sequence) stays with this node under that identity, until
-it is acknowledged, refused at its first try, or given up as unknown. And with this store: another
-one under the same name does not know it, and would count it again. A store that has lost its name
-is looked for under the one that follows from both (`tracker.names.derived`): there it is the same.
+it is acknowledged, refused at its first try, or given up as unknown. And with this store, in a life
+that goes on from the one it was sent to (`tracker.boots`): another one under the same name does not
+know it, and would count it again; so would the store itself, had it gone to a copy of it. A store
+that has lost its name is looked for under the one that follows from both (`tracker.names.derived`),
+and so is what a copy became: there it is the same.
 After one was given up the session is not continued: the node's window must not move past what a
 person may still retry.
 """
@@ -23,15 +25,17 @@ from counter.client import light
 from counter.client.operations import Batch, Operation
 from counter.client.session import Session
 from tracker.address import Endpoint
-from tracker.classes import dataclass
+from tracker.boots import BOOT_BYTES, goes_on
+from tracker.classes import dataclass, replace
 from tracker.config import shown_endpoint
 from tracker.errors import FrameError
-from tracker.names import base_of
+from tracker.names import base_of, derived
 
 DOWN, OPENING, GREETING, READY = range(4)
 
 NOWHERE: Final[Endpoint] = ("", 0)
 BEGAN_ANEW: Final = "began anew, with another store"
+ANOTHER_LIFE: Final = "has not seen the start of its store that it was sent to: one is a copy"
 
 SESSION_SPREAD_MAX: Final = 512
 """How far a session's next operation may be ahead of its oldest one in doubt: half of what a node
@@ -88,6 +92,7 @@ class Lane:
     """One node, and everything that was sent there and has not ended."""
 
     __slots__ = (
+        "boots",
         "doubtful",
         "endpoint",
         "failures",
@@ -110,7 +115,7 @@ class Lane:
         self.name = name
         self.endpoint = endpoint
         self.session = session
-        self.home = b""
+        self.home = self.boots = b""
         self.sequence = 0
         self.state = DOWN
         self.link: int | None = None
@@ -162,20 +167,28 @@ class Lane:
             raise FrameError(f"it is a {role}, not a node")
         if self.name and name != self.name:
             raise FrameError(f"node {name} is there now")
-        self.name, self.home = name, self.stream.store
+        self.name, self.home, self.boots = name, self.stream.store, self.stream.boots
 
     def is_anew_for(self, entry: Entry) -> bool:
-        """Whether another store is here than the one that an operation was sent to."""
-        return entry.operation.home not in (b"", self.home)
+        """Whether another store, or a copy, is here than the one that an operation was sent to."""
+        told = entry.operation
+        return bool(told.home) and not goes_on(self.home, self.boots, told.home, told.life)
+
+    def anew_for(self, entry: Entry) -> str:
+        """Say who is here, or is looked for in vain, that is not where an operation was sent to."""
+        home = entry.operation.home
+        is_copy = self.name != derived(self.name, home) if self.is_sought else self.home == home
+        return f"{self.who} {ANOTHER_LIFE if is_copy else BEGAN_ANEW}"
 
     def why_not_again(self, entry: Entry, tries_max: int) -> str:
         """Say why an operation in doubt is not sent again on this stream; empty if it is.
 
         A node in memory that was started again, or one whose disk was wiped, has another store.
-        What the first one had counted may be with its heir by now, and so in every total.
+        What the first one had counted may be with its heir by now, and so in every total. A copy
+        of a directory has the same store, and its original would count what went to it once more.
         """
         if self.is_anew_for(entry):
-            return f"{self.who} {BEGAN_ANEW}"
+            return self.anew_for(entry)
         return f"{self.who} gave no answer to {tries_max} tries" if entry.sends >= tries_max else ""
 
     def times(self, silent_s: float) -> list[float]:
@@ -195,10 +208,9 @@ class Lane:
         if self.sequence - first >= SESSION_SPREAD_MAX:
             self.renew(new_session())
         self.sequence += 1
-        operation = Operation(
-            self.name, self.endpoint, self.session, self.sequence, batch.pairs(), ack, self.home
-        )
-        return Entry(operation, batch)
+        identity = self.name, self.endpoint, self.session, self.sequence
+        home = self.home, self.boots[:BOOT_BYTES]
+        return Entry(Operation(*identity, batch.pairs(), ack, *home), batch)
 
     def _of_session(self) -> list[Entry]:
         if not self.doubtful:
@@ -213,6 +225,8 @@ class Lane:
         """Send an operation, for the first time or again."""
         assert self.link is not None
         assert self.stream is not None
+        if entry.sends:
+            self._go_on_with(entry)
         entry.sends += 1
         if not self.in_flight:
             self.waits_since = now
@@ -220,6 +234,16 @@ class Lane:
         told = entry.operation
         message = light.Increment(told.session, told.sequence, told.pairs, told.ack)
         return Write(self.link, self.stream.send(message))
+
+    def _go_on_with(self, entry: Entry) -> None:
+        """Note that what was sent before is sent to this life as well.
+
+        Any of them may count it. Who goes on from the last one goes on from all.
+        """
+        told, life = entry.operation, self.boots[:BOOT_BYTES]
+        if told.home and life != told.life:
+            entry.operation = replace(told, home=self.home, life=life)
+            entry.batch.operation = entry.operation
 
     def replied(self, reply: Any, now: float) -> Entry:
         """Return what a reply is about: the oldest that is on its way (the stream checks that)."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from counter.client.lane import NOWHERE, Effect, Entry, Lane, Shut
+from counter.storage.base import forked
 from tracker.address import Endpoint
 from tracker.errors import RefusedError
 from tracker.names import derived, is_derived
@@ -47,12 +48,16 @@ class Lanes:
     def of_left(self, lane: Lane, entry: Entry, now: float) -> bool:
         """Hold what is in doubt at a store that has lost its name for the one it is left with.
 
-        Says whether it can be looked for: not where nobody told its name, nor its store.
+        Of a copy it is the one under which that goes on beside its store, or would, had it begun
+        to count for itself in the life that this was sent to. Says whether it can be looked for:
+        not where nobody told its name, nor its store.
         """
         if not (lane.name and lane.is_anew_for(entry)) or is_derived(lane.name):
             return False
+        told = entry.operation
+        store = forked(told.home, told.life) if lane.home == told.home else told.home
         try:
-            left = self.of(derived(lane.name, entry.operation.home), NOWHERE)
+            left = self.of(derived(lane.name, store), NOWHERE)
         except RefusedError:
             return False
         left.doubtful.append(entry)

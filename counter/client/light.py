@@ -8,6 +8,7 @@ must feel instant, so it speaks with these. The rule: byte for byte what `counte
 from typing import Any, ClassVar
 
 from tracker import wire
+from tracker.boots import BOOT_BYTES, BOOTS_BYTES_MAX
 from tracker.names import MEMBER_NAME_MAX
 from tracker.wire import Schema
 
@@ -42,13 +43,21 @@ class Hello(_Light):
 class Welcome(_Light):
     """The stream is open."""
 
-    __slots__ = __match_args__ = ("protocol", "role", "name", "store")
+    __slots__ = __match_args__ = ("protocol", "role", "name", "store", "boots")
     TAG: ClassVar[int] = 97
     FIELDS_MIN: ClassVar[int] = 3
-    WIRE: ClassVar[Schema] = (wire.u16, wire.text(16), wire.text(MEMBER_NAME_MAX), wire.blob(0, 16))
+    WIRE: ClassVar[Schema] = (
+        wire.u16,
+        wire.text(16),
+        wire.text(MEMBER_NAME_MAX),
+        wire.blob(0, 16),
+        wire.blob(0, BOOTS_BYTES_MAX),
+    )
 
-    def __init__(self, protocol: int, role: str, name: str, store: bytes = b"") -> None:
-        super().__init__(protocol, role, name, store)
+    def __init__(
+        self, protocol: int, role: str, name: str, store: bytes = b"", boots: bytes = b""
+    ) -> None:
+        super().__init__(protocol, role, name, store, boots)
 
 
 class Refused(_Light):
@@ -114,14 +123,16 @@ class Park(_Light):
     """Hold an increment whose first node is gone."""
 
     __slots__ = __match_args__ = (
-        "request", "session", "sequence", "pairs", "ack", "home", "name",
+        "request", "session", "sequence", "pairs", "ack", "home", "name", "life",
     )  # fmt: skip
     TAG: ClassVar[int] = 92
+    FIELDS_MIN: ClassVar[int] = 7
     WIRE: ClassVar[Schema] = (
         wire.u64,
         *Increment.WIRE,
         wire.id16,
         wire.text(MEMBER_NAME_MAX),
+        wire.blob(0, BOOT_BYTES),
     )
 
 

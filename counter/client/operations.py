@@ -49,7 +49,8 @@ class Operation:
     """One message of increments under its identity, (session, sequence) at one node.
 
     The same operation may be sent again at any time; it counts once. It can be pickled and
-    kept. `pairs` is key, amount, key, amount, …; `home` the store of the node, if it told it.
+    kept. `pairs` is key, amount, key, amount, …; `home` the store of the node, `life` the boot of
+    the life of that store which it was sent to last, if it told them.
     """
 
     node: str
@@ -59,6 +60,7 @@ class Operation:
     pairs: tuple[Any, ...]
     ack: int
     home: bytes = b""
+    life: bytes = b""
 
     @property
     def id(self) -> str:

@@ -71,7 +71,7 @@ class Parkings:
         """Ask a node to hold what is due at another one."""
         effects = []
         for entry in self.due(lane, now):
-            if to is None or to.home in (b"", entry.operation.home):
+            if to is None or to.home in (b"", entry.operation.home) or not to.is_anew_for(entry):
                 entry.is_stranded = True
                 continue
             lane.drop(entry)
@@ -87,7 +87,7 @@ class Parkings:
         message = light.Park(
             lane.stream.number(),
             *(told.session, told.sequence, told.pairs, told.ack),
-            *(told.home, told.node),
+            *(told.home, told.node, told.life),
         )
         self._asked[lane.link, message.request] = entry
         return Write(lane.link, lane.stream.send(message))

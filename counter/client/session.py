@@ -60,7 +60,7 @@ class Session:
     def __init__(self, codec: wire.Codec, cluster: str = "default") -> None:
         self.role = ""
         self.name = ""
-        self.store = b""
+        self.store = self.boots = b""
         self._codec = codec
         self._cluster = cluster
         self._reader = wire.FrameReader()
@@ -127,7 +127,7 @@ class Session:
             )
         self.role = printable(message.role, 16) or "unnamed"
         self.name = printable(message.name, MEMBER_NAME_MAX)
-        self.store = message.store
+        self.store, self.boots = message.store, message.boots
 
     def _is_awaited(self, message: Any) -> bool:
         """Settle what `message` answers; False for the answer to nothing (a late partial)."""

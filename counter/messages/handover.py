@@ -13,6 +13,7 @@ from counter.config import DEADLINE_MS_MAX
 from counter.messages.datagrams import OTHERS_MAX
 from counter.messages.names import epoch_name
 from tracker import wire
+from tracker.boots import BOOTS_BYTES_MAX
 from tracker.classes import dataclass
 from tracker.errors import FrameError
 from tracker.messages import TEXT_MAX
@@ -153,18 +154,21 @@ class Sole:
     This node has sealed them for nobody else, and has written down that it is empty. It tells them
     no more but for a moment. `retired` are stores whose disks, or copies of them, may come back,
     this node's own and what it grew out of: they are to be refused for ever.
-    No query that heard any of it from anybody but you ends later than `quiet_ms` from now.
+    No query that heard any of it from anybody but you ends later than `quiet_ms` from now. `lives`
+    are the boots of the lives of each of `stores`, empty where they are not known.
     """
 
     stores: tuple[bytes, ...]
     retired: tuple[bytes, ...] = ()
     quiet_ms: int = QUIET_MS_MAX
+    lives: tuple[bytes, ...] = ()
     TAG: ClassVar[int] = 78
     FIELDS_MIN: ClassVar[int] = 1
     WIRE: ClassVar[Schema] = (
         wire.listing(wire.id16, STORES_MAX),
         wire.listing(wire.id16, RETIRED_PER_SOLE_MAX),
         wire.integer(0, QUIET_MS_MAX),
+        wire.listing(wire.blob(0, BOOTS_BYTES_MAX), STORES_MAX),
     )
 
 

@@ -7,9 +7,10 @@ proves nothing about another.
 from typing import ClassVar
 
 from tracker import wire
+from tracker.boots import BOOT_BYTES
 from tracker.classes import dataclass
 from tracker.members import Member
-from tracker.messages import BOOT_BYTES, member_from_wire
+from tracker.messages import member_from_wire
 from tracker.wire import Schema
 
 

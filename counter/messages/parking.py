@@ -2,13 +2,14 @@
 
 Tags 92-95, on streams; with 84-87 an operator looks at what is parked, and gives it up.
 
-The rule: an operation is named by the store it was first sent to, never by a node's name, and a
-grant names the store that may count it and that store's own ticket.
+The rule: an operation is named by the store it was first sent to and the life that was in, never by
+a node's name, and a grant names the store that may count it and that store's own ticket.
 """
 
 from typing import Any, ClassVar, Final
 
 from tracker import wire
+from tracker.boots import BOOT_BYTES
 from tracker.classes import dataclass
 from tracker.errors import FrameError
 from tracker.names import MEMBER_NAME_MAX
@@ -50,7 +51,8 @@ class Park:
     """Hold this increment, and count it once the store it was first sent to never will.
 
     `session`, `sequence`, `pairs` and `ack` are those of the `Increment` whose fate is unknown;
-    `home` is the store it was sent to, `name` the name of that node.
+    `home` is the store it was sent to, `name` the name of that node, `life` the boot of the life of
+    that store it was first sent to, empty where the node told none.
     """
 
     request: int
@@ -60,7 +62,9 @@ class Park:
     ack: int
     home: bytes
     name: str
+    life: bytes = b""
     TAG: ClassVar[int] = 92
+    FIELDS_MIN: ClassVar[int] = 7
     WIRE: ClassVar[Schema] = (
         _u64,
         wire.id16,
@@ -69,6 +73,7 @@ class Park:
         wire.integer(0, 2),
         wire.id16,
         wire.text(MEMBER_NAME_MAX),
+        wire.blob(0, BOOT_BYTES),
     )
 
 
@@ -90,19 +95,23 @@ class Parked:
 class Disown:
     """Which of these operations has the store `home` counted? It is never to count the others.
 
-    A row: session, sequence, and the ticket under which the store `by` holds it.
+    A row: session, sequence, and the ticket under which the store `by` holds it. `life` is the boot
+    of the life they were first sent to: of a store that has not been in it nobody can tell.
     """
 
     request: int
     home: bytes
     by: bytes
     rows: tuple[tuple[bytes, int, int], ...]
+    life: bytes = b""
     TAG: ClassVar[int] = 94
+    FIELDS_MIN: ClassVar[int] = 4
     WIRE: ClassVar[Schema] = (
         _u64,
         wire.id16,
         wire.id16,
         wire.listing(wire.record(wire.id16, _u64, _u64), ROWS_PER_DISOWN_MAX),
+        wire.blob(0, BOOT_BYTES),
     )
 
 

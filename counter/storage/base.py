@@ -47,6 +47,11 @@ class Identity:
     splits: tuple[tuple[bytes, int], ...] = ()
 
     @property
+    def boots(self) -> bytes:
+        """The boots of this opening and of those before it, the latest first."""
+        return self.boot + self.lineage if self.boot else b""
+
+    @property
     def marked(self) -> list[int]:
         """The tokens behind which something began, in order, as far as they are known."""
         tokens = {token for _, token in (*self.starts, *self.splits)}

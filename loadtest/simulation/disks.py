@@ -13,10 +13,10 @@ from random import Random
 
 from counter.storage.base import MEMBERS, At, Identity, Rebirth, forked
 from loadtest.simulation.agenda import Agenda, SimulationError
+from tracker.boots import LINEAGE_MAX
 from tracker.digest import blake2b
 from tracker.errors import ConfigError
 from tracker.machine import Persist, Persisted, PersistFailed
-from tracker.messages import LINEAGE_MAX
 from tracker.names import derived
 
 QUEUE_MAX = 1_000_000

@@ -28,12 +28,12 @@ Script = Callable[[Any], list[Any]]
 class ScriptedServer:
     """Welcomes everybody, then answers each message with what the script returns for it."""
 
-    def __init__(self, script: Script, role: str, name: str, store: bytes = b"") -> None:
+    def __init__(self, script: Script, role: str, name: str, *home: bytes) -> None:
         self.heard: list[Any] = []
         self.streams = 0
         self.name = name
         self._script = script
-        self._welcome = Welcome(wire.PROTOCOL, role, name, store)
+        self._welcome = Welcome(wire.PROTOCOL, role, name, *home)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._streams: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept)]
@@ -103,8 +103,9 @@ def serve() -> Iterator[Callable[..., ScriptedServer]]:
             role: str = "node",
             name: str = "n1",
             store: bytes = b"",
+            boots: bytes = b"",
         ) -> ScriptedServer:
-            server = ScriptedServer(script, role, name, store)
+            server = ScriptedServer(script, role, name, store, boots)
             stack.callback(server.close)
             return server
 

@@ -347,7 +347,7 @@ def disowned(failover, sequence=1, by=OTHER, ticket=4, home=HOME):
 def test_who_alone_holds_what_a_store_counted_says_what_that_would_and_gives_it_away_once():
     heir, ledger = make()
     assert said(disowned(heir)) == [Disowned(1, ())]
-    heir.fences.speaks_for = lambda store: store == HOME
+    heir.fences.speaks_for = lambda store, life: store == HOME
 
     (fence,) = disowned(heir)
     granted = said(heir.settled(Persisted(ledger.token)))
@@ -361,7 +361,7 @@ def test_who_alone_holds_what_a_store_counted_says_what_that_would_and_gives_it_
 
 def test_an_heir_that_leaves_itself_gives_away_nothing_more_and_says_what_it_gave():
     heir, ledger = make(durable=False)
-    heir.fences.speaks_for = lambda store: store == HOME
+    heir.fences.speaks_for = lambda store, life: store == HOME
     disowned(heir)
     ledger.is_leaving = True
 

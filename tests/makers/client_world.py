@@ -41,7 +41,7 @@ class Node:
         self.totals: Counter[str] = Counter()
         self.sequences: dict[bytes, list[int]] = {}
         self.role = "node"
-        self.store = b""
+        self.store = self.boots = b""
 
     def begin_anew(self, store):
         """Come back with another store, which knows nothing."""
@@ -50,7 +50,7 @@ class Node:
 
     def answer(self, message):
         if isinstance(message, Hello):
-            return [Welcome(wire.PROTOCOL, self.role, self.name, self.store)]
+            return [Welcome(wire.PROTOCOL, self.role, self.name, self.store, self.boots)]
         assert isinstance(message, Increment)
         identity = message.session, message.sequence
         known = self.operations.get(identity)

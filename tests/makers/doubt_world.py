@@ -27,6 +27,7 @@ from counter.messages import (
     Stored,
     Take,
 )
+from tracker.boots import BOOTS_BYTES_MAX
 from tracker.machine import Close, Closed, Open, Opened, Persist, Persisted, Send, Unreachable
 from tracker.members import Member, View
 from tracker.messages import Refused
@@ -60,14 +61,16 @@ def view_of(names, heirs=None, lost=()):
 class Machine:
     """One life of one node: what routes between ledger and failover is `Gossip`'s, in short."""
 
-    def __init__(self, name, kept, snapshot, **limits):
+    def __init__(self, name, kept, snapshot, boots=b"", **limits):
         config = replace(NodeConfig(name=name), **limits)
         self.ledger = Ledger(config, Counters(STORES[name], 0), durable=True)
+        self.ledger.boots = boots
         self.failover = Failover(self.ledger, View(), Random(1))
         self.leaving = Leaving(self.ledger, member_of(name), Random(1))
         self.adoption = Adoption(self.ledger, name)
         self.leaving.soles = lambda: self.adoption.folding.finals
-        self.failover.fences.speaks_for = self.adoption.folding.is_final
+        self.leaving.lives_of = self.adoption.folding.lives_of
+        self.failover.fences.speaks_for = self.adoption.folding.tells_of
         self.view = View()
         for kind, records in (("state", snapshot), ("counts", kept)):
             for record in records:
@@ -164,6 +167,9 @@ class World:
         self.mail = deque()
         self.heard = []
         self.tokens = dict.fromkeys(NAMES, 0)
+        # The boots of each node's lives, the latest first, and the life of the home to which an
+        # increment was sent last.
+        self.boots, self.life = dict.fromkeys(NAMES, b""), b""
         self.dead = {}
         self.touched = list(NAMES)
         # By name, who has left and to whom; and whose name is another store's since.
@@ -177,7 +183,10 @@ class World:
     def start(self, name):
         if name in self.lost:
             return
-        machine = Machine(name, self.kept[name], self.snapshots[name], **self.limits)
+        boot = PORTS[name].to_bytes(4, "big") + (len(self.boots[name]) // 8).to_bytes(4, "big")
+        self.boots[name] = (boot + self.boots[name])[:BOOTS_BYTES_MAX]
+        kept, snapshot = self.kept[name], self.snapshots[name]
+        machine = Machine(name, kept, snapshot, self.boots[name], **self.limits)
         machine.ledger.resume(self.tokens[name], 1)
         self.machines[name] = machine
         self.look_around()
@@ -261,8 +270,14 @@ class World:
         """Do what a letter of a story stands for."""
         if make is None:
             self.drain(name)
-        else:
-            self.client(name, make())
+            return
+        message = make()
+        self.life = self.life or self.boots[HOME][:8]
+        if name == HOME:
+            self.life = self.boots[HOME][:8]
+        if isinstance(message, Park):
+            message = replace(message, life=self.life)
+        self.client(name, message)
 
     def client(self, name, message):
         self.links += 1

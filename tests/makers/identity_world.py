@@ -25,6 +25,7 @@ from loadtest.simulation.lives import begun
 from loadtest.simulation.network import NetworkConfig
 from loadtest.simulation.world import World
 from tracker.admission import COPY_CODES
+from tracker.boots import goes_on
 from tracker.config import TrackerConfig
 from tracker.machine import Leave
 from tracker.messages import Forget
@@ -64,6 +65,8 @@ class Cluster:
         self.seconds = set()
         # Whoever was taken in and is expected back, by place.
         self.expected = set()
+        # By number: what was sent, and to which home last; and that of which nothing was heard.
+        self.told, self.doubtful = {}, {}
         self.starts = self.sent = self.completes = 0
         for number, place in enumerate((*HOMES.values(), *SPARE)):
             disk = self.world.disk(place, DiskConfig())
@@ -171,21 +174,39 @@ class Cluster:
         self.world.run_until(self.world.now + seconds)
 
     def count(self, *places):
-        """Send an increment to a place, and the same again to the others, one by one."""
+        """Send an increment to a place, and the same again to the others, one by one.
+
+        As a client does: not to a place that does not go on from the life it was sent to last.
+        """
         if not self.is_up(places[0]) or self.sent >= INCREMENTS_MAX:
             return
         number, self.sent = self.sent, self.sent + 1
         message = Increment(self.dice.randbytes(16), 1, ("views", 4**number), ACK_DEFAULT)
-        for place in places:
-            self._send(place, message, number)
+        self._send(places[0], message, number)
+        for place in places[1:]:
+            self._send_again(place, message, number)
+
+    def count_again(self, place):
+        """Send again to a place what was sent and not acknowledged."""
+        for number, (message, _) in [*self.doubtful.items()]:
+            self._send_again(place, message, number)
+
+    def _send_again(self, place, message, number):
+        if number in self.doubtful and self.is_up(place):
+            ledger, (_, home) = self.node(place).ledger, self.doubtful[number]
+            if goes_on(ledger.counters.store, ledger.boots, *home):
+                self._send(place, message, number)
 
     def _send(self, place, message, number):
         # What comes late says nothing of a backup that was put in that place meanwhile.
-        holds = self.holds[place]
+        holds, ledger = self.holds[place], self.node(place).ledger
+        self.told[number] = message, (ledger.counters.store, ledger.boots[:8])
+        self.doubtful[number] = self.told[number]
 
         def hear(message, now):
             if isinstance(message, Counted):
                 holds.add(number)
+                self.doubtful.pop(number, None)
 
         self.world.connect(place, hear).send(message)
         self.pause(0.02)
@@ -355,6 +376,16 @@ class RestartedCluster(Cluster):
             self.crash(place)
             self.start(place)
         return place
+
+
+class RetryingCluster(RestartedCluster):
+    """The same worlds. What was not acknowledged is sent again, to whoever goes on from the life
+    it was sent to last."""
+
+    def go_on(self, seconds):
+        if self.doubtful:
+            self.count_again(self.dice.choice([*self.names]))
+        super().go_on(seconds)
 
 
 def played(seeds, kind=Cluster):

@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from counter import Client, UnknownOutcomeError
+from counter.client.operations import Operation
+from counter.messages import ACK_DEFAULT, Increment
+from tracker.boots import home_text
 from tracker.errors import RefusedError
 from tracker.messages import Roster
 
@@ -237,3 +241,31 @@ def test_a_copy_that_comes_first_to_a_tracker_without_its_list_is_not_taken_for_
     machines.count(n1, 7)
     assert machines.until(lambda: (a := machines.ask(n2))["complete"] and a)["value"] == 22
     assert n1.address in copy.err
+
+
+def test_what_was_sent_to_a_copy_that_was_killed_is_not_sent_to_its_original(machines):
+    original = machines.node("n1")
+    machines.count(original, 10)
+    shutil.copytree(machines.home / "n1", machines.home / "copy")
+    copy = machines.node("n1", data="copy")
+    with machines.connection(copy) as stream:
+        stream.greet()
+        home = stream.store, stream.boots[:8]
+        stream.send(Increment(b"s" * 16, 1, ("views", 5), ACK_DEFAULT))
+    sent = Operation("n1", copy.endpoint, b"s" * 16, 1, ("views", 5), ACK_DEFAULT, *home)
+    words = ("inc", "views", "7", "--id", "order-1", "--node")
+    machines.run(*words, copy.address)
+    copy.kill()
+
+    with Client(node=original.address) as client:
+        client.incr("views", 1)
+        with pytest.raises(UnknownOutcomeError, match="has not seen the start of its store"):
+            client.retry(sent)
+    remembered = machines.run(*words, original.address)
+    (machines.home / "state" / "counter" / "ids").unlink()
+    named = machines.run(*words, original.address, "--store", home_text(*home))
+
+    for ran in (remembered, named):
+        assert ran.code == 3, ran.err
+        assert "has not seen the start of its store that this id was sent to" in ran.err
+    assert machines.share(original) == 11

@@ -4,6 +4,7 @@ without any: no answer counts an increment twice, and a complete one lacks none 
 
 from random import Random
 
+import identity_world
 import pytest
 from identity_world import (
     HOMES,
@@ -11,6 +12,7 @@ from identity_world import (
     TRACKER,
     Cluster,
     RestartedCluster,
+    RetryingCluster,
     StricterCluster,
     played,
 )
@@ -34,6 +36,15 @@ def test_backups_and_copies_make_no_complete_answer_wrong_and_count_nothing_twic
 @pytest.mark.slow
 def test_what_copies_that_began_anew_go_on_with_beside_their_stores_counts_once():
     wrong, completes, events = played(range(3), RestartedCluster)
+
+    assert wrong == {}
+    assert completes > 500
+    assert "beside" in events
+
+
+@pytest.mark.slow
+def test_what_clients_send_again_to_lives_that_go_on_from_the_one_they_sent_it_to_counts_once():
+    wrong, completes, events = played(range(5), RetryingCluster)
 
     assert wrong == {}
     assert completes > 500
@@ -87,20 +98,80 @@ def test_that_world_counts_it_twice_where_each_copy_becomes_a_store_of_its_own(m
     assert copied_twice().wrong != []
 
 
-def sent_again(cluster):
-    """Send an increment to a copy, and again to its store, which runs; returns what came of it."""
+def sent_again(cluster, between=None):
+    """Send an increment to a copy that is cut off, and no tracker there, and again to its store.
+
+    Returns what came of it, once something else has happened and all reach each other again.
+    """
+    home, copy = HOMES["n1"], SPARE[0]
+    cluster.count(home)
+    cluster.pause(1.5)
+    cluster.world.crash(TRACKER)
+    cut = cluster.world.partition(SPARE)
+    cluster.copy(home, copy)
+    cluster.count(copy, home)
+    assert cluster.holds[copy] == {0}
+    between(cluster)
+    cluster.world.heal(cut)
+    cluster.start_tracker()
+    cluster.go_on(20.0)
+    assert cluster.final()
+    assert "registration-refused" in cluster.events
+    return cluster
+
+
+def the_copy_crashes(cluster):
+    cluster.crash(SPARE[0])
+    cluster.start(SPARE[0])
+    cluster.pause(0.5)
+
+
+def the_copy_is_copied(cluster):
+    cluster.copy(SPARE[0], SPARE[1])
+    cluster.pause(0.5)
+
+
+def the_copy_acknowledges_another(cluster):
+    cluster.pause(4.0)
+    cluster.count(SPARE[0])
+    assert cluster.holds[SPARE[0]] == {0, 1, 2}
+
+
+BETWEEN = [the_copy_crashes, the_copy_is_copied, the_copy_acknowledges_another]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("between", BETWEEN)
+def test_what_was_sent_to_a_copy_and_again_to_its_store_counts_once_whatever_came_between(between):
+    cluster = sent_again(Cluster(1), between)
+
+    assert cluster.wrong == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("between", BETWEEN)
+def test_it_counts_twice_where_clients_send_again_to_the_store_alone(between, monkeypatch):
+    monkeypatch.setattr(identity_world, "goes_on", lambda store, boots, home, life: store == home)
+
+    assert sent_again(Cluster(1), between).wrong != []
+
+
+def sent_to_both(cluster):
+    """Send an increment to a store, and again to a copy that was made of its life before that."""
     home, copy = HOMES["n1"], SPARE[0]
     cluster.count(home)
     cluster.copy(home, copy)
-    cluster.count(copy, home)
+    cluster.count(home)
+    cluster.doubtful[1] = cluster.told[1]
+    cluster.count_again(copy)
     cluster.go_on(5.0)
     assert cluster.final()
     assert "registration-refused" in cluster.events
     return cluster
 
 
-def test_what_a_copy_has_acknowledged_to_nobody_counts_where_it_was_sent_again():
-    cluster = sent_again(Cluster(1))
+def test_what_a_copy_has_acknowledged_to_nobody_counts_where_it_was_sent_first():
+    cluster = sent_to_both(Cluster(1))
 
     assert cluster.wrong == []
     assert (cluster.holds[HOMES["n1"]], cluster.ended) == ({0, 1}, {SPARE[0]})
@@ -109,7 +180,7 @@ def test_what_a_copy_has_acknowledged_to_nobody_counts_where_it_was_sent_again()
 def test_it_counts_twice_where_the_copy_goes_on_with_it(monkeypatch):
     monkeypatch.setattr(lives, "_is_unheard", lambda machine: False)
 
-    assert sent_again(Cluster(1)).wrong != []
+    assert sent_to_both(Cluster(1)).wrong != []
 
 
 @pytest.mark.slow
@@ -145,7 +216,7 @@ def test_where_a_copy_of_a_node_that_ended_passes_for_its_move_nothing_acknowled
 
 @pytest.mark.soak
 @pytest.mark.timeout(7_200)
-@pytest.mark.parametrize("kind", [Cluster, StricterCluster, RestartedCluster])
+@pytest.mark.parametrize("kind", [Cluster, StricterCluster, RestartedCluster, RetryingCluster])
 def test_backups_and_copies_make_no_answer_wrong_in_two_thousand_worlds(kind):
     wrong, completes, _ = played(range(1_000, 3_000), kind)
 
@@ -170,6 +241,10 @@ def newcomers_are_believed_unasked(patch):
     patch.setattr(Newcomers, "_refused", lambda self, member, other, sender: [])
 
 
+def clients_send_again_to_the_store_alone(patch):
+    patch.setattr(identity_world, "goes_on", lambda store, boots, home, life: store == home)
+
+
 def a_tracker_takes_in_whoever_comes_first(patch):
     patch.setattr(Arrivals, "puts_off", lambda self, link, message, now: False)
 
@@ -182,6 +257,7 @@ def a_tracker_takes_in_whoever_comes_first(patch):
         (everything_stays_the_copys_own, RestartedCluster, [0]),
         (newcomers_are_believed_unasked, StricterCluster, [11]),
         (a_tracker_takes_in_whoever_comes_first, StricterCluster, [66]),
+        (clients_send_again_to_the_store_alone, RetryingCluster, [0]),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

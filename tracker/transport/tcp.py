@@ -64,6 +64,7 @@ class TcpStreams:
         name: str,
         cluster: str,
         store: bytes = b"",
+        boots: bytes = b"",
         connections_max: int = CONNECTIONS_MAX,
         express: Express = lambda link, frame: None,
     ) -> None:
@@ -78,6 +79,7 @@ class TcpStreams:
         self.cluster = cluster
         # Told in every welcome: whose counts these are, whatever its name.
         self.store = store
+        self.boots = boots
         self.connections_max = connections_max
         self.express = express
         self.endpoint: Endpoint = ("", 0)
@@ -411,7 +413,7 @@ class _Accepted(_Stream):
             self.refuse("cluster", f'this is cluster "{streams.cluster}", not "{theirs}"')
         else:
             self.accept()
-            welcome = Welcome(PROTOCOL, streams.role, streams.name, streams.store)
+            welcome = Welcome(PROTOCOL, streams.role, streams.name, streams.store, streams.boots)
             self.send(framed(MEMBERSHIP.encode(welcome)))
             peer = self.transport.get_extra_info("peername") if self.transport else None
             streams.handler.on_accepted(self.link, peer[:2] if peer else ("", 0))

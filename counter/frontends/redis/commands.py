@@ -31,6 +31,7 @@ from counter.frontends.redis.words import (
     upper,
 )
 from counter.messages import KEYS_BYTES_MAX, KEYS_PER_QUERY_MAX
+from tracker.boots import HOME_DIGITS_MIN, is_home, is_home_text
 from tracker.classes import dataclass
 from tracker.errors import FrameError
 from tracker.text import printable
@@ -45,8 +46,6 @@ NAME_BYTES_MAX: Final = 64
 """Of the name that a client gives itself."""
 KEYS_MAX: Final = 8_192
 """Keys that KEYS lists; with more there is SCAN."""
-STORE_DIGITS_MIN: Final = 8
-"""Of a store's 32 hexadecimal digits, as many as `counter inc --store` wants."""
 
 _CURSOR = re.compile(rb"[0-9]{1,12}")
 _CATEGORIES = {AT_ONCE: "fast", COUNTS: "write", ASKS: "readonly", LOOKS: "readonly"}
@@ -62,7 +61,8 @@ class Add:
 
 @dataclass(frozen=True, slots=True)
 class AddOnce:
-    """An increment with an id; `store` are the first digits of the store it was first sent to."""
+    """An increment with an id; `store` are the first digits of the store it was first sent to, and
+    behind a dot those of that one's life, if they were named."""
 
     key: str
     amount: int
@@ -96,6 +96,7 @@ class Facts(Protocol):
 
     name: str
     store: str
+    boots: bytes
     version: str
     is_durable: bool
 
@@ -175,12 +176,12 @@ def _add_once(talk: Talk, facts: Facts, words: Arguments) -> Outcome:
     token = text_in(options["ID"], "an id", TOKEN_BYTES_MAX)
     store = options.get("STORE", b"").decode("latin-1").lower()
     if "STORE" in options:
-        if not STORE_DIGITS_MIN <= len(store) <= 32 or set(store) - set("0123456789abcdef"):
-            text = f"STORE wants {STORE_DIGITS_MIN} to 32 hexadecimal digits, as INFO shows them"
+        if not is_home_text(store):
+            text = f"STORE wants {HOME_DIGITS_MIN} to 32 hexadecimal digits, as INFO shows them"
             raise BadRequestError(text)
-        if not facts.store.startswith(store):
+        if not is_home(store, bytes.fromhex(facts.store), facts.boots):
             return error(
-                f"{facts.name} has another store than the one that this id was sent to;"
+                f"{facts.name} has another store, or another life of it, than this id was sent to;"
                 " the increment MAY have been counted there",
                 "INDOUBT",
             )

@@ -10,6 +10,7 @@ from typing import Any
 from counter import __version__
 from counter.messages import NUL
 from counter.node import Node
+from tracker.boots import BOOT_BYTES
 from tracker.config import shown_endpoint
 
 
@@ -20,6 +21,7 @@ class NodeFacts:
         """Look at a node; `clients` says how many connections its Redis door has."""
         self.name = node.settings.name
         self.store = node.member.store.hex()
+        self.boots = node.machine.ledger.boots
         self.version = __version__
         self.is_durable = node.settings.data is not None
         self._node = node
@@ -83,6 +85,7 @@ class NodeFacts:
             "Counter": {
                 "node": self.name,
                 "store": self.store,
+                "life": self.boots[:BOOT_BYTES].hex(),
                 "door": shown_endpoint(node.endpoint),
                 "durable": int(self.is_durable),
                 "members": len(view.members),

@@ -509,7 +509,7 @@ def test_the_ids_that_are_remembered_are_bounded_and_the_latest_stay(tmp_path, m
     ids = Ids("default")
 
     for number in range(200):
-        ids.note(f"id{number}", "n1", STORES[0])
+        ids.note(f"id{number}", "n1", STORES[0].hex())
 
     (file,) = (tmp_path / "state").rglob("ids")
     assert file.stat().st_size < 4_100
@@ -566,12 +566,12 @@ def test_a_store_that_is_named_says_that_there_was_an_earlier_try(counter, serve
 
 def test_an_id_written_behind_half_a_line_is_found_again(tmp_path):
     ids = Ids("default")
-    ids.note("first", "n1", b"1" * 16)
+    ids.note("first", "n1", (b"1" * 16).hex())
     file = tmp_path / "state" / "counter" / "ids"
     with file.open("ab") as torn:
         torn.write(b"0123456789abcdef")  # what a full disk or a power cut leaves
 
-    ids.note("second", "n2", b"2" * 16)
+    ids.note("second", "n2", (b"2" * 16).hex())
 
     assert ids.sent_to("first") == [("n1", (b"1" * 16).hex())]
     assert ids.sent_to("second") == [("n2", (b"2" * 16).hex())]

@@ -12,6 +12,7 @@ def make_facts(**changes: Any) -> Any:
     facts = {
         "name": "n1",
         "store": "ab" * 16,
+        "boots": b"12345678" + b"abcdefgh",
         "version": "1.2.3",
         "is_durable": True,
         "value": lambda key: 7 if key == "views" else 0,
