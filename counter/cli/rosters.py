@@ -207,7 +207,7 @@ def cropped(rows: list[Row], width: int, height: int) -> list[str]:
     return [*result, *_more(left, width)]
 
 
-def _more(left: list[Row], width: int) -> list[str]:
+def _more(left: list[Row], width: int | None) -> list[str]:
     """Return the lines that count those for whom there was no room."""
     counts = [sum(row[0].status == status for row in left) for status in range(len(STATUS_NAMES))]
     parts = [f"{n} {name}" for n, name in zip(counts, STATUS_NAMES, strict=True) if n]
