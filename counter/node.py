@@ -27,7 +27,7 @@ from counter.unwritten import Unwritten
 from tracker.classes import dataclass, replace
 from tracker.daemon import listening, resolved
 from tracker.driver import Driver
-from tracker.errors import ConfigError
+from tracker.errors import AddressError
 from tracker.machine import Emit, Endpoint, Leave, Link, Persisted, PersistFailed
 from tracker.transport import pulses
 from tracker.transport.base import DatagramHandler, Datagrams
@@ -90,7 +90,7 @@ class Node:
         beside: Sequence[Beside] = (),
         storage: Storage | None = None,
     ) -> None:
-        """Open the storage, if none is given; bind the port. Raises ConfigError, StorageError."""
+        """Open the storage, if none is given; bind. Raises Address-, Config-, StorageError."""
         self._beside = beside
         self.departed, self.drained = asyncio.Event(), asyncio.Event()
         self._nobody_took = 0
@@ -279,8 +279,9 @@ class Node:
 
 
 def bound(settings: NodeSettings) -> tuple[socket.socket, socket.socket]:
-    """Return a stream and a datagram socket on one port number. Raises ConfigError.
+    """Return a stream and a datagram socket on one port number.
 
+    Raises AddressError, and ConfigError for an address beyond this machine without `insecure`.
     With port 0 the first free number from 7401 up is taken, then whatever the system gives.
     """
     host, port = settings.listen
@@ -290,7 +291,7 @@ def bound(settings: NodeSettings) -> tuple[socket.socket, socket.socket]:
             continue
         try:
             tcp = listening((host, candidate), insecure=settings.insecure, bind=bind_tcp)
-        except ConfigError:
+        except AddressError:
             if candidate and not port:
                 continue
             raise
@@ -300,11 +301,11 @@ def bound(settings: NodeSettings) -> tuple[socket.socket, socket.socket]:
             taken = tcp.getsockname()[1]
             tcp.close()
             if port:
-                raise ConfigError(
+                raise AddressError(
                     f"port {taken} is in use for datagrams            "
                     "pass --listen HOST:0 to pick a free one"
                 ) from error
-    raise ConfigError("no free port was found")
+    raise AddressError("no free port was found")
 
 
 def opened(settings: NodeSettings) -> Storage:

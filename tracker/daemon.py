@@ -17,7 +17,7 @@ from socket import AI_PASSIVE, SOCK_STREAM, gaierror, getaddrinfo, socket
 import anyio
 
 from tracker.config import shown_endpoint
-from tracker.errors import ConfigError
+from tracker.errors import AddressError, ConfigError
 from tracker.machine import Endpoint
 from tracker.text import printable
 from tracker.transport.tcp import bind_tcp
@@ -29,12 +29,12 @@ SWITCH_S = 0.000_2
 
 
 def resolved(endpoint: Endpoint, deed: str) -> Endpoint:
-    """Return an address with the IP of its host. Raises ConfigError."""
+    """Return an address with the IP of its host. Raises AddressError."""
     host, port = endpoint
     try:
         found = getaddrinfo(host, port, type=SOCK_STREAM, flags=AI_PASSIVE)
     except (gaierror, UnicodeError, OSError) as error:
-        raise ConfigError(f"cannot {deed} {printable(host, 80)}: no such host") from error
+        raise AddressError(f"cannot {deed} {printable(host, 80)}: no such host") from error
     return str(found[0][4][0]), port
 
 
@@ -45,7 +45,11 @@ def listening(
     bind: Callable[[Endpoint], socket] = bind_tcp,
     option: str = "--listen",
 ) -> socket:
-    """Return a listening socket. Raises ConfigError with what to do about it, by this option."""
+    """Return a listening socket.
+
+    Raises AddressError where a later try may do, ConfigError for what is not to be listened on;
+    both say what to do about it, by this option.
+    """
     address = resolved(endpoint, "listen on")
     if not ip_address(address[0]).is_loopback and not insecure:
         raise ConfigError(
@@ -56,11 +60,11 @@ def listening(
         return bind(address)
     except OSError as error:
         if address[1] and error.errno is not None and error.strerror == os.strerror(98):
-            raise ConfigError(
+            raise AddressError(
                 f"port {address[1]} is in use            pass {option} HOST:0 to pick a free one"
             ) from error
         reason = (error.strerror or str(error)).lower()
-        raise ConfigError(f"cannot listen on {shown_endpoint(address)}: {reason}") from error
+        raise AddressError(f"cannot listen on {shown_endpoint(address)}: {reason}") from error
 
 
 @contextmanager

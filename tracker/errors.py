@@ -30,6 +30,13 @@ class ConfigError(ClusterError):
     retry_safe: ClassVar[bool] = False
 
 
+class AddressError(ClusterError):
+    """An address cannot be used now: taken, not of this machine, or unknown; nothing was started.
+
+    At the start of a machine names and addresses come after the daemons: a later start may do.
+    """
+
+
 class RefusedError(ClusterError):
     """The other side understood the request and said no; nothing was changed there.
 

@@ -133,7 +133,7 @@ class Tracker:
     """One running tracker."""
 
     def __init__(self, settings: TrackerSettings, on_emit: Callable[[Emit], None]) -> None:
-        """Bind the port and read the list. Raises ConfigError and StorageError."""
+        """Bind the port and read the list. Raises AddressError, ConfigError, StorageError."""
         self.settings = settings
         self._file = ListFile(settings.data) if settings.data is not None else NoFile()
         saved = self._saved()

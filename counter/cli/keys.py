@@ -74,6 +74,8 @@ def keys(
         for row in found.rows[:number]:
             out(printable(row[0]) if on_terminal() else row[0])
         show_cut_off(outcome, found, number)
+        if prefix.endswith("*") and not found.rows:
+            note("no key has a star there; all that begin alike:  counter keys PREFIX, without one")
         if not outcome.is_success:
             answer = outcome.answer
             note(f"incomplete: {answer.answered}/{answer.members} nodes; {shortfall(outcome)}")

@@ -7,6 +7,7 @@ that it saw alive while no tracker answers, and draws in place what fits: who is
 import os
 import sys
 import time
+from math import inf
 from typing import Any, Final
 
 from counter.cli import columns
@@ -36,6 +37,9 @@ NODES_TRIED_MAX: Final = 4
 
 NODE_S: Final = 1.0
 """Longest wait for one of these."""
+
+GONE_SHOWN_MAX: Final = 8
+"""Members that are gone, in a table on a terminal: those of the last time. Thousands are kept."""
 
 HEAD: Final = ["name", "status", "address", "since", "activity", "counts", "note"]
 
@@ -177,7 +181,7 @@ def cropped(rows: list[Row], width: int, height: int) -> list[str]:
     return [*result, *_more(left, width)]
 
 
-def _more(left: list[Row], width: int) -> list[str]:
+def _more(left: list[Row], width: int | None) -> list[str]:
     """Return the lines that count those for whom there was no room."""
     counts = [sum(row[0].status == status for row in left) for status in range(len(STATUS_NAMES))]
     parts = [f"{n} {name}" for n, name in zip(counts, STATUS_NAMES, strict=True) if n]
@@ -186,14 +190,29 @@ def _more(left: list[Row], width: int) -> list[str]:
 
 def _show(heard: Heard, *, is_known: bool = False) -> None:
     """Write the table; `is_known` says that no tracker answers has been said already."""
-    head = [HEAD] if on_terminal() else []
-    for lines in columns.lines([*head, *[_cells(row) for row in heard.rows]], columns.width()):
+    rows = heard.rows
+    head, told, left = ([HEAD], *_folded(rows)) if on_terminal() else ([], rows, [])
+    width = columns.width()
+    for lines in columns.lines([*head, *[_cells(row) for row in told]], width):
         for line in lines:
             out(line)
+    for line in _more(left, width) if left else []:
+        out(line)
     if on_terminal():
         out(_summary(heard))
     elif heard.source.role == "node" and not is_known:
         note(f"no tracker was reached; this is what {heard.source.who} knows")
+
+
+def _folded(rows: list[Row]) -> tuple[list[Row], list[Row]]:
+    """Return whom to show, and whom to count only: those who have been gone longest."""
+    gone = [row for row in rows if row[0].status == GONE]
+    gone.sort(key=lambda row: row[1] if row[1] >= 0 else inf)
+    left = {row[0].store for row in gone[GONE_SHOWN_MAX:]}
+    return (
+        [row for row in rows if row[0].store not in left],
+        [row for row in rows if row[0].store in left],
+    )
 
 
 def _summary(heard: Heard) -> str:

@@ -8,7 +8,7 @@ import errno
 import os
 import sys
 
-from tracker.errors import ClusterError, ConfigError, LockedError, RefusedError
+from tracker.errors import ClusterError, ConfigError, DeadlineError, LockedError, RefusedError
 
 DONE, REFUSED, USAGE, INCOMPLETE, DEFECT, INTERRUPTED = 0, 1, 2, 3, 70, 130
 
@@ -86,6 +86,10 @@ def _remedies(error: ClusterError) -> tuple[str, ...]:
         return ("stop that one, or give this one a place of its own:  --name NAME or --data DIR",)
     if isinstance(error, RefusedError) and error.code == "cluster":
         return ("name the cluster that is meant:  --cluster NAME or COUNTER_CLUSTER",)
+    if isinstance(error, RefusedError) and error.code == "other-content":
+        return ("an id stands for one increment; another one takes another:  --id TOKEN",)
+    if DeadlineError in (type(error), type(error.__cause__)):
+        return ("is it up:  counter members          wait longer:  --deadline 30s",)
     return ()
 
 

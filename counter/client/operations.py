@@ -35,6 +35,12 @@ BATCH_BYTES_MAX: Final = 60_000
 KNOWN_KEYS_MAX: Final = 8_192
 """Keys that a client has checked and remembers as good."""
 
+KEYS_SHOWN_MAX: Final = 5
+"""Keys that an error names."""
+
+KEY_SHOWN_MAX: Final = 64
+"""Characters of a key that an error shows."""
+
 DIGITS_BITS_MAX: Final = 256
 """The largest amount that is shown in full where it is refused, in bits."""
 
@@ -118,14 +124,31 @@ class UncountedError(ClusterError):
         self.reasons = tuple(reasons)
         parts = []
         if self.uncounted:
-            parts.append(f"{_many(len(self.uncounted), 'key was', 'keys were')} not counted")
+            many = _many(len(self.uncounted), "key was", "keys were")
+            parts.append(f"{many} not counted ({_named(self.uncounted)})")
         if self.unknown:
-            parts.append(f"{_many(len(self.unknown), 'message', 'messages')} MAY have been counted")
+            many = _many(len(self.unknown), "message", "messages")
+            parts.append(f"{many} MAY have been counted ({_named(_sums(self.unknown))})")
         super().__init__(" and ".join(parts) + f": {'; '.join(self.reasons)}")
 
 
 def _many(count: int, one: str, more: str) -> str:
     return f"{count} {one if count == 1 else more}"
+
+
+def _named(amounts: Mapping[str, int]) -> str:
+    """Return some keys with their amounts: at the end of a program this is all that is left."""
+    shown = [f"{printable(key, KEY_SHOWN_MAX)} {n}" for key, n in amounts.items()][:KEYS_SHOWN_MAX]
+    left = len(amounts) - len(shown)
+    return ", ".join(shown) + (f" and {left} more" if left else "")
+
+
+def _sums(operations: Sequence[Operation]) -> dict[str, int]:
+    sums: dict[str, int] = {}
+    for operation in operations:
+        for key, amount in zip(operation.pairs[::2], operation.pairs[1::2], strict=True):
+            sums[key] = sums.get(key, 0) + amount
+    return sums
 
 
 # -- what may be counted --------------------------------------------------------------------

@@ -25,6 +25,30 @@ def test_a_prefix_finds_every_key_and_its_sum_over_the_cluster(three):
     assert ran.out == "page:home\t420\npage:about\t72\npage:blog\t30\n"
 
 
+def test_who_puts_a_star_behind_a_prefix_is_told_that_none_is_wanted(three):
+    wanted, starred = three.run("keys", "page:"), three.run("keys", "page:*")
+
+    assert (wanted.out, wanted.err) == ("page:home\npage:about\npage:blog\n", "")
+    assert (starred.code, starred.out) == (0, "")
+    assert "counter keys PREFIX, without one" in starred.err
+
+
+def test_a_node_that_says_nothing_is_asked_for_with_what_to_do(three):
+    asleep = three.nodes["n2"]
+    asleep.signal(signal.SIGSTOP)
+    try:
+        commands = ("get",), ("inc",), ("inc", "--id", "monday")
+        said = [
+            three.run(what, "k", "--node", asleep.address, "--deadline", "300ms", *more)
+            for what, *more in commands
+        ]
+    finally:
+        asleep.signal(signal.SIGCONT)
+
+    assert [ran.code for ran in said] == [1, 1, 1]
+    assert all("is it up:  counter members" in ran.err for ran in said)
+
+
 def test_named_keys_are_told_even_if_nobody_counted_them(three):
     told = three.run("query", "errors", "page:blog", "never", "--node", "n1", "--json").json
 

@@ -97,6 +97,7 @@ def test_an_id_that_is_sent_from_two_machines_counts_once_whoever_joined_meanwhi
     assert (again.code, json.loads(again.out)["repeated"]) == (0, True)
     other = from_elsewhere(machines, "inc", "views", "6", "--id", token)
     assert (other.code, "another increment was counted under this id" in other.err) == (1, True)
+    assert "another one takes another:  --id TOKEN" in other.err
     node = machines.nodes["n3"]
     assert machines.until(lambda: (a := machines.ask(node))["complete"] and a)["value"] == 5
 

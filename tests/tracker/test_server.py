@@ -8,7 +8,7 @@ import pytest
 
 from tracker.config import TrackerConfig
 from tracker.daemon import listening
-from tracker.errors import ConfigError, DamagedError, StorageError
+from tracker.errors import AddressError, ConfigError, DamagedError, StorageError
 from tracker.machine import Emit, Persist, Persisted, PersistFailed
 from tracker.members import Member
 from tracker.messages import MEMBERSHIP, Hello, Listed, Register, Registered, Roster, Welcome
@@ -194,19 +194,24 @@ def test_everywhere_is_listened_on_when_told_so():
 def test_a_port_in_use_is_refused_with_what_to_do():
     with listening(("127.0.0.1", 0), insecure=False) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ConfigError, match=f"port {port} is in use .*--listen HOST:0"):
+        with pytest.raises(AddressError, match=f"port {port} is in use .*--listen HOST:0"):
             listening(("127.0.0.1", port), insecure=False)
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "a" * 300, "\udcff"])
 def test_a_host_that_does_not_exist_is_refused(host):
-    with pytest.raises(ConfigError, match="no such host"):
+    with pytest.raises(AddressError, match="no such host"):
         listening((host, 0), insecure=False)
+
+
+def test_an_address_that_this_machine_does_not_have_yet_may_be_tried_again():
+    with pytest.raises(AddressError, match=r"cannot listen on 192\.0\.2\.1:7409: cannot as"):
+        listening(("192.0.2.1", 7409), insecure=True)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may listen anywhere")
 def test_a_port_that_needs_rights_is_refused():
-    with pytest.raises(ConfigError, match=r"cannot listen on 127\.0\.0\.1:1: "):
+    with pytest.raises(AddressError, match=r"cannot listen on 127\.0\.0\.1:1: "):
         listening(("127.0.0.1", 1), insecure=False)
 
 

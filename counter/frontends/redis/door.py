@@ -50,7 +50,7 @@ class RedisDoor:
     def __init__(
         self, endpoint: Endpoint, *, insecure: bool, connections_max: int = CONNECTIONS_MAX
     ) -> None:
-        """Take the port. Raises ConfigError."""
+        """Take the port. Raises AddressError and ConfigError."""
         self._insecure = insecure
         self._connections_max = connections_max
         self._sock: socket | None = listening(endpoint, insecure=insecure, option="--redis")
@@ -72,7 +72,7 @@ class RedisDoor:
         )
 
     async def open(self, node: Node) -> None:
-        """Begin to speak for a node. Raises ConfigError."""
+        """Begin to speak for a node. Raises AddressError."""
         loop = asyncio.get_running_loop()
         if self._sock is None:
             # It was open before, with an earlier life of this node.

@@ -5,7 +5,8 @@ import signal
 
 import pytest
 
-from counter.cli.rosters import FAILURES_MAX, Picture, cropped
+from counter.cli import rosters
+from counter.cli.rosters import FAILURES_MAX, GONE_SHOWN_MAX, Picture, cropped
 from tracker.members import ALIVE, AWAY, DEAD, GONE, Member
 from tracker.messages import Listed, Roster
 
@@ -51,6 +52,25 @@ def test_of_one_that_does_not_fit_whoever_is_not_alive_stands_first_and_the_rest
 
     assert [line.split()[0] for line in shown] == ["name", "d", "a", "n0", "n1", "…"]
     assert shown[-1] == "… 299 more: 298 alive, 1 gone"
+
+
+def gone_for(name, since_s):
+    return make_row(name, GONE)[0], since_s, -1
+
+
+def test_a_terminal_shows_those_who_went_last_and_counts_the_others(counter, serve, monkeypatch):
+    gone = [gone_for(f"g{n}", float(n)) for n in range(40)] + [gone_for("never-seen", -1.0)]
+    tracker = serve(listing(*make_rows(2, *gone)), role="tracker", name="")
+
+    piped = counter("members", "--tracker", tracker.address).out.splitlines()
+    monkeypatch.setattr(rosters, "on_terminal", lambda: True)
+    shown = counter("members", "--tracker", tracker.address).out.splitlines()
+
+    assert len(piped) == 43
+    last = [f"g{n}" for n in range(GONE_SHOWN_MAX)]
+    assert [line.split()[0] for line in shown[:-2]] == ["name", "n0", "n1", *last]
+    assert shown[-2] == f"… {41 - GONE_SHOWN_MAX} more: {41 - GONE_SHOWN_MAX} gone"
+    assert shown[-1].startswith("2 alive of 2 expected")
 
 
 @pytest.mark.parametrize("width", [10, 20, 40, 80, 120])

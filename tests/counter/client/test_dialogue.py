@@ -224,5 +224,17 @@ def test_a_client_in_doubt_everywhere_counts_nowhere_else():
 def test_what_was_added_and_lost_is_told_in_words():
     error = UncountedError({"a": 1, "b": 2}, [], ["no node", "no tracker"])
 
-    assert str(error) == "2 keys were not counted: no node; no tracker"
+    assert str(error) == "2 keys were not counted (a 1, b 2): no node; no tracker"
     assert (error.uncounted, error.unknown) == ({"a": 1, "b": 2}, ())
+
+
+def test_a_few_of_many_keys_are_named_with_what_is_missing_of_them():
+    pairs = ("long" * 60, 3, "b", -2)
+    sent = [Operation("n1", ("127.0.0.1", 7401), bytes(16), at, pairs, 0, b"") for at in (1, 2)]
+
+    error = UncountedError({f"k{n}": n for n in range(9)}, sent, ["no node"])
+
+    assert str(error) == (
+        "9 keys were not counted (k0 0, k1 1, k2 2, k3 3, k4 4 and 4 more)"
+        f" and 2 messages MAY have been counted ({('long' * 60)[:63]}… 6, b -4): no node"
+    )

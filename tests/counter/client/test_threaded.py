@@ -400,7 +400,7 @@ def test_a_program_that_ends_says_what_it_could_not_send(nobody):
 
     err = run_python(program, fails=True)
 
-    assert err.startswith("error: 1 key was not counted: no node at")
+    assert err.startswith("error: 1 key was not counted (views 1): no node at")
     assert len(err.splitlines()) == 1
 
 
