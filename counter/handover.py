@@ -243,14 +243,19 @@ class Handover:
         return effects
 
     def depart(self, now: float) -> list[Effect]:
-        """Leave with whatever is held here, which is told to the trackers."""
+        """Leave with whatever is held here, which is told to the trackers.
+
+        Leavers under way are sent to others first: what they sealed afterwards would end with this
+        process, and be missed by nobody where it is said now that nothing is held.
+        """
         self.ledger.is_leaving = True
+        refused = self.adoption.end()
         if not self.membership.is_registered:
-            return [Emit("departed", {"announced": False})]
+            return [*refused, Emit("departed", {"announced": False})]
         self._depart_by = now + TOLD_S
         holds_any = self.ledger.holds_counts or len(self.parked) > 0
         holds_counts = holds_any and not self.leaving.holds_nothing
-        return self.membership.depart(holds_counts, now, self.leaving.heir)
+        return [*refused, *self.membership.depart(holds_counts, now, self.leaving.heir)]
 
     def departed(self) -> list[Effect]:
         """Say that every tracker has noted the departure, once it has."""

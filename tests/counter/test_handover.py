@@ -284,6 +284,24 @@ def test_a_node_that_leaves_drops_what_it_was_given():
     )
 
 
+@pytest.mark.parametrize("is_registered", [True, False], ids=["a tracker is told", "no tracker"])
+def test_a_node_that_stops_with_nothing_adopts_nothing_any_more(is_registered):
+    node, giver = make_node(make_member(1), amount=0), make_member(1)
+    node.receive(PEER, Offer("n1", giver.store, ((giver.store, 3),), 1), 0.0)
+    if not is_registered:
+        node.submit(Closed(TRACKER_LINK, "end"), 0.0)
+
+    left = node.submit(Leave(), 0.1)
+
+    # The leaver hears it before the word that nothing is held here is sent.
+    assert left[0] == Send(PEER, Refused(0, "leaving", "n0 is stopping itself"))
+    assert (Send(TRACKER_LINK, Departing(False, "")) in left) is is_registered
+    body = b"\x94\xa5share\xc4\x10" + giver.store + b"\x03\x93\xa1k\x09\x02"
+    late = node.receive(PEER, Page(1, body), 0.2) + node.receive(PEER, Seal(1, 1), 0.2)
+    assert {type(effect.message) for effect in late} == {Refused}
+    assert not node.ledger.holds_counts
+
+
 def test_what_is_adopted_is_told_under_the_store_that_counted_it():
     node = make_node(make_member(1))
     giver = make_member(1)
