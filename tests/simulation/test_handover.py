@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from counter.config import LAN, NodeConfig
+from counter.config import LAN
 from counter.gossip import Gossip
 from counter.messages import (
     ACK_DEFAULT,
@@ -23,13 +23,12 @@ from counter.messages import (
 )
 from counter.query import OwnQuery
 from loadtest.simulation.disks import DiskConfig
+from loadtest.simulation.lives import begun, tracker_begun
 from loadtest.simulation.network import NetworkConfig
 from loadtest.simulation.world import World
-from tracker.config import TrackerConfig
 from tracker.machine import Leave, Opened, Persisted
-from tracker.members import GONE, Member
+from tracker.members import GONE
 from tracker.messages import Departed
-from tracker.registry import MEMBERS_KIND, Registry
 
 TRACKER = ("10.255.255.1", 7400)
 KEY = "views"
@@ -89,21 +88,13 @@ class Cluster:
     def start(self, name):
         self.lives[name] += 1
         random = self.world.random(f"{name}/{self.lives[name]}")
-        disk = self.world.disk(self.endpoint(name))
+        place, disk = self.endpoint(name), self.world.disk(self.endpoint(name))
         if name == "t":
-            saved = [record for kind, record in disk.recover() if kind == MEMBERS_KIND]
-            kept = saved[-1] if saved else None
-            machine = Registry(TrackerConfig(), random.randbytes(8), kept, random, disk.token)
+            machine = tracker_begun(disk, random)
         else:
-            identity = disk.open()
-            host, port = self.endpoint(name)
-            where = (0, identity.epoch, 0, host, port)
-            member = Member(name, identity.store, *where, durable=identity.durable)
-            machine = Watched(NodeConfig(name=name), self.gossip, member, (TRACKER,), random)
-            for kind, record in disk.recover():
-                machine.restore(kind, record)
-            machine.resume(disk.token)
-        self.world.add(machine, self.endpoint(name))
+            how = {"gossip": self.gossip, "trackers": (TRACKER,), "random": random}
+            machine = begun(Watched, name, place, disk, **how)
+        self.world.add(machine, place)
 
     def is_up(self, name):
         return self.endpoint(name) in self.world.endpoints()
