@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from counter.config import LAN
+from counter.config import LAN, NodeConfig
 from counter.gossip import Gossip
 from counter.messages import (
     ACK_DEFAULT,
@@ -369,6 +369,29 @@ def test_a_member_stays_when_nobody_could_take_its_counts():
     assert (refusal.code, cluster.is_up("n2")) == ("nobody", True)
     cluster.count("n2", 5, sequence=2)
     assert cluster.answer("n1").value == cluster.truth
+
+
+def test_the_next_life_of_an_heir_begins_with_all_that_a_snapshot_of_this_one_holds():
+    cluster = counted(nodes=3)
+    cluster.drain("n3")
+    assert cluster.world.run_until(lambda: cluster.is_gone("n3"))
+    [heir] = [node for node in cluster.nodes() if node.ledger.counters.others]
+    held = {store: share.value(KEY) for store, share in heir.ledger.counters.others.items()}
+    own = heir.membership.member
+
+    again = Gossip(NodeConfig(name=own.name), LAN, own, (TRACKER,), Random(1))
+    for kind, record in heir.memory():
+        again.restore(kind, record)
+    again.resume(heir.ledger.token)
+
+    counters = again.ledger.counters
+    assert {store: share.value(KEY) for store, share in counters.others.items()} == held
+    assert counters.own.value(KEY) == heir.ledger.counters.own.value(KEY) > 0
+    assert again.handover.held_of(KEY) == heir.handover.held_of(KEY) != ()
+    assert again.handover.dump() == heir.handover.dump() != []
+    assert again.membership.view.members == heir.membership.view.members
+    # What an earlier life had acknowledged is counted, though this one is not yet announced.
+    assert (again.ledger.is_held, again.membership.has_counted()) == (True, True)
 
 
 def test_a_member_without_counts_is_gone_at_once():
