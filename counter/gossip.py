@@ -53,6 +53,7 @@ from counter.messages import UNTIMED as UNTIMED
 from counter.moves import Handler
 from counter.newcomers import Newcomers
 from counter.origin import Origin
+from counter.recovery import Recovery
 from counter.relay import Relay
 from counter.renewal import Renewal
 from counter.saving import SavedView
@@ -89,7 +90,7 @@ from tracker.messages import (
     Registered,
     Roster,
 )
-from tracker.pages import listed, members_from_record, members_to_record
+from tracker.pages import listed
 
 
 class Gossip:
@@ -117,8 +118,6 @@ class Gossip:
         self.tables = Tables(self.ledger.counters, self.relay, self.asker.listener)
         self._first_asks = FirstAsks()
         self.handover = Handover(self.ledger, self.membership, rng, gossip.cell_members_max)
-        self.handover.mute_from = self.relay.mute_from
-        self.handover.heard_until = self._heard_until
         self.hearsay = Hearsay(self.membership.view)
         self.forks = Forks(self.ledger)
         self.failover = Failover(self.ledger, self.membership.view, rng)
@@ -140,21 +139,30 @@ class Gossip:
         )
         self.newcomers = self._for_newcomers(is_fixed=fixed is not None)
         self.renewal = Renewal(*parts, self.receive, self.origin.query, self.origin.begin)
-        self.origin.asked = self.renewal.asked
-        self.relay.held_of = self.handover.held_of
-        self.tables.answers_for = self.handover.answers_for
-        self.handover.parked = self.failover.parking
-        self.failover.fences.speaks_for = self.handover.speaks_for
-        # A name that was counted under proves its epoch.
-        self.handover.adoption.adopted = self.renewal.moves.resume
+        self._acquaint()
         self.unexpected, self.lag_s, self._is_aim_stale = 0, 0.0, True
         # At rest nobody is told anything, and nobody's time is asked for again.
         self._others_due: float | None = None
         self._followed, self._saved = self.membership.view, SavedView(self.membership.view)
-        self._activity, self._resumed_at = Activity(), 0
+        what = self.forks, self.renewal.moves, self.handover, self.failover, self._saved
+        self._recovery = Recovery(self.ledger, self.membership, *what)
+        self._activity = Activity()
         self.embargo = Embargo(config, self.ledger, self.membership)
         self.membership.stale_s = max(self.membership.stale_s, gossip.view_fresh_s)
         self._handlers, self._has_table = self._for_asks(), False
+
+    def _acquaint(self) -> None:
+        """Tell the parts what others know that are made after them."""
+        handover, moves = self.handover, self.renewal.moves
+        handover.mute_from = self.relay.mute_from
+        handover.heard_until = self._heard_until
+        handover.parked = self.failover.parking
+        # A name that was counted under proves its epoch.
+        handover.adoption.adopted = moves.resume
+        self.origin.asked = self.renewal.asked
+        self.relay.held_of = handover.held_of
+        self.tables.answers_for = handover.answers_for
+        self.failover.fences.speaks_for = handover.speaks_for
 
     def _for_newcomers(self, *, is_fixed: bool) -> Newcomers:
         """Return who looks into moves; queries wait for that where a list tells of one."""
@@ -213,49 +221,25 @@ class Gossip:
 
     def restore(self, kind: str, record: bytes) -> None:
         """Take in what the storage kept: the members known, the counts. Before `start`."""
-        if kind == "members":
-            self.membership.recall(NOBODY.merged(members_from_record(record)))
-            self._saved.view = self._followed = self.membership.view
-            self.forks.recall(self._followed, self.membership.member)
-            self.failover.parking.follow(self._followed)
-            return
-        moves, handover, failover = self.renewal.moves, self.handover, self.failover
-        if self.forks.restore(record) or moves.restore(record) or handover.restore(record):
-            return
-        if not failover.restore(kind, record):
-            self.ledger.restore(kind, record)
+        self._recovery.restore(kind, record)
+        self._followed = self.membership.view
 
     def resume(self, token: int) -> None:
         """Begin a new boot epoch: everything was restored, up to this token."""
-        self.forks.resume(token, self.membership.member.epoch)
-        self.membership.is_apart = self.forks.is_apart
-        self.membership.begins = self.forks.begins(token) if self.ledger.durable else b""
-        self.ledger.resume(token, self.membership.member.epoch)
-        self._resumed_at = token
-        self.membership.written = token
-        # What was restored may have been acknowledged in an earlier life.
-        had_counted, ledger = self.ledger.holds_counts, self.ledger
-        self.membership.has_counted = lambda: (
-            had_counted or (ledger.holds_counts and not ledger.is_held)
-        )
-        self.handover.resume()
-        self.renewal.moves.resume()
+        self._recovery.resume(token)
 
     def dump(self) -> list[bytes]:
         """Return records that hold every count, for a snapshot."""
-        counts = [*self.renewal.moves.dump(), *self.ledger.dump(), *self.failover.dump()]
-        # Behind all that is known of operations: what is taken over may know better.
-        return counts + self.handover.dump() + self.forks.dump()
+        return self._recovery.dump()
+
+    def memory(self) -> list[tuple[str, bytes]]:
+        """Return, by kind, the records of all that another life of this node begins with."""
+        return self._recovery.memory()
 
     @property
     def records(self) -> int:
         """How many records this life has written, of whatever it counted."""
-        return self.ledger.token - self._resumed_at - self._saved.written
-
-    def memory(self) -> list[tuple[str, bytes]]:
-        """Return, by kind, the records of all that another life of this node begins with."""
-        members = ("members", members_to_record(self.membership.view))
-        return [members, *[("state", record) for record in self.dump()]]
+        return self._recovery.records
 
     # -- the machine --------------------------------------------------------------------------
 

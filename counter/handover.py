@@ -274,19 +274,12 @@ class Handover:
 
     # -- streams ------------------------------------------------------------------------------
 
-    def streamed(self, event: Any, now: float) -> list[Effect] | None:
+    def streamed(self, event: Opened | Unreachable | Closed, now: float) -> list[Effect] | None:
         """Take the life of a stream that belongs to a hand-over; None for any other."""
-        leaving = self.leaving
-        match event:
-            case Opened(link, to) if leaving.opens(to):
-                return leaving.opened(link, now)
-            case Unreachable(to, reason) if leaving.opens(to):
-                return leaving.failed(reason, now)
-            case Closed(link, reason) if leaving.owns(link):
-                return leaving.failed(reason, now)
-            case Closed(link):
-                self.adoption.closed(link)
-        return None
+        effects = self.leaving.streamed(event, now)
+        if effects is None and isinstance(event, Closed):
+            self.adoption.closed(event.link)
+        return effects
 
     def refused(self, link: Link, refused: Refused, now: float) -> list[Effect] | None:
         """Take a no of a receiver; None if it is somebody else's."""

@@ -35,7 +35,19 @@ from counter.messages import (
 )
 from counter.pages import pages_of_share
 from counter.records import dump_sessions
-from tracker.machine import Close, Effect, Emit, Link, Persist, Persisted, PersistFailed, Send
+from tracker.machine import (
+    Close,
+    Closed,
+    Effect,
+    Emit,
+    Link,
+    Opened,
+    Persist,
+    Persisted,
+    PersistFailed,
+    Send,
+    Unreachable,
+)
 from tracker.machine import Endpoint as Endpoint
 from tracker.machine import Open as Open
 from tracker.members import ALIVE, Member, View
@@ -222,6 +234,17 @@ class Leaving:
     def opens(self, to: Endpoint) -> bool:
         """Whether a stream to this address was asked for and has not come."""
         return self._peer is not None and self._link is None and self._peer.endpoint == to
+
+    def streamed(self, event: Opened | Unreachable | Closed, now: float) -> list[Effect] | None:
+        """Take the life of the stream to a receiver; None for any other."""
+        match event:
+            case Opened(link, to) if self.opens(to):
+                return self.opened(link, now)
+            case Unreachable(to, reason) if self.opens(to):
+                return self.failed(reason, now)
+            case Closed(link, reason) if self.owns(link):
+                return self.failed(reason, now)
+        return None
 
     def opened(self, link: Link, now: float) -> list[Effect]:
         """Offer everything."""

@@ -115,7 +115,22 @@ class Node:
         introduce(machine, identity)
         self._snapshots = Snapshots(self.storage, machine.dump, on_emit)
         self._unwritten = Unwritten(on_emit, asyncio.get_running_loop().time)
-        self.driver = Driver(
+        self.driver = self._driver(machine)
+        self._streams = TcpStreams(
+            self.driver,
+            role="node",
+            name=settings.name,
+            cluster=settings.cluster,
+            store=identity.store,
+            boots=identity.boots,
+            express=increments(machine.ledger, self.storage.write),
+        )
+        self._acknowledge = acknowledgements(machine.ledger)
+        self._datagrams: Datagrams | None = None
+
+    def _driver(self, machine: Gossip) -> Driver:
+        """Return what runs the machine, with every shorter way past it that there is."""
+        return Driver(
             machine,
             DOOR,
             GOSSIP,
@@ -131,17 +146,6 @@ class Node:
             reflex=machine.reflex,
             on_reflex=self._let_stand if pulses.ARE_THERE else None,
         )
-        self._streams = TcpStreams(
-            self.driver,
-            role="node",
-            name=settings.name,
-            cluster=settings.cluster,
-            store=identity.store,
-            boots=identity.boots,
-            express=increments(machine.ledger, self.storage.write),
-        )
-        self._acknowledge = acknowledgements(machine.ledger)
-        self._datagrams: Datagrams | None = None
 
     def _opened(self, settings: NodeSettings) -> Storage:
         try:

@@ -8,7 +8,6 @@
 
 #include "straight.h"
 
-#define AGE_MAX 255 /* counter.config.AGE_MAX */
 #define STORE_BYTES 8 /* of a store, as it is known by */
 
 typedef struct {
@@ -25,54 +24,6 @@ typedef struct {
 } Answers;
 
 static PyObject *s_key, *s_move_to_end, *s_note, *s_popitem, *s_positions, *s_strange, *s_until;
-
-#define SHARE_MAX ((int64_t)1 << 62) /* tracker.wire.SHARE_MAX */
-
-/* -- reading -------------------------------------------------------------------------------- */
-
-/* Read a whole number of either sign; 0 when there is none within 64 bits. */
-static int
-read_signed(Reader *reader, int64_t *number)
-{
-    const unsigned char *at = reader->at;
-    Py_ssize_t left = reader->end - at, size;
-    uint64_t bits;
-
-    if (left >= 1 && at[0] >= 0xE0) {
-        *number = (int64_t)at[0] - 0x100;
-        reader->at = at + 1;
-        return 1;
-    }
-    if (left < 1 || at[0] < 0xD0 || at[0] > 0xD3) {
-        if (!read_number(reader, &bits) || bits > INT64_MAX)
-            return 0;
-        *number = (int64_t)bits;
-        return 1;
-    }
-    size = (Py_ssize_t)1 << (at[0] - 0xD0);
-    if (left < 1 + size)
-        return 0;
-    bits = at[1] & 0x80 ? UINT64_MAX : 0;
-    for (Py_ssize_t byte = 1; byte <= size; byte++)
-        bits = bits << 8 | at[byte];
-    memcpy(number, &bits, sizeof bits); /* in two's complement, as it was packed */
-    reader->at = at + 1 + size;
-    return 1;
-}
-
-static int
-read_answer(const unsigned char *body, Py_ssize_t size, Answer *answer)
-{
-    Reader reader = {body + 2, body + size};
-
-    return size >= 2 && body[0] == 0x96 && body[1] == 0x0C
-        && (answer->query = read_blob(&reader, QUERY_BYTES)) != NULL
-        && read_number(&reader, &answer->place) && read_number(&reader, &answer->epoch)
-        && answer->epoch <= UINT32_MAX && read_signed(&reader, &answer->value)
-        && -SHARE_MAX <= answer->value && answer->value <= SHARE_MAX
-        && read_number(&reader, &answer->age) && answer->age <= AGE_MAX
-        && reader.at == reader.end;
-}
 
 /* -- whether it is taken -------------------------------------------------------------------- */
 

@@ -6,7 +6,7 @@
 #ifndef GOSSIP_COUNTER_HEARD_H
 #define GOSSIP_COUNTER_HEARD_H
 
-#include "packed.h"
+#include "answer.h"
 
 /* The classes of the Python that are met here, in the order in which they are told. */
 enum { ROUND, QUERY, PENDING, MEMBER, TALLY, SPREAD, HOPS, HEARD, LAST, KINDS };
@@ -68,13 +68,6 @@ is_kind(const Layout *at, PyObject *object, int kind)
 {
     return object != NULL && Py_IS_TYPE(object, at->kinds[kind]);
 }
-
-/* One answer, as far as it has been read. */
-typedef struct {
-    const unsigned char *query;
-    uint64_t place, epoch, age;
-    int64_t value;
-} Answer;
 
 /* Whom it comes from, as the query knows him; all borrowed but the store. */
 typedef struct {

@@ -14,7 +14,7 @@ from math import ceil
 from typing import Any, Final
 
 from counter.query import COMPLETE, CONVERGED
-from loadtest.checker import Ledger, Row, row
+from loadtest.checker import Ledger, Row, all_ok, row
 from loadtest.latency import Histogram
 from loadtest.report import Queries, QueryRecord, Writes, rounded
 from loadtest.runs import shares_heard
@@ -175,7 +175,7 @@ class Judge:
             "nodes": self.scenario.nodes,
             "seed": self.seeds[0] if self.seeds else None,
             "seeds": self.finished,
-            "ok": all(check["ok"] for check in checks),
+            "ok": all_ok(checks),
             "writes": writes,
             "queries": queries,
             "exact_ms": rounded(self.exact_ms, 1),

@@ -16,14 +16,13 @@ from loadtest.scenarios.liars import Answerer
 from loadtest.scenarios.tables import Scenario
 from loadtest.simulation.disks import Backup, DiskConfig
 from loadtest.simulation.hosts import Emitted, Host
-from loadtest.simulation.lives import begun
+from loadtest.simulation.lives import begun, tracker_begun
 from loadtest.simulation.network import Partition
 from loadtest.simulation.world import World
-from tracker.config import TrackerConfig
 from tracker.errors import ClusterError
 from tracker.machine import Endpoint, Leave
 from tracker.members import position
-from tracker.registry import MEMBERS_KIND, Registry
+from tracker.registry import Registry
 
 BOOT_S_MAX: Final = 60.0
 LOOK_S: Final = 0.05
@@ -209,11 +208,7 @@ class Stage:
 
     def _tracker(self, process: Process) -> Registry:
         disk = self.world.disk(process.endpoint, DiskConfig())
-        saved = [record for kind, record in disk.recover() if kind == MEMBERS_KIND]
-        random = self.world.random(f"{process.name}/{process.lives}")
-        epoch = random.randbytes(8)
-        kept = saved[-1] if saved else None
-        return Registry(TrackerConfig(), epoch, kept, random, disk.token)
+        return tracker_begun(disk, self.world.random(f"{process.name}/{process.lives}"))
 
     def _node(self, process: Process) -> Answerer:
         node = begun(

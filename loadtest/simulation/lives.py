@@ -1,7 +1,7 @@
-"""A node in the simulator begins a life: from its disk, with all that this kept.
+"""A node or a tracker in the simulator begins a life: from its disk, with all that this kept.
 
-The rule: as `counter node` does it. Identity first, then every record, then the machine goes on
-from the last of them.
+The rule: as `counter node` and `counter tracker` do it. Of a node the identity first, then every
+record, then the machine goes on from the last of them.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,9 @@ from counter.config import GossipConfig, NodeConfig
 from counter.gossip import Gossip
 from counter.lives import introduce, member_of
 from loadtest.simulation.disks import Disk
+from tracker.config import TrackerConfig
 from tracker.machine import Endpoint
+from tracker.registry import MEMBERS_KIND, Registry
 
 Node = TypeVar("Node", bound=Gossip)
 
@@ -41,3 +43,10 @@ def begun(
         node.restore(record_kind, record)
     node.resume(disk.token)
     return node
+
+
+def tracker_begun(disk: Disk, random: Random, config: TrackerConfig | None = None) -> Registry:
+    """Return the machine of a tracker that begins a life with the list on its disk, if any is."""
+    saved = [record for kind, record in disk.recover() if kind == MEMBERS_KIND]
+    kept = saved[-1] if saved else None
+    return Registry(config or TrackerConfig(), random.randbytes(8), kept, random, disk.token)

@@ -113,16 +113,11 @@ class Machine:
         self.failover.parking.follow(view)
 
     def streamed(self, event, now):
-        leaving = self.leaving
-        match event:
-            case Opened(link, to) if leaving.opens(to):
-                return leaving.opened(link, now)
-            case Unreachable(to, reason) if leaving.opens(to):
-                return leaving.failed(reason, now)
-            case Closed(link, reason) if leaving.owns(link):
-                return leaving.failed(reason, now)
-            case Closed(link):
-                self.adoption.closed(link)
+        effects = self.leaving.streamed(event, now)
+        if effects is not None:
+            return effects
+        if isinstance(event, Closed):
+            self.adoption.closed(event.link)
         return self.failover.streamed(event, now) or []
 
     def look(self, now):

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from counter import folding
-from counter.config import LAN, NodeConfig
+from counter.config import LAN
 from counter.folding import Folding
 from counter.gossip import Gossip
 from counter.messages import (
@@ -21,11 +21,11 @@ from counter.messages import (
     prefixed,
 )
 from loadtest.simulation.disks import DiskConfig
+from loadtest.simulation.lives import begun
 from loadtest.simulation.network import NetworkConfig
 from loadtest.simulation.world import World
 from tracker.config import TrackerConfig
 from tracker.machine import Leave
-from tracker.members import Member
 from tracker.registry import Registry
 
 TRACKER = ("10.255.255.1", 7400)
@@ -66,14 +66,8 @@ class Cluster:
     def start(self, name):
         self.starts += 1
         place, disk = PLACES[name], self.world.disk(PLACES[name])
-        identity = disk.open()
-        where = (0, identity.epoch, 0, *place)
-        member = Member(name, identity.store, *where, durable=identity.durable)
-        random = self.world.random(f"{name}/{self.starts}")
-        node = Gossip(NodeConfig(name=name), LAN, member, (TRACKER,), random)
-        for kind, record in disk.recover():
-            node.restore(kind, record)
-        node.resume(disk.token)
+        dice = self.world.random(f"{name}/{self.starts}")
+        node = begun(Gossip, name, place, disk, gossip=LAN, trackers=(TRACKER,), random=dice)
         self.world.add(node, place)
 
     def node(self, name):

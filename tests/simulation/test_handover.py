@@ -23,13 +23,12 @@ from counter.messages import (
 )
 from counter.query import OwnQuery
 from loadtest.simulation.disks import DiskConfig
+from loadtest.simulation.lives import begun, tracker_begun
 from loadtest.simulation.network import NetworkConfig
 from loadtest.simulation.world import World
-from tracker.config import TrackerConfig
 from tracker.machine import Leave, Opened, Persisted
-from tracker.members import GONE, Member
+from tracker.members import GONE
 from tracker.messages import Departed
-from tracker.registry import MEMBERS_KIND, Registry
 
 TRACKER = ("10.255.255.1", 7400)
 KEY = "views"
@@ -89,21 +88,13 @@ class Cluster:
     def start(self, name):
         self.lives[name] += 1
         random = self.world.random(f"{name}/{self.lives[name]}")
-        disk = self.world.disk(self.endpoint(name))
+        place, disk = self.endpoint(name), self.world.disk(self.endpoint(name))
         if name == "t":
-            saved = [record for kind, record in disk.recover() if kind == MEMBERS_KIND]
-            kept = saved[-1] if saved else None
-            machine = Registry(TrackerConfig(), random.randbytes(8), kept, random, disk.token)
+            machine = tracker_begun(disk, random)
         else:
-            identity = disk.open()
-            host, port = self.endpoint(name)
-            where = (0, identity.epoch, 0, host, port)
-            member = Member(name, identity.store, *where, durable=identity.durable)
-            machine = Watched(NodeConfig(name=name), self.gossip, member, (TRACKER,), random)
-            for kind, record in disk.recover():
-                machine.restore(kind, record)
-            machine.resume(disk.token)
-        self.world.add(machine, self.endpoint(name))
+            how = {"gossip": self.gossip, "trackers": (TRACKER,), "random": random}
+            machine = begun(Watched, name, place, disk, **how)
+        self.world.add(machine, place)
 
     def is_up(self, name):
         return self.endpoint(name) in self.world.endpoints()
@@ -378,6 +369,29 @@ def test_a_member_stays_when_nobody_could_take_its_counts():
     assert (refusal.code, cluster.is_up("n2")) == ("nobody", True)
     cluster.count("n2", 5, sequence=2)
     assert cluster.answer("n1").value == cluster.truth
+
+
+def test_the_next_life_of_an_heir_begins_with_all_that_a_snapshot_of_this_one_holds():
+    cluster = counted(nodes=3)
+    cluster.drain("n3")
+    assert cluster.world.run_until(lambda: cluster.is_gone("n3"))
+    [heir] = [node for node in cluster.nodes() if node.ledger.counters.others]
+    held = {store: share.value(KEY) for store, share in heir.ledger.counters.others.items()}
+    own = heir.membership.member
+
+    again = Gossip(NodeConfig(name=own.name), LAN, own, (TRACKER,), Random(1))
+    for kind, record in heir.memory():
+        again.restore(kind, record)
+    again.resume(heir.ledger.token)
+
+    counters = again.ledger.counters
+    assert {store: share.value(KEY) for store, share in counters.others.items()} == held
+    assert counters.own.value(KEY) == heir.ledger.counters.own.value(KEY) > 0
+    assert again.handover.held_of(KEY) == heir.handover.held_of(KEY) != ()
+    assert again.handover.dump() == heir.handover.dump() != []
+    assert again.membership.view.members == heir.membership.view.members
+    # What an earlier life had acknowledged is counted, though this one is not yet announced.
+    assert (again.ledger.is_held, again.membership.has_counted()) == (True, True)
 
 
 def test_a_member_without_counts_is_gone_at_once():

@@ -14,16 +14,13 @@ from counter.gossip import Gossip
 from counter.lives import left_name
 from counter.messages import ACK_DEFAULT, GOSSIP, UNTIL_ALL, Answer, Counted, Increment, Query
 from loadtest.simulation.disks import Backup, DiskConfig
-from loadtest.simulation.lives import begun
+from loadtest.simulation.lives import begun, tracker_begun
 from loadtest.simulation.network import NetworkConfig
 from loadtest.simulation.world import World
 from tracker import members as membership
 from tracker import registry
 from tracker.classes import replace
-from tracker.config import TrackerConfig
-from tracker.keeping import MEMBERS_KIND
 from tracker.machine import Leave, Persist
-from tracker.registry import Registry
 
 QUICK = NetworkConfig(base_s=0.001, jitter_s=0.0005, duplication=0.02, loss=0.01)
 BRIDGE = ("10.0.9.1", 7401)
@@ -73,11 +70,8 @@ class Islands:
 
     def start_tracker(self, place):
         disk = self.world.disk(place, DiskConfig())
-        saved = [record for kind, record in disk.recover() if kind == MEMBERS_KIND]
         dice = self.world.random(f"t/{place}/{self._next()}")
-        kept = saved[-1] if saved else None
-        machine = Registry(TrackerConfig(), dice.randbytes(8), kept, dice, disk.token)
-        self.world.add(machine, place)
+        self.world.add(tracker_begun(disk, dice), place)
 
     def start(self, place):
         if self.is_up(place) or place in self.drained:

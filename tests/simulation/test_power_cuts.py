@@ -2,7 +2,7 @@
 
 import pytest
 
-from counter.config import LAN, NodeConfig
+from counter.config import LAN
 from counter.gossip import Gossip
 from counter.messages import (
     ACK_DEFAULT,
@@ -14,11 +14,9 @@ from counter.messages import (
     Query,
 )
 from loadtest.simulation.disks import DiskConfig
+from loadtest.simulation.lives import begun, tracker_begun
 from loadtest.simulation.network import NetworkConfig
 from loadtest.simulation.world import World
-from tracker.config import TrackerConfig
-from tracker.keeping import MEMBERS_KIND
-from tracker.members import Member
 from tracker.registry import Registry
 
 TRACKER = ("10.255.255.1", 7400)
@@ -46,22 +44,14 @@ class Cluster:
     def start_tracker(self):
         self.starts += 1
         disk, dice = self.world.disk(TRACKER), self.world.random(f"t{self.starts}")
-        saved = [record for kind, record in disk.recover() if kind == MEMBERS_KIND]
-        kept = saved[-1] if saved else None
-        registry = Registry(TrackerConfig(), dice.randbytes(8), kept, dice, disk.token)
-        self.world.add(registry, TRACKER)
+        self.world.add(tracker_begun(disk, dice), TRACKER)
 
     def start(self, name):
         self.starts += 1
-        disk = self.world.disk(endpoint(name))
-        identity = disk.open()
-        member = Member(name, identity.store, 0, identity.epoch, 0, *endpoint(name))
-        dice = self.world.random(f"{name}/{self.starts}")
-        node = Gossip(NodeConfig(name=name), LAN, member, (TRACKER,), dice)
-        for kind, record in disk.recover():
-            node.restore(kind, record)
-        node.resume(disk.token)
-        self.world.add(node, endpoint(name))
+        dice, place = self.world.random(f"{name}/{self.starts}"), endpoint(name)
+        disk = self.world.disk(place)
+        node = begun(Gossip, name, place, disk, gossip=LAN, trackers=(TRACKER,), random=dice)
+        self.world.add(node, place)
 
     def acknowledged(self, name):
         """Count once at a node, and return at the very moment of the acknowledgement."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from counter.config import LAN, NodeConfig
+from counter.config import LAN
 from counter.gossip import Gossip
 from counter.messages import (
     ACK_DEFAULT,
@@ -29,10 +29,10 @@ from counter.messages import (
     subject_in,
 )
 from loadtest.simulation.disks import DiskConfig
+from loadtest.simulation.lives import begun
 from loadtest.simulation.network import NetworkConfig
 from loadtest.simulation.world import World
 from tracker.config import TrackerConfig
-from tracker.members import Member
 from tracker.messages import Refused
 from tracker.registry import Registry
 
@@ -92,16 +92,10 @@ class Cluster:
         assert self.world.run_until(lambda: all(self.is_ready(name) for name in self.names))
 
     def start(self, name):
-        disk, (host, port) = self.world.disk(self.names[name]), self.names[name]
-        identity = disk.open()
-        where = (0, identity.epoch, 0, host, port)
-        member = Member(name, identity.store, *where, durable=identity.durable)
-        random = self.world.random(f"{name}/{identity.epoch}")
-        machine = Gossip(NodeConfig(name=name), self.gossip, member, (TRACKER,), random)
-        for kind, record in disk.recover():
-            machine.restore(kind, record)
-        machine.resume(disk.token)
-        self.world.add(machine, self.names[name])
+        disk, place = self.world.disk(self.names[name]), self.names[name]
+        random = self.world.random(f"{name}/{disk.identity.epoch + 1}")
+        how = {"gossip": self.gossip, "trackers": (TRACKER,), "random": random}
+        self.world.add(begun(Gossip, name, place, disk, **how), place)
 
     def node(self, name):
         return self.world.machine(self.names[name])

@@ -108,9 +108,6 @@ class Inside(Protocol):
 class Seal(Protocol):
     """What protects a datagram."""
 
-    overhead: int
-    """Bytes it adds to each body."""
-
     version: int
     """The version of gossip in it, which is the first byte of a datagram."""
 
@@ -123,8 +120,6 @@ class Seal(Protocol):
 
 class PlainSeal:
     """No protection: one byte that names the version, so that another one is told apart."""
-
-    overhead = 1
 
     def __init__(self, version: int = GOSSIP_VERSION) -> None:
         self.version = version

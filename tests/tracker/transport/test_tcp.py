@@ -378,15 +378,21 @@ async def test_replies_come_in_the_order_of_requests_whichever_way_each_one_take
                 assert numbered(said) == due
 
 
-async def test_frames_for_many_streams_leave_in_order_and_one_that_is_gone_swallows_its_own(
-    make_streams, connect
-):
+@pytest.fixture
+async def two_that_said_hello(make_streams, connect):
+    """Streams, two peers of theirs, and the links on which those are heard."""
     streams, recorder = await make_streams()
     peers = [await connect(streams) for _ in range(2)]
     for count, peer in enumerate(peers, start=1):
         peer.say(Hello(PROTOCOL, "default"))
         await recorder.until(count)
-    first, second = [link for _, link in recorder.heard]
+    return streams, peers, [link for _, link in recorder.heard]
+
+
+async def test_frames_for_many_streams_leave_in_order_and_one_that_is_gone_swallows_its_own(
+    two_that_said_hello,
+):
+    streams, peers, (first, second) = two_that_said_hello
     frames = [framed(MEMBERSHIP.encode(Welcome(n, "node", "n1"))) for n in (1, 2, 3)]
 
     streams.send(first, frames[0][4:])
@@ -400,14 +406,9 @@ async def test_frames_for_many_streams_leave_in_order_and_one_that_is_gone_swall
 
 
 async def test_one_body_for_many_streams_leaves_behind_what_waits_on_each_and_before_what_comes(
-    make_streams, connect
+    two_that_said_hello,
 ):
-    streams, recorder = await make_streams()
-    peers = [await connect(streams) for _ in range(2)]
-    for count, peer in enumerate(peers, start=1):
-        peer.say(Hello(PROTOCOL, "default"))
-        await recorder.until(count)
-    first, second = [link for _, link in recorder.heard]
+    streams, peers, (first, second) = two_that_said_hello
     bodies = [MEMBERSHIP.encode(Welcome(n, "node", "n1")) for n in (1, 2, 3)]
 
     streams.send(first, bodies[0])

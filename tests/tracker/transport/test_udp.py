@@ -248,10 +248,10 @@ async def test_a_closed_socket_takes_and_sends_nothing_and_may_be_closed_again(p
     assert recorder.bodies == []
 
 
-def test_a_seal_adds_what_it_says_and_opens_only_its_own():
+def test_a_plain_seal_adds_its_version_and_opens_only_its_own():
     seal = PlainSeal()
 
-    assert len(seal.close(b"body")) == len(b"body") + seal.overhead
+    assert seal.close(b"body") == bytes([seal.version]) + b"body"
     assert seal.open(seal.close(b"body")) == b"body"
     with pytest.raises(FrameError, match="another version"):
         seal.open(b"body")
