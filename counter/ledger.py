@@ -32,6 +32,7 @@ from counter.messages import (
 from counter.records import dump, dump_sessions, ended, recall, record_of, recount
 from counter.sessions import Known, Sessions
 from tracker import wire
+from tracker.boots import told
 from tracker.classes import dataclass
 from tracker.machine import Effect, Link, Persist, Persisted, PersistFailed, Send
 from tracker.messages import Refused
@@ -104,6 +105,11 @@ class Ledger:
         self.given_away: Container[tuple[bytes, int]] = ()
         # Told what another store knew of operations, before that is known here.
         self.before_absorbing: Callable[[Sessions], None] = lambda other: None
+
+    @property
+    def told_boots(self) -> bytes:
+        """The boots that clients are told; of earlier lives only once no reply is kept back."""
+        return told(self.boots, is_believed=not self.is_held)
 
     @property
     def takes_nothing(self) -> bool:

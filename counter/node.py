@@ -122,7 +122,7 @@ class Node:
             name=settings.name,
             cluster=settings.cluster,
             store=identity.store,
-            boots=identity.boots,
+            boots=lambda: machine.ledger.told_boots,
             express=increments(machine.ledger, self.storage.write),
         )
         self._acknowledge = acknowledgements(machine.ledger)

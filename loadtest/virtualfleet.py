@@ -122,7 +122,7 @@ class VirtualFleet:
         machine = self.world.machine(endpoint)
         if isinstance(machine, Gossip):
             member = machine.membership.member
-            return "node", member.name, member.store, machine.ledger.boots
+            return "node", member.name, member.store, machine.ledger.told_boots
         return "tracker", "", b"", b""
 
     # -- what a plan does to it -----------------------------------------------------------------

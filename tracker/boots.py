@@ -17,6 +17,23 @@ LINEAGE_MAX: Final = 16
 """Earlier starts of a store that a node can name."""
 BOOTS_BYTES_MAX: Final = BOOT_BYTES * (LINEAGE_MAX + 1)
 
+UNSAID: Final = bytes(BOOT_BYTES)
+"""Stands behind the boot of a life that cannot say yet whether it goes on from those before it."""
+
+
+def told(boots: bytes, *, is_believed: bool) -> bytes:
+    """Return the boots that a life tells: of those before it only once it is believed.
+
+    Until then it may be a copy of a store that still runs, and no restart of it.
+    """
+    is_first = len(boots) <= BOOT_BYTES
+    return boots if is_believed or is_first else boots[:BOOT_BYTES] + UNSAID
+
+
+def says_later(boots: bytes, life: bytes) -> bool:
+    """Whether a life cannot say yet if it goes on from this one."""
+    return bool(life) and boots.endswith(UNSAID) and not holds(boots, life)
+
 
 def holds(boots: bytes, boot: bytes) -> bool:
     """Whether a life, or one before it, drew this boot, or one that begins with these bytes."""

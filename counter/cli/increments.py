@@ -28,9 +28,9 @@ from counter.cli.screens import (
     out_json,
 )
 from counter.cli.settings import Settings
-from counter.cli.stores import NEW_ID, enter, parse_store, remembering
+from counter.cli.stores import NEW_ID, NotYetError, enter, parse_store, remembering
 from counter.client import light
-from counter.client.blocking import Connection
+from counter.client.blocking import Connection, now
 from counter.stamps import TOKEN_CHANCE_BYTES, session_of
 from counter.stamps import new_token as stamped_token
 from tracker import wire
@@ -42,10 +42,14 @@ from tracker.errors import (
     FrameError,
     InDoubtError,
     RefusedError,
+    UnreachableError,
 )
 from tracker.text import printable
 
 TOKEN_CHARACTERS_MAX = 128
+
+NOT_YET_PAUSE_S = 0.05
+"""Pause before a node that was started a moment ago is asked again."""
 
 AMOUNT = re.compile(r"[+-]?[0-9]{1,40}")
 _ACKS = {None: light.ACK_DEFAULT, "memory": light.ACK_MEMORY, "disk": light.ACK_DISK}
@@ -104,8 +108,7 @@ def inc(
     finder.is_strict = strict and _may_be_strict(finder, is_own)
     with ExitStack() as closing:
         with remembering(finder, token, store, is_own=is_own):
-            connection = closing.enter_context(_reached(finder, token, is_own))
-            enter(connection, finder, token, store, is_own=is_own)
+            connection = closing.enter_context(_entered(finder, token, store, is_own))
         if is_stream:
             from counter.cli.feeding import feed
 
@@ -121,6 +124,29 @@ def _may_be_strict(finder: Finder, is_own: bool) -> bool:
         why = "a new id is nobody's yet" if is_own else "at --node nobody else is asked"
         raise CommandError(f"--strict wants --id and no --node: {why}", code=USAGE)
     return True
+
+
+def _entered(finder: Finder, token: str, store: str, is_own: bool) -> Connection:
+    """Connect, once a node that was started a moment ago can say whether it is the one."""
+    early: NotYetError | None = None
+    while True:
+        try:
+            connection = _reached(finder, token, is_own)
+            try:
+                enter(connection, finder, token, store, is_own=is_own)
+            except BaseException:
+                connection.close()
+                raise
+            return connection
+        except NotYetError as error:
+            if now() + NOT_YET_PAUSE_S >= finder.until:
+                raise
+            early = error
+            time.sleep(NOT_YET_PAUSE_S)
+        except (CommandError, UnreachableError):
+            if early is not None:
+                raise early from None
+            raise
 
 
 def _reached(finder: Finder, token: str, is_own: bool) -> Connection:

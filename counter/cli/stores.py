@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from counter.cli.finding import Finder
 from counter.cli.screens import INCOMPLETE, REFUSED, USAGE, CommandError, note
 from counter.client.blocking import Connection
-from tracker.boots import HOME_DIGITS_MIN, is_home, is_home_text
+from tracker.boots import HOME_DIGITS_MIN, UNSAID, is_home, is_home_text
 from tracker.errors import ConnectionLostError, DeadlineError, UnreachableError
 from tracker.text import printable
 
@@ -42,6 +42,7 @@ def enter(connection: Connection, finder: Finder, token: str, store: str, *, is_
         connection.greet()
     except (ConnectionLostError, DeadlineError) as error:
         raise UnreachableError(f"{error}; nothing was sent") from error
+    _check_told(store, connection)
     if store and not _is_here(store, connection):
         raise _another_store(connection, store)
     if is_own or not connection.store:
@@ -52,6 +53,7 @@ def enter(connection: Connection, finder: Finder, token: str, store: str, *, is_
     sent_to = ids.sent_to(token)
     # Who goes on from the life it was sent to last goes on from all.
     known = dict(sent_to).get(connection.name)
+    _check_told(known or "", connection)
     is_here = known is not None and _is_here(known, connection)
     if known is not None and not is_here and not store:
         raise _another_store(connection, known)
@@ -66,6 +68,18 @@ def enter(connection: Connection, finder: Finder, token: str, store: str, *, is_
             ids.note(token, connection.name, connection.home)
         except OSError:
             return  # then it is as if it was sent from elsewhere: a retry has to name the store
+
+
+class NotYetError(CommandError):
+    """The node was started a moment ago, and cannot say yet whether it is the one that is meant."""
+
+
+def _check_told(home: str, connection: Connection) -> None:
+    store, _, life = home.partition(".")
+    is_meant = life and connection.store.hex().startswith(store)
+    if is_meant and connection.boots.endswith(UNSAID) and not _is_here(home, connection):
+        text = f"{connection.who} was started a moment ago, and is not known to the others yet"
+        raise NotYetError(f"{text}; an earlier try MAY have been counted", code=INCOMPLETE)
 
 
 def _is_here(home: str, connection: Connection) -> bool:

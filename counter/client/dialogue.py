@@ -31,6 +31,7 @@ from counter.client.lane import (
     GREETING,
     OPENING,
     READY,
+    TOO_EARLY,
     Effect,
     Entry,
     Lane,
@@ -274,6 +275,9 @@ class Dialogue:
 
     def _resend(self, lane: Lane, now: float) -> None:
         """Send again what is in doubt, under its own identity, in its own order."""
+        if lane.is_unsettled:
+            self._shut(lane, TOO_EARLY, now)
+            return
         waiting = list(lane.doubtful)
         lane.doubtful.clear()
         for entry in waiting:

@@ -25,7 +25,7 @@ from counter.client import light
 from counter.client.operations import Batch, Operation
 from counter.client.session import Session
 from tracker.address import Endpoint
-from tracker.boots import BOOT_BYTES, goes_on
+from tracker.boots import BOOT_BYTES, goes_on, says_later
 from tracker.classes import dataclass, replace
 from tracker.config import shown_endpoint
 from tracker.errors import FrameError
@@ -35,6 +35,7 @@ DOWN, OPENING, GREETING, READY = range(4)
 
 NOWHERE: Final[Endpoint] = ("", 0)
 BEGAN_ANEW: Final = "began anew, with another store"
+TOO_EARLY: Final = "it cannot say yet whether it goes on from the life before"
 ANOTHER_LIFE: Final = "has not seen the start of its store that it was sent to: one is a copy"
 
 SESSION_SPREAD_MAX: Final = 512
@@ -168,6 +169,15 @@ class Lane:
         if self.name and name != self.name:
             raise FrameError(f"node {name} is there now")
         self.name, self.home, self.boots = name, self.stream.store, self.stream.boots
+        if self.is_unsettled:
+            raise FrameError(TOO_EARLY)
+
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether who is here was started a moment ago, and cannot say yet if it is the home of
+        what is in doubt: a restart, or a copy. It says so in its next welcome."""
+        told = [e.operation for e in self.doubtful if e.operation.home == self.home]
+        return any(says_later(self.boots, operation.life) for operation in told)
 
     def is_anew_for(self, entry: Entry) -> bool:
         """Whether another store, or a copy, is here than the one that an operation was sent to."""

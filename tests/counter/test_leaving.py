@@ -149,13 +149,17 @@ def test_in_memory_nothing_waits_for_a_disk():
     assert (leaver.phase, leaver.disk) == (LEAVING, [])
 
 
-def test_a_heir_is_told_of_whatever_nobody_else_holds():
+@pytest.mark.parametrize("lives", [(), (b"own boot", b"another.")])
+def test_a_heir_is_told_of_whatever_nobody_else_holds_and_of_the_lives_of_these(lives):
     leaver = Leaver(MEMORY, durable=False)
     leaver.leaving.soles = lambda: (OTHER,)
+    if lives:
+        leaver.ledger.boots = lives[0]
+        leaver.leaving.lives_of = {OTHER: lives[1]}.__getitem__
 
     sole, *_ = leaver.sealed()
 
-    assert sole.message == Sole((ME.store, OTHER), (), QUIET_MS_MAX)
+    assert sole.message == Sole((ME.store, OTHER), (), QUIET_MS_MAX, lives)
 
 
 def test_who_may_have_left_a_copy_elsewhere_tells_no_heir_that_it_is_the_only_one():

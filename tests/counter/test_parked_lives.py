@@ -5,6 +5,7 @@ from random import Random
 
 import pytest
 
+from counter.adoption import Adoption
 from counter.config import NodeConfig
 from counter.crdt import Counters, Share
 from counter.failover import Failover
@@ -20,7 +21,10 @@ from counter.messages import (
     Disowned,
     Increment,
     ListParked,
+    Offer,
     Park,
+    Seal,
+    Sole,
 )
 from tracker.machine import Open, Opened, Persist, Persisted, Send
 from tracker.members import Member, View
@@ -220,3 +224,16 @@ def test_neither_the_home_nor_what_has_its_store_holds_an_increment(store, boots
 
     assert refused.code == "home"
     assert text in refused.text
+
+
+def test_the_last_word_of_a_leaver_tells_its_heir_the_lives():
+    ledger = Ledger(NodeConfig(name="n2"), Counters(OWN, 1), durable=False)
+    heir = Adoption(ledger, "n2")
+    view = View({"home": make_member()})
+    heir.offer(LINK, Offer("home", HOME, ((HOME, 1),), 0), view, 0.0)
+    heir.seal(LINK, Seal(0, 0), 0.0)
+
+    heir.sole(LINK, Sole((HOME,), (), 0, (Y + X,)), 0.0)
+
+    assert heir.folding.tells_of(HOME, X)
+    assert not heir.folding.tells_of(HOME, B)

@@ -194,7 +194,7 @@ class Cluster:
     def _send_again(self, place, message, number):
         if number in self.doubtful and self.is_up(place):
             ledger, (_, home) = self.node(place).ledger, self.doubtful[number]
-            if goes_on(ledger.counters.store, ledger.boots, *home):
+            if goes_on(ledger.counters.store, ledger.told_boots, *home):
                 self._send(place, message, number)
 
     def _send(self, place, message, number):

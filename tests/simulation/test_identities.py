@@ -17,7 +17,7 @@ from identity_world import (
     played,
 )
 
-from counter import lives, moving, partial
+from counter import ledger, lives, moving, partial
 from counter.forks import Forks
 from counter.newcomers import Newcomers
 from loadtest.simulation import disks
@@ -162,12 +162,43 @@ def sent_to_both(cluster):
     cluster.count(home)
     cluster.copy(home, copy)
     cluster.count(home)
-    cluster.doubtful[1] = cluster.told[1]
-    cluster.count_again(copy)
+    # As a client would that knows of no lives.
+    cluster._send(copy, cluster.told[1][0], 1)
     cluster.go_on(5.0)
     assert cluster.final()
     assert "registration-refused" in cluster.events
     return cluster
+
+
+def sent_to_the_store_first(cluster, between):
+    """The same the other way around: to a store that runs, and again to a copy of it."""
+    home, copy = HOMES["n1"], SPARE[0]
+    cluster.count(home)
+    cluster.pause(1.5)
+    cluster.world.crash(TRACKER)
+    cut = cluster.world.partition(SPARE)
+    cluster.copy(home, copy)
+    cluster.count(home)
+    cluster.doubtful[1] = cluster.told[1]
+    cluster.count_again(copy)
+    between(cluster)
+    cluster.world.heal(cut)
+    cluster.start_tracker()
+    cluster.go_on(20.0)
+    assert cluster.final()
+    return cluster
+
+
+@pytest.mark.slow
+def test_what_was_sent_to_a_store_is_not_sent_again_to_a_copy_that_nobody_believes():
+    assert sent_to_the_store_first(Cluster(1), the_copy_crashes).wrong == []
+
+
+@pytest.mark.slow
+def test_it_counts_twice_where_a_copy_tells_its_originals_lives_unasked(monkeypatch):
+    monkeypatch.setattr(ledger, "told", lambda boots, is_believed: boots)
+
+    assert sent_to_the_store_first(Cluster(1), the_copy_crashes).wrong != []
 
 
 def test_what_a_copy_has_acknowledged_to_nobody_counts_where_it_was_sent_first():

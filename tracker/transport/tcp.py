@@ -15,7 +15,7 @@ most its own stream.
 
 import asyncio
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import count
 from typing import cast
@@ -64,7 +64,7 @@ class TcpStreams:
         name: str,
         cluster: str,
         store: bytes = b"",
-        boots: bytes = b"",
+        boots: Callable[[], bytes] = bytes,
         connections_max: int = CONNECTIONS_MAX,
         express: Express = lambda link, frame: None,
     ) -> None:
@@ -413,7 +413,7 @@ class _Accepted(_Stream):
             self.refuse("cluster", f'this is cluster "{streams.cluster}", not "{theirs}"')
         else:
             self.accept()
-            welcome = Welcome(PROTOCOL, streams.role, streams.name, streams.store, streams.boots)
+            welcome = Welcome(PROTOCOL, streams.role, streams.name, streams.store, streams.boots())
             self.send(framed(MEMBERSHIP.encode(welcome)))
             peer = self.transport.get_extra_info("peername") if self.transport else None
             streams.handler.on_accepted(self.link, peer[:2] if peer else ("", 0))

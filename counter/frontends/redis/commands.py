@@ -96,9 +96,12 @@ class Facts(Protocol):
 
     name: str
     store: str
-    boots: bytes
     version: str
     is_durable: bool
+
+    @property
+    def boots(self) -> bytes:
+        """The boots of this life and of those that it goes on from."""
 
     def value(self, key: str) -> int:
         """Return what this node holds of a key."""

@@ -21,7 +21,6 @@ class NodeFacts:
         """Look at a node; `clients` says how many connections its Redis door has."""
         self.name = node.settings.name
         self.store = node.member.store.hex()
-        self.boots = node.machine.ledger.boots
         self.version = __version__
         self.is_durable = node.settings.data is not None
         self._node = node
@@ -30,6 +29,11 @@ class NodeFacts:
         self._ledger = node.machine.ledger
         self._counters = self._ledger.counters
         self._began_s = time.monotonic()
+
+    @property
+    def boots(self) -> bytes:
+        """The boots of this life and of those that it goes on from, as far as it can say."""
+        return self._ledger.told_boots
 
     def value(self, key: str) -> int:
         """Return what this node holds of a key."""

@@ -20,6 +20,7 @@ from counter.messages import (
 )
 from counter.messages import TOO_OLD as TOO_OLD_THERE
 from counter.stamps import stamp_of
+from tracker.boots import told as told_boots
 from tracker.members import AWAY, DEAD, GONE, Member
 from tracker.messages import Find, Found, Listed, Refused, Roster
 
@@ -468,6 +469,58 @@ def test_a_repeated_command_line_is_not_sent_to_a_node_that_began_anew(
 
     assert (len(sent(first)), ran.code, sent(second)) == (2, 3, [])
     assert "began anew" in ran.err
+
+
+LIVES = b"yyyyyyyy" + b"xxxxxxxx"
+
+
+def welcomes(node, boots):
+    node._welcome = replace(node._welcome, boots=boots)
+
+
+def test_a_retry_names_its_life_and_goes_to_none_that_does_not_go_on_from_it(counter, serve, close):
+    first = serve(lambda message: [close], store=STORES[0], boots=LIVES)
+    restarted = serve(counting, store=STORES[0], boots=b"zzzzzzzz" + LIVES)
+    original = serve(counting, store=STORES[0], boots=LIVES[8:])
+    ran = counter("inc", "k", "--id", "T", "--node", first.address)
+    assert "--store 41414141.79797979 " in ran.err
+    command = ("inc", "k", "--id", "T", "--store", "41414141.79797979", "--node")
+
+    codes = [counter(*command, node.address).code for node in (original, restarted)]
+
+    assert codes == [3, 0]
+    assert (sent(original), len(sent(restarted))) == ([], 1)
+
+
+def test_an_id_remembers_the_last_life_that_it_was_sent_to(counter, serve):
+    node = serve(counting, store=STORES[0], boots=LIVES[8:])
+    command = ("inc", "k", "--id", "T", "--node", node.address)
+
+    codes = []
+    for boots in (LIVES[8:], LIVES, b"zzzzzzzz" + LIVES[8:], b"zzzzzzzz" + LIVES):
+        welcomes(node, boots)
+        codes.append(counter(*command).code)
+
+    # The third one is a copy of the first life: the second may have counted it.
+    assert codes == [0, 0, 3, 0]
+
+
+@pytest.mark.parametrize("is_remembered", [False, True])
+def test_a_node_that_was_started_a_moment_ago_is_asked_until_it_can_say_who_it_is(
+    counter, serve, monkeypatch, is_remembered
+):
+    node = serve(counting, store=STORES[0], boots=LIVES[8:])
+    named = () if is_remembered else ("--store", "41414141.78787878")
+    command = ("inc", "k", "--id", "T", "--node", node.address, *named)
+    assert counter(*command).code == 0
+    welcomes(node, told_boots(LIVES, is_believed=False))
+
+    ran = counter(*command, "--deadline", "0.3s")
+    monkeypatch.setattr("counter.cli.increments.time.sleep", lambda _: welcomes(node, LIVES))
+    again = counter(*command)
+
+    assert (ran.code, again.code, len(sent(node))) == (3, 0, 2)
+    assert "was started a moment ago" in ran.err
 
 
 def test_an_id_may_be_sent_to_a_second_node_by_whoever_names_it(counter, serve):

@@ -5,6 +5,7 @@ from client_world import World, failure_of
 
 from counter.client.operations import UnknownOutcomeError
 from counter.storage.base import forked
+from tracker.boots import told
 from tracker.names import derived
 
 STORE, X, Y, B, N = b"A" * 16, b"xxxxxxxx", b"yyyyyyyy", b"bbbbbbbb", b"nnnnnnnn"
@@ -149,3 +150,48 @@ def test_it_is_parked_neither_at_its_own_store_nor_at_what_that_became(boots):
 
     assert isinstance(failure_of(batch, "second"), UnknownOutcomeError)
     assert other.totals == {}
+
+
+def test_a_node_that_cannot_say_yet_whether_it_is_a_copy_is_waited_for():
+    world, node, batch = in_doubt(X)
+    node.boots = told(Y + X, is_believed=False)
+    cut(world, node)
+    world.settle(world.now + 1.0)
+    assert not batch.is_settled
+    assert list(node.operations.values()) == [("first", 1), ("second", 1)]
+
+    node.boots = told(Y + X, is_believed=True)
+    world.settle()
+
+    assert batch.result("second").repeated
+
+
+def test_a_copy_that_is_not_believed_is_sent_nothing_that_its_original_was_sent():
+    world, node, batch = in_doubt(X)
+    original_in_place_of(node, told(B + X, is_believed=False))
+    cut(world, node)
+
+    world.settle()
+
+    assert isinstance(failure_of(batch, "second"), UnknownOutcomeError)
+    assert node.totals == {}
+
+
+def test_a_retry_on_a_stream_that_stood_before_the_node_was_believed_asks_anew():
+    world, node, batch = in_doubt(X, node="127.0.0.1:7401")
+    original_in_place_of(node, b"zzzzzzzz")
+    cut(world, node)
+    world.settle()
+    operation = failure_of(batch, "second").operation
+    node.boots = told(Y + X, is_believed=False)
+    cut(world, node)
+    world.count("third")
+    world.settle()
+    node.boots = told(Y + X, is_believed=True)
+
+    again = world.dialogue.retry(operation, world.now)
+    world.step()
+    world.settle()
+
+    assert again.result("second").counted
+    assert node.totals == {"second": 1, "third": 1}

@@ -15,6 +15,7 @@ from tracker.messages import Find, Found, Hello, Refused, Welcome
 
 TRACKER = ("127.0.0.1", 7400)
 STORES = {"n1": b"1" * 16, "n2": b"2" * 16}
+BOOTS = {"n1": b"11111111before11", "n2": b"22222222"}
 PORTS = {7401: "n1", 7402: "n2"}
 
 
@@ -37,7 +38,7 @@ class World:
     def answer(self, name, message):
         if isinstance(message, Hello):
             role, store = ("node", self.stores[name]) if name else ("tracker", b"")
-            return Welcome(wire.PROTOCOL, role, name, store)
+            return Welcome(wire.PROTOCOL, role, name, store, BOOTS[name] if name else b"")
         if isinstance(message, Find):
             rows = [(each, "127.0.0.1", port, ALIVE, 0) for port, each in PORTS.items()]
             return Found(
@@ -161,7 +162,7 @@ def test_an_increment_whose_node_does_not_answer_is_parked_at_another_one(is_gon
 
     assert (ack.counted, ack.parked, ack.on_disk, ack.node) == (False, True, True, other)
     assert (where, message.home, message.name) == (other, STORES[name], name)
-    assert message.pairs == ("k", 2)
+    assert (message.pairs, message.life) == (("k", 2), BOOTS[name][:8])
     assert world.dialogue.is_idle
 
 

@@ -88,8 +88,18 @@ def test_an_id_may_name_the_store_that_it_was_sent_to(talk):
     assert found == AddOnce("views", 5, "t", "abababab")
 
 
-def test_an_id_that_was_sent_to_another_store_is_not_sent_to_this_one(talk):
-    told = refusal(talk, "COUNTER.INCRBY", "views", "5", "ID", "t", "STORE", "0badcafe")
+@pytest.mark.parametrize("life", [b"12345678", b"abcdefgh"])
+def test_an_id_may_name_the_life_that_it_was_sent_to(talk, life):
+    named = f"abababab.{life.hex()}"
+
+    found = said(talk, "COUNTER.INCRBY", "views", "5", "STORE", named, "ID", "t")
+
+    assert found == AddOnce("views", 5, "t", named)
+
+
+@pytest.mark.parametrize("store", ["0badcafe", "abababab.0badcafe"], ids=["store", "life"])
+def test_an_id_that_was_sent_to_another_store_is_not_sent_to_this_one(talk, store):
+    told = refusal(talk, "COUNTER.INCRBY", "views", "5", "ID", "t", "STORE", store)
 
     assert told.startswith("INDOUBT n1 has another store")
 
