@@ -20,7 +20,7 @@ from counter.cli.screens import (
     out_json,
 )
 from counter.cli.trackers import Heard, Row, listed, roster
-from counter.client.blocking import Connection, now
+from counter.client.blocking import Connection, now, shown_s
 from counter.messages import DOOR
 from tracker.config import shown_endpoint
 from tracker.errors import ClusterError
@@ -134,7 +134,8 @@ class Watch:
             after = [f"note: {trouble}"] if trouble else []
             if self._failures:
                 after = [f"nobody answers ({self._failures} of {FAILURES_MAX} tries): {trouble}"]
-            self._picture.draw(self._last.rows, [*after, _summary(self._last)])
+            after += [*arrivals(self._last), _summary(self._last)]
+            self._picture.draw(self._last.rows, after)
 
 
 class Picture:
@@ -190,10 +191,21 @@ def _show(heard: Heard, *, is_known: bool = False) -> None:
     for lines in columns.lines([*head, *[_cells(row) for row in heard.rows]], columns.width()):
         for line in lines:
             out(line)
+    for text in arrivals(heard):
+        note(f"note: {text}")
     if on_terminal():
         out(_summary(heard))
     elif heard.source.role == "node" and not is_known:
         note(f"no tracker was reached; this is what {heard.source.who} knows")
+
+
+def arrivals(heard: Heard) -> list[str]:
+    """Return what a person is told of those who have come, and are on no list yet."""
+    return [
+        f"{printable(name, MEMBER_NAME_MAX)} has come at {shown_endpoint((host, port))}; it is let"
+        f" in or not in {shown_s(seconds)}"
+        for name, host, port, seconds in heard.arriving
+    ]
 
 
 def _summary(heard: Heard) -> str:
@@ -210,6 +222,10 @@ def _object(heard: Heard, *, end: bool) -> dict[str, Any]:
         "tracker": shown_endpoint(source.endpoint) if is_tracker else None,
         "trackers": [shown_endpoint(t.source.endpoint) for t in heard.told if is_tracker],
         "silent": [shown_endpoint(endpoint) for endpoint in heard.silent],
+        "arriving": [
+            {"name": name, "address": shown_endpoint((host, port)), "judged_in_s": round(s, 3)}
+            for name, host, port, s in heard.arriving
+        ],
         "node": None if is_tracker else source.name,
         "end": end,
     }
