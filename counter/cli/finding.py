@@ -31,7 +31,7 @@ CANDIDATES_TRIED_MAX = 4
 JUDGED_S = 0.05
 """What is added to the time after which a tracker says that it judges somebody."""
 SLOW_S = 1.0
-"""How much longer than for the first tracker that answers the others are waited for."""
+"""How long a tracker is waited for while there are others, or one of them has answered."""
 NO_TRACKER = (
     "start one:  counter tracker          elsewhere:  --tracker HOST:PORT or COUNTER_TRACKER",
     "or talk to a node without any tracker:  --node HOST:PORT",
@@ -171,8 +171,10 @@ class Finder:
                 lost = lost or error
                 break
             place, begun = left.index(tracker.endpoint), now()
-            tracker.until = begun + (until - begun) / (len(left) - place)
             left = left[place + 1 :]
+            if left:
+                share_s = (until - begun) / (len(left) + 1)
+                tracker.until = begun + min(SLOW_S, share_s)
             with tracker:
                 try:
                     told = tracker.request(light.Find(tracker.number(), name, turn))
