@@ -70,6 +70,11 @@ class Arrivals:
         self._due_at = min([due for due, _ in self._waiting.values()], default=0.0)
         return found
 
+    def told(self, now: float) -> list[tuple[str, str, int, float]]:
+        """Return who is to be judged, and in how many seconds: (name, host, port, seconds)."""
+        waiting = [(due, told.member) for due, told in self._waiting.values()]
+        return [(m.name, m.host, m.port, max(0.0, due - now)) for due, m in waiting]
+
     def deadline(self) -> float | None:
         """Say when `due` may have something; None while nobody waits."""
         return self._due_at if self._waiting else None

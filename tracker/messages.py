@@ -19,6 +19,8 @@ from tracker.wire import Schema
 
 NEWS_PER_PAGE: Final = 256
 LISTED_PER_PAGE: Final = 256
+ARRIVING_MAX: Final = 16
+"""Starts that a list names of those that are looked at before they are let in."""
 CANDIDATES_MAX: Final = 32
 TEXT_MAX: Final = 400
 NO_REQUEST: Final = 0
@@ -344,17 +346,21 @@ class Find:
 class Found:
     """Nodes to talk to: (name, host, port, status, activity), at most 32.
 
-    In the order of their turns if a turn was asked for, else in random order.
+    In the order of their turns if a turn was asked for, else in random order. Who is looked for may
+    have come, and be judged in `arriving_s` (`tracker.arrivals`); -1.0: nobody has come.
     """
 
     request: int
     candidates: tuple[tuple[str, str, int, int, int], ...]
+    arriving_s: float = -1.0
     TAG: ClassVar[int] = 107
+    FIELDS_MIN: ClassVar[int] = 2
     WIRE: ClassVar[Schema] = (
         wire.u64,
         wire.listing(
             wire.record(name, _host, _port, wire.integer(0, GONE), wire.u64), CANDIDATES_MAX
         ),
+        wire.seconds,
     )
 
 
@@ -371,13 +377,16 @@ class Roster:
 class Listed:
     """One page of a roster: (member, seconds in this status, activity); `end` with the last.
 
-    Seconds are -1.0 where they are not known, activity is -1 where it is not known.
+    Seconds are -1.0 where they are not known, activity is -1 where it is not known. The last page
+    names who has come and is on no list yet: (name, host, port, seconds until it is judged).
     """
 
     request: int
     end: bool
     rows: tuple[tuple[Member, float, int], ...]
+    arriving: tuple[tuple[str, str, int, float], ...] = ()
     TAG: ClassVar[int] = 109
+    FIELDS_MIN: ClassVar[int] = 3
     WIRE: ClassVar[Schema] = (
         wire.u64,
         wire.flag,
@@ -385,6 +394,7 @@ class Listed:
             wire.record(member_from_wire, wire.seconds, wire.integer(-1, 2**63)),
             LISTED_PER_PAGE,
         ),
+        wire.listing(wire.record(_name, _host, _port, wire.seconds), ARRIVING_MAX),
     )
 
 

@@ -102,7 +102,6 @@ class Registry:
         self._epoch = tracker_epoch
         self._saved = members_from_record(saved) if saved is not None else ()
         self._links = Registrations()
-        self._directory = Directory(self.table, self._links.activity, rng)
         self._keeping = Keeping(token)
         self._written = Written(config.members_max)
         self._strangers = Strangers(self.table)
@@ -117,6 +116,7 @@ class Registry:
         parts = (self._publication, self._keeping, self._detector, self._written)
         self._entries = Entries(self.table, *parts)
         self._arrivals = Arrivals(self._entries.is_placed, config.members_max)
+        self._directory = Directory(self.table, self._arrivals.told, self._links.activity, rng)
         # What was due before the start, or the last tick, was not missed by sleeping.
         self._heartbeat_at = self._listened_at = 0.0
 

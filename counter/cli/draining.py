@@ -21,7 +21,7 @@ from counter.cli.screens import (
     out,
     out_json,
 )
-from counter.cli.trackers import roster
+from counter.cli.trackers import settled_roster
 from counter.client.answers import grouped
 from counter.client.blocking import Connection, now
 from counter.messages import DOOR, DRAINED, PHASE_NAMES, SEEKING, Drain, DrainState
@@ -60,7 +60,7 @@ def drain(
 
 def _member(finder: Finder, name: str) -> Member:
     """Return the member if it can leave, or has handed over already; raises CommandError."""
-    member, _, _ = row_of(name, roster(finder))
+    member, _, _ = row_of(name, settled_roster(finder))
     if member.status == ALIVE or member.is_handed_over:
         return member
     if member.status == GONE:

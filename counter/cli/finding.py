@@ -5,13 +5,14 @@ command stays with its node.
 """
 
 import os
+import time
 from collections.abc import Collection
 from typing import Any
 
 from counter.cli.screens import CommandError
 from counter.cli.settings import Settings
 from counter.client import light
-from counter.client.blocking import TRIES_MAX, Connection, SystemDice, now
+from counter.client.blocking import TRIES_MAX, Connection, SystemDice, now, shown_s
 from counter.client.choice import NO_TURN, ROUND_ROBIN, Candidate, ordered
 from tracker.address import Endpoint
 from tracker.config import parse_endpoint, shown_endpoint
@@ -27,8 +28,10 @@ from tracker.text import printable
 
 DEADLINE_S = 5.0
 CANDIDATES_TRIED_MAX = 4
+JUDGED_S = 0.05
+"""What is added to the time after which a tracker says that it judges somebody."""
 SLOW_S = 1.0
-"""How much longer than for the first tracker that answers the others are waited for."""
+"""How long a tracker is waited for while there are others, or one of them has answered."""
 NO_TRACKER = (
     "start one:  counter tracker          elsewhere:  --tracker HOST:PORT or COUNTER_TRACKER",
     "or talk to a node without any tracker:  --node HOST:PORT",
@@ -107,7 +110,7 @@ class Finder:
         name = self.node or ""
         # Round robin needs no memory: each process begins one further than the process before.
         turn = os.getpid() if self.pick == ROUND_ROBIN else NO_TURN
-        candidates, who_know = self._candidates(name, turn)
+        candidates, who_know = self._awaited(name, turn)
         if name:
             return [(c[1], c[2]) for c in _named(candidates, name, who_know)]
         if not candidates:
@@ -115,8 +118,36 @@ class Finder:
         best = ordered(candidates, self.pick, SystemDice(), turn)
         return [(c[1], c[2]) for c in best][:CANDIDATES_TRIED_MAX]
 
-    def _candidates(self, name: str, turn: int) -> tuple[list[Candidate], str]:
-        """Return whom the trackers told of, and who they are, for a sentence.
+    def _awaited(self, name: str, turn: int) -> tuple[list[Candidate], str]:
+        """Return what `_candidates` does, once whoever has just come is judged, by the deadline.
+
+        A tracker that has not heard a node's store yet lets it in a moment later. Raises
+        CommandError.
+        """
+        while True:
+            found, who_know, arriving_s = self._candidates(name, turn)
+            if arriving_s < 0 or any(candidate[3] == light.ALIVE for candidate in found):
+                return found, who_know
+            if self.waits(arriving_s):
+                continue
+            if found:
+                return found, who_know
+            who = f'"{printable(name, MEMBER_NAME_MAX)}"' if name else "a node"
+            raise CommandError(
+                f"{who} has come a moment ago, and is let in or not in {shown_s(arriving_s)}",
+                "the same again then, or a longer --deadline",
+            )
+
+    def waits(self, arriving_s: float) -> bool:
+        """Wait until somebody who has come is judged, if that is before the deadline."""
+        pause_s = arriving_s + JUDGED_S
+        if now() + pause_s >= self.until:
+            return False
+        time.sleep(pause_s)
+        return True
+
+    def _candidates(self, name: str, turn: int) -> tuple[list[Candidate], str, float]:
+        """Return whom the trackers told of, who they are, and when somebody more is judged.
 
         One after the other is asked, until one knows somebody who lives: another one may have lost
         him, or have an empty list. One that is lost meanwhile leaves the others. Raises
@@ -125,6 +156,7 @@ class Finder:
         found: list[Candidate] = []
         asked: list[str] = []
         lost: ClusterError | None = None
+        arriving_s = -1.0
         left, until, tries_max = self.trackers, self.until, TRIES_MAX
         while left and not any(candidate[3] == light.ALIVE for candidate in found):
             if asked:
@@ -139,11 +171,15 @@ class Finder:
                 lost = lost or error
                 break
             place, begun = left.index(tracker.endpoint), now()
-            tracker.until = begun + (until - begun) / (len(left) - place)
             left = left[place + 1 :]
+            if left:
+                share_s = (until - begun) / (len(left) + 1)
+                tracker.until = begun + min(SLOW_S, share_s)
             with tracker:
                 try:
-                    found += tracker.request(light.Find(tracker.number(), name, turn)).candidates
+                    told = tracker.request(light.Find(tracker.number(), name, turn))
+                    found += told.candidates
+                    arriving_s = max(arriving_s, told.arriving_s)
                 except (ConnectionLostError, DeadlineError) as error:
                     lost = lost or error
                     continue
@@ -154,7 +190,8 @@ class Finder:
         if not asked:
             raise CommandError(str(lost), *self.hints) from lost
         found.sort(key=lambda candidate: candidate[3] != light.ALIVE)
-        return found, f"{asked[0]} knows" if len(asked) == 1 else f"{len(asked)} trackers know"
+        who_know = f"{asked[0]} knows" if len(asked) == 1 else f"{len(asked)} trackers know"
+        return found, who_know, arriving_s
 
 
 def _named(candidates: list[Candidate], name: str, who_know: str) -> list[Candidate]:

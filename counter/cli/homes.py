@@ -15,7 +15,7 @@ from typing import Final
 
 from counter.cli.finding import Finder
 from counter.cli.screens import CommandError
-from counter.client.blocking import Connection
+from counter.client.blocking import Connection, shown_s
 from tracker.digest import blake2b
 from tracker.members import ALIVE, STATUS_NAMES, SUSPECT, Member
 from tracker.text import printable
@@ -63,9 +63,16 @@ def settle(finder: Finder, token: str) -> None:
 
 def _claimed(finder: Finder, token: str) -> Member | None:
     """Have all the others give an id up; None if somebody has left meanwhile."""
-    from counter.cli.trackers import roster
+    from counter.cli.trackers import settled_roster
 
-    heard = roster(finder)
+    heard = settled_roster(finder)
+    if heard.arriving:
+        # It may be the one that counted the id.
+        raise CommandError(
+            f"{printable(heard.arriving[0][0])} has come a moment ago, and is let in or not in"
+            f" {shown_s(heard.arriving[0][3])}; the id {printable(token)} was not sent",
+            "the same again then, or a longer --deadline",
+        )
     members = [member for member, _, _ in heard.rows]
     home = home_of(token, members)
     if home is None:

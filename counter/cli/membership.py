@@ -12,7 +12,7 @@ from counter.cli.options import Argument, Option
 from counter.cli.queries import parse_pause
 from counter.cli.rosters import Watch, shown, shown_age
 from counter.cli.screens import DONE, REFUSED, USAGE, CommandError, confirmed, note, out, out_json
-from counter.cli.trackers import Heard, Row, roster
+from counter.cli.trackers import Heard, Row, roster, settled_roster
 from counter.client.answers import grouped
 from counter.client.blocking import Connection, now
 from counter.messages import DOOR, Recall
@@ -80,7 +80,7 @@ def forget(
 ) -> int:
     """Give up a dead member's counts, after saying what is lost."""
     finder = finder_of_member(name, tracker, cluster, deadline)
-    heard = roster(finder, slow_s=None)
+    heard = settled_roster(finder, slow_s=None)
     row = row_of(name, heard)
     store = row[0].store
     if row[0].is_handed_over or not any(m.expected for _, m in heard.told_of(store)):

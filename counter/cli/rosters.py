@@ -21,7 +21,7 @@ from counter.cli.screens import (
     out_json,
 )
 from counter.cli.trackers import Heard, Row, listed, roster
-from counter.client.blocking import Connection, now
+from counter.client.blocking import Connection, now, shown_s
 from counter.messages import DOOR
 from tracker.config import shown_endpoint
 from tracker.errors import ClusterError
@@ -138,7 +138,8 @@ class Watch:
             after = [f"note: {trouble}"] if trouble else []
             if self._failures:
                 after = [f"nobody answers ({self._failures} of {FAILURES_MAX} tries): {trouble}"]
-            self._picture.draw(self._last.rows, [*after, _summary(self._last)])
+            after += [*arrivals(self._last), _summary(self._last)]
+            self._picture.draw(self._last.rows, after)
 
 
 class Picture:
@@ -198,6 +199,8 @@ def _show(heard: Heard, *, is_known: bool = False) -> None:
             out(line)
     for line in _more(left, width) if left else []:
         out(line)
+    for text in arrivals(heard):
+        note(f"note: {text}")
     if on_terminal():
         out(_summary(heard))
     elif heard.source.role == "node" and not is_known:
@@ -215,6 +218,15 @@ def _folded(rows: list[Row]) -> tuple[list[Row], list[Row]]:
     )
 
 
+def arrivals(heard: Heard) -> list[str]:
+    """Return what a person is told of those who have come, and are on no list yet."""
+    return [
+        f"{printable(name, MEMBER_NAME_MAX)} has come at {shown_endpoint((host, port))}; it is let"
+        f" in or not in {shown_s(seconds)}"
+        for name, host, port, seconds in heard.arriving
+    ]
+
+
 def _summary(heard: Heard) -> str:
     alive = sum(row[0].status == ALIVE for row in heard.rows)
     expected = sum(row[0].expected for row in heard.rows)
@@ -229,6 +241,10 @@ def _object(heard: Heard, *, end: bool) -> dict[str, Any]:
         "tracker": shown_endpoint(source.endpoint) if is_tracker else None,
         "trackers": [shown_endpoint(t.source.endpoint) for t in heard.told if is_tracker],
         "silent": [shown_endpoint(endpoint) for endpoint in heard.silent],
+        "arriving": [
+            {"name": name, "address": shown_endpoint((host, port)), "judged_in_s": round(s, 3)}
+            for name, host, port, s in heard.arriving
+        ],
         "node": None if is_tracker else source.name,
         "end": end,
     }

@@ -21,6 +21,8 @@ from tracker.messages import Roster
 from tracker.text import printable
 
 Row = tuple[Member, float, int]
+Arriving = tuple[str, str, int, float]
+"""Who has come and is on no list yet: name, host, port, seconds until it is judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +31,14 @@ class Told:
 
     source: Connection
     rows: list[Row]
+    arriving: tuple[Arriving, ...] = ()
 
 
 class Heard:
     """What was told of the members: by one at least, joined, and which trackers said nothing.
 
-    `rows` are everybody on any of the lists: who is expected first, then by name, n2 before n10.
+    `rows` are everybody on any of the lists: who is expected first, then by name, n2 before n10;
+    `arriving` who has come, and is not known to live.
     """
 
     def __init__(
@@ -46,6 +50,8 @@ class Heard:
         if len(told) > 1:
             rows = _merged(rows)
         self.rows: list[Row] = sorted(rows, key=_by_need)
+        living = {member.name for member, _, _ in rows if member.status == ALIVE}
+        self.arriving = [row for one in told for row in one.arriving if row[0] not in living]
 
     @property
     def source(self) -> Connection:
@@ -96,11 +102,21 @@ def roster(finder: Finder, slow_s: float | None = SLOW_S) -> Heard:
     return Heard([listed(connection)])
 
 
+def settled_roster(finder: Finder, slow_s: float | None = SLOW_S) -> Heard:
+    """Return `roster` once everybody who has come is judged, as far as the deadline allows."""
+    while True:
+        heard = roster(finder, slow_s)
+        soonest_s = min([row[3] for row in heard.arriving], default=-1.0)
+        if soonest_s < 0 or not finder.waits(soonest_s):
+            return heard
+
+
 def listed(connection: Connection) -> Told:
     """Ask for everybody, and close the connection."""
     with connection:
-        pages = connection.stream(Roster(connection.number()))
-        return Told(connection, [row for page in pages for row in page.rows])
+        pages = list(connection.stream(Roster(connection.number())))
+        rows = [row for page in pages for row in page.rows]
+        return Told(connection, rows, pages[-1].arriving)
 
 
 def _told_by_each(

@@ -90,17 +90,22 @@ class Find(_Light):
 
 
 class Found(_Light):
-    """Nodes to talk to: (name, host, port, status, activity)."""
+    """Nodes to talk to: (name, host, port, status, activity); when one more is judged."""
 
-    __slots__ = __match_args__ = ("request", "candidates")
+    __slots__ = __match_args__ = ("request", "candidates", "arriving_s")
     TAG: ClassVar[int] = 107
+    FIELDS_MIN: ClassVar[int] = 2
     WIRE: ClassVar[Schema] = (
         wire.u64,
         wire.listing(
             wire.record(wire.text(MEMBER_NAME_MAX), wire.text(64), wire.u16, wire.u8, wire.u64),
             CANDIDATES_MAX,
         ),
+        wire.seconds,
     )
+
+    def __init__(self, request: int, candidates: Any, arriving_s: float = -1.0) -> None:
+        super().__init__(request, candidates, arriving_s)
 
 
 class Increment(_Light):

@@ -7,6 +7,7 @@ import pytest
 from counter import moves as module
 from counter.config import NodeConfig
 from counter.crdt import Counters
+from counter.epochs import CLOSED_MAX
 from counter.epochs import Epochs as Known
 from counter.ledger import Ledger
 from counter.messages import (
@@ -30,6 +31,8 @@ HOME = ("127.0.0.1", 9)
 A = b"a" * 8
 ASK = Ask(b"q" * 16, "k", HOME, 3, 1, 1, 9, 5_000, 0, 0, RING)
 CLOSING = Subject("k", 0, CLOSE, A).text
+LATE = CLOSED_MAX + 1
+"""The first epoch in which nothing of epoch 0 is kept."""
 LIVES = Send(HOME, Epochs(ASK.query, (), False, "", ""))
 
 
@@ -213,11 +216,11 @@ def test_what_an_epoch_long_over_came_to_is_told_by_nobody():
     node = Node()
     node.count(amount=5)
     node.persisted()
-    node.settle(row("k", 3, (3, A)))
+    node.settle(row("k", LATE, (LATE, A)))
 
     (told,) = node.ask(CLOSING.replace("=", "-"))[1:]
 
-    assert told.message.rows[0][:2] == ("k", 3)
+    assert told.message.rows[0][:2] == ("k", LATE)
     assert node.ledger.counters.own.positive == {}
 
 
@@ -311,7 +314,7 @@ def test_a_restart_knows_every_epoch_and_keeps_what_is_kept(monkeypatch):
     monkeypatch.setattr(module, "ROWS_PER_RECORD", 1)
     node = Node()
     node.count(amount=5)
-    for number, epoch in enumerate((1, 2, 3), 2):
+    for number, epoch in enumerate(range(1, LATE + 1), 2):
         node.settle(row("k", epoch, (epoch, A)), row("m", epoch))
         node.count(amount=epoch, sequence=number)
     node.persisted()
@@ -320,7 +323,9 @@ def test_a_restart_knows_every_epoch_and_keeps_what_is_kept(monkeypatch):
     again = restarted(records)
 
     assert again.moves.epochs.rows() == node.moves.epochs.rows()
-    assert again.ledger.counters.own.positive == {"k\x001": 1, "k\x002": 2, "k\x003": 3}
+    assert again.ledger.counters.own.positive == {
+        f"k\x00{epoch}": epoch for epoch in range(1, LATE + 1)
+    }
 
 
 def test_a_name_that_was_counted_under_proves_its_epoch_after_a_restart():
@@ -338,7 +343,7 @@ def test_what_was_let_go_of_is_not_back_after_a_restart():
     node = Node()
     (old,) = node.count(amount=5)
     node.persisted()
-    (persist,) = node.moves.learn([row("k", 3)], 0.0)
+    (persist,) = node.moves.learn([row("k", LATE)], 0.0)
 
     again = restarted([("counts", old.record), ("counts", persist.record)])
 

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from counter.messages import UNTIL_ALL, Query
+from tracker.arrivals import WAIT_S
 
 pytestmark = pytest.mark.slow
 
@@ -45,6 +46,24 @@ def test_nodes_register_again_within_two_seconds_and_nothing_is_forgotten(machin
     assert [row["name"] for row in answer["missing"]] == ["n3"]
     kept = "3 members" if data == "tracker-0" else "0 members"
     assert kept in new.lines[0]
+
+
+def test_a_node_that_is_looked_at_before_it_is_let_in_is_named_and_waited_for(machines):
+    node = machines.up(1).nodes["n1"]
+    machines.count(node, 5)
+    node.kill()
+    old = machines.trackers.pop()
+    old.kill()
+    machines.tracker(listen=old.address, data="a fresh disk")
+
+    machines.node("n1")  # from another port
+    told = machines.until(lambda: (t := machines.run("members", "--json").json)["arriving"] and t)
+    ran = machines.run("inc", "views", "2")
+
+    assert (told["members"], [row["name"] for row in told["arriving"]]) == ([], ["n1"])
+    assert 0 < told["arriving"][0]["judged_in_s"] <= WAIT_S
+    assert (ran.code, ran.out) == (0, "2\n")
+    assert machines.run("query", "views").out == "7\n"
 
 
 def test_with_one_of_two_trackers_dead_everything_goes_on(machines):

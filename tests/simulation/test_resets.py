@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from counter.config import LAN
+from counter.epochs import CLOSED_MAX
 from counter.gossip import Gossip
 from counter.messages import (
     ACK_DEFAULT,
@@ -269,15 +270,15 @@ def test_a_slow_disk_holds_up_the_answer_and_nothing_is_missed():
 def test_old_epochs_are_let_go_of():
     cluster = counted()
 
-    tokens = [b"one", b"two", b"three", b"four"]
+    tokens = [b"t%d" % number for number in range(CLOSED_MAX + 2)]
     for token in tokens:
         cluster.ended(cluster.reset("n1", token))
         cluster.ended(cluster.count("n2", 1))
 
-    assert set(cluster.totals()) == {(KEY, 2), (KEY, 3), (KEY, 4)}
-    replies = [cluster.ended(cluster.reset("n3", token)) for token in tokens]
+    assert set(cluster.totals()) == {(KEY, epoch) for epoch in range(2, CLOSED_MAX + 3)}
+    replies = [cluster.ended(cluster.reset("n3", token, is_again=True)) for token in tokens]
     assert [reply.one(Refused).code for reply in replies[:2]] == ["too-old", "too-old"]
-    assert [reply.answer.value for reply in replies[2:]] == [1, 1]
+    assert [reply.answer.value for reply in replies[2:]] == [1] * CLOSED_MAX
 
 
 def test_several_keys_are_asked_for_in_the_epoch_of_each():

@@ -10,9 +10,19 @@ from tracker.arrivals import WAIT_S, Arrivals
 from tracker.config import TrackerConfig
 from tracker.contact import SILENT_INTERVALS
 from tracker.machine import Closed, Opened, Send
-from tracker.members import ALIVE, NOBODY, Member
+from tracker.members import ALIVE, DEAD, NOBODY, Member
 from tracker.membership import Membership
-from tracker.messages import MEMBERSHIP, Heartbeat, Register, Registered, news_to_wire
+from tracker.messages import (
+    ARRIVING_MAX,
+    MEMBERSHIP,
+    Find,
+    Found,
+    Heartbeat,
+    Register,
+    Registered,
+    Roster,
+    news_to_wire,
+)
 from tracker.registry import Registry
 
 STORE = b"s" * 16
@@ -78,6 +88,49 @@ def test_a_store_that_was_heard_here_before_waits_no_more():
     again = Register(make_member(boot=b"next", port=7401), b"origorig", is_back=True)
 
     assert isinstance(first_word(registry.receive(COPY, again, 50.0), COPY), Registered)
+
+
+def asked(registry, message, now):
+    return words(registry.receive(OTHER, message, now), OTHER)[0]
+
+
+def test_clients_are_told_who_has_come_and_when_it_is_judged():
+    registry = make_registry()
+    registry.receive(COPY, made(), 0.5)
+    registry.receive(ORIGINAL, made(name="n2", store=b"o" * 16), 1.0)
+
+    assert asked(registry, Find(1, "n1"), 1.0) == Found(1, (), WAIT_S - 0.5)
+    assert asked(registry, Find(1, ""), 1.0) == Found(1, (), WAIT_S - 0.5)
+    assert asked(registry, Find(1, "n2"), 2.0) == Found(1, (), WAIT_S - 1.0)
+    assert asked(registry, Find(1, "n3"), 1.0).code == "unknown"
+    listed = asked(registry, Roster(1), 1.0)
+    assert listed.rows == ()
+    assert listed.arriving == (("n1", "10.0.0.1", 7409, 2.0), ("n2", "10.0.0.1", 7409, WAIT_S))
+
+    registry.tick(0.5 + WAIT_S)
+    registry.tick(1.0 + WAIT_S)
+    assert asked(registry, Roster(1), 4.0).arriving == ()
+    assert asked(registry, Find(1, "n1"), 4.0).arriving_s == -1.0
+
+
+def test_a_member_that_is_back_elsewhere_is_told_where_it_was_and_when_it_is_judged():
+    registry = make_registry()
+    registry.table.put(make_member(epoch=1, boot=b"orig", port=7401, status=DEAD), 0.0)
+    registry.receive(COPY, made(), 0.5)
+
+    found = asked(registry, Find(1, "n1"), 0.5)
+
+    assert found == Found(1, (("n1", "10.0.0.1", 7401, DEAD, 0),), WAIT_S)
+
+
+def test_only_so_many_of_those_who_have_come_are_named():
+    registry = make_registry()
+    for link in range(ARRIVING_MAX + 1):
+        registry.receive(link, made(name=f"n{link}", store=bytes([link]) * 16), 0.5)
+
+    (listed,) = words(registry.receive(99, Roster(1), 0.5), 99)
+
+    assert len(listed.arriving) == ARRIVING_MAX
 
 
 def test_whoever_has_to_wait_says_nothing_more_and_is_forgotten_with_its_stream():

@@ -370,3 +370,88 @@ def test_a_tracker_that_breaks_off_when_it_is_to_give_up_is_named(counter, serve
     assert f"note: tracker at {breaking.address} closed the connection" in after.err
     assert f"error: tracker at {breaking.address} closed the connection" in before.err
     assert forgotten(there) == ["x"]
+
+
+# -- who has come, and is on no list yet --------------------------------------------------------
+
+
+@pytest.fixture
+def judging(serve):
+    """Start a tracker to which x has come: it lets it in with the third question."""
+
+    def start(member, seconds=0.0):
+        asked = []
+
+        def script(message):
+            asked.append(message)
+            arriving = [(member.name, member.host, member.port, seconds)] * (len(asked) < 3)
+            rows = [] if arriving else [member]
+            if isinstance(message, Roster):
+                told = tuple([(m, 1.0, 0) for m in rows])
+                return [Listed(message.request, True, told, tuple(arriving))]
+            found = tuple([(m.name, m.host, m.port, m.status, 0) for m in rows])
+            return [Found(message.request, found, seconds if arriving else -1.0)]
+
+        return serve(script, role="tracker", name="")
+
+    return start
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["--node", "x"], ["--id", "t"]], ids=["any", "one", "by its id"]
+)
+def test_an_increment_waits_until_whoever_has_come_is_let_in(counter, serve, judging, words):
+    node = serve(counting, name="x")
+    tracker = judging(make_member("x", endpoint=node.endpoint))
+
+    ran = counter("inc", "k", *words, "--tracker", tracker.address)
+
+    assert (ran.code, ran.out) == (0, "1\n")
+
+
+@pytest.mark.parametrize(
+    "words", [["inc", "k"], ["inc", "k", "--node", "x"], ["inc", "k", "--id", "t"], ["get", "k"]],
+    ids=["any", "one", "by its id", "a question"],
+)  # fmt: skip
+def test_what_cannot_wait_so_long_says_when_it_may_be_tried_again(counter, judging, words):
+    tracker = judging(make_member("x"), 2.0)
+
+    ran = counter(*words, "--tracker", tracker.address, "--deadline", "1s")
+
+    assert (ran.code, ran.out) == (1, "")
+    assert " has come a moment ago, and is let in or not in 2.0 s" in ran.err
+    assert "the same again then, or a longer --deadline" in ran.err
+
+
+def test_one_that_is_lost_and_has_come_elsewhere_is_tried_where_it_was_if_nobody_can_wait(
+    counter, serve, judging
+):
+    node = serve(counting, name="x")
+    there = make_member("x", SUSPECT, endpoint=node.endpoint)
+    rows = (("x", *node.endpoint, SUSPECT, 0),)
+    tracker = serve(lambda m: [Found(m.request, rows, 60.0)], role="tracker", name="")
+
+    ran = counter("inc", "k", "--node", there.name, "--tracker", tracker.address)
+
+    assert (ran.code, ran.out) == (0, "1\n")
+
+
+def test_members_name_who_has_come(counter, judging):
+    tracker = judging(make_member("x"), 2.0)
+
+    ran = counter("members", "--tracker", tracker.address)
+    told = json.loads(counter("members", "--json", "--tracker", tracker.address).out)
+
+    assert (ran.code, ran.out) == (0, "")
+    assert ran.err == "note: x has come at 127.0.0.1:9; it is let in or not in 2.0 s\n"
+    assert told["arriving"] == [{"name": "x", "address": "127.0.0.1:9", "judged_in_s": 2.0}]
+
+
+def test_whoever_is_known_to_live_to_one_tracker_is_not_waited_for_at_another(
+    counter, tracking, judging
+):
+    trackers = judging(make_member("x"), 2.0), tracking(make_member("x"))
+
+    told = json.loads(counter("members", "--json", "--tracker", all_of(*trackers)).out)
+
+    assert (told["arriving"], [m["name"] for m in told["members"]]) == ([], ["x"])
