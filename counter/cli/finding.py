@@ -109,7 +109,8 @@ class Finder:
         if name:
             return [(candidate[1], candidate[2]) for candidate in _named(candidates, name, where)]
         if not candidates:
-            raise CommandError(f"{where} knows no living node", "start one:  counter node")
+            hint = f"start one:  counter node          {WHO_IS_THERE}"
+            raise CommandError(f"{where} knows no living node", hint)
         best = ordered(candidates, self.pick, SystemDice(), turn)
         return [(c[1], c[2]) for c in best][:CANDIDATES_TRIED_MAX]
 
