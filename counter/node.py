@@ -25,7 +25,7 @@ from counter.storage.base import Rebirth, Storage
 from counter.storage.memory import MemoryStorage
 from counter.unwritten import Unwritten
 from tracker.classes import dataclass, replace
-from tracker.daemon import listening, resolved
+from tracker.daemon import known, listening
 from tracker.driver import Driver
 from tracker.errors import AddressError
 from tracker.machine import Emit, Endpoint, Leave, Link, Persisted, PersistFailed
@@ -96,7 +96,7 @@ class Node:
         self._nobody_took = 0
         self._on_emit = on_emit
         self._make_datagrams = make_datagrams
-        trackers = tuple(resolved(tracker, "reach the tracker") for tracker in settings.trackers)
+        trackers, self._unknown = known(settings.trackers)
         self._tcp, self._udp = bound(settings)
         self.endpoint: Endpoint = self._tcp.getsockname()[:2]
         self.storage = self._opened(settings) if storage is None else storage
@@ -172,6 +172,8 @@ class Node:
             self._close_sockets()
             await self.storage.close()
             raise
+        for text in self._unknown:
+            self._on_emit(Emit("tracker-unknown", {"text": text}))
         cut = self.storage.cut
         if cut is not None:
             details = {"file": cut.file, "byte": cut.offset, "bytes": cut.size, "looks": cut.looks}

@@ -9,7 +9,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from socket import AI_PASSIVE, SOCK_STREAM, gaierror, getaddrinfo, socket
@@ -36,6 +36,23 @@ def resolved(endpoint: Endpoint, deed: str) -> Endpoint:
     except (gaierror, UnicodeError, OSError) as error:
         raise AddressError(f"cannot {deed} {printable(host, 80)}: no such host") from error
     return str(found[0][4][0]), port
+
+
+def known(trackers: Sequence[Endpoint]) -> tuple[tuple[Endpoint, ...], list[str]]:
+    """Return the trackers whose hosts are known, and what is to be said of the others.
+
+    One of several may be missed; raises AddressError where none is known.
+    """
+    addresses: list[Endpoint] = []
+    unknown: list[str] = []
+    for tracker in trackers:
+        try:
+            addresses.append(resolved(tracker, "reach the tracker"))
+        except AddressError as error:
+            if len(unknown) + 1 == len(trackers):
+                raise
+            unknown.append(str(error))
+    return tuple(addresses), unknown
 
 
 def listening(

@@ -114,7 +114,8 @@ class Finder:
         if name:
             return [(c[1], c[2]) for c in _named(candidates, name, who_know)]
         if not candidates:
-            raise CommandError(f"{who_know} no living node", "start one:  counter node")
+            hint = f"start one:  counter node          {WHO_IS_THERE}"
+            raise CommandError(f"{who_know} no living node", hint)
         best = ordered(candidates, self.pick, SystemDice(), turn)
         return [(c[1], c[2]) for c in best][:CANDIDATES_TRIED_MAX]
 

@@ -128,6 +128,18 @@ def test_a_tracker_whose_name_is_not_known_yet_may_be_there_at_a_later_start(pai
     assert ran.err.startswith("error: cannot reach the tracker no.such.host.invalid: no such host")
 
 
+def test_one_of_several_trackers_whose_host_is_not_known_keeps_nobody_from_starting(machines):
+    tracker = machines.tracker()
+    several = f"no.such.host.invalid:7400,{tracker.address}"
+    where = ("--listen", "127.0.0.1:0", "--tracker", several, "--memory")
+
+    node = machines.start("node", "--name", "n1", *where)
+
+    node.said("joined tracker")
+    assert "tracker-unknown" in node.err
+    assert "cannot reach the tracker no.such.host.invalid: no such host" in node.err
+
+
 def islands(machines, *options):
     """Start two trackers that do not hear each other, and a node n1 at each; both count."""
     trackers = [machines.tracker(), machines.tracker(data="other")]

@@ -41,3 +41,12 @@ def test_a_tracker_that_breaks_off_is_named(counter, request, broken, node, othe
 
     assert (ran.code, ran.out, node.heard) == (1, "", [])
     assert f"tracker at {broken.address}" in ran.err
+
+
+def test_who_finds_no_living_node_is_told_how_to_see_which_there_were(counter, serve):
+    empty = serve(lambda message: [Found(message.request, ())], role="tracker")
+
+    ran = counter("inc", "k", "--tracker", empty.address)
+
+    assert (ran.code, ran.out) == (1, "")
+    assert "start one:  counter node          who is there:  counter members" in ran.err
