@@ -100,7 +100,9 @@ class Fences:
         verdicts = []
         for session, sequence, ticket in message.rows:
             verdict = self._verdict(session, sequence, (message.by, ticket))
-            is_free = len(self._answers) < ANSWERS_MAX and not ledger.takes_nothing
+            # Nor does a copy that is not known as one yet: the store it is of may have counted it.
+            is_told = not ledger.takes_nothing and not ledger.is_held
+            is_free = is_told and len(self._answers) < ANSWERS_MAX
             if verdict is None and is_free:
                 self._fence(session, sequence, (message.by, ticket))
                 fresh[session, sequence] = message.by, ticket
@@ -160,10 +162,11 @@ class Fences:
         while self._answers and self._answers[0].token <= event.token:
             answer = self._answers.popleft()
             self._unsafe.difference_update(answer.fresh)
-            if all(operation in self for operation in answer.fresh):
+            if not self._ledger.is_held and all(operation in self for operation in answer.fresh):
                 effects.append(Send(answer.link, answer.reply))
             else:
-                # Counts have come since in which one of them is known, or may be.
+                # Counts have come since in which one of them is known, or may be; or another node
+                # has its place, which may have counted one.
                 effects.append(_ask_again(answer))
         return effects
 

@@ -103,6 +103,9 @@ class Parking:
     def park(self, link: Link, message: Park, now: float) -> list[Effect]:
         """Hold an increment for a client; the effects hold the reply, now or later."""
         ledger = self._ledger
+        if ledger.is_held:
+            # It may be a copy, which ends with all that it holds: what it promised would be lost.
+            return [_refused(link, message, *_not_known(ledger))]
         identity = message.home, message.session, message.sequence
         entry = self._entries.get(identity)
         content = self._settled.get(identity) if entry is None else content_of(entry.pairs)
@@ -330,6 +333,10 @@ class Parking:
             return []
         self._wait(entry)
         askers, entry.askers = entry.askers, []
+        if self._ledger.is_held:
+            # Displaced since it was asked: it is on a disk that may end with it.
+            text = f"another node counts in this one's place ({self._ledger.displaced})"
+            return [Send(link, Refused(request, "in-doubt", text)) for link, request, _ in askers]
         return [Send(link, Parked(request, True, again)) for link, request, again in askers]
 
     def _unsafe(self, entry: Entry, event: PersistFailed) -> list[Effect]:
@@ -390,6 +397,13 @@ class Parking:
         return found + [
             packed((KNOWN_TAG, known[first : first + size])) for first in range(0, len(known), size)
         ]
+
+
+def _not_known(ledger: Ledger) -> tuple[str, str]:
+    """Say why a node that may be a copy promises nothing: a word, a sentence."""
+    if ledger.displaced:
+        return "displaced", f"another node counts in this one's place ({ledger.displaced})"
+    return "not-announced", "this node is not yet known to everybody; try again"
 
 
 def _refused(link: Link, message: Park, code: str, text: str) -> Send:

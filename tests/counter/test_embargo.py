@@ -4,7 +4,15 @@ from random import Random
 
 from counter.config import LAN, NodeConfig
 from counter.gossip import Gossip
-from counter.messages import ACK_DEFAULT, ACK_MEMORY, Counted, Increment, Park
+from counter.messages import (
+    ACK_DEFAULT,
+    ACK_MEMORY,
+    UNDERWAY,
+    Counted,
+    Disown,
+    Increment,
+    Park,
+)
 from tracker.machine import Closed, Opened, Persist, Persisted, PersistFailed, Send, Unreachable
 from tracker.members import Member
 from tracker.messages import (
@@ -29,11 +37,17 @@ def taken_in(gossip, link, now):
     return said + gossip.receive(link, Announced(1), now)
 
 
-def running():
-    """Return a node with a disk that counts."""
+def unannounced():
+    """Return a node with a disk that has started, and that no tracker has let in."""
     gossip = Gossip(NodeConfig(name="n0"), LAN, OWN, (TRACKER,), Random(1))
     gossip.resume(0)
     gossip.start(0.0)
+    return gossip
+
+
+def running():
+    """Return a node with a disk that counts."""
+    gossip = unannounced()
     taken_in(gossip, 1, 0.0)
     return gossip
 
@@ -48,6 +62,19 @@ def displaced(gossip, link=2, now=9.0):
 
 def count(gossip, sequence, ack=ACK_DEFAULT, link=CLIENT):
     return gossip.receive(link, Increment(b"a" * 16, sequence, ("k", 5), ack), 9.0)
+
+
+def parked(request):
+    return Park(request, b"a" * 16, 1, ("k", 5), ACK_DEFAULT, b"h" * 16, "n9")
+
+
+def disown(gossip):
+    return Disown(3, gossip.ledger.counters.store, b"b" * 16, ((b"a" * 16, 1, 4),))
+
+
+def verdicts(effects):
+    [disowned] = said(effects)
+    return disowned.verdicts
 
 
 def said(effects):
@@ -75,9 +102,41 @@ def test_a_displaced_node_holds_nothing_for_others():
     gossip = running()
     displaced(gossip)
 
-    park = Park(7, b"a" * 16, 1, ("k", 5), ACK_DEFAULT, b"h" * 16, "n9")
+    assert code_of(gossip.receive(CLIENT, parked(7), 9.0)) == "displaced"
 
-    assert code_of(gossip.receive(CLIENT, park, 9.0)) == "displaced"
+
+def test_a_node_that_may_be_a_copy_holds_nothing_for_others_until_it_is_announced():
+    gossip = unannounced()
+
+    for request in (7, 8):
+        effects = gossip.receive(CLIENT, parked(request), 0.0)
+
+        assert code_of(effects) == "not-announced"
+        assert len(effects) == 1
+    assert len(gossip.failover.parking) == 0
+
+
+def test_what_a_displaced_node_was_about_to_hold_is_not_promised_nor_what_it_holds():
+    gossip = running()
+    [persist] = gossip.receive(CLIENT, parked(7), 0.0)
+    displaced(gossip)
+
+    assert code_of(gossip.submit(Persisted(persist.token), 9.1)) == "in-doubt"
+    assert code_of(gossip.receive(CLIENT, parked(8), 9.2)) == "displaced"
+
+
+def test_a_node_that_may_be_a_copy_gives_nothing_away_until_it_is_announced():
+    gossip = unannounced()
+
+    assert verdicts(gossip.receive(CLIENT, disown(gossip), 0.0)) == (UNDERWAY,)
+
+
+def test_what_a_node_was_about_to_give_away_when_it_was_displaced_it_does_not():
+    gossip = running()
+    [persist] = gossip.receive(CLIENT, disown(gossip), 0.0)
+    displaced(gossip)
+
+    assert verdicts(gossip.submit(Persisted(persist.token), 9.1)) == (UNDERWAY,)
 
 
 def test_what_was_on_its_way_to_the_disk_of_a_displaced_node_is_not_acknowledged():
