@@ -14,6 +14,8 @@ from tracker.members import View
 from tracker.pages import members_to_record
 
 VIEW_SAVE_S = 0.5
+VIEW_SAVE_FEW_S = 0.010
+"""For each member, as long as they are few: who learns of the second one writes that at once."""
 VIEW_SAVE_EACH_S = 0.002
 """For each member: a list of a thousand is written every 2 s at most, one of ten thousand 20 s."""
 
@@ -31,7 +33,8 @@ class SavedView:
     def changed(self, now: float) -> None:
         """Note that the list is another one by now."""
         if self.due is None:
-            gap_s = max(VIEW_SAVE_S, VIEW_SAVE_EACH_S * len(self.view))
+            members = len(self.view)
+            gap_s = max(min(VIEW_SAVE_S, VIEW_SAVE_FEW_S * members), VIEW_SAVE_EACH_S * members)
             self.due = max(now, self.at + gap_s)
 
     def is_due(self, now: float) -> bool:

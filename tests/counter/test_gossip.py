@@ -38,7 +38,7 @@ from counter.messages import (
     named,
     prefixed,
 )
-from counter.saving import VIEW_SAVE_S
+from counter.saving import VIEW_SAVE_FEW_S, VIEW_SAVE_S
 from tracker.machine import (
     Accepted,
     Close,
@@ -531,11 +531,11 @@ def test_it_begins_with_a_stream_to_each_tracker():
 def test_a_new_view_is_saved_at_once_and_the_next_ones_a_moment_later_in_one_record():
     gossip = started(2)
     (first,) = [e for e in gossip.tick(0.0) if isinstance(e, Persist)]
-    gossip.receive(TRACKER_LINK, make_heartbeat(make_member(4), version=2, since=1), 0.1)
-    gossip.receive(TRACKER_LINK, make_heartbeat(make_member(5), version=3, since=2), 0.2)
-    assert [e for e in gossip.tick(0.49) if isinstance(e, Persist)] == []
+    gossip.receive(TRACKER_LINK, make_heartbeat(make_member(4), version=2, since=1), 0.001)
+    gossip.receive(TRACKER_LINK, make_heartbeat(make_member(5), version=3, since=2), 0.002)
+    assert [e for e in gossip.tick(2 * VIEW_SAVE_FEW_S - 0.001) if isinstance(e, Persist)] == []
 
-    (second,) = [e for e in gossip.tick(VIEW_SAVE_S) if isinstance(e, Persist)]
+    (second,) = [e for e in gossip.tick(2 * VIEW_SAVE_FEW_S) if isinstance(e, Persist)]
 
     assert first.kind == second.kind == "members"
     assert {m.name for m in members_from_record(first.record)} == {"n0", "n1"}

@@ -5,7 +5,7 @@ import pytest
 from counter.config import NodeConfig
 from counter.crdt import Counters
 from counter.ledger import Ledger
-from counter.saving import VIEW_SAVE_EACH_S, VIEW_SAVE_S, SavedView
+from counter.saving import VIEW_SAVE_EACH_S, VIEW_SAVE_FEW_S, VIEW_SAVE_S, SavedView
 from tracker.machine import Persist
 from tracker.members import Member, View
 from tracker.pages import members_from_record
@@ -27,8 +27,14 @@ def make_view(members):
 
 @pytest.mark.parametrize(
     ("members", "gap_s"),
-    [(10, VIEW_SAVE_S), (250, VIEW_SAVE_S), (1_000, 1_000 * VIEW_SAVE_EACH_S)],
-    ids=["a few", "as many as make no difference", "many"],
+    [
+        (1, VIEW_SAVE_FEW_S),
+        (10, 10 * VIEW_SAVE_FEW_S),
+        (60, VIEW_SAVE_S),
+        (250, VIEW_SAVE_S),
+        (1_000, 1_000 * VIEW_SAVE_EACH_S),
+    ],
+    ids=["itself", "a few", "more", "as many as make no difference", "many"],
 )
 def test_a_list_is_written_again_no_sooner_than_its_length_says(members, gap_s):
     saved, view = SavedView(View()), make_view(members)
@@ -36,9 +42,9 @@ def test_a_list_is_written_again_no_sooner_than_its_length_says(members, gap_s):
     assert saved.is_due(10.0)
     saved.saved(view, make_ledger(), 10.0)
 
-    saved.changed(10.1)
+    saved.changed(10.001)
 
-    assert not saved.is_due(10.0 + gap_s - 0.01)
+    assert not saved.is_due(10.0 + gap_s - 0.001)
     assert saved.is_due(10.0 + gap_s)
 
 

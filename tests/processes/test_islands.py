@@ -17,6 +17,9 @@ def islands(machines):
     x = machines.node("x")
     machines.until(lambda: machines.ask(n1)["members"] == 2)
     machines.until(lambda: machines.statuses(second).get("x") == "alive")
+    # x alone links both: what it has not written down of n1 by its end, nobody can tell.
+    members = machines.home / "x" / "members"
+    machines.until(lambda: members.exists() and b"n1" in members.read_bytes())
     machines.count(n1, 1)
     machines.count(x, 100)
     x.kill()
@@ -97,7 +100,8 @@ def test_one_that_lives_at_the_second_tracker_is_drained(islands):
     assert (ran.code, ran.json["gone"]) == (0, True), ran.err
     assert islands.nodes["x"].ended() == 0
     answer = islands.until(lambda: (a := islands.ask(other))["complete"] and a)
-    assert (ran.json["to"], answer["value"]) == ("n3", 111)
+    assert ran.json["to"] in ("n1", "n3")
+    assert answer["value"] == 111
 
 
 def test_a_tracker_that_is_stopped_costs_no_command_its_deadline(islands):
