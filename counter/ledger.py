@@ -450,10 +450,13 @@ class Ledger:
 
     def _whose_turn_came(self, entry: Waiting) -> list[Send]:
         """Return the replies that waited behind an increment which has had its own."""
-        turns, replies = self._turns, self._behind.pop(entry.token, [])
-        for link in [entry.link, *[late.to for late in replies]]:
-            if turns.get(link) == entry.token:
-                del turns[link]
+        turns, token = self._turns, entry.token
+        if turns.get(entry.link) == token:
+            del turns[entry.link]
+        replies = self._behind.pop(token, ())
+        for late in replies:
+            if turns.get(late.to) == token:
+                del turns[late.to]
         self._behind_replies -= len(replies)
         return [Send(late.to, late.message) for late in replies]
 
