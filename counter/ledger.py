@@ -53,6 +53,15 @@ class Waiting:
     magnitude: int
 
 
+@dataclass(slots=True)
+class Late:
+    """A reply that waits for its turn; a retry's has no message until its increment is settled."""
+
+    to: Link
+    sequence: int
+    message: Counted | Refused | None = None
+
+
 class Ledger:
     """The counters of one node and the operations that made them."""
 
@@ -88,10 +97,11 @@ class Ledger:
         self.has_vouched = False
         self._waiting: deque[Waiting] = deque()
         self._underway: dict[tuple[bytes, int], Waiting] = {}
-        self._followers: dict[int, list[tuple[Link, int]]] = {}
+        # By token, the retries that wait for what becomes of it.
+        self._followers: dict[int, list[Late]] = {}
         # By link, the last token its replies wait for; by token, replies that wait for theirs.
         self._turns: dict[Link, int] = {}
-        self._behind: dict[int, list[Send]] = {}
+        self._behind: dict[int, list[Late]] = {}
         self._behind_replies = 0
         # Bounded by inflight_max: after such a failure the store takes no more writes.
         self._doubtful: dict[tuple[bytes, int], str] = {}
@@ -135,7 +145,9 @@ class Ledger:
         """Take one increment from a client; the effects hold its reply, now or later.
 
         Replies come in the order of the requests: what is known or refused at once waits for
-        what came before it on the same link and waits for the disk.
+        what came before it on the same link and waits for the disk. So does a retry of what is
+        on its way there, whose own turn may come later than that of the first one. Beyond
+        `inflight_max` of them a reply comes early, and its client ends the stream.
         """
         turn = self._turns.get(link)
         effects = self._taken(link, message)
@@ -144,9 +156,12 @@ class Ledger:
             return effects
         *rest, reply = effects
         assert isinstance(reply, Send)
-        self._behind.setdefault(turn, []).append(reply)
-        self._behind_replies += 1
+        self._wait_behind(turn, Late(link, message.sequence, reply.message))
         return rest
+
+    def _wait_behind(self, turn: int, late: Late) -> None:
+        self._behind.setdefault(turn, []).append(late)
+        self._behind_replies += 1
 
     def _taken(self, link: Link, message: Increment) -> list[Effect]:
         pairs = message.pairs
@@ -247,7 +262,10 @@ class Ledger:
             followers = self._followers.setdefault(waiting.token, [])
             if len(followers) >= FOLLOWERS_MAX:
                 return [Send(link, Refused(sequence, "busy", "too many wait for this; come back"))]
-            followers.append((link, sequence))
+            followers.append(late := Late(link, sequence))
+            # Known with the increment's end, told no sooner than what came before it here.
+            self._turns[link] = turn = max(waiting.token, self._turns.get(link, 0))
+            self._wait_behind(turn, late)
             return []
         if (message.session, sequence) in self.given_away:
             text = "this increment was parked at another node, which counts it"
@@ -392,8 +410,8 @@ class Ledger:
             if entry.counts_later:
                 self.counters.own.add_all(entry.pairs)
                 effects.append(Send(entry.link, Counted(entry.operation[1], True, False)))
-            for link, sequence in self._followers.pop(entry.token, ()):
-                effects.append(Send(link, Counted(sequence, True, True)))
+            for late in self._followers.pop(entry.token, ()):
+                late.message = Counted(late.sequence, True, True)
             effects += self._whose_turn_came(entry)
         return effects
 
@@ -406,10 +424,8 @@ class Ledger:
             entry = waiting.popleft()
             self._settle(entry)
             session, sequence = entry.operation
-            replies = self._followers.pop(entry.token, [])
             code = "in-doubt"
             if entry.counts_later:
-                replies = [(entry.link, sequence), *replies]
                 self.sessions.forget(session, sequence)
                 if event.definite:
                     code = "disk"
@@ -417,7 +433,10 @@ class Ledger:
                     self._doubtful[session, sequence] = event.reason
             else:
                 self.has_gap = True
-            effects += [Send(link, Refused(number, code, event.reason)) for link, number in replies]
+            if entry.counts_later:
+                effects.append(Send(entry.link, Refused(sequence, code, event.reason)))
+            for late in self._followers.pop(entry.token, ()):
+                late.message = Refused(late.sequence, code, event.reason)
             effects += self._whose_turn_came(entry)
         return effects
 
@@ -431,11 +450,15 @@ class Ledger:
 
     def _whose_turn_came(self, entry: Waiting) -> list[Send]:
         """Return the replies that waited behind an increment which has had its own."""
-        if self._turns.get(entry.link) == entry.token:
-            del self._turns[entry.link]
-        replies = self._behind.pop(entry.token, [])
+        turns, token = self._turns, entry.token
+        if turns.get(entry.link) == token:
+            del turns[entry.link]
+        replies = self._behind.pop(token, ())
+        for late in replies:
+            if turns.get(late.to) == token:
+                del turns[late.to]
         self._behind_replies -= len(replies)
-        return replies
+        return [Send(late.to, late.message) for late in replies]
 
     def _settle(self, entry: Waiting) -> None:
         self._reserved -= entry.magnitude

@@ -24,6 +24,10 @@ from tracker.transport.tcp import bind_tcp
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 
+STOPPING_ALREADY = (
+    "stopping already: it ends by itself, as soon as what it holds is written or handed over"
+)
+
 SWITCH_S = 0.000_2
 """How long a thread that waits for the interpreter leaves it to another one."""
 
@@ -127,33 +131,63 @@ def prompt_threads() -> Iterator[None]:
 def run_daemon(serve: Callable[[anyio.Event], Awaitable[int]]) -> int:
     """Run a service until SIGTERM or Ctrl-C sets its event; returns its exit code.
 
-    uvloop where it exists. A signal that comes before the loop listens is kept for it: as an
-    exception it would be raised wherever this program happens to be, and may be lost there.
+    uvloop where it exists. A signal that comes before the loop listens is kept for it. One more
+    while it stops changes nothing: what it holds has to go somewhere, and it may be the first one
+    once more, which a terminal and a parent both pass on.
     """
 
     async def main() -> int:
-        stop = anyio.Event()
-        loop = asyncio.get_running_loop()
-        for number in STOPPING:
-            loop.add_signal_handler(number, stop.set)
-        if early:
-            stop.set()
-        return await serve(stop)
+        stop, loop = anyio.Event(), asyncio.get_running_loop()
 
-    with rare_collections(), prompt_threads(), _kept_for_later() as early:
+        def told() -> None:
+            if stop.is_set():
+                # Once is enough, however often it is told.
+                signals.act = None
+                complain(STOPPING_ALREADY)
+            stop.set()
+
+        signals.act = lambda: loop.call_soon_threadsafe(told)
+        if signals.have_come:
+            stop.set()
+        try:
+            return await serve(stop)
+        finally:
+            signals.act = None
+
+    with rare_collections(), prompt_threads(), _stopping_signals() as signals:
         return anyio.run(main, backend="asyncio", backend_options={"use_uvloop": has_uvloop()})
 
 
+class _Signals:
+    """The signals that stop a daemon: whether one has come, and what follows once a loop runs."""
+
+    def __init__(self) -> None:
+        self.have_come = False
+        self.act: Callable[[], object] | None = None
+
+    def __call__(self, number: int, frame: object) -> None:
+        self.have_come = True
+        if self.act is not None:
+            self.act()
+
+
 @contextmanager
-def _kept_for_later() -> Iterator[set[int]]:
-    """Note the signals that stop a daemon in the set that is yielded."""
-    early: set[int] = set()
-    before = {number: signal.signal(number, lambda n, _: early.add(n)) for number in STOPPING}
+def _stopping_signals() -> Iterator[_Signals]:
+    """Take the signals that stop a daemon, and take nobody's life once it was told to stop.
+
+    They stay with this one handler from before the loop is made until it is closed. A loop's own
+    would leave the last moments to the system, which ends a process that has all but ended well.
+    """
+    signals = _Signals()
+    before = {number: signal.signal(number, signals) for number in STOPPING}
     try:
-        yield early
+        yield signals
     finally:
+        # One that came just before it is ignored would be complained of, with a traceback.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if signals.have_come else handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def has_uvloop() -> bool:

@@ -14,6 +14,7 @@ from counter.cli.membership import finder_of_member, row_of
 from counter.cli.options import Argument
 from counter.cli.screens import (
     DONE,
+    INCOMPLETE,
     INTERRUPTED,
     CommandError,
     note,
@@ -23,9 +24,9 @@ from counter.cli.screens import (
 )
 from counter.cli.trackers import settled_roster
 from counter.client.answers import grouped
-from counter.client.blocking import Connection, now
+from counter.client.blocking import Connection, now, shown_s
 from counter.messages import DOOR, DRAINED, PHASE_NAMES, SEEKING, Drain, DrainState
-from tracker.errors import ClusterError, RefusedError
+from tracker.errors import ClusterError, DeadlineError, RefusedError
 from tracker.members import ALIVE, GONE, STATUS_NAMES, Member
 from tracker.names import MEMBER_NAME_MAX
 from tracker.text import printable
@@ -98,29 +99,62 @@ def _plain(text: str) -> str:
     return text.replace("[", "(").replace("]", ")")
 
 
+def _not_over(finder: Finder, member: Member, state: DrainState | None) -> CommandError:
+    """Return what is the case when the deadline is over and the hand-over is not."""
+    says = "has not answered"
+    if state is not None:
+        heir = f" to {printable(state.heir, MEMBER_NAME_MAX)}" if state.heir else ""
+        why = f" ({printable(state.why, 200)})" if state.phase == SEEKING and state.why else ""
+        says = f"is {PHASE_NAMES[state.phase]}{heir}{why}, and not gone"
+    return CommandError(
+        f"{member.name} {says} after {shown_s(finder.deadline_s or 0.0)}",
+        f"the hand-over goes on; how far it is:  counter drain {member.name}",
+        code=INCOMPLETE,
+    )
+
+
 def _followed(finder: Finder, member: Member, show: Show) -> DrainState:
     try:
         with Connection(
             [member.endpoint], finder.until, cluster=finder.cluster, codec=DOOR
         ) as connection:
-            while True:
-                finder.restart()
-                connection.until = finder.until
-                state: DrainState = connection.request(Drain(connection.number()))
-                show(state)
-                if state.phase >= DRAINED:
-                    return state
-                time.sleep(LOOK_S)
+            return _looked_on(finder, member, connection, show)
     except RefusedError as error:
         raise CommandError(f"{member.name} stays: {error}") from error
+    except CommandError:
+        raise
     except ClusterError as error:
         # It may have been over between two looks.
-        finder.restart()
-        found = _member(finder, member.name)
-        if found.is_handed_over:
+        if finder.deadline_s is None:
+            finder.restart()
+        if now() < finder.until and (found := _member(finder, member.name)).is_handed_over:
             return DrainState(0, DRAINED, found.heir, 0, 0, "")
         hint = f"if it still runs, the hand-over goes on:  counter drain {member.name}"
         raise CommandError(str(error), hint) from error
+
+
+def _looked_on(finder: Finder, member: Member, connection: Connection, show: Show) -> DrainState:
+    """Look again and again; a deadline that was given is that of all looks, else each has its own.
+
+    Raises CommandError once it is over.
+    """
+    state: DrainState | None = None
+    while state is None or state.phase < DRAINED:
+        if state is not None:
+            if finder.deadline_s is not None and now() + LOOK_S >= finder.until:
+                raise _not_over(finder, member, state)
+            time.sleep(LOOK_S)
+        if finder.deadline_s is None:
+            finder.restart()
+            connection.until = finder.until
+        try:
+            state = connection.request(Drain(connection.number()))
+        except DeadlineError as error:
+            if finder.deadline_s is None:
+                raise
+            raise _not_over(finder, member, state) from error
+        show(state)
+    return state
 
 
 class _Lines:

@@ -11,7 +11,7 @@ under that name is not asked.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from counter.cli.finding import Finder
 from counter.cli.screens import CommandError
@@ -19,6 +19,9 @@ from counter.client.blocking import Connection, shown_s
 from tracker.digest import blake2b
 from tracker.members import ALIVE, STATUS_NAMES, SUSPECT, Member
 from tracker.text import printable
+
+if TYPE_CHECKING:
+    from counter.cli.trackers import Heard
 
 LOOKS_MAX: Final = 3
 """How often the members are asked anew, if one of them has left while they were asked."""
@@ -73,6 +76,7 @@ def _claimed(finder: Finder, token: str) -> Member | None:
             f" {shown_s(heard.arriving[0][3])}; the id {printable(token)} was not sent",
             "the same again then, or a longer --deadline",
         )
+    _check_heard(finder, token, heard)
     members = [member for member, _, _ in heard.rows]
     home = home_of(token, members)
     if home is None:
@@ -88,6 +92,21 @@ def _claimed(finder: Finder, token: str) -> Member | None:
 
     finder.restart()
     return claimed(finder, token, home, members)
+
+
+def _check_heard(finder: Finder, token: str, heard: "Heard") -> None:
+    """Say which trackers were not heard: of a member that one of them alone knows, the id may be.
+
+    Raises CommandError with `--strict`.
+    """
+    if not (heard.silent and finder.is_strict):
+        heard.note_silent()
+        return
+    why = " and ".join([printable(str(error)) for error in heard.silent.values()])
+    raise CommandError(
+        f"the id {printable(token)} was sent nowhere: {why}, and may know a member that counted it",
+        "try again when all trackers are up          without --strict it is sent all the same",
+    )
 
 
 def home_of(token: str, members: Sequence[Member]) -> Member | None:

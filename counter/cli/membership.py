@@ -90,15 +90,15 @@ def forget(
     check_unanswering(finder, name, store, heard)
     values = recalled(finder, heard.rows, name)
     note(loss(row, values))
+    lost = [
+        {"key": key, "value": v, "age_s": round(age, 3)} for key, (v, age) in values.items() if v
+    ]
     heard.note_silent()
     if not confirmed(f"give up the counts of {name} for good?", is_agreed=yes):
         return REFUSED
     reply = given_up(finder, name, store)
     was = STATUS_NAMES[reply.status]
     if json:
-        lost = [
-            {"key": key, "value": v, "age_s": round(age, 3)} for key, (v, age) in values.items()
-        ]
         out_json({"name": name, "was": was, "lost": lost})
     else:
         out(f"{name} is gone (was {was}); queries no longer wait for it")
@@ -186,15 +186,18 @@ def loss(row: Row, values: dict[str, tuple[int, float]]) -> str:
     since = f" for {shown_age(since_s)}" if since_s >= 0 else ""
     status = STATUS_NAMES[member.status]
     lines = [f"{member.name} is {status}{since}, {shown_endpoint(member.endpoint)}"]
+    counts = [(key, value, age_s) for key, (value, age_s) in values.items() if value]
     if not values:
         lines.append("  no living node remembers what it counted; that is lost all the same")
+    elif not counts:
+        lines.append("  all that the living have seen of it is 0 (what nobody asked for is more)")
     else:
         lines.append(
             "  lost with it, as far as the living have seen (what nobody asked for is more):"
         )
-    for key, (value, age_s) in list(values.items())[:SHOWN_VALUES_MAX]:
+    for key, value, age_s in counts[:SHOWN_VALUES_MAX]:
         age = f"   {shown_age(age_s)} ago" if age_s >= 0 else ""
         lines.append(f"    {printable(key)}  {grouped(value)}{age}")
-    if len(values) > SHOWN_VALUES_MAX:
-        lines.append(f"    … {len(values) - SHOWN_VALUES_MAX} more keys")
+    if len(counts) > SHOWN_VALUES_MAX:
+        lines.append(f"    … {len(counts) - SHOWN_VALUES_MAX} more keys")
     return "\n".join(lines)

@@ -6,11 +6,18 @@ The rule: results go to stdout, everything else to stderr, and a string from out
 
 import errno
 import os
+import select
+import stat
 import sys
 
 from tracker.errors import ClusterError, ConfigError, DeadlineError, LockedError, RefusedError
 
 DONE, REFUSED, USAGE, INCOMPLETE, DEFECT, INTERRUPTED = 0, 1, 2, 3, 70, 130
+
+ANSWER_S = 0.5
+"""How long a pipe may take to bring an answer to a question."""
+ANSWER_BYTES_MAX = 256
+NOT_AGREED = "standard input does not say yes: nothing was changed          to agree:  --yes"
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
@@ -58,15 +65,42 @@ def on_terminal() -> bool:
 def confirmed(question: str, *, is_agreed: bool) -> bool:
     """Ask a person before something is lost for good, unless it was agreed to with --yes.
 
-    Without a terminal nobody is there to be asked: a script means what it says.
+    Without a terminal nobody is there to be asked: a script means what it says. But where a pipe
+    holds an answer, that is heard.
     """
-    if is_agreed or not sys.stdin.isatty():
+    if is_agreed:
         return True
-    note(f"{question} type y:")
-    is_meant = sys.stdin.readline().strip().lower() in ("y", "yes")
-    if not is_meant:
-        note("nothing was changed")
-    return is_meant
+    if sys.stdin.isatty():
+        note(f"{question} type y:")
+        answer: str | None = sys.stdin.readline()
+    else:
+        answer = _piped_answer()
+    if answer is None or answer.strip().lower() in ("y", "yes"):
+        return True
+    note("nothing was changed" if sys.stdin.isatty() else NOT_AGREED)
+    return False
+
+
+def _piped_answer() -> str | None:
+    """Return the line that waits in a pipe on standard input, and no byte more; None for none.
+
+    A pipe that stays open and silent is no answer, nor is a file, which may be a script's own.
+    """
+    try:
+        descriptor = sys.stdin.fileno()
+        if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            return None
+    except (OSError, ValueError):
+        return None
+    line = b""
+    while len(line) < ANSWER_BYTES_MAX and not line.endswith(b"\n"):
+        if not select.select([descriptor], [], [], ANSWER_S)[0]:
+            break
+        byte = os.read(descriptor, 1)
+        if not byte:
+            break
+        line += byte
+    return line.decode(errors="replace") if line else None
 
 
 def show_error(error: ClusterError) -> int:

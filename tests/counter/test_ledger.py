@@ -1,6 +1,7 @@
 """Increments at one node: counted exactly once, when it is safe, and acknowledged as promised."""
 
 from dataclasses import replace
+from random import Random
 
 import pytest
 
@@ -143,6 +144,78 @@ def test_a_reply_that_could_come_at_once_waits_for_those_before_it_on_its_link(e
     numbers = [getattr(e.message, "sequence", None) or e.message.request for e in then]
     assert numbers == [2, early.sequence]
     assert [type(e) for e in ledger.increment(LINK, make_increment(1))] == [Send]
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        (
+            Persisted(1),
+            [Counted(5, True, False), Counted(2_000, True, False), Counted(5, True, True)],
+        ),
+        (
+            PersistFailed(1, "full", False),
+            [Refused(sequence, "in-doubt", "full") for sequence in (5, 2_000, 5)],
+        ),
+    ],
+    ids=["counted", "in doubt"],
+)
+def test_a_retry_of_what_is_on_its_way_is_answered_behind_what_came_before_it(word, said):
+    ledger = make_ledger()
+    for sequence in (5, 2_000, 5):
+        ledger.increment(LINK, make_increment(sequence))
+    tell = ledger.persisted if isinstance(word, Persisted) else ledger.persist_failed
+
+    replies = [e.message for token in (1, 2) for e in tell(replace(word, token=token))]
+
+    assert replies == said
+
+
+def test_what_is_known_at_once_waits_behind_a_retry_on_its_link():
+    ledger = make_ledger()
+    count(ledger, 5)
+    ledger.increment(LINK, make_increment(2))
+
+    for sequence in (2, 1):
+        assert ledger.increment(OTHER_LINK, make_increment(sequence)) == []
+    sent = ledger.persisted(Persisted(2))
+
+    assert [(s.to, s.message.sequence) for s in sent] == [
+        (LINK, 2), (OTHER_LINK, 2), (OTHER_LINK, 1),
+    ]  # fmt: skip
+    assert ledger.increment(OTHER_LINK, make_increment(1)) != []
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_is_sent_on_a_link_is_answered_in_its_order(seed):
+    dice, ledger = Random(seed), make_ledger()
+    asked, told = {LINK: [], OTHER_LINK: []}, {LINK: [], OTHER_LINK: []}
+
+    def tell(effects):
+        for effect in effects:
+            if isinstance(effect, Send):
+                message = effect.message
+                is_refused = isinstance(message, Refused)
+                told[effect.to].append(message.request if is_refused else message.sequence)
+
+    for _ in range(200):
+        link, sequence = dice.choice([LINK, OTHER_LINK]), dice.choice([5, 2_000, *range(1, 99)])
+        asked[link].append(sequence)
+        ack = dice.choice([ACK_DEFAULT, ACK_DISK, ACK_DISK, ACK_MEMORY])
+        tell(ledger.increment(link, make_increment(sequence, ack=ack)))
+        safe = dice.randint(ledger.written, ledger.token)
+        if dice.random() < 0.2 and safe > ledger.written:
+            shortly = ledger.counted(safe)
+            if shortly is None:
+                tell(ledger.persisted(Persisted(safe)))
+            for to, number in shortly or ():
+                told[to].append(number)
+    tell(ledger.persisted(Persisted(ledger.token)))
+
+    assert told == asked
+    assert (ledger._turns, ledger._behind, ledger._followers, ledger._behind_replies) == (
+        {}, {}, {}, 0,
+    )  # fmt: skip
 
 
 def test_the_replies_that_wait_for_their_turn_are_bounded():

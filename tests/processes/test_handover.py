@@ -114,6 +114,26 @@ def test_the_last_node_in_memory_says_what_ends_with_it(machines):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_while_a_node_in_memory_stops_lose_nothing_and_leave_its_exit_code(
+    machines, number
+):
+    machines.up(1)
+    memory = machines.node("m1", data=None)
+    machines.until(lambda: machines.ask(memory)["members"] == 2)
+    machines.count(memory, 7)
+
+    memory.signal(number)
+    while memory.is_alive:
+        memory.signal(number)
+
+    assert memory.ended() == 0
+    machines.until(lambda: machines.ask(machines.nodes["n1"])["members"] == 1)
+    answer = machines.ask(machines.nodes["n1"])
+    assert (answer["value"], answer["complete"]) == (7, True)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", ["begin anew in its place:", "or give its counts up:"])
 def test_what_a_node_in_memory_says_at_its_end_makes_answers_complete_again(machines, choice):
     machines.tracker()

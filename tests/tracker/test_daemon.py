@@ -4,6 +4,7 @@ import gc
 import signal
 import sys
 
+import anyio.lowlevel
 import pytest
 
 from tracker import daemon
@@ -24,12 +25,59 @@ def test_a_daemon_lets_threads_in_soon_and_collects_seldom_while_it_runs_and_no_
     assert (sys.getswitchinterval(), gc.get_threshold()) == before
 
 
+@pytest.fixture(autouse=True)
+def _own_signals():
+    """Take back the signals that a daemon leaves ignored once it was told to stop."""
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_daemon_that_nobody_stopped_gives_the_signals_back():
+    before = [signal.getsignal(one) for one in STOPPING]
+
+    async def serve(stop):
+        assert [signal.getsignal(one) for one in STOPPING] != before
+        return 7
+
+    assert run_daemon(serve) == 7
+    assert [signal.getsignal(one) for one in STOPPING] == before
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_a_signal_while_a_daemon_stops_changes_nothing_and_is_answered_once(number, capsys):
+    async def serve(stop):
+        signal.raise_signal(signal.SIGTERM)
+        await stop.wait()
+        for _ in range(3):
+            signal.raise_signal(number)
+            await anyio.lowlevel.checkpoint()
+        return 7
+
+    assert run_daemon(serve) == 7
+    assert capsys.readouterr().err == f"{daemon.STOPPING_ALREADY}\n"
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_a_signal_at_the_very_end_of_a_daemon_that_was_stopped_does_not_end_it(number, monkeypatch):
+    async def serve(stop):
+        signal.raise_signal(signal.SIGTERM)
+        await stop.wait()
+        return 7
+
+    monkeypatch.setattr(gc, "unfreeze", lambda: signal.raise_signal(number))
+
+    assert run_daemon(serve) == 7
+    assert [signal.getsignal(one) for one in STOPPING] == [signal.SIG_IGN] * 2
+    signal.raise_signal(number)
+
+
 @pytest.mark.parametrize("number", STOPPING)
 def test_a_signal_that_comes_before_the_loop_listens_stops_the_daemon_once_it_does(
     number, monkeypatch
 ):
     has_uvloop = daemon.has_uvloop
-    before = [signal.getsignal(one) for one in STOPPING]
 
     def told_meanwhile():
         signal.raise_signal(number)
@@ -41,4 +89,3 @@ def test_a_signal_that_comes_before_the_loop_listens_stops_the_daemon_once_it_do
     monkeypatch.setattr(daemon, "has_uvloop", told_meanwhile)
 
     assert run_daemon(serve) == 7
-    assert [signal.getsignal(one) for one in STOPPING] == before

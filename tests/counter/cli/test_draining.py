@@ -138,6 +138,23 @@ def test_a_lost_node_may_go_on(counter, tracking, draining, close):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("is_silent", [False, True], ids=["in time", "silent"])
+def test_a_deadline_ends_the_looking_and_says_what_is_the_case(
+    counter, tracking, draining, is_silent
+):
+    waits = state(SEEKING, heir="", why="n4 is full\x1b[2J")
+    node = draining(waits, waits, lambda request: b"") if is_silent else draining(waits)
+    tracker = tracking([make_member(node)])
+
+    ran = counter("drain", "n3", "--deadline", "500ms", "--tracker", tracker.address)
+
+    assert (ran.code, ran.out) == (3, "")
+    assert "n3 is seeking (n4 is full\\x1b[2J), and not gone after 500 ms" in ran.err
+    assert "the hand-over goes on; how far it is:  counter drain n3" in ran.err
+    assert len(node.heard) <= 6
+
+
+@pytest.mark.slow
 def test_on_a_terminal_a_bar_shows_how_far_it_is(start, tracking, draining):
     node = draining(*[state(COPYING, done) for done in (500, 1_000, 1_500)], state(DRAINED, 2_000))
     tracker = tracking([make_member(node)])

@@ -199,6 +199,56 @@ def test_a_script_is_not_asked_and_told_all_the_same_what_is_lost(start, trackin
     assert b"type y" not in err
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("piped", "expected"),
+    [(b"y\n", ["n3"]), (b"YES", ["n3"]), (b"n\n", []), (b"\n", []), (b"counter members\n", [])],
+)
+def test_an_answer_on_a_pipe_is_heard_and_only_yes_gives_up(start, tracking, piped, expected):
+    server = tracking(make_member("n3", DEAD))
+    process = start("forget", "n3", "--tracker", server.address, stdin=subprocess.PIPE)
+    _, err = process.communicate(piped, timeout=20)
+
+    assert forgotten(server) == expected
+    assert process.returncode == (0 if expected else 1)
+    assert (b"to agree:  --yes" in err) is (not expected)
+
+
+@pytest.mark.slow
+def test_of_a_pipe_one_line_is_read_and_a_silent_one_is_no_answer(start, tracking):
+    server = tracking(make_member("n3", DEAD))
+    ours, theirs = os.pipe()
+    os.write(theirs, b"no\nnext\n")
+    refused = start("forget", "n3", "--tracker", server.address, stdin=ours)
+    assert refused.wait(20) == 1
+    assert os.read(ours, 99) == b"next\n"
+
+    silent = start("forget", "n3", "--tracker", server.address, stdin=ours)
+
+    assert silent.wait(20) == 0
+    assert forgotten(server) == ["n3"]
+    os.close(ours)
+    os.close(theirs)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words", "lost"),
+    [
+        ((("views", 37, 1.0), ("jobs", 0, 2.0)), "views  37", ["views"]),
+        ((("jobs", 0, 2.0),), "all that the living have seen of it is 0", []),
+    ],
+)
+def test_what_came_to_nothing_is_not_lost(counter, tracking, serve, rows, words, lost):
+    living = serve(lambda message: [Recalled(message.request, rows, 0)])
+    server = tracking(make_member("n1", endpoint=living.endpoint), make_member("n3", DEAD))
+
+    ran = counter("forget", "n3", "--yes", "--json", "--tracker", server.address)
+
+    assert words in ran.err
+    assert "jobs" not in ran.err
+    assert [row["key"] for row in json.loads(ran.out)["lost"]] == lost
+
+
 @pytest.mark.parametrize(
     ("seconds", "shown"), [(-1.0, "-"), (0.4, "0 s"), (119, "119 s"), (7200, "2 h"), (1e6, "12 d")]
 )

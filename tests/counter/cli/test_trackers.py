@@ -230,6 +230,24 @@ def test_an_id_has_the_same_home_whichever_tracker_is_given_first(counter, serve
     assert any(isinstance(message, Disown) for message in nodes["n1"].heard)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("is_strict", [True, False])
+def test_beside_a_silent_tracker_an_id_is_sent_with_a_note_and_with_strict_not_at_all(
+    counter, serve, tracking, silent, is_strict
+):
+    node = serve(counting, name="n1")
+    there = tracking(make_member("n1", endpoint=node.endpoint))
+    flags = ["--strict"] if is_strict else []
+
+    where = ("--tracker", all_of(there, silent), "--deadline", "1s")
+    ran = counter("inc", "k", "--id", "T", *flags, *where)
+
+    sent = [m for m in node.heard if isinstance(m, Increment)]
+    assert (ran.code, len(sent)) == ((1, 0) if is_strict else (0, 1))
+    assert f"tracker at {silent.address} has not answered" in ran.err
+    assert ("sent nowhere" in ran.err) is is_strict
+
+
 # -- drain --------------------------------------------------------------------------------------
 
 
