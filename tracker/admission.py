@@ -147,7 +147,7 @@ def _not_its_name(
     if old is None or left is None or old.store == newcomer.store:
         return None
     if left.is_handed_over:
-        return _handed_over(newcomer, left)
+        return counted_elsewhere(newcomer, left)
     # One that was given up here, and counts all the same, comes back under the name left to it.
     return name_lost(left, old) if left.expected or message.has_counted else None
 
@@ -207,7 +207,7 @@ def asserted(here: Member, told: Member) -> Member:
 def _same_store(newcomer: Member, old: Member, seen: Seen, message: Register) -> Admitted | Refusal:
     if old.is_handed_over:
         # Whatever starts it has seen: who holds its counts has them for good.
-        return _handed_over(newcomer, old)
+        return counted_elsewhere(newcomer, old)
     lacks = 0 <= message.written < seen.written
     if lacks or is_overtaken(newcomer, old, message.lineage):
         return _overtaken(newcomer, old, seen)
@@ -266,7 +266,7 @@ def _reborn(newcomer: Member, old: Member, seen: Seen, *, is_apart: bool) -> Adm
     if old.status == ALIVE:
         return _clone(newcomer, old, seen, "in-use")
     if old.is_handed_over:
-        return _handed_over(newcomer, old)
+        return counted_elsewhere(newcomer, old)
     what = f"store {old.store.hex()[:8]}, start {old.epoch} at {shown_endpoint(old.endpoint)}"
     note = f"began anew from an old backup: what was counted after it is lost ({what})"
     member = replace(newcomer, reign=max(newcomer.reign, old.reign + 1), note=note)
@@ -308,7 +308,7 @@ def late_news(told: Member, known: Member | None) -> tuple[Member, Refusal] | No
     ended = replace(known, incarnation=known.incarnation + 1).handed_over(told.heir)
     if not told.is_handed_over or not is_sane(ended):
         return None
-    return ended, _handed_over(known, ended)
+    return ended, counted_elsewhere(known, ended)
 
 
 def name_lost(left: Member, owner: Member) -> Refusal:
@@ -354,7 +354,8 @@ def left_behind(old: Member, verdict: Admitted) -> Member:
     return old if old.status == GONE else succeeded(old, verdict)
 
 
-def _handed_over(newcomer: Member, old: Member) -> Refusal:
+def counted_elsewhere(newcomer: Member, old: Member) -> Refusal:
+    """Refuse a store whose counts were handed over, whatever starts it has seen."""
     known = f'as "{old.name}" at {shown_endpoint(old.endpoint)}'
     text = (
         f'what "{newcomer.name}" had counted was {old.note}, and counts there ({known}):'

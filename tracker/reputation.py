@@ -5,14 +5,15 @@
     its name, its parent's store       its own record goes above that one, whose place it takes;
                                        acknowledges nothing until the view has it there itself
     its store, a later start, alive    the same: a copy of it runs under its name
-    its store, a later start, ended    this is an old backup: it is to begin anew
+    its store, another start, ended    this is an old backup: it is to begin anew
+    its store, handed over             its counts are another's: it ends, as trackers would say
 
 The rule: a node has the last word about its own start, and about nothing else.
 """
 
 from collections.abc import Iterable
 
-from tracker.admission import OLD_BACKUP, is_overtaken
+from tracker.admission import OLD_BACKUP, Refusal, counted_elsewhere, is_overtaken
 from tracker.classes import replace
 from tracker.config import shown_endpoint
 from tracker.machine import Emit
@@ -86,7 +87,9 @@ def loss_in(own: Member, view: View, lineage: bytes) -> Emit | None:
         text = f"a copy of this data directory runs at {address}"
         return Emit("name-lost", {"name": own.name, "address": address, "as": "", "text": text})
     text = f"another start {told.epoch} of its store is known, at {address}"
-    details = {"code": OLD_BACKUP, "text": text, "tracker": "", "final": True}
+    # Whoever has all of it would be told beside a new store that has some of it as its own.
+    refusal = counted_elsewhere(own, told) if told.is_handed_over else Refusal(OLD_BACKUP, text)
+    details = {"code": refusal.code, "text": refusal.text, "tracker": "", "final": True}
     return Emit("registration-refused", details)
 
 

@@ -550,7 +550,7 @@ def test_a_node_tells_its_tracker_what_is_safe_when_there_is_more_of_it_and_only
 # -- what a node makes of the news ------------------------------------------------------------
 
 
-def told(status, *, epoch=6, boot_of="six", own_epoch=6):
+def told(status, *, epoch=6, boot_of="six", own_epoch=6, heir=""):
     """Return what a node emits that hears this of its own store from its tracker."""
     own = make_member(epoch=own_epoch, boot_of="other")
     node = Membership((TRACKER,), own, NOBODY, random.Random(1), 1.0, 0.1, 1.5)
@@ -559,7 +559,8 @@ def told(status, *, epoch=6, boot_of="six", own_epoch=6):
     (sent,) = node.submit(Opened(5, TRACKER), 0.0)
     assert sent.message == Register(own, boot("five"), b"", -1, is_back=True)
     node.receive(5, Registered(EPOCH, 0, 0, View().digest), 0.0)
-    page = news_to_wire([make_member(epoch=epoch, boot_of=boot_of, status=status)])
+    known = make_member(epoch=epoch, boot_of=boot_of, status=status)
+    page = news_to_wire([known.handed_over(heir) if heir else known])
     effects = []
     for version in (1, 2):
         effects += node.receive(5, Heartbeat(EPOCH, version, version - 1, page), 0.0)
@@ -576,6 +577,17 @@ def test_a_node_that_hears_of_another_start_that_ended_runs_on_an_old_backup(
 
     assert emit.event == "registration-refused"
     assert (emit.details["code"], emit.details["final"]) == ("old-backup", True)
+
+
+@pytest.mark.parametrize(("epoch", "own_epoch"), [(6, 6), (7, 6)], ids=["same", "later"])
+def test_a_node_that_hears_that_its_counts_were_handed_over_makes_no_new_store_of_them(
+    epoch, own_epoch
+):
+    (emit,) = told(GONE, epoch=epoch, own_epoch=own_epoch, heir="n4")
+
+    assert (emit.event, emit.details["final"]) == ("registration-refused", True)
+    assert emit.details["code"] == "handed-over"
+    assert "handed over to n4" in emit.details["text"]
 
 
 def test_a_node_that_hears_of_a_later_start_that_lives_has_lost_its_name():
