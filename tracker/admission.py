@@ -57,11 +57,17 @@ class Seen:
     """How a member is doing: seconds since its last beat (None: no link), and in its status.
 
     `written` is the last record that was safe on its disk, as far as it was told; -1: unknown.
+    Of stores that begin with the 8 bytes in `parts` it tells a part, by its own word.
     """
 
     beat_s: float | None
     status_s: float
     written: int = -1
+    parts: bytes = b""
+
+    def tells_part(self, store: bytes) -> bool:
+        """Whether it tells a part of what this store has counted."""
+        return store[:8] in [self.parts[at : at + 8] for at in range(0, len(self.parts), 8)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +111,7 @@ def judge(
     line = message.line
     elsewhere = _owner_of(table, (newcomer.store, *line))
     old = table.get(newcomer.name)
-    refusal = _not_its_name(message, newcomer, old, table) or _mixed(message, newcomer, table)
+    refusal = _not_its_name(message, newcomer, old, table) or _mixed(message, table, seen)
     if refusal is not None:
         return refusal
     renamed = None
@@ -152,20 +158,33 @@ def _not_its_name(
     return name_lost(left, old) if left.expected or message.has_counted else None
 
 
-def _mixed(message: Register, newcomer: Member, table: Table) -> Refusal | None:
-    """Refuse a store that tells as its own what another one tells a part of."""
+def _mixed(message: Register, table: Table, seen: Callable[[str], Seen]) -> Refusal | None:
+    """Refuse a store that tells as its own what another one tells a part of.
+
+    That one took the place of the store both were made of, as the note of this says; or it went
+    on beside it, or holds what such a one had counted, and said so when it registered here.
+    """
+    newcomer = message.member
     if message.is_apart or table.owner_of(newcomer.store) is not None:
         return None
     for parent in message.line[:1]:
         named = (table.get(newcomer.name), table.get(derived(newcomer.name, parent)))
-        for old in named:
-            if old is not None and old.store == parent and old.note.startswith(SUCCEEDED):
-                text = (
-                    f"{old.note.removeprefix(SUCCEEDED)} was made of an older copy of this data"
-                    " directory, and it is not known which counts this one alone has"
-                )
-                return Refusal("name-kept", text)
+        known = [o for o in (*named, table.owner_of(parent)) if o and o.store == parent]
+        made = [o.note.removeprefix(SUCCEEDED) for o in known if o.note.startswith(SUCCEEDED)]
+        if any(not old.is_handed_over for old in known):
+            # Where it was handed over the newcomer may be who was let in for that, elsewhere.
+            made += [m.name for m in table.members.values() if _tells(m, parent, seen)]
+        if made:
+            text = (
+                f"{made[0]} tells a part of what was counted in another copy of this data"
+                " directory, and it is not known which counts this one alone has"
+            )
+            return Refusal("name-kept", text)
     return None
+
+
+def _tells(member: Member, store: bytes, seen: Callable[[str], Seen]) -> bool:
+    return member.expected and member.store != store and seen(member.name).tells_part(store)
 
 
 def _elsewhere(newcomer: Member, old: Member, seen: Seen, lineage: bytes) -> Refusal | None:

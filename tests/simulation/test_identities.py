@@ -61,6 +61,16 @@ def test_what_clients_send_again_to_lives_that_go_on_from_the_one_they_sent_it_t
 
 
 @pytest.mark.slow
+def test_an_old_backup_takes_no_part_from_a_copy_that_went_on_beside_their_store():
+    # Where they part is not known: the store went on from less than the backup holds of that life.
+    wrong, completes, events = played([1013], RetryingCluster)
+
+    assert wrong == {}
+    assert completes > 50
+    assert "beside" in events
+
+
+@pytest.mark.slow
 def test_no_complete_answer_lacks_a_node_that_a_tracker_without_its_list_has_yet_to_hear():
     wrong, completes, _ = played([58, 66, 100, 106, 117, 155], StricterCluster)
 
