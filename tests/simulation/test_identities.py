@@ -44,8 +44,8 @@ def test_what_copies_that_began_anew_go_on_with_beside_their_stores_counts_once(
 
 @pytest.mark.slow
 def test_a_backup_that_hears_only_from_nodes_that_its_counts_were_handed_over_tells_none():
-    # No tracker is there: it hears of the hand-over from a node, and answers its own client.
-    wrong, _, events = played([1008], RestartedCluster)
+    # No tracker has judged: it hears of the hand-over from a node, and answers its own client.
+    wrong, _, events = played([1008, 1126], RestartedCluster)
 
     assert wrong == {}
     assert {"drained", "introduction-refused"} <= set(events)

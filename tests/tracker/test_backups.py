@@ -625,11 +625,15 @@ def test_a_node_that_hears_of_another_start_that_ended_runs_on_an_old_backup(
     assert (emit.details["code"], emit.details["final"]) == ("old-backup", True)
 
 
-@pytest.mark.parametrize(("epoch", "own_epoch"), [(6, 6), (7, 6)], ids=["same", "later"])
-def test_a_node_that_hears_that_its_counts_were_handed_over_makes_no_new_store_of_them(
-    epoch, own_epoch
+@pytest.mark.parametrize(
+    ("epoch", "boot_of", "own_epoch"),
+    [(6, "six", 6), (7, "six", 6), (6, "five", 7)],
+    ids=["by another start", "by a later one", "by one before this"],
+)
+def test_a_node_that_hears_that_its_counts_were_handed_over_tells_none_of_them(
+    epoch, boot_of, own_epoch
 ):
-    (emit,) = told(GONE, epoch=epoch, own_epoch=own_epoch, heir="n4")
+    (emit,) = told(GONE, epoch=epoch, boot_of=boot_of, own_epoch=own_epoch, heir="n4")
 
     assert (emit.event, emit.details["final"]) == ("registration-refused", True)
     assert emit.details["code"] == "handed-over"
