@@ -71,6 +71,14 @@ def test_an_old_backup_takes_no_part_from_a_copy_that_went_on_beside_their_store
 
 
 @pytest.mark.slow
+def test_an_answer_of_many_keys_lacks_no_part_of_a_store_that_is_given_up_meanwhile():
+    wrong, completes, _ = played([1270, 1301, 1308], RestartedCluster)
+
+    assert wrong == {}
+    assert completes > 150
+
+
+@pytest.mark.slow
 def test_no_complete_answer_lacks_a_node_that_a_tracker_without_its_list_has_yet_to_hear():
     wrong, completes, _ = played([58, 66, 100, 106, 117, 155], StricterCluster)
 
