@@ -301,7 +301,12 @@ class ManyQuery(OwnQuery):
         """Take in a newer view; whoever is in another's answer is not waited for."""
         told = {**self.answers, **self.covered}
         self.is_torn |= bool(mistaken(told, self.view, view, self.own_name))
+        waiting = [*[pending.member for pending in self.pending.values()], *self.cut.values()]
         OwnQuery.follow(self, view)
+        for owner in [view.owner_of(member.store[:8]) for member in waiting]:
+            # While it was expected nobody told a part of it, as is done from now on.
+            is_given_up = owner is not None and not owner.expected and not owner.is_handed_over
+            self.is_torn |= is_given_up
         self._look_at_parts()
         self._let_go(is_silent=False)
 

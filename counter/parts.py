@@ -47,6 +47,11 @@ def furthest(epochs: Mapping[bytes, int], key: bytes) -> bytes:
     return min(found, key=lambda k: (is_part(found[k]), -found[k]))
 
 
+def parts_in(epochs: Mapping[bytes, int]) -> bytes:
+    """Return the first 8 bytes of each store of which a part is held, in order."""
+    return b"".join(sorted({key[:8] for key, epoch in epochs.items() if is_part(epoch)}))
+
+
 PARTS_FOLLOW: Final = bytes(8)
 """Stands, in a list of stores, before those of which an answer has only a part."""
 

@@ -10,6 +10,7 @@ from counter.forks import Forks
 from counter.handover import Handover
 from counter.ledger import Ledger
 from counter.moves import Moves
+from counter.parts import parts_in
 from counter.saving import SavedView
 from tracker.classes import dataclass
 from tracker.members import NOBODY
@@ -56,6 +57,8 @@ class Recovery:
         # What was restored may have been acknowledged in an earlier life.
         had_counted = ledger.holds_counts
         membership.has_counted = lambda: had_counted or (ledger.holds_counts and not ledger.is_held)
+        others = ledger.counters.others
+        membership.parts = lambda: parts_in({key: share.epoch for key, share in others.items()})
         self.handover.resume()
         self.moves.resume()
 

@@ -57,11 +57,17 @@ class Seen:
     """How a member is doing: seconds since its last beat (None: no link), and in its status.
 
     `written` is the last record that was safe on its disk, as far as it was told; -1: unknown.
+    Of stores that begin with the 8 bytes in `parts` it tells a part, by its own word.
     """
 
     beat_s: float | None
     status_s: float
     written: int = -1
+    parts: bytes = b""
+
+    def tells_part(self, store: bytes) -> bool:
+        """Whether it tells a part of what this store has counted."""
+        return store[:8] in [self.parts[at : at + 8] for at in range(0, len(self.parts), 8)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +111,7 @@ def judge(
     line = message.line
     elsewhere = _owner_of(table, (newcomer.store, *line))
     old = table.get(newcomer.name)
-    refusal = _not_its_name(message, newcomer, old, table) or _mixed(message, newcomer, table)
+    refusal = _not_its_name(message, newcomer, old, table) or _mixed(message, table, seen)
     if refusal is not None:
         return refusal
     renamed = None
@@ -147,25 +153,38 @@ def _not_its_name(
     if old is None or left is None or old.store == newcomer.store:
         return None
     if left.is_handed_over:
-        return _handed_over(newcomer, left)
+        return counted_elsewhere(newcomer, left)
     # One that was given up here, and counts all the same, comes back under the name left to it.
     return name_lost(left, old) if left.expected or message.has_counted else None
 
 
-def _mixed(message: Register, newcomer: Member, table: Table) -> Refusal | None:
-    """Refuse a store that tells as its own what another one tells a part of."""
+def _mixed(message: Register, table: Table, seen: Callable[[str], Seen]) -> Refusal | None:
+    """Refuse a store that tells as its own what another one tells a part of.
+
+    That one took the place of the store both were made of, as the note of this says; or it went
+    on beside it, or holds what such a one had counted, and said so when it registered here.
+    """
+    newcomer = message.member
     if message.is_apart or table.owner_of(newcomer.store) is not None:
         return None
     for parent in message.line[:1]:
         named = (table.get(newcomer.name), table.get(derived(newcomer.name, parent)))
-        for old in named:
-            if old is not None and old.store == parent and old.note.startswith(SUCCEEDED):
-                text = (
-                    f"{old.note.removeprefix(SUCCEEDED)} was made of an older copy of this data"
-                    " directory, and it is not known which counts this one alone has"
-                )
-                return Refusal("name-kept", text)
+        known = [o for o in (*named, table.owner_of(parent)) if o and o.store == parent]
+        made = [o.note.removeprefix(SUCCEEDED) for o in known if o.note.startswith(SUCCEEDED)]
+        if any(not old.is_handed_over for old in known):
+            # Where it was handed over the newcomer may be who was let in for that, elsewhere.
+            made += [m.name for m in table.members.values() if _tells(m, parent, seen)]
+        if made:
+            text = (
+                f"{made[0]} tells a part of what was counted in another copy of this data"
+                " directory, and it is not known which counts this one alone has"
+            )
+            return Refusal("name-kept", text)
     return None
+
+
+def _tells(member: Member, store: bytes, seen: Callable[[str], Seen]) -> bool:
+    return member.expected and member.store != store and seen(member.name).tells_part(store)
 
 
 def _elsewhere(newcomer: Member, old: Member, seen: Seen, lineage: bytes) -> Refusal | None:
@@ -207,7 +226,7 @@ def asserted(here: Member, told: Member) -> Member:
 def _same_store(newcomer: Member, old: Member, seen: Seen, message: Register) -> Admitted | Refusal:
     if old.is_handed_over:
         # Whatever starts it has seen: who holds its counts has them for good.
-        return _handed_over(newcomer, old)
+        return counted_elsewhere(newcomer, old)
     lacks = 0 <= message.written < seen.written
     if lacks or is_overtaken(newcomer, old, message.lineage):
         return _overtaken(newcomer, old, seen)
@@ -266,7 +285,7 @@ def _reborn(newcomer: Member, old: Member, seen: Seen, *, is_apart: bool) -> Adm
     if old.status == ALIVE:
         return _clone(newcomer, old, seen, "in-use")
     if old.is_handed_over:
-        return _handed_over(newcomer, old)
+        return counted_elsewhere(newcomer, old)
     what = f"store {old.store.hex()[:8]}, start {old.epoch} at {shown_endpoint(old.endpoint)}"
     note = f"began anew from an old backup: what was counted after it is lost ({what})"
     member = replace(newcomer, reign=max(newcomer.reign, old.reign + 1), note=note)
@@ -308,7 +327,7 @@ def late_news(told: Member, known: Member | None) -> tuple[Member, Refusal] | No
     ended = replace(known, incarnation=known.incarnation + 1).handed_over(told.heir)
     if not told.is_handed_over or not is_sane(ended):
         return None
-    return ended, _handed_over(known, ended)
+    return ended, counted_elsewhere(known, ended)
 
 
 def name_lost(left: Member, owner: Member) -> Refusal:
@@ -354,7 +373,8 @@ def left_behind(old: Member, verdict: Admitted) -> Member:
     return old if old.status == GONE else succeeded(old, verdict)
 
 
-def _handed_over(newcomer: Member, old: Member) -> Refusal:
+def counted_elsewhere(newcomer: Member, old: Member) -> Refusal:
+    """Refuse a store whose counts were handed over, whatever starts it has seen."""
     known = f'as "{old.name}" at {shown_endpoint(old.endpoint)}'
     text = (
         f'what "{newcomer.name}" had counted was {old.note}, and counts there ({known}):'

@@ -78,6 +78,10 @@ class Entries:
         is_there = known is not None and known.endpoint == member.endpoint
         return is_there or member.store in self._lineages
 
+    def parts_at(self, member: Member) -> bytes:
+        """Return of which stores a member told parts when it registered here, 8 bytes each."""
+        return self._lineages.parts_at(member.store)
+
     def note_registered(self, member: Member, message: Register, now: float) -> None:
         """Note what a member that was let in has told of its store."""
         self._lineages.note(message)

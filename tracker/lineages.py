@@ -4,6 +4,8 @@ A copy of a data directory knows the starts that were before it was made, and it
 those of the store itself, by number and by the bytes that each start drew, the last one that both
 have tells what of its counts is the copy's alone (`counter.forks`).
 
+It is noted as well of which stores a member tells parts.
+
 The rule: only starts that both have named are compared; where none is the same nothing is known.
 """
 
@@ -17,6 +19,7 @@ class Lineages:
     def __init__(self, members_max: int) -> None:
         self._members_max = members_max
         self._by_store: dict[bytes, dict[int, Start]] = {}
+        self._parts: dict[bytes, bytes] = {}
 
     def __contains__(self, store: bytes) -> bool:
         return store in self._by_store
@@ -26,8 +29,14 @@ class Lineages:
         store = message.member.store
         self._by_store.pop(store, None)
         self._by_store[store] = _starts(message)
+        self._parts[store] = message.parts
         if len(self._by_store) > self._members_max:
-            del self._by_store[next(iter(self._by_store))]
+            oldest = next(iter(self._by_store))
+            del self._by_store[oldest], self._parts[oldest]
+
+    def parts_at(self, store: bytes) -> bytes:
+        """Return of which stores this one told parts when it registered last, 8 bytes each."""
+        return self._parts.get(store, b"")
 
     def common(self, message: Register) -> int:
         """Return the last start that a copy and its store are known to have had; or UNTOLD.

@@ -108,6 +108,8 @@ class Membership(Regarded):
         self.is_doubted = False
         # Whether it has acknowledged anything, in this life or an earlier one; the owner sets it.
         self.has_counted: Callable[[], bool] = lambda: False
+        # Of which stores it tells parts, 8 bytes each; the owner sets it.
+        self.parts: Callable[[], bytes] = bytes
         self.stale_s = SILENT_INTERVALS * interval_s
         self.refusals: list[Refusal] = []
         self.is_departed = False
@@ -301,8 +303,8 @@ class Membership(Regarded):
         was_in = self._has_joined or (known is not None and known.store == self.member.store)
         has_counted, own = was_in or self.has_counted(), (self.member, self.lineage, self.parent)
         is_back = own[0].epoch > FIRST_EPOCH and not self._has_joined
-        starts = self.is_apart, self.begins, is_back
-        registration = Register(*own, self.written, has_counted, *starts)
+        starts, parts = (self.is_apart, self.begins, is_back), self.parts()
+        registration = Register(*own, self.written, has_counted, *starts, parts=parts)
         self._contacts.opened(tracker, link, registration, now)
         return [Send(link, registration)]
 

@@ -19,6 +19,8 @@ from tracker.wire import Schema
 
 NEWS_PER_PAGE: Final = 256
 LISTED_PER_PAGE: Final = 256
+PARTS_BYTES_MAX: Final = 8 * 32
+"""A node holds that many shares of others, and parts of them, at most; of each store 8 bytes."""
 ARRIVING_MAX: Final = 16
 """Starts that a list names of those that are looked at before they are let in."""
 CANDIDATES_MAX: Final = 32
@@ -193,7 +195,8 @@ class Register:
     stand, latest first, those that one was made of in turn, 16 bytes each. `written`
     is the last record that is safe on its disk, -1 where that is not told. It `has_counted` where
     it was let in under this name before, or has acknowledged anything under it. It `is_back` where
-    its store has lived before, and no tracker has let this start in so far.
+    its store has lived before, and no tracker has let this start in so far. `parts` are the stores
+    of which it holds parts, the first 8 bytes of each.
     """
 
     member: Member
@@ -204,6 +207,7 @@ class Register:
     is_apart: bool = False
     begins: bytes = b""
     is_back: bool = False
+    parts: bytes = b""
     TAG: ClassVar[int] = 99
     FIELDS_MIN: ClassVar[int] = 1
     WIRE: ClassVar[Schema] = (
@@ -215,6 +219,7 @@ class Register:
         wire.flag,
         wire.blob(0, BOOTS_BYTES_MAX),
         wire.flag,
+        wire.blob(0, PARTS_BYTES_MAX),
     )
 
     @property

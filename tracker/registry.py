@@ -451,11 +451,9 @@ class Registry:
     # -- links ------------------------------------------------------------------------------
 
     def _seen(self, name: str, now: float) -> Seen:
-        beat_s, written = (
-            self._links.silent_s(name, now),
-            self._written.of(self.table.members[name]),
-        )
-        return Seen(beat_s, now - self.table.since(name), written)
+        member, beat_s = self.table.members[name], self._links.silent_s(name, now)
+        written, parts = self._written.of(member), self._entries.parts_at(member)
+        return Seen(beat_s, now - self.table.since(name), written, parts)
 
     def _unlink(self, link: Link) -> None:
         self._links.drop(link)

@@ -5,14 +5,16 @@
     its name, its parent's store       its own record goes above that one, whose place it takes;
                                        acknowledges nothing until the view has it there itself
     its store, a later start, alive    the same: a copy of it runs under its name
-    its store, a later start, ended    this is an old backup: it is to begin anew
+    its store, another start, ended    this is an old backup: it is to begin anew
+    its store, handed over by a start  its counts are another's: it ends, as trackers would say
+    other than this
 
 The rule: a node has the last word about its own start, and about nothing else.
 """
 
 from collections.abc import Iterable
 
-from tracker.admission import OLD_BACKUP, is_overtaken
+from tracker.admission import OLD_BACKUP, Refusal, counted_elsewhere, is_overtaken
 from tracker.classes import replace
 from tracker.config import shown_endpoint
 from tracker.machine import Emit
@@ -74,9 +76,14 @@ def usurped(own: Member, view: View, parent: bytes, loss: Emit | None) -> str:
 def loss_in(own: Member, view: View, lineage: bytes) -> Emit | None:
     """Return what is to be said of a view by which this node is not whom it thinks it is."""
     told = view.get(own.name)
-    if told is None or is_of_this_start(own, told, lineage) or not told.overrides(own):
+    if told is None or is_of_this_start(own, told, lineage):
         return None
     address = shown_endpoint(told.endpoint)
+    if told.store == own.store and told.is_handed_over:
+        # Whoever has all of it has it for good: told here as well it would count twice.
+        return registration_refused(counted_elsewhere(own, told))
+    if not told.overrides(own):
+        return None
     if told.store != own.store:
         text = f'the name "{own.name}" belongs to {address}, as others know'
         return name_lost(own, view, text, address)
@@ -86,7 +93,12 @@ def loss_in(own: Member, view: View, lineage: bytes) -> Emit | None:
         text = f"a copy of this data directory runs at {address}"
         return Emit("name-lost", {"name": own.name, "address": address, "as": "", "text": text})
     text = f"another start {told.epoch} of its store is known, at {address}"
-    details = {"code": OLD_BACKUP, "text": text, "tracker": "", "final": True}
+    return registration_refused(Refusal(OLD_BACKUP, text))
+
+
+def registration_refused(refusal: Refusal) -> Emit:
+    """Say what any tracker would say of this node."""
+    details = {"code": refusal.code, "text": refusal.text, "tracker": "", "final": True}
     return Emit("registration-refused", details)
 
 

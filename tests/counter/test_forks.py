@@ -7,7 +7,7 @@ from counter.crdt import Counters, Share
 from counter.forks import BASES_MAX, Forks
 from counter.ledger import Ledger
 from counter.messages import OTHERS_MAX
-from counter.parts import PART, furthest, is_part, listed, part_epoch, part_key, told_in
+from counter.parts import PART, furthest, is_part, listed, part_epoch, part_key, parts_in, told_in
 from tracker import wire
 from tracker.members import Member, View
 
@@ -61,6 +61,12 @@ def test_of_one_store_the_whole_share_is_more_than_any_part():
 
     assert furthest(epochs, short) == long
     assert furthest({**epochs, OLD: 1}, short) == OLD
+
+
+def test_a_node_knows_of_which_stores_it_holds_parts():
+    epochs = {part_key(s, part_epoch(n)): part_epoch(n) for s, n in ((NEW, 3), (OLD, 3), (OLD, 4))}
+
+    assert parts_in(epochs | {b"w" * 16: 9}) == b"".join(sorted([OLD[:8], NEW[:8]]))
 
 
 def test_an_answer_tells_of_which_stores_it_has_only_a_part():

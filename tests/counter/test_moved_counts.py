@@ -518,3 +518,14 @@ def test_a_leaver_of_many_keys_may_be_covered_after_it_is_gone():
     origin.reply(2, 8, 3)
 
     assert (origin.query.value, origin.verdict()) == (109, COMPLETE)
+
+
+def test_where_a_member_is_given_up_while_it_is_waited_for_parts_of_it_are_asked_for_anew():
+    origin = Many()
+    origin.own()
+    origin.reply(1)
+    origin.reply(2, 8)
+
+    origin.follow(make_member(3).became(GONE))
+
+    assert (origin.query.value, origin.verdict()) == (109, AGAIN)

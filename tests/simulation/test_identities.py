@@ -43,12 +43,39 @@ def test_what_copies_that_began_anew_go_on_with_beside_their_stores_counts_once(
 
 
 @pytest.mark.slow
+def test_a_backup_that_hears_only_from_nodes_that_its_counts_were_handed_over_tells_none():
+    # No tracker has judged: it hears of the hand-over from a node, and answers its own client.
+    wrong, _, events = played([1008, 1126], RestartedCluster)
+
+    assert wrong == {}
+    assert {"drained", "introduction-refused"} <= set(events)
+
+
+@pytest.mark.slow
 def test_what_clients_send_again_to_lives_that_go_on_from_the_one_they_sent_it_to_counts_once():
     wrong, completes, events = played(range(5), RetryingCluster)
 
     assert wrong == {}
     assert completes > 500
     assert "beside" in events
+
+
+@pytest.mark.slow
+def test_an_old_backup_takes_no_part_from_a_copy_that_went_on_beside_their_store():
+    # Where they part is not known: the store went on from less than the backup holds of that life.
+    wrong, completes, events = played([1013], RetryingCluster)
+
+    assert wrong == {}
+    assert completes > 50
+    assert "beside" in events
+
+
+@pytest.mark.slow
+def test_an_answer_of_many_keys_lacks_no_part_of_a_store_that_is_given_up_meanwhile():
+    wrong, completes, _ = played([1270, 1301, 1308], RestartedCluster)
+
+    assert wrong == {}
+    assert completes > 150
 
 
 @pytest.mark.slow

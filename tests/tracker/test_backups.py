@@ -141,11 +141,13 @@ def register(
     now=1.0,
     has_counted=False,
     is_apart=False,
+    parts="",
 ):
     """Register as a node does, over the wire; returns what the tracker says, and its events."""
     told = b"".join(map(boot, lineage))
     line = b"".join([store.encode().ljust(16, b".") for store in parent.split()])
-    message = Register(member, told, line, written, has_counted, is_apart)
+    held = b"".join([store.encode().ljust(8, b".") for store in parts.split()])
+    message = Register(member, told, line, written, has_counted, is_apart, parts=held)
     message = MEMBERSHIP.decode(MEMBERSHIP.encode(message))
     effects = registry.receive(link, message, now)
     (answer,) = [
@@ -472,6 +474,48 @@ def test_a_store_made_twice_over_takes_the_place_of_the_first_in_its_line():
     assert events == ["counts-lost", "reborn"]
 
 
+def beside(status):
+    """Return a tracker that knows n1, and a copy of it that goes on beside it with a part."""
+    registry = known(status=status)
+    register(registry, 5, make_member("n1b", store="b", port=7405), is_apart=True, parts="a s")
+    return registry
+
+
+@pytest.mark.parametrize("status", [DEAD, GONE], ids=["expected", "given up"])
+@pytest.mark.parametrize(
+    ("is_apart", "code"), [(False, "name-kept"), (True, "")], ids=["mixed", "apart"]
+)
+def test_a_store_that_tells_all_as_its_own_is_refused_while_another_one_tells_a_part_of_it(
+    status, is_apart, code
+):
+    registry = beside(status)
+    before = registry.table.get("n1")
+
+    answer, _ = register(registry, 2, make_member(store="t"), parent="s", is_apart=is_apart)
+
+    assert getattr(answer, "code", "") == code
+    assert (registry.table.get("n1") == before) is (not is_apart)
+
+
+def test_it_is_let_in_once_the_holder_of_the_part_is_given_up():
+    registry = beside(DEAD)
+    registry.table.put(registry.table.get("n1b").became(GONE), 1.0)
+
+    answer, _ = register(registry, 2, make_member(store="t"), parent="s")
+
+    assert isinstance(answer, Registered)
+
+
+def test_it_is_let_in_where_it_was_let_in_elsewhere_before():
+    # By now it may have acknowledged something.
+    registry = beside(DEAD)
+    registry.table.put(registry.table.get("n1").handed_over("n2"), 1.0)
+
+    answer, _ = register(registry, 2, make_member("n2", store="t"), parent="s")
+
+    assert isinstance(answer, Registered)
+
+
 def begins(*tokens):
     return b"".join([token.to_bytes(8, "big") for token in tokens])
 
@@ -513,11 +557,13 @@ def test_of_starts_that_are_not_the_same_nothing_is_known():
 def test_only_so_many_lineages_are_remembered():
     lineages = Lineages(2)
     for store in "abc":
-        lineages.note(Register(make_member(store=store, boot_of="one")))
+        lineages.note(Register(make_member(store=store, boot_of="one"), parts=b"12345678"))
 
     known = [lineages.common(Register(make_member(store=s, boot_of="one"))) for s in "abc"]
+    parts = [lineages.parts_at(make_member(store=s).store) for s in "abc"]
 
     assert known == [UNTOLD, 1, 1]
+    assert parts == [b"", b"12345678", b"12345678"]
 
 
 # -- what a node tells of its records ---------------------------------------------------------
@@ -550,7 +596,7 @@ def test_a_node_tells_its_tracker_what_is_safe_when_there_is_more_of_it_and_only
 # -- what a node makes of the news ------------------------------------------------------------
 
 
-def told(status, *, epoch=6, boot_of="six", own_epoch=6):
+def told(status, *, epoch=6, boot_of="six", own_epoch=6, heir=""):
     """Return what a node emits that hears this of its own store from its tracker."""
     own = make_member(epoch=own_epoch, boot_of="other")
     node = Membership((TRACKER,), own, NOBODY, random.Random(1), 1.0, 0.1, 1.5)
@@ -559,7 +605,8 @@ def told(status, *, epoch=6, boot_of="six", own_epoch=6):
     (sent,) = node.submit(Opened(5, TRACKER), 0.0)
     assert sent.message == Register(own, boot("five"), b"", -1, is_back=True)
     node.receive(5, Registered(EPOCH, 0, 0, View().digest), 0.0)
-    page = news_to_wire([make_member(epoch=epoch, boot_of=boot_of, status=status)])
+    known = make_member(epoch=epoch, boot_of=boot_of, status=status)
+    page = news_to_wire([known.handed_over(heir) if heir else known])
     effects = []
     for version in (1, 2):
         effects += node.receive(5, Heartbeat(EPOCH, version, version - 1, page), 0.0)
@@ -576,6 +623,21 @@ def test_a_node_that_hears_of_another_start_that_ended_runs_on_an_old_backup(
 
     assert emit.event == "registration-refused"
     assert (emit.details["code"], emit.details["final"]) == ("old-backup", True)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "boot_of", "own_epoch"),
+    [(6, "six", 6), (7, "six", 6), (6, "five", 7)],
+    ids=["by another start", "by a later one", "by one before this"],
+)
+def test_a_node_that_hears_that_its_counts_were_handed_over_tells_none_of_them(
+    epoch, boot_of, own_epoch
+):
+    (emit,) = told(GONE, epoch=epoch, boot_of=boot_of, own_epoch=own_epoch, heir="n4")
+
+    assert (emit.event, emit.details["final"]) == ("registration-refused", True)
+    assert emit.details["code"] == "handed-over"
+    assert "handed over to n4" in emit.details["text"]
 
 
 def test_a_node_that_hears_of_a_later_start_that_lives_has_lost_its_name():
