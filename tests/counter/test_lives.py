@@ -150,11 +150,12 @@ def vouch(machine):
 
 def park(machine):
     message = Park(1, b"b" * 16, 1, ("k", 3), ACK_DEFAULT, NEW, "n2")
-    assert machine.failover.parking.park(6, message, 0.0)
+    (refused,) = machine.failover.parking.park(6, message, 0.0)
+    assert refused.message.code == "not-announced"
 
 
 @pytest.mark.parametrize(
-    ("tell", "goes_on"), [(nothing, False), (release, True), (vouch, True), (park, True)]
+    ("tell", "goes_on"), [(nothing, False), (release, True), (vouch, True), (park, False)]
 )
 def test_a_copy_goes_on_beside_its_store_unless_it_has_told_nobody_of_what_it_wrote(tell, goes_on):
     machine = started(make_machine())
