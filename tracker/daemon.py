@@ -81,7 +81,7 @@ def listening(
         return bind(address)
     except OSError as error:
         if address[1] and error.errno is not None and error.strerror == os.strerror(98):
-            raise AddressError(
+            raise ConfigError(
                 f"port {address[1]} is in use            pass {option} HOST:0 to pick a free one"
             ) from error
         reason = (error.strerror or str(error)).lower()

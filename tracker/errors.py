@@ -31,7 +31,7 @@ class ConfigError(ClusterError):
 
 
 class AddressError(ClusterError):
-    """An address cannot be used now: taken, not of this machine, or unknown; nothing was started.
+    """An address cannot be used now: not of this machine, or unknown; nothing was started.
 
     At the start of a machine names and addresses come after the daemons: a later start may do.
     """

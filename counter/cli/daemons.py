@@ -173,7 +173,7 @@ def node(
 
 
 def _doors(redis: Endpoint | None, *, insecure: bool) -> list[Any]:
-    """Return the doors beside a node's own; raises AddressError where a port is taken."""
+    """Return the doors beside a node's own; raises ConfigError where a port is taken."""
     if redis is None:
         return []
     # A node that does not speak Redis's protocol does not load it.

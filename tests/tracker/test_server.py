@@ -194,7 +194,7 @@ def test_everywhere_is_listened_on_when_told_so():
 def test_a_port_in_use_is_refused_with_what_to_do():
     with listening(("127.0.0.1", 0), insecure=False) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(AddressError, match=f"port {port} is in use .*--listen HOST:0"):
+        with pytest.raises(ConfigError, match=f"port {port} is in use .*--listen HOST:0"):
             listening(("127.0.0.1", port), insecure=False)
 
 

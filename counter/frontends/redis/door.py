@@ -72,7 +72,7 @@ class RedisDoor:
         )
 
     async def open(self, node: Node) -> None:
-        """Begin to speak for a node. Raises AddressError."""
+        """Begin to speak for a node. Raises AddressError and ConfigError."""
         loop = asyncio.get_running_loop()
         if self._sock is None:
             # It was open before, with an earlier life of this node.

@@ -21,7 +21,7 @@ from counter.keyindex import RUN_KEYS_MAX
 from counter.node import Node, NodeSettings
 from counter.storage.durable import DurableStorage
 from tracker.config import TrackerConfig
-from tracker.errors import AddressError, ConfigError
+from tracker.errors import ConfigError
 from tracker.server import Tracker, TrackerSettings
 from tracker.transport import tcp
 
@@ -459,7 +459,7 @@ async def test_a_door_opens_again_where_it_was(party):
 async def test_a_port_that_is_taken_is_named_with_the_option_that_helps():
     with socket.create_server(HERE) as taken:
         place = taken.getsockname()[:2]
-        with pytest.raises(AddressError, match=rf"port {place[1]} is in use .* --redis HOST:0"):
+        with pytest.raises(ConfigError, match=rf"port {place[1]} is in use .* --redis HOST:0"):
             RedisDoor(place, insecure=False)
 
 
