@@ -2,6 +2,7 @@
 
 import pytest
 
+from counter import saving
 from counter.config import LAN
 from counter.gossip import Gossip
 from counter.messages import (
@@ -90,13 +91,21 @@ def forgotten(seed):
     return answer.complete
 
 
+@pytest.fixture
+def slow_lists(monkeypatch):
+    """Have nodes write their own lists as late as those of hundreds are written."""
+    monkeypatch.setattr(saving, "VIEW_SAVE_FEW_S", saving.VIEW_SAVE_S)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("slow_lists")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_after_a_power_cut_of_everything_a_newcomer_that_was_acknowledged_is_missed(seed):
     assert not forgotten(seed)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("slow_lists")
 def test_a_newcomer_that_no_disk_has_yet_would_be_forgotten_in_some_of_these_worlds(monkeypatch):
     monkeypatch.setattr(Registry, "_is_kept", lambda self, link, version: True)
 
