@@ -27,7 +27,7 @@ from counter.unwritten import Unwritten
 from tracker.classes import dataclass, replace
 from tracker.daemon import known, listening
 from tracker.driver import Driver
-from tracker.errors import AddressError
+from tracker.errors import AddressError, ConfigError
 from tracker.machine import Emit, Endpoint, Leave, Link, Persisted, PersistFailed
 from tracker.transport import pulses
 from tracker.transport.base import DatagramHandler, Datagrams
@@ -287,7 +287,8 @@ class Node:
 def bound(settings: NodeSettings) -> tuple[socket.socket, socket.socket]:
     """Return a stream and a datagram socket on one port number.
 
-    Raises AddressError, and ConfigError for an address beyond this machine without `insecure`.
+    Raises AddressError, and ConfigError for a port that is taken, or for an address beyond this
+    machine without `insecure`.
     With port 0 the first free number from 7401 up is taken, then whatever the system gives.
     """
     host, port = settings.listen
@@ -297,7 +298,7 @@ def bound(settings: NodeSettings) -> tuple[socket.socket, socket.socket]:
             continue
         try:
             tcp = listening((host, candidate), insecure=settings.insecure, bind=bind_tcp)
-        except AddressError:
+        except (AddressError, ConfigError):
             if candidate and not port:
                 continue
             raise
@@ -307,7 +308,7 @@ def bound(settings: NodeSettings) -> tuple[socket.socket, socket.socket]:
             taken = tcp.getsockname()[1]
             tcp.close()
             if port:
-                raise AddressError(
+                raise ConfigError(
                     f"port {taken} is in use for datagrams            "
                     "pass --listen HOST:0 to pick a free one"
                 ) from error
