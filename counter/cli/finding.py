@@ -13,7 +13,7 @@ from counter.cli.screens import CommandError
 from counter.cli.settings import Settings
 from counter.client import light
 from counter.client.blocking import TRIES_MAX, Connection, SystemDice, now, shown_s
-from counter.client.choice import NO_TURN, ROUND_ROBIN, Candidate, ordered
+from counter.client.choice import JUDGED_S, NO_TURN, ROUND_ROBIN, SLOW_S, Candidate, ordered
 from tracker.address import Endpoint
 from tracker.config import parse_endpoint, shown_endpoint
 from tracker.errors import (
@@ -28,10 +28,6 @@ from tracker.text import printable
 
 DEADLINE_S = 5.0
 CANDIDATES_TRIED_MAX = 4
-JUDGED_S = 0.05
-"""What is added to the time after which a tracker says that it judges somebody."""
-SLOW_S = 1.0
-"""How long a tracker is waited for while there are others, or one of them has answered."""
 NO_TRACKER = (
     "start one:  counter tracker          elsewhere:  --tracker HOST:PORT or COUNTER_TRACKER",
     "or talk to a node without any tracker:  --node HOST:PORT",

@@ -12,9 +12,10 @@ from counter.cli.options import Argument, Option
 from counter.cli.queries import parse_pause
 from counter.cli.rosters import Watch, shown, shown_age
 from counter.cli.screens import DONE, REFUSED, USAGE, CommandError, confirmed, note, out, out_json
-from counter.cli.trackers import Heard, Row, roster, settled_roster
+from counter.cli.trackers import Heard, roster, settled_roster
 from counter.client.answers import grouped
 from counter.client.blocking import Connection, now
+from counter.client.lists import Row
 from counter.messages import DOOR, Recall
 from tracker.config import parse_member_name, shown_endpoint
 from tracker.errors import ClusterError, ConfigError, RefusedError

@@ -20,8 +20,9 @@ from counter.cli.screens import (
     out,
     out_json,
 )
-from counter.cli.trackers import Heard, Row, listed, roster
+from counter.cli.trackers import Heard, listed, roster
 from counter.client.blocking import Connection, now, shown_s
+from counter.client.lists import Row
 from counter.messages import DOOR
 from tracker.config import shown_endpoint
 from tracker.errors import ClusterError

@@ -1,26 +1,26 @@
 """All trackers at once: what one of them has not heard of, another one may know.
 
 Trackers need not know each other, and one that was cut off, or came back with an empty list, knows
-less than the rest. So each of them is asked at the same time, and what they told is joined as a
-node joins it (`tracker.members.View`): the newest record of each store stands. The rule: of two
-that tell the same life of a store, whoever hears it is right. The other one only misses it.
+less than the rest. The rule: each of them is asked at the same time, what they told is joined
+(`counter.client.lists`), and whoever said nothing is named.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from counter.cli.finding import SLOW_S, Finder
+from counter.cli.finding import Finder
 from counter.cli.screens import CommandError, note
 from counter.client.blocking import Connection, now
+from counter.client.choice import SLOW_S
+from counter.client.lists import Row, joined
 from counter.messages import DOOR
 from tracker.address import Endpoint
 from tracker.classes import dataclass
 from tracker.config import shown_endpoint
 from tracker.errors import ClusterError, DeadlineError, UnreachableError
-from tracker.members import ALIVE, DEAD, GONE, SUSPECT, Member, View
+from tracker.members import ALIVE, Member
 from tracker.messages import Roster
 from tracker.text import printable
 
-Row = tuple[Member, float, int]
 Arriving = tuple[str, str, int, float]
 """Who has come and is on no list yet: name, host, port, seconds until it is judged."""
 
@@ -46,11 +46,8 @@ class Heard:
     ) -> None:
         self.told = told
         self.silent = silent or {}
-        rows = [row for one in told for row in one.rows]
-        if len(told) > 1:
-            rows = _merged(rows)
-        self.rows: list[Row] = sorted(rows, key=_by_need)
-        living = {member.name for member, _, _ in rows if member.status == ALIVE}
+        self.rows = joined([one.rows for one in told])
+        living = {member.name for member, _, _ in self.rows if member.status == ALIVE}
         self.arriving = [row for one in told for row in one.arriving if row[0] not in living]
 
     @property
@@ -161,25 +158,3 @@ def _told_by_each(
             text = f"tracker at {shown_endpoint(endpoint)} has not answered"
             silent[endpoint] = DeadlineError(text)
     return [told[endpoint] for endpoint in asked if endpoint in told], silent
-
-
-def _by_need(row: Row) -> tuple[bool, int, str]:
-    member = row[0]
-    return member.status == GONE, len(member.name), member.name
-
-
-def _merged(rows: Sequence[Row]) -> list[Row]:
-    heard = {(m.store, m.life) for m, _, _ in rows if m.status == ALIVE}
-    news = [
-        m for m, _, _ in rows if m.status not in (SUSPECT, DEAD) or (m.store, m.life) not in heard
-    ]
-    # Whoever has had a member in its status for longest knows best since when it is so.
-    known: dict[tuple[bytes, tuple[int, int, int], int], tuple[float, int]] = {}
-    for member, since_s, activity in rows:
-        state = member.store, member.life, member.status
-        longest_s, most = known.get(state, (-1.0, -1))
-        known[state] = max(longest_s, since_s), max(most, activity)
-    return [
-        (member, *known.get((member.store, member.life, member.status), (-1.0, -1)))
-        for member in View().merged(news)
-    ]

@@ -167,7 +167,7 @@ class AsyncClient(Common):
         return held
 
     async def members(self) -> "list[MemberState]":
-        """Return everybody that a tracker knows; without one, whom the given node knows."""
+        """Return everybody whom the trackers know; without one, whom the given node knows."""
         from counter.client import inquiry
 
         members: list[MemberState] = await self._chat(inquiry.listing(self.options)).last()

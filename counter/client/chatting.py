@@ -76,9 +76,9 @@ class Chat:
 
     async def _done(self, step: Step) -> Any:
         match step:
-            case Dial(endpoints, role):
+            case Dial(endpoints, role, within_s):
                 await self._hang_up()
-                until = monotonic() + self.options.deadline_s
+                until = monotonic() + (within_s or self.options.deadline_s)
                 self._line = await _dialled(endpoints, until, role, self.options.cluster)
             case Say(message, within_s):
                 assert self._line is not None

@@ -17,6 +17,10 @@ ROUND_ROBIN: Final = "round-robin"
 PICKS: Final = ("least-active", "random", ROUND_ROBIN)
 NO_TURN: Final = -1
 """What a tracker is told of turns by who does not take any."""
+JUDGED_S: Final = 0.05
+"""What is added to the time after which a tracker says that it judges somebody."""
+SLOW_S: Final = 1.0
+"""How long a tracker is waited for once another one has told its list."""
 
 
 class Dice(Protocol):

@@ -11,7 +11,7 @@ with an end for all that waits.
 
 from collections.abc import Callable, Iterator
 
-from counter.client.choice import Candidate, Dice
+from counter.client.choice import JUDGED_S, Candidate, Dice
 from counter.client.lane import DOWN, READY, Effect, Lane
 from counter.client.lanes import Lanes
 from counter.client.lookup import Lookup
@@ -157,6 +157,8 @@ class Destination:
                     lane.endpoint = (host, port)
         if lookup.name != self._options.node:
             return
+        if lookup.arriving_s >= 0:
+            self.search.judged_at = now + lookup.arriving_s + JUDGED_S
         reason = self.search.told(lookup.found, self._lanes, now)
         if reason:
             self._missed(lookup.reason or reason, now)

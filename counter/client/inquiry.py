@@ -5,14 +5,23 @@ A conversation is a generator. It yields what it wants of the world (`Dial`, `Sa
 what it returns. The rule: one conversation serves both clients, so that they cannot differ.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, Final
 
 from counter.client import light
 from counter.client.answers import Outcome, ended, nothing_heard, status_name
 from counter.client.changes import change_between
-from counter.client.choice import NO_TURN, ROUND_ROBIN, Candidate, Dice, ordered
+from counter.client.choice import (
+    JUDGED_S,
+    NO_TURN,
+    ROUND_ROBIN,
+    SLOW_S,
+    Candidate,
+    Dice,
+    ordered,
+)
 from counter.client.keys import Found
+from counter.client.lists import Row, joined
 from counter.client.operations import checked_key
 from counter.client.options import Options, parse_until, whole_option
 from counter.client.totals import Held, MemberState, Total, total_of
@@ -44,6 +53,7 @@ from tracker.errors import (
     RefusedError,
     UnreachableError,
 )
+from tracker.members import Member
 from tracker.messages import Find, Roster
 from tracker.text import printable
 
@@ -55,6 +65,7 @@ LOST_MAX: Final = 10
 
 LOST_PAUSE_S: Final = 1.0
 CANDIDATES_TRIED_MAX: Final = 4
+TRACKERS_NAMED_MAX: Final = 4
 TURNS_MAX: Final = 2**16
 """Among so many a client that has just begun draws its turn of round robin."""
 WATCH_S_MIN, WATCH_S_MAX = 0.01, 86_400.0
@@ -65,10 +76,11 @@ _UNTIL = {"all": UNTIL_ALL, "share": UNTIL_SHARE, "stable": UNTIL_STABLE}
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """Call the first of these that answers; an earlier call ends."""
+    """Call the first of these that answers, within so many seconds; an earlier call ends."""
 
     endpoints: Sequence[Endpoint]
     role: str
+    within_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +206,7 @@ def finding(
         return [options.address]
     turn = int(dice.random() * TURNS_MAX)
     asked = Find(_REQUEST, options.node, turn if options.pick == ROUND_ROBIN else NO_TURN)
-    rows = yield from _of_a_tracker(options, asked, _candidates)
-    if options.node:
-        rows = [row for row in rows if row[0] == options.node]
+    rows = yield from _awaited(options, asked)
     if not rows:
         who = f'node "{options.node}"' if options.node else "living node"
         raise UnreachableError(f"no tracker knows a {who}")
@@ -205,25 +215,41 @@ def finding(
     return best[:CANDIDATES_TRIED_MAX]
 
 
-def _of_a_tracker(
-    options: Options, question: Find | Roster, hearing: Callable[[], Generator[Step, Any, Any]]
-) -> Generator[Step, Any, Any]:
-    """Ask one tracker after the other until one has told something, all that `hearing` hears.
+def _awaited(options: Options, asked: Find) -> Generator[Step, Any, list[Candidate]]:
+    """Return whom the trackers know, once whoever has just come is judged, if nobody else lives.
+
+    A tracker that has not heard a node's store yet lets it in a moment later.
+    """
+    left_s = options.deadline_s
+    while True:
+        found, arriving_s = yield from _found(options, asked)
+        rows = [row for row in found if options.node in ("", row[0])]
+        pause_s = arriving_s + JUDGED_S
+        left_s -= pause_s
+        if arriving_s < 0 or left_s <= 0 or any(row[3] == light.ALIVE for row in rows):
+            return rows
+        yield Wait(pause_s)
+
+
+def _found(
+    options: Options, asked: Find
+) -> Generator[Step, Any, tuple[tuple[Candidate, ...], float]]:
+    """Ask one tracker after the other until one knows somebody; also when one more is judged.
 
     To ask a tracker changes nothing: one that is lost meanwhile is as good as not there, and of one
     that knows nothing another may know more. Raises UnreachableError and RefusedError.
     """
     unknown: RefusedError | None = None
-    empty, why = None, ""
+    why, is_told, arriving_s = "", False, -1.0
     trackers = options.trackers
     for place in range(len(trackers)):
         try:
             yield from got(Dial(trackers[place:], "tracker"))
-            yield from got(Say(question, options.deadline_s / len(trackers)))
-            told = yield from hearing()
-            if told:
-                return told
-            empty = told
+            yield from got(Say(asked, options.deadline_s / len(trackers)))
+            reply, _ = yield from _heard()
+            is_told, arriving_s = True, max(arriving_s, reply.arriving_s)
+            if reply.candidates:
+                return reply.candidates, arriving_s
         except RefusedError as error:
             if error.code != "unknown":
                 raise
@@ -234,15 +260,9 @@ def _of_a_tracker(
             break
         except (ConnectionLostError, DeadlineError) as error:
             why = why or str(error)
-    if empty is None:
+    if not is_told:
         raise unknown or UnreachableError(why)
-    return empty
-
-
-def _candidates() -> Generator[Step, Any, tuple[Candidate, ...]]:
-    """Return the nodes that are told; raises RefusedError for a refusal."""
-    reply, _ = yield from _heard()
-    return tuple(reply.candidates)
+    return (), arriving_s
 
 
 def _heard() -> Generator[Step, Any, tuple[Any, str]]:
@@ -340,34 +360,48 @@ def holding(options: Options, dice: Dice, key: str, node: str | None) -> Convers
 
 
 def listing(options: Options) -> Conversation:
-    """Return everybody that a tracker knows; without one, whom the node knows."""
+    """Return everybody whom the trackers know, joined; without any, whom the node knows."""
     question = Roster(_REQUEST)
-    try:
-        return (yield from _of_a_tracker(options, question, _roster))
-    except UnreachableError:
+    told: list[list[Row]] = []
+    errors: list[ClusterError] = []
+    for tracker in options.trackers:
+        share_s = options.deadline_s / len(options.trackers)
+        within_s = min(SLOW_S, share_s) if told else share_s
+        try:
+            yield from got(Dial([tracker], "tracker", within_s))
+            yield from got(Say(question, within_s))
+            told.append((yield from _roster()))
+        except ClusterError as error:
+            errors.append(error)
+    if not told:
+        for refusal in errors:
+            if isinstance(refusal, RefusedError | FrameError):
+                raise refusal
         if options.address is None:
-            raise
-    yield from got(Dial([options.address], "node"))
-    yield from got(Say(question, options.deadline_s))
-    return (yield from _roster())
+            raise UnreachableError("; ".join([str(error) for error in errors[:TRACKERS_NAMED_MAX]]))
+        yield from got(Dial([options.address], "node"))
+        yield from got(Say(question, options.deadline_s))
+        told.append((yield from _roster()))
+    return [_state(*row) for row in joined(told)]
 
 
-def _roster() -> Conversation:
+def _roster() -> Generator[Step, Any, list[Row]]:
     """Return the members that are told, page by page."""
-    rows: list[MemberState] = []
+    rows: list[Row] = []
     while True:
         page, _ = yield from _heard()
-        for member, since_s, activity in page.rows:
-            rows.append(
-                MemberState(
-                    member.name,
-                    status_name(member.status),
-                    shown_endpoint(member.endpoint),
-                    since_s if since_s >= 0 else None,
-                    activity if activity >= 0 else None,
-                    member.durable,
-                    member.note,
-                )
-            )
+        rows.extend(page.rows)
         if page.end:
-            return sorted(rows, key=lambda row: (row.status == "gone", len(row.name), row.name))
+            return rows
+
+
+def _state(member: Member, since_s: float, activity: int) -> MemberState:
+    return MemberState(
+        member.name,
+        status_name(member.status),
+        shown_endpoint(member.endpoint),
+        since_s if since_s >= 0 else None,
+        activity if activity >= 0 else None,
+        member.durable,
+        member.note,
+    )

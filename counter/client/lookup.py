@@ -24,6 +24,8 @@ class Lookup:
         self.until = 0.0
         self.reason = ""
         self.found: tuple[Candidate, ...] | None = None
+        # In how many seconds a tracker lets somebody in, or not, who has come; -1.0: nobody has.
+        self.arriving_s = -1.0
         self._options = options
         self._links = links
         self._link: int | None = None
@@ -38,6 +40,7 @@ class Lookup:
         """
         self._turn = turn
         self.is_busy, self.name, self.found, self.reason, self._next = True, name, None, "", 0
+        self.arriving_s = -1.0
         return self._call(now)
 
     def owns(self, link: int) -> bool:
@@ -72,7 +75,10 @@ class Lookup:
         if not replies:
             return []
         reply = replies[0]
-        self.found = tuple(reply.candidates) if reply.TAG == light.Found.TAG else ()
+        self.found = ()
+        if reply.TAG == light.Found.TAG:
+            self.found = tuple(reply.candidates)
+            self.arriving_s = max(self.arriving_s, reply.arriving_s)
         self._link = None
         if not self.found:
             return [Shut(link), *self._call(now)]

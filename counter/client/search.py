@@ -31,6 +31,8 @@ class Search:
     def __init__(self, options: Options, dice: Dice) -> None:
         self.reason = ""
         self.pause_until = 0.0
+        # When a tracker will have let somebody in who has come, or not.
+        self.judged_at = 0.0
         # Who is still to be tried, the best first; None: a tracker must be asked.
         self.left: list[Candidate] | None = None
         self._options = options
@@ -82,7 +84,10 @@ class Search:
         return f'no tracker knows a node "{node}"' if node else "no tracker knows a living node"
 
     def missed(self, reason: str, now: float) -> Failure | None:
-        """Note a try that reached nobody; after the last one, how that ends what waits."""
+        """Note a try that reached nobody; after the last one, how that ends what waits.
+
+        It does not while somebody has come whom the trackers are about to let in.
+        """
         self.reason = reason
         self._tries += 1
         if self._tries < TRIES_MAX:
@@ -91,6 +96,10 @@ class Search:
                 self.pause_until = now + self.pause_s(self._tries)
             return None
         self._tries, self.left = 0, None
+        if now < self.judged_at:
+            # Whoever waits does so up to its deadline, and no longer.
+            self.pause_until = self.judged_at
+            return None
         return UnreachableError, (f"{reason} after {TRIES_MAX} tries; nothing was sent",)
 
     def _others(self, lanes: list[Lane], now: float) -> list[Candidate] | None:

@@ -58,12 +58,12 @@ class Talk:
 
     def _done(self, step: Step) -> Any:
         match step:
-            case Dial(endpoints, role):
+            case Dial(endpoints, role, within_s):
                 self._hang_up()
                 options = self.options
                 self._connection = Connection(
                     endpoints,
-                    now() + options.deadline_s,
+                    now() + (within_s or options.deadline_s),
                     role=role,
                     cluster=options.cluster,
                     codec=DOOR,

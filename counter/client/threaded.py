@@ -207,7 +207,7 @@ class Client(Common):
         return held
 
     def members(self) -> "list[MemberState]":
-        """Return everybody that a tracker knows; without one, whom the given node knows."""
+        """Return everybody whom the trackers know; without one, whom the given node knows."""
         from counter.client import inquiry
 
         members: list[MemberState] = self._talk(inquiry.listing(self.options)).last()

@@ -68,7 +68,7 @@ class Node:
 class Tracker:
     """A tracker that tells of the nodes in `nodes`."""
 
-    def __init__(self, nodes, endpoint=TRACKER) -> None:
+    def __init__(self, nodes, endpoint=TRACKER, clock=lambda: 0.0) -> None:
         self.endpoint = endpoint
         self.is_up = True
         self.is_paused = False
@@ -76,6 +76,9 @@ class Tracker:
         self.asked: list[str] = []
         self.turns: list[int] = []
         self.role = "tracker"
+        # Until then its nodes have come, and none is let in.
+        self.lets_in_at = 0.0
+        self._clock = clock
 
     def answer(self, message):
         if isinstance(message, Hello):
@@ -83,6 +86,8 @@ class Tracker:
         assert isinstance(message, Find)
         self.asked.append(message.name)
         self.turns.append(message.turn)
+        if self._clock() < self.lets_in_at:
+            return [Found(message.request, (), self.lets_in_at - self._clock())]
         rows = [
             (node.name, *node.endpoint, ALIVE, 0)
             for node in self.nodes
@@ -108,7 +113,7 @@ class World:
     def __init__(self, count=2, seed=1, **options) -> None:
         self.now = 0.0
         self.nodes = [Node(f"n{i}", 7400 + i) for i in range(1, count + 1)]
-        self.tracker = Tracker(self.nodes)
+        self.tracker = Tracker(self.nodes, clock=lambda: self.now)
         # One that has lost its list, for whoever is told of it.
         self.empty = Tracker([], EMPTY)
         options = {"trackers": None, "node": None, "pick": "round-robin", "deadline_s": 4.0,

@@ -111,6 +111,30 @@ def test_a_tracker_that_knows_nobody_is_believed_where_the_other_one_is_dead():
     assert "no tracker knows a living node" in str(failure_of(batch))
 
 
+@pytest.mark.parametrize("node", [None, "n2"], ids=["any node", "one node"])
+def test_whoever_a_tracker_is_about_to_let_in_is_waited_for(node):
+    world = World(node=node)
+    world.tracker.lets_in_at = 2.5
+
+    batch = world.count()
+    world.settle()
+
+    assert batch.result("views").counted
+    assert len(world.tracker.asked) <= 4
+    assert world.check() == 0
+
+
+def test_whoever_is_let_in_too_late_is_waited_for_up_to_the_deadline():
+    world = World()
+    world.tracker.lets_in_at = 60.0
+
+    batch = world.count()
+    world.settle(until=4.1)
+
+    assert isinstance(failure_of(batch), UnreachableError)
+    assert "nothing was sent" in str(failure_of(batch))
+
+
 def test_a_node_that_was_known_is_found_without_any_tracker():
     world = World()
     node, link = start(world)

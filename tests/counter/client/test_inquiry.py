@@ -382,6 +382,33 @@ def test_a_list_that_breaks_off_is_told_from_its_beginning_by_another_tracker():
     assert [member.name for member in members] == ["n1", "n2"]
 
 
+def coming(seconds, *names, status=ALIVE):
+    return lambda said: Found(said.request, rows(*names, status=status), seconds)
+
+
+@pytest.mark.parametrize(
+    "known", [coming(2.4), coming(2.4, "n1", status=SUSPECT)], ids=["nobody", "suspect"]
+)
+def test_whoever_a_tracker_is_about_to_let_in_is_waited_for(known):
+    conversation = finding(options(node="n1"), Random(1))
+
+    steps, endpoints = replies(conversation, known, found("n1"))
+
+    assert endpoints == [("127.0.0.1", 7401)]
+    assert [s.seconds for s in steps if isinstance(s, Wait)] == [pytest.approx(2.45)]
+
+
+def test_where_somebody_lives_nobody_is_waited_for():
+    steps, _ = replies(finding(options(), Random(1)), coming(2.4, "n1"))
+
+    assert not any(isinstance(step, Wait) for step in steps)
+
+
+def test_whoever_comes_again_and_again_is_waited_for_up_to_the_deadline():
+    with pytest.raises(UnreachableError, match="no tracker knows a living node"):
+        replies(finding(options(), Random(1)), *[coming(2.0)] * 3)
+
+
 # -- shares and members ---------------------------------------------------------------------
 
 
@@ -414,9 +441,48 @@ def test_members_come_in_the_order_of_their_names_and_the_gone_last():
     assert [(s.since_s, s.activity) for s in states] == [(4.0, None), (None, 3), (1.0, 0)]
 
 
+def listed(*rows):
+    return Listed(1, True, tuple(rows))
+
+
+def stored(name, status=ALIVE, *, epoch=1):
+    return Member(name, name.encode().ljust(16), 0, epoch, 0, "127.0.0.1", 7400, status)
+
+
+def test_what_several_trackers_know_of_the_members_is_joined():
+    first = listed((stored("n1"), 3.0, 1), (stored("n2", SUSPECT), 9.0, 2))
+    second = listed((stored("n2"), 4.0, 5), (stored("n3", epoch=2), 1.0, 0))
+
+    steps, states = replies(listing(options(trackers=TWO)), first, second)
+
+    told = [(s.name, s.status, s.since_s, s.activity) for s in states]
+    assert told == [("n1", "alive", 3.0, 1), ("n2", "alive", 4.0, 5), ("n3", "alive", 1.0, 0)]
+    # Once one has told its list the other one has a second, no longer.
+    assert [s.within_s for s in steps if isinstance(s, Say)] == [2.5, 1.0]
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["the first", "the second"])
+@pytest.mark.parametrize("loss", LOST, ids=["closed", "silent"])
+def test_of_several_trackers_one_that_is_lost_leaves_the_list_of_the_other_one(loss, place):
+    words = [loss, loss]
+    words[1 - place] = listed((stored("n1"), 3.0, 1))
+
+    _, states = replies(listing(options(trackers=TWO)), *words)
+
+    assert [state.name for state in states] == ["n1"]
+
+
+def test_where_one_tracker_is_another_clusters_and_none_has_a_list_that_is_said():
+    def refusal(said):
+        return Refused(said.request, "cluster", "another cluster")
+
+    with pytest.raises(RefusedError, match="another cluster"):
+        replies(listing(options(trackers=TWO)), LOST[0], refusal)
+
+
 def test_without_a_tracker_the_node_that_was_given_tells_whom_it_knows():
     conversation = listing(options(node="127.0.0.1:7401"))
-    assert next(conversation) == Dial(TRACKERS, "tracker")
+    assert next(conversation) == Dial([*TRACKERS], "tracker", 5.0)
 
     step = conversation.send(UnreachableError("no tracker"))
 
