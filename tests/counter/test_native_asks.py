@@ -11,6 +11,7 @@ from random import Random
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from spoiled import spoiled, spoiled_at_random
 
 from counter import config, relay
 from counter.config import GossipConfig
@@ -133,6 +134,47 @@ def test_asks_in_c_are_taken_as_in_python_byte_for_byte(sequence, pace_s):
             body = HEADS[len(body) % 2] + body[2:]
         assert native.way(body, SENDER, now) == plain.way(body, SENDER, now)
         assert native.state == plain.state
+
+
+SPOILT = {
+    "all of the ring": ask(),
+    "with members that are skipped": ask(skip=(ME, *VIEW.positions[3:9]), chatter=2),
+    "a part of the ring": ask(low=VIEW.positions[5], high=VIEW.positions[40], age=126, age_max=255),
+    "a key of many letters": ask(key="k" * 40, low=ME, high=ME + 1),
+}
+
+
+def compare(plain, native, body):
+    """Have both take a body; they forget its query, so that the next may have the same."""
+    said = plain.way(body, SENDER, 1.0)
+    assert native.way(body, SENDER, 1.0) == said
+    if said is not None or native.relay.seen or plain.relay.seen:
+        assert native.state == plain.state
+        for node in (plain, native):
+            node.relay.seen.clear()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SPOILT)
+def test_an_ask_spoiled_in_any_way_is_taken_by_both_or_by_none(name):
+    plain, native = Node(native=False), Node(native=True)
+    compare(plain, native, SPOILT[name])
+    assert native.left == []
+
+    for body in spoiled(SPOILT[name], len(ASK)):
+        compare(plain, native, body)
+    assert native.state == plain.state
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(8))
+def test_asks_spoiled_at_random_are_taken_by_both_or_by_none(seed):
+    dice, plain, native = Random(seed), Node(native=False), Node(native=True)
+
+    for _ in range(100_000):
+        valid = dice.choice([*SPOILT.values()])
+        compare(plain, native, valid[:2] + spoiled_at_random(valid[2:], dice))
+    assert native.state == plain.state
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
