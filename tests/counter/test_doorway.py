@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scarce import half_way
 from spoiled import spoiled, spoiled_at_random
 
 from counter import counting, doorway
@@ -276,6 +277,37 @@ def test_frames_spoiled_at_random_are_taken_by_both_or_by_none(seed: int):
         if number % 200 == 0:
             assert clients.native.state() == clients.plain.state()
             clients.renew()
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        ("hits", 300),
+        ("hits", 300, "misses", 400),
+        ("hits", 2**32, "large", 300) + ("hits", 600) * 9,
+    ],
+    ids=["one pair", "two pairs", "the same key again"],
+)
+def test_in_memory_all_of_an_increment_is_counted_or_nothing_where_memory_ends(pairs: Any):
+    def make() -> Side:
+        side = Side(is_native=True, durable=False)
+        # Numbers that Python has not got made already.
+        side.ledger.operations = side.ledger.sessions.operations = 1_000
+        side.ledger.counters.own.ceiling = 2**40
+        for sequence in (2, 3):
+            assert side.way(3, frame_of(SESSION, sequence, pairs)) is not None
+        side.before = side.state()  # type: ignore[attr-defined]
+        return side
+
+    frame, after = frame_of(SESSION, 4, pairs), make()
+    after.way(3, frame)
+    sides = [*half_way(make, lambda side: side.way(3, frame))]
+
+    for side in sides:
+        assert side.state() == side.before
+        assert side.way(3, frame) is not None
+        assert side.state() == after.state()
+    assert len(sides) > 4
 
 
 @given(st.binary(max_size=200))

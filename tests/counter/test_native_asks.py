@@ -4,7 +4,7 @@ import gc
 import socket
 import sys
 import weakref
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from random import Random
 
@@ -33,6 +33,7 @@ VIEW = View().merged(MEMBERS)
 SICK = VIEW.merged([MEMBERS[7].became(SUSPECT)])
 ME = position("n1")
 SENDER = ("127.0.0.1", 8000)
+IP_RECVERR = 11
 HEADS = ASK, ASK_SKIPPING
 """What the bodies that are handed to this way begin with."""
 
@@ -217,6 +218,33 @@ def test_asks_that_are_read_together_are_each_answered_once(datagrams, detour):
         assert len(received(peer)) == 2
     assert datagrams.counted() == detour.counted()
     assert datagrams.traffic.datagrams_out == 1
+
+
+@pytest.mark.skipif(Gathering is None, reason="NO NATIVE MODULES: not built here")
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems tell no refusal")
+def test_of_asks_that_are_read_together_one_whose_reply_fails_costs_no_other_its_own(
+    datagrams, detour
+):
+    gathering, helper = Gathering(), type(datagrams)()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer, closing(helper):
+        peer.bind(("127.0.0.1", 0))
+        body = ask(home=peer.getsockname(), low=ME, high=ME + 1)
+        datagrams._socket.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+
+        def disturb(*arguments):
+            # Nobody listens there: who sends from that socket next is told so, and has no ear.
+            datagrams._socket.sendto(b"", ("127.0.0.1", 1))
+            return []
+
+        for one, way in ((datagrams, None), (detour, None), (helper, disturb)):
+            one.open({ASK: way or Node(native=True).way})
+            one.watched_by(gathering)
+            peer.sendto(b"\x01" + body, one.endpoint)
+
+        with pytest.raises(AttributeError, match="_refused_soon"):
+            gathering.come()
+
+        assert len(received(peer)) == 1
 
 
 @st.composite
