@@ -4,7 +4,7 @@
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native test check fmt bench coverage soak docs
+.PHONY: help setup native test check fmt bench coverage soak sanitize docs
 
 help:  ## print this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -38,6 +38,9 @@ coverage:  ## branch coverage of the pure core; below 100 % it fails
 
 soak:  ## run the tests that take minutes
 	$(BIN)/pytest -m soak --timeout 1800
+
+sanitize:  ## run the tests of the native modules with the compiler's sanitizers (a quarter of an hour)
+	.ci/sanitize
 
 docs:  ## write the generated files in docs/ and the recorded scenarios anew; review the diff
 	$(BIN)/pytest --record

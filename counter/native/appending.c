@@ -214,7 +214,7 @@ thread_append(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
     is_free = 0;
     if (is_here(self)) {
         pthread_mutex_lock(&self->lock);
-        is_free = self->state == IDLE;
+        is_free = self->state == IDLE && !self->is_closing;
         if (is_free) {
             self->frame = Py_NewRef(arguments[1]);
             self->data = PyBytes_AS_STRING(self->frame);

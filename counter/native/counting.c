@@ -48,12 +48,16 @@ raised(Way *self, const Frame *frame, PyObject *pair, PyObject *key, long long a
     if (is_taken > 0)
         is_taken = follows(self, frame, &operation);
     if (is_taken > 0) {
+        PyObject *sum = PyLong_FromLongLong(total + amount);
+
         *reply = counted(frame);
-        if (*reply == NULL || remember(self, &operation, pair) < 0 ||
-            put_total(self, name, total + amount) < 0 || one_operation_more(self) < 0) {
+        /* A total that is there is replaced where it is, which takes no memory. */
+        if (sum == NULL || *reply == NULL || remember(self, &operation, pair) < 0 ||
+            PyDict_SetItem(self->held[TOTALS], name, sum) < 0) {
             Py_CLEAR(*reply);
             is_taken = -1;
         }
+        Py_XDECREF(sum);
     }
     Py_DECREF(name);
     release(&operation);
@@ -176,12 +180,52 @@ pairs_in(Way *self, const Frame *frame, Pairs *pairs)
     return at == end;
 }
 
-/* Count many pairs in memory. */
+/* Put the first `count` totals back, from the last on; an exception stays as it is. */
+static void
+lower_each(Way *self, const Pairs *pairs, PyObject **was, Py_ssize_t count)
+{
+    PyObject *type, *value, *trace;
+
+    PyErr_Fetch(&type, &value, &trace);
+    while (count-- > 0) {
+        if (PyDict_SetItem(self->held[TOTALS], pairs->keys[count], was[count]) < 0)
+            PyErr_WriteUnraisable(pairs->keys[count]);
+        Py_DECREF(was[count]);
+    }
+    PyErr_Restore(type, value, trace);
+}
+
+/* Raise the totals, and note what they were; none of them, and -1 with an exception set. */
+static int
+raise_each(Way *self, const Pairs *pairs, PyObject **was)
+{
+    for (Py_ssize_t at = 0; at < pairs->count; at++) {
+        /* Looked up anew: a key may come more than once. */
+        PyObject *found = PyDict_GetItemWithError(self->held[TOTALS], pairs->keys[at]);
+        long long total;
+
+        if (found == NULL || !plain_number(found, &total)) {
+            if (!PyErr_Occurred())
+                PyErr_SetString(PyExc_RuntimeError, "a total is gone while it is added to");
+            lower_each(self, pairs, was, at);
+            return -1;
+        }
+        was[at] = Py_NewRef(found);
+        if (put_total(self, pairs->keys[at], total + pairs->amounts[at]) < 0) {
+            lower_each(self, pairs, was, at + 1);
+            return -1;
+        }
+    }
+    return 1;
+}
+
+/* Count many pairs in memory: all of them, or none. */
 static int
 all_raised(Way *self, const Frame *frame, const Pairs *pairs, PyObject *content, PyObject **reply)
 {
     Operation operation = {NULL};
-    long long ceiling = 0, total = 0;
+    PyObject *was[PAIRS_MAX], *highest = NULL;
+    long long ceiling = 0;
     int is_taken = is_open(self);
 
     if (is_taken > 0)
@@ -192,20 +236,22 @@ all_raised(Way *self, const Frame *frame, const Pairs *pairs, PyObject *content,
         is_taken = follows(self, frame, &operation);
     if (is_taken <= 0)
         goto end;
+    highest = PyLong_FromLongLong(ceiling + pairs->more);
     *reply = counted(frame);
-    is_taken = *reply == NULL || remember(self, &operation, content) < 0 ? -1 : 1;
-    for (Py_ssize_t at = 0; at < pairs->count && is_taken > 0; at++) {
-        /* Looked up anew: a key may come more than once. */
-        if (total_of(self, pairs->keys[at], &total) <= 0 ||
-            put_total(self, pairs->keys[at], total + pairs->amounts[at]) < 0)
-            is_taken = -1;
-    }
-    if (is_taken > 0 && (put_number_at(self->held[OWN], self->at[CEILING], ceiling + pairs->more) < 0 ||
-                         one_operation_more(self) < 0))
+    is_taken = highest == NULL || *reply == NULL ? -1 : raise_each(self, pairs, was);
+    if (is_taken > 0 && remember(self, &operation, content) < 0) {
+        lower_each(self, pairs, was, pairs->count);
         is_taken = -1;
-    if (is_taken < 0)
+    }
+    if (is_taken > 0) {
+        put_slot(self->held[OWN], self->at[CEILING], Py_NewRef(highest));
+        for (Py_ssize_t at = 0; at < pairs->count; at++)
+            Py_DECREF(was[at]);
+    }
+    else
         Py_CLEAR(*reply);
 end:
+    Py_XDECREF(highest);
     release(&operation);
     return is_taken;
 }

@@ -73,7 +73,7 @@ measured(PyObject *batch, PyObject *type, size_t *size)
 static long long
 fill_in(PyObject *batch, PyObject *type, unsigned char *frame, size_t size)
 {
-    unsigned char *to = frame + FRAME_HEAD_BYTES;
+    unsigned char *to = frame + FRAME_HEAD_BYTES, *end = to + size;
     long long token = -1;
 
     for (Py_ssize_t at = 0; at < PyList_GET_SIZE(batch); at++) {
@@ -83,13 +83,17 @@ fill_in(PyObject *batch, PyObject *type, unsigned char *frame, size_t size)
         if (log_record(PyList_GET_ITEM(batch, at), type, &record, &token) <= 0)
             return -1;
         length = (size_t)PyBytes_GET_SIZE(record);
+        if ((size_t)(end - to) < RECORD_HEAD_BYTES + length) {
+            Py_DECREF(record);
+            return -1; /* it was measured shorter */
+        }
         to = put(put(to, length, 4), (unsigned long long)token, 8);
         memcpy(to, PyBytes_AS_STRING(record), length);
         to += length;
         Py_DECREF(record);
     }
     put(put(frame + 4, size, 4), (unsigned long long)token, 8);
-    return token;
+    return to == end ? token : -1;
 }
 
 /* Put the checksum of all that follows it before the frame. */

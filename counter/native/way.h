@@ -66,7 +66,7 @@ typedef struct {
 typedef struct {
     PyObject *session, *sequence, *client, *recent;
     PyObject *dropped; /* the sequence that falls out of the window; NULL: none does */
-    long long operations;
+    PyObject *taken, *remembered; /* how many there are with this one; made before anything changes */
 } Operation;
 
 /* -- totals -----------------------------------------------------------------------------------*/
@@ -152,6 +152,8 @@ release(Operation *operation)
     Py_CLEAR(operation->client);
     Py_CLEAR(operation->recent);
     Py_CLEAR(operation->dropped);
+    Py_CLEAR(operation->taken);
+    Py_CLEAR(operation->remembered);
 }
 
 /* See what falls out of the window; `recent` is a dict. */
@@ -160,16 +162,18 @@ finds_room(Way *self, Operation *operation, long long sequence)
 {
     Py_ssize_t remembered = PyDict_GET_SIZE(operation->recent);
     PyObject *content;
-    long long limit;
+    long long operations, limit;
     int done;
 
     if (remembered < WINDOW_MAX) {
-        if ((done = number_at(self->held[SESSIONS], self->at[REMEMBERED],
-                              &operation->operations)) <= 0)
+        if ((done = number_at(self->held[SESSIONS], self->at[REMEMBERED], &operations)) <= 0)
             return done;
         if ((done = number_at(self->held[SESSIONS], self->at[OPERATIONS_MAX], &limit)) <= 0)
             return done;
-        return operation->operations < limit;
+        if (operations >= limit)
+            return 0;
+        operation->remembered = PyLong_FromLongLong(operations + 1);
+        return operation->remembered == NULL ? -1 : 1;
     }
     if (remembered > WINDOW_MAX)
         return 0;
@@ -186,7 +190,7 @@ finds_room(Way *self, Operation *operation, long long sequence)
 static inline int
 follows(Way *self, const Frame *frame, Operation *operation)
 {
-    long long highest;
+    long long highest, operations;
     int done;
 
     operation->session = PyBytes_FromStringAndSize((const char *)frame->data + SESSION_AT, 16);
@@ -207,28 +211,34 @@ follows(Way *self, const Frame *frame, Operation *operation)
     Py_INCREF(operation->recent);
     if (!PyDict_CheckExact(operation->recent))
         return 0;
+    if ((done = number_at(self->held[LEDGER], self->at[TAKEN], &operations)) <= 0)
+        return done;
     operation->sequence = PyLong_FromLongLong(frame->sequence);
-    if (operation->sequence == NULL)
+    operation->taken = PyLong_FromLongLong(operations + 1);
+    if (operation->sequence == NULL || operation->taken == NULL)
         return -1;
     return finds_room(self, operation, frame->sequence);
 }
 
-/* Remember it by its content. */
+/* Remember it by its content, or nothing of it: -1 with an exception set.
+ *
+ * Who sends it again is told that it was counted, so what follows must not fail. */
 static inline int
 remember(Way *self, Operation *operation, PyObject *content)
 {
-    PyObject *moved;
+    PyObject *moved = PyObject_CallOneArg(self->held[MOVE_TO_END], operation->session);
 
-    put_slot(operation->client, self->at[HIGHEST], Py_NewRef(operation->sequence));
-    if (PyDict_SetItem(operation->recent, operation->sequence, content) < 0)
-        return -1;
-    moved = PyObject_CallOneArg(self->held[MOVE_TO_END], operation->session);
     if (moved == NULL)
         return -1;
     Py_DECREF(moved);
+    if (PyDict_SetItem(operation->recent, operation->sequence, content) < 0)
+        return -1;
+    put_slot(operation->client, self->at[HIGHEST], Py_NewRef(operation->sequence));
+    put_slot(self->held[LEDGER], self->at[TAKEN], Py_NewRef(operation->taken));
     if (operation->dropped != NULL)
         return PyDict_DelItem(operation->recent, operation->dropped);
-    return put_number_at(self->held[SESSIONS], self->at[REMEMBERED], operation->operations + 1);
+    put_slot(self->held[SESSIONS], self->at[REMEMBERED], Py_NewRef(operation->remembered));
+    return 0;
 }
 
 /* Whether the ledger counts for clients now. */
@@ -238,17 +248,6 @@ is_open(Way *self)
     int done = is_down_at(self->held[LEDGER], self->at[IS_LEAVING]);
 
     return done <= 0 ? done : is_down_at(self->held[LEDGER], self->at[IS_HELD]);
-}
-
-static inline int
-one_operation_more(Way *self)
-{
-    long long operations;
-    int done = number_at(self->held[LEDGER], self->at[TAKEN], &operations);
-
-    if (done == 0)
-        PyErr_SetString(PyExc_OverflowError, "too many operations");
-    return done <= 0 ? -1 : put_number_at(self->held[LEDGER], self->at[TAKEN], operations + 1);
 }
 
 /* -- on disk ----------------------------------------------------------------------------------- */
@@ -334,8 +333,7 @@ kept(Way *self, PyObject *link, const Frame *frame, PyObject *pairs, long long m
         goto end;
     PyBytes_AS_STRING(record)[0] = (char)0x93;
     persist = queued(self, link, &operation, pairs, reserved, magnitude, record);
-    if (persist == NULL || remember(self, &operation, content) < 0 ||
-        one_operation_more(self) < 0)
+    if (persist == NULL || remember(self, &operation, content) < 0)
         goto end;
     if ((done = PyObject_CallOneArg(self->held[KEEP], persist)) == NULL)
         goto end;

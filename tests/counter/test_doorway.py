@@ -4,11 +4,14 @@ import gc
 import struct
 import sys
 import weakref
+from random import Random
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scarce import half_way
+from spoiled import spoiled, spoiled_at_random
 
 from counter import counting, doorway
 from counter.config import NodeConfig
@@ -207,6 +210,104 @@ def test_a_frame_packed_in_another_way_is_taken_by_both_or_by_none(
 
     assert native.way(1, frame) == plain.way(1, frame)
     assert native.state() == plain.state()
+
+
+SPOILT = {
+    "one pair": ("hits", 1),
+    "one pair of large numbers": ("k" * 32, 2**53 - 1),
+    "two pairs": ("hits", 1, "clics-\u00e9", 300),
+    "as many as take two bytes to say": ("hits", 2**32) + ("misses", 1) * 8,
+}
+
+
+class Clients:
+    """Both sides of a node, and the next frame of a client whose operations are taken."""
+
+    def __init__(self, durable: bool) -> None:
+        self.durable = durable
+        self.renew()
+
+    def renew(self) -> None:
+        self.plain, self.native = both(durable=self.durable)
+        # What one pair means is learned by the Python, once.
+        for pairs in SPOILT.values():
+            self.compare(frame_of(OTHER, self.next(OTHER), pairs))
+
+    def next(self, session: bytes) -> int:
+        return self.plain.ledger.sessions._sessions[session].highest + 1
+
+    def valid(self, name: str) -> bytes:
+        return frame_of(SESSION, self.next(SESSION), SPOILT[name])
+
+    def compare(self, frame: bytes) -> None:
+        said = self.plain.way(3, frame)
+        assert self.native.way(3, frame) == said
+        if said is not None:
+            assert self.native.state() == self.plain.state()
+            for side in (self.plain, self.native) if self.durable else ():
+                happen(side, "safe")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("durable", [False, True], ids=["in memory", "on disk"])
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_frame_spoiled_in_any_way_is_taken_by_both_or_by_none(name: str, durable: bool):
+    clients = Clients(durable)
+    frame = clients.valid(name)
+
+    for one in spoiled(frame[4:]):
+        clients.compare(framed(one))
+        clients.compare(frame[:4] + one)
+        # What was done behind the sequence is also done to a frame of the client's next one.
+        if clients.next(SESSION) > 0x7F:
+            clients.renew()
+        clients.compare(framed(frame[4:24] + bytes([clients.next(SESSION)]) + one[21:]))
+    assert clients.native.state() == clients.plain.state()
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(8))
+def test_frames_spoiled_at_random_are_taken_by_both_or_by_none(seed: int):
+    dice, clients = Random(seed), Clients(durable=seed % 2 == 0)
+
+    for number in range(50_000):
+        valid = clients.valid(dice.choice([*SPOILT]))
+        spoilt = spoiled_at_random(valid, dice, dice.choice([0, 4, 25]))
+        clients.compare(dice.choice([spoilt, framed(spoilt[4:])]))
+        if number % 200 == 0:
+            assert clients.native.state() == clients.plain.state()
+            clients.renew()
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        ("hits", 300),
+        ("hits", 300, "misses", 400),
+        ("hits", 2**32, "large", 300) + ("hits", 600) * 9,
+    ],
+    ids=["one pair", "two pairs", "the same key again"],
+)
+def test_in_memory_all_of_an_increment_is_counted_or_nothing_where_memory_ends(pairs: Any):
+    def make() -> Side:
+        side = Side(is_native=True, durable=False)
+        # Numbers that Python has not got made already.
+        side.ledger.operations = side.ledger.sessions.operations = 1_000
+        side.ledger.counters.own.ceiling = 2**40
+        for sequence in (2, 3):
+            assert side.way(3, frame_of(SESSION, sequence, pairs)) is not None
+        side.before = side.state()  # type: ignore[attr-defined]
+        return side
+
+    frame, after = frame_of(SESSION, 4, pairs), make()
+    after.way(3, frame)
+    sides = [*half_way(make, lambda side: side.way(3, frame))]
+
+    for side in sides:
+        assert side.state() == side.before
+        assert side.way(3, frame) is not None
+        assert side.state() == after.state()
+    assert len(sides) > 4
 
 
 @given(st.binary(max_size=200))

@@ -11,6 +11,7 @@ import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spoiled import spoiled, spoiled_at_random
 
 from counter.config import AGE_MAX, LAN, NodeConfig
 from counter.gossip import Gossip
@@ -100,6 +101,56 @@ def test_answers_in_c_are_counted_as_in_python_to_the_last_bit(sequence, visits,
         sender = VIEW.ring[by].endpoint
         assert native.way(body, sender, now) == plain.way(body, sender, now)
         assert native.state == plain.state
+
+
+SPOILT = [
+    {},
+    {"place": OTHERS[-1], "epoch": 2**32 - 1, "value": -SHARE_MAX, "age": 255},
+    {"epoch": 200, "value": 2**40, "age": 128},
+]
+
+
+class Pair:
+    """Two origins, one in C, that are made anew once they have heard an answer."""
+
+    def __init__(self, bodies=SPOILT):
+        self.renew()
+        self.valid = [answer(self.plain, **{"place": OTHERS[0], **row}) for row in bodies]
+
+    def renew(self):
+        self.plain, self.native = Origin(native=False), Origin(native=True)
+
+    def compare(self, body, place):
+        sender = VIEW.ring[place].endpoint
+        said = self.plain.way(body, sender, 0.2)
+        assert self.native.way(body, sender, 0.2) == said
+        if said is not None:
+            assert self.native.state == self.plain.state
+            self.renew()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", range(len(SPOILT)))
+def test_an_answer_spoiled_in_any_way_is_heard_by_both_or_by_none(row):
+    pair, place = Pair(), SPOILT[row].get("place", OTHERS[0])
+    taken = Origin(native=True)
+    assert taken.way(pair.valid[row], VIEW.ring[place].endpoint, 0.2) == []
+    assert taken.left == []
+
+    for body in spoiled(pair.valid[row], len(HEAD)):
+        pair.compare(body, place)
+    assert pair.native.state == pair.plain.state
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(8))
+def test_answers_spoiled_at_random_are_heard_by_both_or_by_none(seed):
+    dice, pair = Random(seed), Pair()
+
+    for _ in range(50_000):
+        spoilt = spoiled_at_random(dice.choice(pair.valid)[len(HEAD) :], dice)
+        pair.compare(HEAD + spoilt, dice.choice(OTHERS))
+    assert pair.native.state == pair.plain.state
 
 
 @given(st.binary(max_size=30), st.lists(st.one_of(whole, st.floats(), st.booleans()), max_size=5))

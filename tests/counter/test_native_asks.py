@@ -4,13 +4,14 @@ import gc
 import socket
 import sys
 import weakref
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from random import Random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from spoiled import spoiled, spoiled_at_random
 
 from counter import config, relay
 from counter.config import GossipConfig
@@ -32,6 +33,7 @@ VIEW = View().merged(MEMBERS)
 SICK = VIEW.merged([MEMBERS[7].became(SUSPECT)])
 ME = position("n1")
 SENDER = ("127.0.0.1", 8000)
+IP_RECVERR = 11
 HEADS = ASK, ASK_SKIPPING
 """What the bodies that are handed to this way begin with."""
 
@@ -135,6 +137,47 @@ def test_asks_in_c_are_taken_as_in_python_byte_for_byte(sequence, pace_s):
         assert native.state == plain.state
 
 
+SPOILT = {
+    "all of the ring": ask(),
+    "with members that are skipped": ask(skip=(ME, *VIEW.positions[3:9]), chatter=2),
+    "a part of the ring": ask(low=VIEW.positions[5], high=VIEW.positions[40], age=126, age_max=255),
+    "a key of many letters": ask(key="k" * 40, low=ME, high=ME + 1),
+}
+
+
+def compare(plain, native, body):
+    """Have both take a body; they forget its query, so that the next may have the same."""
+    said = plain.way(body, SENDER, 1.0)
+    assert native.way(body, SENDER, 1.0) == said
+    if said is not None or native.relay.seen or plain.relay.seen:
+        assert native.state == plain.state
+        for node in (plain, native):
+            node.relay.seen.clear()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SPOILT)
+def test_an_ask_spoiled_in_any_way_is_taken_by_both_or_by_none(name):
+    plain, native = Node(native=False), Node(native=True)
+    compare(plain, native, SPOILT[name])
+    assert native.left == []
+
+    for body in spoiled(SPOILT[name], len(ASK)):
+        compare(plain, native, body)
+    assert native.state == plain.state
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(8))
+def test_asks_spoiled_at_random_are_taken_by_both_or_by_none(seed):
+    dice, plain, native = Random(seed), Node(native=False), Node(native=True)
+
+    for _ in range(100_000):
+        valid = dice.choice([*SPOILT.values()])
+        compare(plain, native, valid[:2] + spoiled_at_random(valid[2:], dice))
+    assert native.state == plain.state
+
+
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_asks_off_the_wire_are_answered_straight_as_those_that_take_a_way_through_python(
@@ -175,6 +218,33 @@ def test_asks_that_are_read_together_are_each_answered_once(datagrams, detour):
         assert len(received(peer)) == 2
     assert datagrams.counted() == detour.counted()
     assert datagrams.traffic.datagrams_out == 1
+
+
+@pytest.mark.skipif(Gathering is None, reason="NO NATIVE MODULES: not built here")
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems tell no refusal")
+def test_of_asks_that_are_read_together_one_whose_reply_fails_costs_no_other_its_own(
+    datagrams, detour
+):
+    gathering, helper = Gathering(), type(datagrams)()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer, closing(helper):
+        peer.bind(("127.0.0.1", 0))
+        body = ask(home=peer.getsockname(), low=ME, high=ME + 1)
+        datagrams._socket.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+
+        def disturb(*arguments):
+            # Nobody listens there: who sends from that socket next is told so, and has no ear.
+            datagrams._socket.sendto(b"", ("127.0.0.1", 1))
+            return []
+
+        for one, way in ((datagrams, None), (detour, None), (helper, disturb)):
+            one.open({ASK: way or Node(native=True).way})
+            one.watched_by(gathering)
+            peer.sendto(b"\x01" + body, one.endpoint)
+
+        with pytest.raises(AttributeError, match="_refused_soon"):
+            gathering.come()
+
+        assert len(received(peer)) == 1
 
 
 @st.composite

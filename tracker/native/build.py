@@ -20,6 +20,12 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = ("-std=c11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-DNDEBUG")
+SANITIZE = "--sanitize"
+SANITIZERS = (
+    *("-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all"),
+    *("-fno-omit-frame-pointer", "-O1", "-g", "-UNDEBUG"),
+)
+"""What `--sanitize` stands for; the last: the asserts in Python's own headers are checked too."""
 WARNINGS = ("-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-missing-field-initializers")
 COMPILE_S_MAX = 120
 """Longest time for one module; what takes longer is not built."""
@@ -171,8 +177,10 @@ def include_in_wheel(version: str, build_data: dict[str, Any]) -> None:
 def main() -> int:
     """Compile all modules; exit code 1 when one could not be.
 
-    What stands on the command line is handed to the compiler: `-Werror`. With `--check` nothing is
-    compiled; the exit code says whether anything could be.
+    What stands on the command line is handed to the compiler: `-Werror`. With `--sanitize` the
+    modules end the process at a read or a write where nothing is theirs, and at what C does not
+    define; Python has to be started with the sanitizer's library (`.ci/sanitize`). With `--check`
+    nothing is compiled; the exit code says whether anything could be.
     """
     if sys.argv[1:] == ["--check"]:
         try:
@@ -181,8 +189,10 @@ def main() -> int:
             print(f"{NOT_BUILT}: {error}", file=sys.stderr)
             return 1
         return 0
-    code = 0
-    for outcome in compile_all(ROOT, *sys.argv[1:]):
+    code, extra = 0, [word for word in sys.argv[1:] if word != SANITIZE]
+    if SANITIZE in sys.argv[1:]:
+        extra += SANITIZERS
+    for outcome in compile_all(ROOT, *extra):
         if isinstance(outcome, CannotBuildError):
             print(f"{NOT_BUILT}: {outcome}", file=sys.stderr)
             code = 1

@@ -107,8 +107,14 @@ take_batch(Comer *comers, int count, PyObject **kept)
                 || decided(comer->who) < 0))
             keep_raised(kept);
     }
-    if (emptied(&outbox) < 0)
-        keep_raised(kept);
+    for (int at = 0; at < outbox.count; at++) {
+        Letter *letter = &outbox.letters[at];
+
+        if (letter->who->number >= 0 && letter->who->traffic != NULL
+            && send_reply(letter->who, letter->home, letter->bytes, letter->size) < 0)
+            keep_raised(kept);
+        Py_DECREF((PyObject *)letter->who);
+    }
 }
 
 static PyObject *

@@ -159,18 +159,20 @@ may_pass(Passage *self)
         return -1;
     is_so = PyObject_IsTrue(midway);
     Py_DECREF(midway);
-    return is_so < 0 ? -1 : !is_so;
+    return is_so < 0 || !is_whole(self) ? -1 : !is_so;
 }
 
 /* Have the short way look at a frame: 1 taken, 0 not, -1 with an exception set. */
 static int
 passed(Passage *self, PyObject *data)
 {
-    PyObject *arguments[2] = {self->link, data}, *reply, *express = Py_NewRef(self->express);
+    PyObject *link = Py_NewRef(self->link), *express = Py_NewRef(self->express), *reply;
+    PyObject *arguments[2] = {link, data};
     int size, done;
 
     reply = PyObject_Vectorcall(express, arguments, 2, NULL);
     Py_DECREF(express);
+    Py_DECREF(link);
     if (reply == NULL)
         return -1;
     if (reply == Py_None) {

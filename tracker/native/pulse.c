@@ -182,12 +182,24 @@ answer(Pulse *self, PyObject *standing, const Rows *rows, PyObject *data, PyObje
     return 1;
 }
 
+/* Let this stand, and nothing where both are NULL; takes the references. */
+static void
+replace(Pulse *self, PyObject *standing, PyObject *rows)
+{
+    PyObject *old_standing = self->standing, *old_rows = self->rows;
+
+    /* Both first: whatever ends with the old ones may run code that calls this pulse. */
+    self->standing = standing;
+    self->rows = rows;
+    Py_XDECREF(old_standing);
+    Py_XDECREF(old_rows);
+}
+
 /* Let no answer stand any more. */
 static void
 fall(Pulse *self)
 {
-    Py_CLEAR(self->standing);
-    Py_CLEAR(self->rows);
+    replace(self, NULL, NULL);
 }
 
 static PyObject *
@@ -324,9 +336,7 @@ pulse_stand(PyObject *object, PyObject *parts)
     }
     if ((rows = rows_of(parts)) == NULL)
         return NULL;
-    Py_INCREF(parts);
-    Py_XSETREF(self->standing, parts);
-    Py_XSETREF(self->rows, rows);
+    replace(self, Py_NewRef(parts), rows);
     Py_RETURN_NONE;
 }
 

@@ -302,21 +302,4 @@ laid_by(Datagrams *self, Follows *follows, Outbox *outbox)
     return 0;
 }
 
-/* Send all that was laid by; -1 with an exception set, the first one. */
-static int
-emptied(Outbox *outbox)
-{
-    int done = 0;
-
-    for (int at = 0; at < outbox->count; at++) {
-        Letter *letter = &outbox->letters[at];
-
-        if (done == 0 && letter->who->number >= 0 && letter->who->traffic != NULL)
-            done = send_reply(letter->who, letter->home, letter->bytes, letter->size);
-        Py_DECREF((PyObject *)letter->who);
-    }
-    outbox->count = 0;
-    return done;
-}
-
 #endif

@@ -63,6 +63,22 @@ def test_what_it_cannot_be_called_with_is_refused():
         NATIVE.frame_of([Persist(1, COUNTS, b"a")], Persist, lambda rest: 1 // 0)
 
 
+@pytest.mark.parametrize("size", [0, 99, 101, 100_000])
+def test_a_record_that_is_another_one_when_it_is_written_down_is_refused(size: int):
+    class Changing:
+        token, kind = 1, COUNTS
+
+        def __init__(self) -> None:
+            self.records = [bytes(size), bytes(100)]
+
+        @property
+        def record(self) -> bytes:
+            return self.records.pop()
+
+    with pytest.raises(RuntimeError, match="has changed while"):
+        NATIVE.frame_of([Changing()], Changing, crc32)
+
+
 def test_nothing_is_left_of_a_frame():
     batch = [Persist(number, COUNTS, b"record") for number in range(1, 9)]
     NATIVE.frame_of(batch, Persist, crc32)

@@ -253,3 +253,49 @@ def test_a_reader_that_leaves_early_costs_no_module_and_no_traceback(checkout):
 
     assert (ran.returncode, ran.stderr) == (0, "")
     assert len(checkout.built()) == len(checkout.modules)
+
+
+PAST_THE_END = """
+#include "module.h"
+static PyObject *
+read_past(PyObject *module, PyObject *bytes)
+{
+    char *volatile room = malloc(8);
+    char found = room[PyBytes_Size(bytes)];
+    free(room);
+    return PyLong_FromLong(found);
+}
+static PyMethodDef methods[] = {{"read_past", read_past, METH_O, ""}, {NULL}};
+static PyModuleDef_Slot slots[] = {{Py_mod_exec, add_source}, {0, NULL}};
+static PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, .m_name = "tiny", .m_slots = slots, .m_methods = methods};
+PyMODINIT_FUNC PyInit_tiny(void) { return PyModuleDef_Init(&definition); }
+"""
+
+
+@pytest.fixture
+def sanitizer():
+    """Return the library that a process needs in which sanitized modules run."""
+    compiler = build.compiler()[0]
+    found = subprocess.run(
+        [compiler, "-print-file-name=libasan.so"], capture_output=True, text=True
+    ).stdout.strip()
+    if not Path(found).is_absolute():
+        pytest.skip(f"{compiler} has no libasan")
+    return str(Path(found).resolve())
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("needs_compiler")
+def test_a_sanitized_module_ends_the_process_that_reads_past_an_end(checkout, sanitizer):
+    (checkout.place / "tracker" / "native" / "tiny.c").write_text(PAST_THE_END)
+    environment = {"LD_PRELOAD": sanitizer, "ASAN_OPTIONS": "detect_leaks=0"}
+    read = "from tracker.native import tiny; print(tiny.read_past(bytes({})))"
+
+    assert checkout.build("--sanitize").returncode == 0
+    within, past = (checkout.python("-c", read.format(n), **environment) for n in (7, 8))
+
+    assert within.returncode == 0, within.stderr
+    assert past.returncode != 0
+    assert "heap-buffer-overflow" in past.stderr
+    assert "read_past" in past.stderr

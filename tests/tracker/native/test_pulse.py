@@ -214,6 +214,26 @@ def test_a_standing_that_is_ended_while_it_is_looked_at_is_safe():
     assert not stream.received.stands or stream.written
 
 
+def test_a_standing_whose_end_lets_another_stand_is_safe():
+    class Last:
+        def __del__(self) -> None:
+            pulse.stand(FRAME, REPLY, written.append, ((self, "name", None),), *[()] * 4)
+
+        name = None
+
+    written: list[bytes] = []
+    missed: list[bytes] = []
+    pulse = NATIVE.Pulse(missed.append, lambda: 1.0)
+    for data in (FRAME, b"another one"):
+        pulse.stand(FRAME, REPLY, written.append, ((Last(), "name", None),), *[()] * 4)
+        pulse.stand(FRAME, REPLY, written.append, *[()] * 5)
+        pulse.stand(FRAME, REPLY, written.append, ((Last(), "name", None),), *[()] * 4)
+        pulse(data)
+        pulse(FRAME)
+
+    assert (written, missed) == ([REPLY] * 3, [b"another one"])
+
+
 @pytest.mark.parametrize(
     "parts",
     [

@@ -1,10 +1,12 @@
 """The straight way: what it takes, what it leaves, and that C and Python do the same."""
 
+from random import Random
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from spoiled import spoiled, spoiled_at_random
 
 from counter.config import NodeConfig
 from counter.crdt import Counters, Share
@@ -237,6 +239,58 @@ def test_c_and_python_say_and_do_the_same(steps):
     states = [(list(one.counters.own.positive.items()), one.operations) for one in ledgers]
 
     assert states[0] == states[1]
+
+
+class Twins:
+    """A way in Python and one in C, each into a ledger of its own."""
+
+    def __init__(self) -> None:
+        self.ledgers = make_ledger(), make_ledger()
+        self.ways = Straight(self.ledgers[0]), native(NATIVE, self.ledgers[1])
+
+    def compare(self, data: bytes) -> None:
+        for name, begin in (("__call__", 1), ("take", 0), ("run", 0), ("take", len(data) // 2)):
+            words = (begin, data) if name == "__call__" else (data, begin)
+            said = [getattr(way, name)(*words) for way in self.ways]
+            assert said[0] == said[1]
+
+    @property
+    def states(self) -> list[Any]:
+        return [(list(one.counters.own.positive.items()), one.operations) for one in self.ledgers]
+
+
+SPOILT = [incr("hits"), incr("clics-\u00e9", 127, "incrBy"), incr("hits", 2**53 - 1) + incr("hits")]
+NUMBERS = [b"9" * 18, b"9" * 19, b"4294967295", b"-1", b"0", b"\r\n", b"$", b"*1\r\n" * 20]
+
+
+@pytest.mark.skipif(NATIVE is None, reason="NO NATIVE MODULES: not built here")
+@pytest.mark.slow
+@pytest.mark.parametrize("data", SPOILT, ids=range(3))
+def test_a_request_spoiled_in_any_way_is_counted_by_both_or_by_none(data):
+    twins = Twins()
+
+    for one in spoiled(data):
+        twins.compare(one)
+    for at in range(len(data)):
+        for number in NUMBERS:
+            twins.compare(data[:at] + number + data[at:])
+            twins.compare(data[:at] + number + data[at + 1 :])
+
+    assert twins.states[0] == twins.states[1]
+
+
+@pytest.mark.skipif(NATIVE is None, reason="NO NATIVE MODULES: not built here")
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(8))
+def test_requests_spoiled_at_random_are_counted_by_both_or_by_none(seed):
+    dice, twins = Random(seed), Twins()
+
+    for _ in range(50_000):
+        data = b"".join(dice.choices(SPOILT, k=dice.randint(1, 3)))
+        at = dice.randint(0, len(data))
+        spelled = data[:at] + dice.choice(NUMBERS) + data[at:]
+        twins.compare(dice.choice([spelled, spoiled_at_random(data, dice)]))
+    assert twins.states[0] == twins.states[1]
 
 
 @pytest.mark.skipif(NATIVE is None, reason="NO NATIVE MODULES: not built here")
