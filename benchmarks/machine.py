@@ -73,12 +73,21 @@ def counter_command(*arguments: str) -> list[str]:
     return [sys.executable, "-c", "from counter.cli import main; main()", *arguments]
 
 
+def environment() -> dict[str, str]:
+    """Return that of a command as people run it: Python keeps its byte code between runs."""
+    kept = dict(os.environ)
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
+    return kept
+
+
 @contextmanager
 def process(command: list[str], port: int, core: int | None = None) -> Iterator[int]:
     """Run a server, pinned to a core, until the block ends; gives its pid once it listens."""
     if core is not None and (os.cpu_count() or 1) > 1 and shutil.which("taskset"):
         command = ["taskset", "-c", str(core), *command]
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment()
+    )
     try:
         _wait_for(port, child)
         yield child.pid

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import uvloop
 
 from benchmarks.door import FLOOR_INCR_US, redis_incr_us
-from benchmarks.machine import Row, counter_command, cpu_s, free_port, process, rss_mb
+from benchmarks.machine import Row, counter_command, cpu_s, environment, free_port, process, rss_mb
 from loadtest.cluster import Cluster
 from tracker.daemon import rare_collections
 
@@ -119,6 +119,7 @@ def node_start_ms(port: int, directory: str) -> float:
         ),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        env=environment(),
     )
     try:
         while True:

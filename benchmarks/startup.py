@@ -5,14 +5,13 @@ cannot do without, so that a busy machine slows both. Byte code is kept between 
 wherever Python may write it (PYTHONDONTWRITEBYTECODE is taken away); each is run once unmeasured.
 """
 
-import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 
-from benchmarks.machine import Row, counter_command, free_port, process
+from benchmarks.machine import Row, counter_command, environment, free_port, process
 
 ROUNDS = 25
 NODE_FLOOR_MS = 300
@@ -22,18 +21,12 @@ _IMPORTS = "python -c 'import typer, msgpack'"
 Run = Callable[[], float]
 
 
-def _environment() -> dict[str, str]:
-    kept = dict(os.environ)
-    kept.pop("PYTHONDONTWRITEBYTECODE", None)
-    return kept
-
-
 def _whole(*command: str) -> Run:
     """Return what runs a command once, and gives the ms from its start to its exit."""
 
     def run() -> float:
         began = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=_environment())
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment())
         return (time.perf_counter() - began) * 1000
 
     return run
@@ -45,7 +38,7 @@ def _first_line(*command: str) -> Run:
     def run() -> float:
         began = time.perf_counter()
         with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=_environment()
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment()
         ) as child:
             assert child.stdout is not None
             line = child.stdout.readline()

@@ -4,7 +4,6 @@ The rule: all asks of one query say the same of it; they differ in the arc they 
 what one member has to know of it. So an answer fits whichever ask it is one to.
 """
 
-import dataclasses
 from random import Random
 from typing import Final
 
@@ -14,6 +13,7 @@ from counter.config import AGE_MAX, GossipConfig
 from counter.hops import Hops
 from counter.messages import LEAF, RING, TRACE, Ask, AskAgain, Query
 from counter.selection import Part
+from tracker.classes import dataclass, field
 from tracker.machine import Endpoint, Send
 from tracker.members import View
 
@@ -21,7 +21,7 @@ ROLLS_TOLD_MAX: Final = 2
 """Repair asks of one member that name the roll of the view, for a short reply."""
 
 
-@dataclasses.dataclass(slots=True)
+@dataclass(slots=True)
 class Asking:
     """What the asks of a query say, and whom the first ones went to."""
 
@@ -39,9 +39,9 @@ class Asking:
     visits: int = 0
     age_max: int = 0
     depth: int = 0
-    children: list[Endpoint] = dataclasses.field(default_factory=list)
-    certain: Certain = dataclasses.field(default_factory=Certain)
-    first_view: View = dataclasses.field(init=False)
+    children: list[Endpoint] = field(default_factory=list)
+    certain: Certain = field(default_factory=Certain)
+    first_view: View = field(init=False)
     """The view at its start, whose roll its asks name."""
 
     def __post_init__(self) -> None:

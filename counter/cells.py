@@ -20,7 +20,6 @@ The ages in a cell count from its head; in a batch they count from the origin.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from math import inf
 from typing import Final
 
@@ -56,6 +55,7 @@ from counter.messages import (
 from counter.proof import asks_in_bursts
 from counter.query import Heard, OwnQuery
 from counter.selection import split
+from tracker.classes import dataclass, field
 from tracker.machine import Endpoint, Send
 from tracker.members import Member, View, folded
 

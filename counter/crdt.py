@@ -139,14 +139,18 @@ class Share:
         for key, positive in self.positive.items():
             yield key, positive, negative.get(key, 0)
 
-    def merge_rows(self, epoch: int, rows: Iterable[Row]) -> None:
-        """Take in rows of the same origin, of one epoch. Commutative, idempotent."""
-        if epoch < self.epoch:
-            return
+    def opens(self, epoch: int) -> bool:
+        """Be ready for rows of an epoch; False where a later one is known, which replaces it."""
         if epoch > self.epoch:
             self.epoch = epoch
             self.positive.clear()
             self.negative.clear()
+        return epoch == self.epoch
+
+    def merge_rows(self, epoch: int, rows: Iterable[Row]) -> None:
+        """Take in rows of the same origin, of one epoch. Commutative, idempotent."""
+        if not self.opens(epoch):
+            return
         totals = self.positive
         for key, positive, negative in rows:
             if positive > totals.get(key, -1):
@@ -179,10 +183,12 @@ class Counters:
 
     def merge(self, store: bytes, epoch: int, rows: Iterable[Row]) -> None:
         """Take in rows of any origin."""
+        self.held(store, epoch).merge_rows(epoch, rows)
+
+    def held(self, store: bytes, epoch: int) -> Share:
+        """Return what is held of a store, from now on at least an empty share of this epoch."""
         share = self.share(store)
-        if share is None:
-            share = self.others.setdefault(store, Share(epoch))
-        share.merge_rows(epoch, rows)
+        return self.others.setdefault(store, Share(epoch)) if share is None else share
 
     def drop(self, names: Iterable[str]) -> None:
         """Let go of what was counted under these names, in every share."""

@@ -14,13 +14,13 @@ nothing is tried without end. Whoever stands *at the back* (`late`) is asked, bu
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
 from counter.config import GossipConfig
 from counter.messages import LATE_MAX, LEAF, REFUSED, TRACE, Ack, Ask, Delegate, Query
 from counter.selection import Part, split
+from tracker.classes import dataclass, field
 from tracker.machine import Address, Endpoint, Send
 from tracker.members import Member, View, folded, position
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import anyio
 from rich.console import Console
 from rich.live import Live
 
@@ -55,7 +54,7 @@ def run() -> int:
     return run_daemon(_until_stopped)
 
 
-async def _until_stopped(stop: anyio.Event) -> int:
+async def _until_stopped(stop: asyncio.Event) -> int:
     story = asyncio.create_task(_story())
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({story, stopped}, return_when=asyncio.FIRST_COMPLETED)

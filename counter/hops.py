@@ -5,9 +5,10 @@ earlier queries measured helps where this one has measured little, and only whil
 node that was busy for a moment has measured its own queue, which the next query does not stand in.
 """
 
-from dataclasses import dataclass
 from math import sqrt
 from typing import Final
+
+from tracker.classes import dataclass
 
 FIRST_SAMPLE_PART: Final = 8
 """What one sample deviates by is taken for so small a part of it, for it tells nothing of that;

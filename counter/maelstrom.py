@@ -16,8 +16,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-import anyio
-
 from counter.config import GossipConfig, NodeConfig
 from counter.frontends.maelstrom import (
     MALFORMED,
@@ -374,7 +372,7 @@ def first_line(settings: MaelstromSettings, places: Places) -> str:
 def run(settings: MaelstromSettings) -> int:
     """Run one node until stdin ends or it is told to stop. Raises ClusterError."""
 
-    async def serve(stop: anyio.Event) -> int:
+    async def serve(stop: asyncio.Event) -> int:
         chunks: asyncio.Queue[bytes] = asyncio.Queue()
         room = threading.BoundedSemaphore(CHUNKS_MAX)
         output = Output(sys.stdout.fileno(), stop.set)

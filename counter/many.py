@@ -18,7 +18,6 @@ every member itself at any size of the cluster.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 from counter.answerers import name_of
 from counter.doubtful import Doubted
@@ -46,6 +45,7 @@ from counter.parts import told_in
 from counter.places import mistaken
 from counter.query import AGAIN, COMPLETE, DEADLINE, SATISFIED, UNLISTED_MAX, Heard, Hops, OwnQuery
 from counter.tables import Table, by_size
+from tracker.classes import dataclass, field
 from tracker.machine import Endpoint
 from tracker.members import View, position
 

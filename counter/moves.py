@@ -20,6 +20,7 @@ together with the resets that led to it, so whoever is in it knows their ids aga
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Final
 
 from counter.epochs import Entry, Epochs
@@ -53,6 +54,9 @@ HELD_MAX: Final = 1_024
 """Asks that wait until an epoch is on disk; past it they are left to be repaired."""
 
 ROWS_PER_RECORD: Final = 256
+LOOK_KEYS_MAX: Final = 512
+"""Keys that are looked at together when a node starts."""
+
 _RECORD_BEGINS: Final = wire.packed(["epochs", []])[:-1]
 
 Handler = Callable[[Any, Any, float], list[Effect]]
@@ -256,7 +260,7 @@ class Moves:
         counters, epochs = self._ledger.counters, self.epochs
         over = []
         for share in [counters.own, *counters.others.values()]:
-            for name in [name for name in share.positive if NUL in name]:
+            for name in _marked(share.positive):
                 about = subject_in(name)
                 if epochs.learn(about.key, about.epoch):
                     entry = epochs.entry(about.key)
@@ -291,6 +295,14 @@ def pages_of(query: bytes, rows: Sequence[EpochRow], *, is_page: bool = False) -
         page.append(row)
         room -= size
     yield Told(query, tuple(page), is_page, after if is_page else "", "")
+
+
+def _marked(keys: Iterable[str]) -> Iterator[str]:
+    """Yield the names of epochs among keys, of which most are none: many are looked at at once."""
+    left = iter(keys)
+    while some := [*islice(left, LOOK_KEYS_MAX)]:
+        if NUL in "".join(some):
+            yield from [name for name in some if NUL in name]
 
 
 def _wanted(text: str) -> list[Subject]:

@@ -20,6 +20,7 @@ from counter.lives import introduce, member_of, overtaken
 from counter.messages import DOOR, GOSSIP
 from counter.notices import held_text
 from counter.quick import ways
+from counter.recalling import restoring
 from counter.snapshots import Snapshots
 from counter.storage.base import Rebirth, Storage
 from counter.storage.memory import MemoryStorage
@@ -164,8 +165,9 @@ class Node:
     async def start(self) -> None:
         """Recover what was kept, then begin to listen. Raises StorageError."""
         try:
+            restore = restoring(self.machine)
             for kind, record in self.storage.recover(self.machine.forks.at):
-                self.machine.restore(kind, record)
+                restore(kind, record)
             self.machine.resume(self.storage.token)
             await self._refuse_copy()
         except BaseException:

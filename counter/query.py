@@ -14,7 +14,6 @@ view is current. How many asks prove silence is told by `counter.proof`. Repair 
 wants the answer, end to end: Saltzer, Reed and Clark 1984.
 """
 
-import dataclasses
 from collections.abc import Iterable
 
 from counter.answerers import UNLISTED_MAX as UNLISTED_MAX
@@ -35,6 +34,7 @@ from counter.proof import Spread, asks_of_cells, asks_wanted, pauses
 from counter.selection import asked_anew, head_of, split
 from counter.until import is_satisfied, is_soon_satisfied, stable_at
 from counter.witnesses import Witnesses
+from tracker.classes import dataclass, field
 from tracker.machine import Endpoint, Send
 from tracker.members import ALIVE, Member, View
 
@@ -45,21 +45,21 @@ AGAIN = "again"
 those who answered had more lists of members than are read."""
 
 
-@dataclasses.dataclass(slots=True)
+@dataclass(slots=True)
 class OwnQuery(Asking):
     """A query this node asks for somebody."""
 
-    pending: dict[int, Pending] = dataclasses.field(default_factory=dict)
-    answers: dict[bytes, Heard] = dataclasses.field(default_factory=dict)
-    cut: dict[int, Member] = dataclasses.field(default_factory=dict)
+    pending: dict[int, Pending] = field(default_factory=dict)
+    answers: dict[bytes, Heard] = field(default_factory=dict)
+    cut: dict[int, Member] = field(default_factory=dict)
     gone: frozenset[int] | None = None
-    elsewhere: dict[Endpoint, bytes] = dataclasses.field(default_factory=dict)
-    held: dict[bytes, Heard] = dataclasses.field(default_factory=dict)
-    parts: dict[bytes, Heard] = dataclasses.field(default_factory=dict)
-    vouched: dict[bytes, Heard] = dataclasses.field(default_factory=dict)
-    moved: dict[bytes, Member] = dataclasses.field(default_factory=dict)
-    firsts: list[int] = dataclasses.field(default_factory=lambda: [0])
-    spread: Spread = dataclasses.field(default_factory=Spread)
+    elsewhere: dict[Endpoint, bytes] = field(default_factory=dict)
+    held: dict[bytes, Heard] = field(default_factory=dict)
+    parts: dict[bytes, Heard] = field(default_factory=dict)
+    vouched: dict[bytes, Heard] = field(default_factory=dict)
+    moved: dict[bytes, Member] = field(default_factory=dict)
+    firsts: list[int] = field(default_factory=lambda: [0])
+    spread: Spread = field(default_factory=Spread)
     waves: int = 0
     wave_at: float = 0.0
     waved_at: float = float("-inf")
@@ -72,11 +72,11 @@ class OwnQuery(Asking):
     value: int = 0
     own_name: str = ""
     hops_seen: int = 0
-    tally: Tally = dataclasses.field(default_factory=Tally)
+    tally: Tally = field(default_factory=Tally)
     wave_replies: tuple[int, int] = (0, 0)
-    uncertain: dict[int, Amounts] = dataclasses.field(default_factory=dict)
-    repaired: dict[Endpoint, Pending] = dataclasses.field(default_factory=dict)
-    witnesses: Witnesses = dataclasses.field(default_factory=Witnesses)
+    uncertain: dict[int, Amounts] = field(default_factory=dict)
+    repaired: dict[Endpoint, Pending] = field(default_factory=dict)
+    witnesses: Witnesses = field(default_factory=Witnesses)
     offered: Doubted | None = None
     """What the reply that is being heard says is in doubt."""
     is_outdone: bool = False

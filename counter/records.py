@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from counter.crdt import Counters, Row, Share
 from counter.messages import NUL, Increment, key_in
-from counter.sessions import Known, Sessions, is_fence
+from counter.sessions import Sessions, content_of
 from tracker import wire
 
 ROWS_PER_RECORD: Final = 256
@@ -31,19 +31,17 @@ def ended(session: bytes) -> bytes:
 
 
 def recount(record: bytes, counters: Counters, sessions: Sessions) -> None:
-    """Count what a record of the log says was counted, unless that is known."""
+    """Count what a record of the log says was counted, unless that is known.
+
+    `counter/native/recalling.c` does the same, as does it for the shares of `recall`.
+    """
     session, sequence, pairs = wire.unpacked(record)
     counted = tuple(pairs)
     sent = as_sent(counted)
     if not sent:
         sessions.end(session)
         return
-    known, content = sessions.find(session, sequence)
-    if known is not Known.SAME or is_fence(content):
-        # It counted, or it would not be in the log; even if it is too old to tell here, where
-        # other sessions may have been dropped than in the life that wrote it, or fenced by a store
-        # whose counts were taken over between this record and the word that it is written.
-        sessions.remember(session, sequence, sent)
+    if sessions.recounts(session, sequence, content_of(sent)):
         counters.own.add_all(counted)
 
 
@@ -58,7 +56,7 @@ def recall(record: bytes, counters: Counters, sessions: Sessions, founder: bytes
         return owner
     if kind == "share":
         store, epoch, rows = values
-        counters.merge(counters.store if store == founder else store, epoch, rows)
+        counters.merge(whose(store, counters, founder), epoch, rows)
     elif kind == "sessions":
         for session, sequence, content in values[0]:
             kept = tuple(content) if type(content) is list else content
@@ -66,6 +64,11 @@ def recall(record: bytes, counters: Counters, sessions: Sessions, founder: bytes
     elif kind == "forgotten":
         sessions.forgotten.restore(values[0])
     return founder
+
+
+def whose(store: bytes, counters: Counters, founder: bytes) -> bytes:
+    """Return whose rows they are that a snapshot says are of a store: its writer's are our own."""
+    return counters.store if store == founder else store
 
 
 def dump(counters: Counters, due: Share) -> Iterator[bytes]:

@@ -7,8 +7,6 @@ on as it is, and ended, and each of them is said.
 import asyncio
 from collections.abc import Sequence
 
-import anyio
-
 from counter import __version__
 from counter.lives import is_told_already, left_name, rebirth_in
 from counter.node import Beside, Node, NodeSettings
@@ -42,7 +40,9 @@ def reborn_as(settings: NodeSettings, reborn: Rebirth) -> NodeSettings:
 class Service:
     """A node that runs until it is told to stop, and what it says to a person meanwhile."""
 
-    def __init__(self, settings: NodeSettings, stop: anyio.Event, beside: Sequence[Beside]) -> None:
+    def __init__(
+        self, settings: NodeSettings, stop: asyncio.Event, beside: Sequence[Beside]
+    ) -> None:
         self.settings = settings
         self._beside = beside
         self.refused: list[RefusedError] = []
@@ -50,7 +50,7 @@ class Service:
         # What its next life is to be like, where it cannot go on with this one.
         self._next: NodeSettings | None = None
         self._is_reborn = settings.reborn is not None
-        self._ended = anyio.Event()
+        self._ended = asyncio.Event()
         self._node: Node
 
     async def run(self) -> Node:
@@ -60,7 +60,7 @@ class Service:
         """
         node = await self._begin(self.settings)
         while await _first_of(self._ended, self._stop) is self._ended and self._next is not None:
-            settings, self._next, self._ended = self._next, None, anyio.Event()
+            settings, self._next, self._ended = self._next, None, asyncio.Event()
             await node.abandon()
             self._is_reborn |= settings.reborn is not None
             storage = None
@@ -123,7 +123,7 @@ def run(settings: NodeSettings, beside: Sequence[Beside] = ()) -> int:
     Raises ClusterError for what fails at start.
     """
 
-    async def serve(stop: anyio.Event) -> int:
+    async def serve(stop: asyncio.Event) -> int:
         service = Service(settings, stop, beside)
         node = await service.run()
         await _give_away(settings, node)
@@ -135,7 +135,7 @@ def run(settings: NodeSettings, beside: Sequence[Beside] = ()) -> int:
     return run_daemon(serve)
 
 
-async def _first_of(*events: anyio.Event) -> anyio.Event:
+async def _first_of(*events: asyncio.Event) -> asyncio.Event:
     """Wait until one of these is set, and return it."""
     tasks = [asyncio.ensure_future(event.wait()) for event in events]
     try:

@@ -105,6 +105,19 @@ class Sessions:
         """Note that this operation counts."""
         self.restore(session, sequence, content_of(pairs))
 
+    def recounts(self, session: bytes, sequence: int, content: Any) -> bool:
+        """Remember an operation that the log says was counted; False where its count is here."""
+        if self.follows(session, sequence, content):
+            return True
+        known, own = self.find(session, sequence)
+        if known is Known.SAME and not is_fence(own):
+            return False
+        # It counted, or it would not be in the log; even if it is too old to tell here, where
+        # other sessions may have been dropped than in the life that wrote it, or fenced by a store
+        # whose counts were taken over between this record and the word that it is written.
+        self.restore(session, sequence, content)
+        return True
+
     def follows(self, session: bytes, sequence: int, content: Any) -> bool:
         """Remember an operation by its content if it is the next one of a known session.
 

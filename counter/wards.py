@@ -5,11 +5,11 @@ lost stays listed, so that its late batches are known for what they are.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Final
 
 from counter.delegation import Arc
 from counter.messages import DONE, Batch
+from tracker.classes import dataclass, field
 from tracker.machine import Endpoint
 
 ENOUGH_PARTS: Final = (3, 4)

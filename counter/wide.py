@@ -17,7 +17,6 @@ of a closed one, or is an orphan; and answers are counted by store, each once, w
 however often they come. So giving an arc away twice costs messages and never changes the sum.
 """
 
-from dataclasses import dataclass, field
 from math import inf
 from typing import Final
 
@@ -46,6 +45,7 @@ from counter.messages import (
 from counter.partial import is_counted, withdraw_part
 from counter.query import Heard, Hops, OwnQuery, Pending
 from counter.wards import Ward, Wards, gaps
+from tracker.classes import dataclass, field
 from tracker.machine import Endpoint, Send
 from tracker.members import View
 

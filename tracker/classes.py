@@ -5,8 +5,9 @@ millisecond; a node has sixty such classes, and most commands use a handful of t
 `__init__` is compiled, when the first object is made; comparing, hashing and showing are one
 closure over the fields each, and whoever looks for the standard `__dataclass_fields__` has them
 made on the spot. The rule: no behaviour of its own. What is supported (slots, with or without
-frozen and kw_only, defaults, `__post_init__`) does what the standard decorator does, which a
-test compares; everything else is refused when the class is declared.
+frozen and kw_only, defaults, `__post_init__`, one such class that is not frozen to inherit from)
+does what the standard decorator does, which a test compares; everything else is refused when the
+class is declared.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 _MISSING: Final = object()
+_LATER: Final = object()
+"""The default of a field that nobody gives: the class sets it itself."""
 
 
 class _Factory:
@@ -32,16 +35,21 @@ class _StandardFields:
 
     def __get__(self, instance: Any, owner: Any) -> Any:
         import dataclasses
+        from inspect import get_annotations
 
-        rows = []
+        rows, kinds = [], {}
+        for declared in reversed(owner.__mro__):
+            kinds.update(get_annotations(declared))
         for name, default in owner.__field_defaults__.items():
             if isinstance(default, _Factory):
                 row = dataclasses.field(default_factory=default.make)
+            elif default is _LATER:
+                row = dataclasses.field(init=False)
             elif default is _MISSING:
                 row = dataclasses.field()
             else:
                 row = dataclasses.field(default=default)
-            rows.append((name, owner.__annotations__[name], row))
+            rows.append((name, kinds[name], row))
         twin: Any = dataclasses.make_dataclass(owner.__name__, rows, kw_only=True)
         found = twin.__dataclass_fields__
         owner.__dataclass_fields__ = found
@@ -64,8 +72,7 @@ def _declare(*, slots: bool, frozen: bool = False, kw_only: bool = False) -> Cal
 
 def _made(cls: Any, frozen: bool, kw_only: bool) -> Any:
     """Return the class again, with slots and with what its fields give it."""
-    if cls.__bases__ != (object,):
-        raise TypeError(f"{cls.__name__} inherits, which is not supported here")
+    fields = _inherited(cls, frozen)
     body = dict(cls.__dict__)
     body.pop("__dict__", None)
     body.pop("__weakref__", None)
@@ -74,10 +81,13 @@ def _made(cls: Any, frozen: bool, kw_only: bool) -> Any:
     for name, default in defaults.items():
         if default.__class__.__hash__ is None:
             raise ValueError(f"the default of {name} would be shared: use default_factory")
-    values = _getter(names)
+    # What is inherited is given by its place, whatever the fields behind it are given by.
+    placed = [*_given(fields), *(() if kw_only else _given(defaults))]
+    fields.update(defaults)
+    values = _getter(tuple(fields))
     body["__slots__"] = names
-    body["__match_args__"] = () if kw_only else names
-    body["__field_defaults__"] = defaults
+    body["__match_args__"] = tuple(placed)
+    body["__field_defaults__"] = fields
     body["__dataclass_fields__"] = _STANDARD_FIELDS
     body.setdefault("__repr__", _shown)
     body.setdefault("__eq__", _comparison(values))
@@ -90,6 +100,25 @@ def _made(cls: Any, frozen: bool, kw_only: bool) -> Any:
     made.__qualname__ = cls.__qualname__
     _prepare_init(made, frozen, kw_only)
     return made
+
+
+def _inherited(cls: Any, frozen: bool) -> dict[str, Any]:
+    """Return the fields of the class that this one inherits from, if any; raises TypeError."""
+    base, *more = cls.__bases__
+    if base is object and not more:
+        return {}
+    fields = base.__dict__.get("__field_defaults__")
+    is_plain = fields is not None and base.__hash__ is None and not frozen
+    # Whose fields are given by name alone would have to be given behind those of this class.
+    is_placed = is_plain and len(base.__match_args__) == len(_given(fields))
+    if more or not is_placed or fields.keys() & cls.__annotations__.keys():
+        raise TypeError(f"{cls.__name__} inherits, which is not supported here in this way")
+    return dict(fields)
+
+
+def _given(fields: dict[str, Any]) -> list[str]:
+    """Return the names of the fields that whoever makes an object may give."""
+    return [name for name, default in fields.items() if default is not _LATER]
 
 
 def _is_of_class(kind: Any) -> bool:
@@ -155,10 +184,12 @@ def _prepare_init(cls: Any, frozen: bool, kw_only: bool) -> None:
 def _compiled(cls: Any, frozen: bool, kw_only: bool) -> Any:
     """Return the function that sets every field, as one would write it by hand."""
     scope: dict[str, Any] = {"_MISSING": _MISSING}
-    parameters = ["self", "*"] if kw_only and cls.__slots__ else ["self"]
+    parameters = ["self"]
     lines = []
-    for name, default in cls.__field_defaults__.items():
-        value = name
+    for place, name in enumerate(_given(cls.__field_defaults__)):
+        default, value = cls.__field_defaults__[name], name
+        if kw_only and place == len(cls.__match_args__):
+            parameters.append("*")
         if default is _MISSING:
             parameters.append(name)
         else:
@@ -184,14 +215,16 @@ def _compiled(cls: Any, frozen: bool, kw_only: bool) -> Any:
     return init
 
 
-def _with_factory(*, default_factory: Callable[[], Any]) -> Any:
-    """Return the default of a field that is made anew for each object."""
+def _with_factory(*, default_factory: Callable[[], Any] | None = None, init: bool = True) -> Any:
+    """Return the default of a field that is made anew for each object, or that the class sets."""
+    if default_factory is None:
+        return _MISSING if init else _LATER
     return _Factory(default_factory)
 
 
 def _changed(of: Any, /, **changes: Any) -> Any:
     """Return an object like `of`, with other values in the fields that are named."""
-    for name in of.__field_defaults__:
+    for name in _given(of.__field_defaults__):
         if name not in changes:
             changes[name] = getattr(of, name)
     return of.__class__(**changes)

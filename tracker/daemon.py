@@ -14,8 +14,6 @@ from contextlib import contextmanager, suppress
 from ipaddress import ip_address
 from socket import AI_PASSIVE, SOCK_STREAM, gaierror, getaddrinfo, socket
 
-import anyio
-
 from tracker.config import shown_endpoint
 from tracker.errors import AddressError, ConfigError
 from tracker.machine import Endpoint
@@ -128,7 +126,7 @@ def prompt_threads() -> Iterator[None]:
         sys.setswitchinterval(old)
 
 
-def run_daemon(serve: Callable[[anyio.Event], Awaitable[int]]) -> int:
+def run_daemon(serve: Callable[[asyncio.Event], Awaitable[int]]) -> int:
     """Run a service until SIGTERM or Ctrl-C sets its event; returns its exit code.
 
     uvloop where it exists. A signal that comes before the loop listens is kept for it. One more
@@ -137,7 +135,7 @@ def run_daemon(serve: Callable[[anyio.Event], Awaitable[int]]) -> int:
     """
 
     async def main() -> int:
-        stop, loop = anyio.Event(), asyncio.get_running_loop()
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
 
         def told() -> None:
             if stop.is_set():
@@ -154,8 +152,13 @@ def run_daemon(serve: Callable[[anyio.Event], Awaitable[int]]) -> int:
         finally:
             signals.act = None
 
-    with rare_collections(), prompt_threads(), _stopping_signals() as signals:
-        return anyio.run(main, backend="asyncio", backend_options={"use_uvloop": has_uvloop()})
+    with (
+        rare_collections(),
+        prompt_threads(),
+        _stopping_signals() as signals,
+        asyncio.Runner(loop_factory=_maker_of_loops()) as runner,
+    ):
+        return runner.run(main())
 
 
 class _Signals:
@@ -197,6 +200,15 @@ def has_uvloop() -> bool:
     except ImportError:
         return False
     return True
+
+
+def _maker_of_loops() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes the loop, None for the one of the standard library."""
+    if not has_uvloop():
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
 
 
 def say(text: str) -> None:

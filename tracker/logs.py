@@ -4,7 +4,6 @@ The rule: every string goes through `printable`, so that a name or an error text
 stays inside its line.
 """
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +15,9 @@ Say = Callable[[str], None]
 
 def json_line(event: str, details: dict[str, Any]) -> str:
     """Return one JSON object: the event's name, then its details."""
+    # Most daemons write for people, and start sooner without it.
+    import json
+
     row = {"event": event, **{name: _plain(value) for name, value in details.items()}}
     return json.dumps(row, ensure_ascii=True)
 

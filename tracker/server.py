@@ -12,8 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-import anyio
-
 from tracker.classes import dataclass, field
 from tracker.config import TRACKER_PORT, TrackerConfig, shown_endpoint
 from tracker.daemon import complain, listening, run_daemon, say
@@ -177,7 +175,7 @@ class Tracker:
 def run(settings: TrackerSettings) -> int:
     """Run a tracker until it is told to stop. Raises ClusterError for what fails at start."""
 
-    async def serve(stop: anyio.Event) -> int:
+    async def serve(stop: asyncio.Event) -> int:
         tracker = Tracker(settings, speaker(complain, as_json=settings.json))
         say(first_lines(settings, tracker.endpoint, len(tracker.machine)))
         await tracker.start()

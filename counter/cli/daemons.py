@@ -3,8 +3,10 @@
 The rule: nothing is decided here but where its settings come from.
 """
 
+import gc
 import os
 import random
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -80,6 +82,7 @@ def tracker(
     json: Annotated[bool, Option("--json", help="Log as JSON lines.")] = False,
 ) -> int:
     """Run a tracker: it knows who belongs to the cluster. Everybody hears it every second."""
+    _load("tracker.server")
     from tracker import server
     from tracker.config import TrackerConfig
 
@@ -143,6 +146,7 @@ def node(
     verbosity: options.Verbosity = 0,
 ) -> int:
     """Run a node: it counts by itself, and passes questions on."""
+    _load("counter.service")
     from counter import service
     from counter.config import PRESETS
     from counter.node import NodeSettings
@@ -158,8 +162,7 @@ def node(
     return service.run(
         NodeSettings(
             name=own_name,
-            # Without a wish the node itself looks for the first free port from 7401 up.
-            listen=endpoint or (HOST, 0),
+            listen=endpoint or (HOST, 0),  # without a wish: the first free port from 7401 up
             trackers=settings.get("tracker", tracker),
             data=_data_directory(settings, own_name, data, memory),
             insecure=insecure,
@@ -170,6 +173,17 @@ def node(
         ),
         _doors(endpoint_of(settings, "redis", redis), insecure=insecure),
     )
+
+
+def _load(name: str) -> None:
+    """Import what a daemon runs on; all that it makes meanwhile stays, so none is collected."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        import_module(name)
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _doors(redis: Endpoint | None, *, insecure: bool) -> list[Any]:

@@ -7,7 +7,6 @@ A `Delegate` is answered by an `Ack`, a `Batch` by a `Back`; either is sent agai
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from struct import Struct
 from typing import Any, ClassVar, Final
 
@@ -15,6 +14,7 @@ from counter.config import AGE_MAX, CHATTER_MAX, DEADLINE_MS_MAX, VISITS_MAX
 from counter.messages.datagrams import LATE_MAX, RING, SKIP_MAX, swapped
 from counter.messages.names import subject
 from tracker import wire
+from tracker.classes import dataclass
 from tracker.errors import FrameError
 from tracker.machine import Endpoint
 from tracker.members import NOBODY, View

@@ -2,7 +2,6 @@
 
 import asyncio
 
-import anyio
 import pytest
 
 from counter.lives import overtaken
@@ -35,7 +34,7 @@ class Watch:
 
 async def lives(data, *ends, last=None, refused=None):
     """Run a node to which these happen, one life after another; returns who it was in each."""
-    watch, stop = Watch(), anyio.Event()
+    watch, stop = Watch(), asyncio.Event()
     settings = NodeSettings(name="n1", listen=("127.0.0.1", 0), trackers=(), data=data)
     service = Service(settings, stop, [watch])
     found = []

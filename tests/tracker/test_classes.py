@@ -61,6 +61,53 @@ def empty(way):
     return Nothing
 
 
+def longer(way):
+    @way.dataclass(slots=True)
+    class Base:
+        x: int
+        names: list[str] = way.field(default_factory=list)
+        seen: int = way.field(init=False)
+
+        def __post_init__(self):
+            self.seen = self.x
+
+        def doubled(self):
+            return 2 * self.x
+
+    @way.dataclass(slots=True, kw_only=True)
+    class Longer(Base):
+        y: int
+        z: int = 3
+        later: int = way.field(init=False)
+
+    return Longer
+
+
+def longest(way):
+    @way.dataclass(slots=True)
+    class Base:
+        x: int = 1
+
+    @way.dataclass(slots=True)
+    class Longer(Base):
+        y: int = 2
+
+    @way.dataclass(slots=True)
+    class Longest(Longer):
+        z: list[int] = way.field(default_factory=list)
+
+    return Longest
+
+
+def with_later(thing):
+    thing.later = 9
+    return thing
+
+
+def parameters(cls):
+    return [(one.name, one.kind) for one in inspect.signature(cls).parameters.values()]
+
+
 def outcome(call):
     """What a call gives, or the kind and the words of its refusal."""
     try:
@@ -109,6 +156,21 @@ QUESTIONS = {
     "standard replace": (frozen, lambda c: dataclasses.replace(c(1), y=9)),
     "standard replace by name": (named, lambda c: dataclasses.replace(c(host="h"), port=1)),
     "standard dictionary": (frozen, lambda c: dataclasses.asdict(c(1, 2, ["a"]))),
+    "inherited, by place and by name": (longer, lambda c: with_later(c(1, ["a"], y=2))),
+    "inherited, by name alone": (longer, lambda c: with_later(c(y=2, x=1, z=5))),
+    "inherited, too few": (longer, lambda c: c(1)),
+    "inherited, too many by place": (longer, lambda c: c(1, [], 2)),
+    "inherited, what the class sets": (longer, lambda c: (c(1, y=2).seen, c(1, y=2, seen=3))),
+    "inherited, unset": (longer, lambda c: c(1, y=2).later),
+    "inherited methods": (longer, lambda c: (c(4, y=1).doubled(), hasattr(c(1, y=1), "__dict__"))),
+    "inherited parameters": (longer, lambda c: c(1, y=2) and parameters(c)),
+    "inherited match": (longer, lambda c: c.__match_args__),
+    "inherited, equal": (longest, lambda c: (c(1, 2) == c(), c(1, 3) == c(), c() == c(2))),
+    "inherited, compared with its base": (longest, lambda c: c() == c.__bases__[0]()),
+    "inherited twice": (longest, lambda c: (c(5, 6, [7]), c(z=[1]), c.__match_args__, c.__slots__)),
+    "inherited, hash": (longest, lambda c: hash(c())),
+    "inherited, standard fields": (longest, lambda c: [f.name for f in dataclasses.fields(c)]),
+    "inherited, standard replace": (longest, lambda c: dataclasses.replace(c(1), y=9)),
     "standard question": (plain, dataclasses.is_dataclass),
 }
 
@@ -138,6 +200,12 @@ def test_replace_changes_what_is_named_and_checks_again():
         classes.replace(point(1), z=1)
 
 
+def test_replace_leaves_what_the_class_sets_to_the_class():
+    thing = longer(classes)(1, y=2)
+
+    assert classes.replace(thing, x=5).seen == 5
+
+
 def test_a_default_that_all_objects_would_share_is_refused():
     with pytest.raises(ValueError, match="names would be shared"):
 
@@ -149,11 +217,18 @@ def test_a_default_that_all_objects_would_share_is_refused():
 def test_what_only_the_standard_library_can_do_is_refused():
     with pytest.raises(TypeError, match="without slots"):
         classes.dataclass(slots=False)
+    for base, wishes in ((frozen, {}), (named, {}), (plain, {"frozen": True}), (longer, {})):
+        with pytest.raises(TypeError, match="inherits"):
+
+            @classes.dataclass(slots=True, **wishes)
+            class Longer(base(classes)):
+                other: int = 0
+
     with pytest.raises(TypeError, match="inherits"):
 
         @classes.dataclass(slots=True)
-        class Longer(frozen(classes)):
-            z: int
+        class Twice(plain(classes)):
+            number: int = 1
 
 
 def test_nothing_can_be_set_on_a_frozen_object_that_is_no_field():

@@ -5,6 +5,7 @@ headers, or when a module does not compile, one line says so, and the Python tha
 is used. It imports nothing of the project but the digest, and runs where only hatchling is.
 """
 
+import compileall
 import os
 import shlex
 import shutil
@@ -31,6 +32,7 @@ COMPILE_S_MAX = 120
 """Longest time for one module; what takes longer is not built."""
 # Asked before there are threads: two that ask sysconfig first at once may be told nothing.
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX") or ".so"
+PACKAGES = ("counter", "tracker", "loadtest")
 NOT_BUILT = "native modules are not built"
 
 sys.path.insert(0, str(ROOT))
@@ -156,12 +158,24 @@ def compile_all(root: Path = ROOT, *extra: str) -> Iterator[Path | CannotBuildEr
         yield from workers.map(attempt, sources(root))
 
 
+def keep_byte_code(root: Path = ROOT) -> None:
+    """Compile the Python, too, as an installer does with a wheel.
+
+    Where Python may not keep byte code (PYTHONDONTWRITEBYTECODE) every start does it anew. What
+    cannot be written, or is older than its source, costs a start that much, and nothing else.
+    """
+    for package in PACKAGES:
+        compileall.compile_dir(str(root / package), quiet=2)
+
+
 def include_in_wheel(version: str, build_data: dict[str, Any]) -> None:
     """Compile, and have the modules packed into a wheel for this Python and this system.
 
     What `tool.hatch.build.targets.wheel.hooks.custom` calls before anything is packed; an
-    editable installation finds the modules where they lie.
+    editable installation finds the modules where they lie, and byte code beside them.
     """
+    if version == "editable":
+        keep_byte_code()
     if os.environ.get(SWITCH) == "0":
         return
     for outcome in compile_all():

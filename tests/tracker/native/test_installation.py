@@ -3,6 +3,8 @@
 import json
 import tarfile
 import zipfile
+from importlib.util import cache_from_source
+from pathlib import Path
 
 import pytest
 
@@ -108,3 +110,21 @@ def test_an_editable_installation_has_the_modules_where_the_sources_lie(checkout
     assert json.loads(ran.stdout) == {"force_include": {}, "pure_python": False, "infer_tag": True}
     assert len(checkout.built()) == len(checkout.modules)
     assert set(checkout.states().values()) == {"used"}
+
+
+def test_an_editable_installation_has_byte_code_also_where_python_may_not_keep_any(checkout):
+    ran = checkout.python("-c", EDITABLE, **{SWITCH: "0"})
+
+    assert ran.returncode == 0, ran.stderr
+    sources = [path for path in checkout.place.rglob("*.py") if "out" not in path.parts]
+    assert len(sources) >= 6
+    assert [path for path in sources if not Path(cache_from_source(str(path))).exists()] == []
+
+
+def test_byte_code_that_cannot_be_written_is_no_reason_not_to_install(checkout):
+    for folder in ("counter", "tracker", "loadtest"):
+        (checkout.place / folder / "__pycache__").write_text("no folder\n")
+
+    ran = checkout.python("-c", EDITABLE, **{SWITCH: "0"})
+
+    assert (ran.returncode, ran.stderr) == (0, "")
