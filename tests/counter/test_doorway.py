@@ -17,7 +17,7 @@ from counter import counting, doorway
 from counter.config import NodeConfig
 from counter.crdt import Counters
 from counter.ledger import Ledger
-from counter.messages import ACK_DISK, ACK_MEMORY, DOOR, Increment
+from counter.messages import ACK_DISK, ACK_MEMORY, DOOR, PAIRS_MAX, Increment
 from counter.sessions import WINDOW_MAX
 from tracker.machine import Persisted
 from tracker.native import extension
@@ -215,7 +215,7 @@ def test_a_frame_packed_in_another_way_is_taken_by_both_or_by_none(
 SPOILT = {
     "one pair": ("hits", 1),
     "one pair of large numbers": ("k" * 32, 2**53 - 1),
-    "two pairs": ("hits", 1, "clics-\u00e9", 300),
+    "two pairs": ("hits", 127, "clics-\u00e9", 300),
     "as many as take two bytes to say": ("hits", 2**32) + ("misses", 1) * 8,
 }
 
@@ -308,6 +308,17 @@ def test_in_memory_all_of_an_increment_is_counted_or_nothing_where_memory_ends(p
         assert side.way(3, frame) is not None
         assert side.state() == after.state()
     assert len(sides) > 4
+
+
+@pytest.mark.parametrize("durable", [False, True], ids=["in memory", "on disk"])
+@pytest.mark.parametrize("count", [2, 7, 8, 511, 512, 513, 514, 1_025, 10_000])
+def test_a_batch_of_more_pairs_than_there_may_be_is_none_to_both(count: int, durable: bool):
+    plain, native = both(durable=durable)
+    frame = frame_of(SESSION, 2, ("hits", 1) * count)
+
+    assert native.way(3, frame) == plain.way(3, frame)
+    assert native.state() == plain.state()
+    assert (native.ledger.sessions._sessions[SESSION].highest == 2) == (count <= PAIRS_MAX)
 
 
 @given(st.binary(max_size=200))

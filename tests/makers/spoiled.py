@@ -15,6 +15,8 @@ HUGE = [bytes([head]) + b"\xff" * 4 for head in (0xC6, 0xC9, 0xCE, 0xD2, 0xDB, 0
 HUGE += [bytes([head]) + b"\xff" * 8 for head in (0xCB, 0xCF, 0xD3)]
 HUGE += [b"\xd3\x80" + bytes(7), b"\xc5\xff\xff", b"\xda\xff\xff", b"\xdc\xff\xff"]
 NESTED = [b"\x91" * 17, b"\x91" * 1_000, b"\x81" * 18, b"\xdd\x00\x00\x00\x01" * 17]
+WIDER = [b"\xcc", b"\xcd\0", b"\xce" + bytes(3), b"\xcf" + bytes(7), b"\xd9", b"\xda\0", b"\xdc\0"]
+"""What makes a number of one byte, or a length, take more of them."""
 BEHIND = [b"\x00", b"\xc1", b"\xff" * 9, bytes(1_300)]
 
 
@@ -33,6 +35,8 @@ def _all(valid: bytes, begin: int) -> Iterator[bytes]:
         yield before
         yield before + behind
         yield before + bytes([byte]) + valid[at:]
+        for wider in WIDER:
+            yield before + wider + valid[at:]
         for bit in range(8):
             yield before + bytes([byte ^ 1 << bit]) + behind
         for other in BYTES:
