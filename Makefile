@@ -39,7 +39,7 @@ coverage:  ## branch coverage of the pure core; below 100 % it fails
 soak:  ## run the tests that take minutes
 	$(BIN)/pytest -m soak --timeout 1800
 
-sanitize:  ## run the tests of the native modules with the compiler's sanitizers (a quarter of an hour)
+sanitize:  ## run the tests of the native modules with the compiler's sanitizers; takes many minutes
 	.ci/sanitize
 
 docs:  ## write the generated files in docs/ and the recorded scenarios anew; review the diff
