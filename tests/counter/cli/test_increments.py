@@ -143,6 +143,23 @@ def test_a_node_that_cannot_be_reached_is_passed_over(counter, serve, nobody):
     assert counter("inc", "k", "--tracker", tracker.address).code == 0
 
 
+def test_without_a_node_a_disk_is_found_where_there_is_one(counter, serve):
+    bare = serve(lambda message: [Refused(message.sequence, "no-disk", "in memory only")])
+    server = serve(counting)
+    rows = [("n1", *bare.endpoint, ALIVE, 0), ("n2", *server.endpoint, ALIVE, 0)]
+    found = serve(lambda message: [Found(message.request, tuple(rows))], role="tracker")
+    to_disk = ("inc", "k", "5", "--ack", "disk", "--tracker", found.address)
+
+    ran = [counter(*to_disk, "--pick", "random") for _ in range(8)]
+    assert [(each.code, each.out) for each in ran] == [(0, "5\n")] * 8
+
+    for named in (("--node", "n1"), ("--node", bare.address)):
+        assert counter(*to_disk, *named).code == 1
+    rows.pop()
+    ran = counter(*to_disk)
+    assert (ran.code, ran.out, "in memory only" in ran.err) == (1, "", True)
+
+
 def test_a_named_node_is_looked_up(counter, serve):
     server = serve(counting)
     rows = (("n7", *server.endpoint, ALIVE, 0),)
