@@ -75,8 +75,7 @@ class Search:
             return code in ELSEWHERE
         known = {candidate[1:3] for candidate in self._known}
         self._diskless = (self._diskless & known) | {lane.endpoint}
-        is_free = self._options.address is None and not self._options.node
-        return is_free and not known <= self._diskless
+        return not known <= self._diskless
 
     def reached(self) -> None:
         """Note that somebody is there."""

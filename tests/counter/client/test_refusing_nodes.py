@@ -63,8 +63,9 @@ def test_the_one_node_that_has_a_disk_is_found_among_three(seed):
     assert world.check() == 0
 
 
-def test_that_the_one_node_that_may_be_asked_has_no_disk_is_final():
-    world = World(node="n1")
+@pytest.mark.parametrize("named", ["n1", "127.0.0.1:7401"])
+def test_that_the_one_node_that_may_be_asked_has_no_disk_is_final(named):
+    world = World(node=named)
     node, _ = start(world)
     node.refusals.append("no-disk")
 
