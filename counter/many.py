@@ -18,6 +18,7 @@ every member itself at any size of the cluster.
 """
 
 from collections.abc import Iterable
+from typing import Final
 
 from counter.answerers import name_of
 from counter.doubtful import Doubted
@@ -42,12 +43,15 @@ from counter.messages import (
 )
 from counter.moving import may_speak
 from counter.parts import told_in
+from counter.pending import NO_ANSWER
 from counter.places import mistaken
 from counter.query import AGAIN, COMPLETE, DEADLINE, SATISFIED, UNLISTED_MAX, Heard, Hops, OwnQuery
 from counter.tables import Table, by_size
 from tracker.classes import dataclass, field
 from tracker.machine import Endpoint
-from tracker.members import View, position
+from tracker.members import Member, View, position
+
+LOOKING: Final = "is still looking for its keys"
 
 
 @dataclass(slots=True)
@@ -353,6 +357,27 @@ class ManyQuery(OwnQuery):
         """How many are known to be asked for, this node too while it looks for its keys."""
         waiting = len(self.pending) + len(self.cut) + (self.own is not None)
         return len(self.answers) + waiting
+
+    def unheard(self) -> list[Member]:
+        """Return who has not answered, this node too while it looks for its keys."""
+        return [*OwnQuery.unheard(self), *self._own_member()]
+
+    def silent(self) -> list[tuple[Member, str]]:
+        """Return who has not answered, and why that may be; who is still looking is not lost."""
+        rows = [
+            (member, LOOKING if why == NO_ANSWER and self._is_looking(member) else why)
+            for member, why in OwnQuery.silent(self)
+        ]
+        rows += [(member, LOOKING) for member in self._own_member()]
+        return sorted(rows, key=lambda row: row[0].name)
+
+    def _is_looking(self, member: Member) -> bool:
+        return position(member.name) in self.looking
+
+    def _own_member(self) -> list[Member]:
+        """Return this node while it looks for its keys; nobody once they are counted."""
+        member = None if self.own is None else self.view.owner_of(self.own.store)
+        return [] if member is None else [member]
 
     def pages(self, request: int, reason: str) -> list[Keyed]:
         """Return what was found for each key, the largest first; one page at least."""

@@ -11,6 +11,7 @@ from tracker.wire import GOSSIP_VERSION
 
 FEW_ANSWERS: Final = 8
 ASKS_LEAST: Final = 16
+NO_ANSWER: Final = "no answer"
 
 
 @dataclass(slots=True)
@@ -63,4 +64,4 @@ def why_silent(pending: Pending) -> str:
         return f"speaks gossip {pending.speaks}, and the node that asked {GOSSIP_VERSION}"
     if pending.is_refused:
         return "nobody listens at its address"
-    return "no answer" if pending.member.status == ALIVE else "no answer, and not alive"
+    return NO_ANSWER if pending.member.status == ALIVE else f"{NO_ANSWER}, and not alive"

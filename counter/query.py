@@ -405,6 +405,11 @@ class OwnQuery(Asking):
         """How many of the messages were replies, the others being asks, or as long as one."""
         return self.tally.replies
 
+    def unheard(self) -> list[Member]:
+        """Return who has not answered."""
+        waiting = [pending.member for pending in self.pending.values()]
+        return [*waiting, *self.cut.values(), *self.moved.values()]
+
     def silent(self) -> list[tuple[Member, str]]:
         """Return who has not answered, and why that may be, by name."""
         return who_is_silent(self.pending.values(), self.cut.values(), self.moved.values())

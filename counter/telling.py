@@ -147,8 +147,7 @@ def answer_of(
 ) -> Answer:
     """Return what a query has found by now, as it is told to request `number`."""
     key = query.request.key
-    silent = [waiting.member for waiting in query.pending.values()]
-    silent += [*query.cut.values(), *query.moved.values()]
+    silent = query.unheard()
     # What was told under another name is no gap.
     stores = [m.store[:8] for m in silent if m.store[:8] not in query.answers]
     last = [v for store in stores if (v := values.get(store, key)) is not None]

@@ -437,7 +437,8 @@ def test_the_page_of_clients_is_made_from_their_words(recorded: Recorded) -> Non
     intro = (
         "`from counter import Client, AsyncClient`; what they return and raise comes from there\n"
         "as well. Both take the same words; what `Client` does,\n"
-        "`AsyncClient` does when it is awaited. How they are used:\n"
+        "`AsyncClient` does when it is awaited (but `add`, which waits for nothing).\n"
+        "How they are used:\n"
         "[count from a program](../how-to/clients.md). The errors: [errors](errors.md).\n"
     )
     parts = [intro]

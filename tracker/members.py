@@ -134,6 +134,11 @@ class Member:
         """Whether it is gone, and all it had counted is held by others."""
         return self.status == GONE and bool(self.heir)
 
+    @property
+    def held_nothing(self) -> bool:
+        """Whether it is gone since it stopped without counts: every other end has a note."""
+        return self.status == GONE and not self.note
+
     def became(self, status: int, note: str | None = None) -> "Member":
         """Return the same member with another status."""
         return replace(self, status=status, note=self.note if note is None else note, heir="")

@@ -6,6 +6,7 @@ The rule: nothing is decided here but where its settings come from.
 import gc
 import os
 import random
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +17,8 @@ from counter.cli.screens import USAGE, CommandError
 from counter.cli.settings import Settings, whole
 from tracker.address import Endpoint
 from tracker.config import TRACKER_PORT, parse_endpoint
-from tracker.errors import ConfigError
+from tracker.errors import ConfigError, StorageError
+from tracker.names import base_of
 
 HOST = "127.0.0.1"
 _ADJECTIVES = (
@@ -37,6 +39,14 @@ Listen = Annotated[
 Data = Annotated[
     str | None,
     Option("--data", metavar="DIR", help="Where to keep what must last. [env: COUNTER_DATA]"),
+]
+Name = Annotated[
+    str | None,
+    Option(
+        "--name",
+        metavar="NAME",
+        help="Its name; if missing, that of what is in --data, or made up. [env: COUNTER_NAME]",
+    ),
 ]
 Insecure = Annotated[
     bool,
@@ -114,10 +124,7 @@ def tracker(
 
 
 def node(
-    name: Annotated[
-        str | None,
-        Option("--name", metavar="NAME", help="Its name; made up if missing. [env: COUNTER_NAME]"),
-    ] = None,
+    name: Name = None,
     listen: Listen = None,
     tracker: options.Tracker = None,
     data: Data = None,
@@ -153,7 +160,7 @@ def node(
     from tracker.classes import replace
 
     settings = Settings()
-    own_name: str = settings.get("name", name) or made_up_name()
+    own_name: str = settings.get("name", name) or _kept_name(settings, data, memory)
     gossip = PRESETS[settings.get("preset", preset)]
     if (peers := settings.get("chatter", whole(chatter, "chatter"))) is not None:
         gossip = replace(gossip, chatter=peers)
@@ -204,6 +211,18 @@ def _data_directory(settings: Settings, name: str, data: str | None, memory: boo
         return None
     given = settings.get("data", data)
     return Path(given) if given else state_directory() / name
+
+
+def _kept_name(settings: Settings, data: str | None, memory: bool) -> str:
+    """Return what a node without a name is called: as its directory says, else made up."""
+    from counter.storage.directory import read_owner
+
+    owner = None
+    if (directory := _data_directory(settings, "", data, memory)) is not None:
+        # What is wrong with it is said when it is opened.
+        with suppress(StorageError):
+            owner = read_owner(directory)
+    return base_of(owner.name) if owner is not None else made_up_name()
 
 
 def listen_endpoint(settings: Settings, flag: str | None) -> Endpoint | None:

@@ -62,10 +62,11 @@ def drain(
 def _member(finder: Finder, name: str) -> Member:
     """Return the member if it can leave, or has handed over already; raises CommandError."""
     member, _, _ = row_of(name, settled_roster(finder))
-    if member.status == ALIVE or member.is_handed_over:
+    if member.status == ALIVE or member.is_handed_over or member.held_nothing:
         return member
     if member.status == GONE:
-        raise CommandError(f"{name} is gone already, and handed nothing over")
+        why = printable(member.note, 200)
+        raise CommandError(f"{name} is gone already, and handed nothing over ({why})")
     raise CommandError(
         f"{name} is {STATUS_NAMES[member.status]}: only a node that runs can hand its counts over",
         f"start it again, or give its counts up:  counter forget {name}",
@@ -127,7 +128,7 @@ def _followed(finder: Finder, member: Member, show: Show) -> DrainState:
         # It may have been over between two looks.
         if finder.deadline_s is None:
             finder.restart()
-        if now() < finder.until and (found := _member(finder, member.name)).is_handed_over:
+        if now() < finder.until and (found := _member(finder, member.name)).status == GONE:
             return DrainState(0, DRAINED, found.heir, 0, 0, "")
         hint = f"if it still runs, the hand-over goes on:  counter drain {member.name}"
         raise CommandError(str(error), hint) from error

@@ -62,6 +62,8 @@ class Finder:
         self.is_strict = False
         # Members that were down when an id was sent, and were not asked about it.
         self.not_asked: list[str] = []
+        # Nodes that would not promise a disk: others are tried.
+        self.diskless: set[Endpoint] = set()
         # Whether an id goes to a node that was named, and not to its home (`counter.cli.homes`).
         self.is_chosen = False
         # What helps where no tracker is reached; a command that takes no --node has less of it.
@@ -109,6 +111,7 @@ class Finder:
         candidates, who_know = self._awaited(name, turn)
         if name:
             return [(c[1], c[2]) for c in _named(candidates, name, who_know)]
+        candidates = [c for c in candidates if (c[1], c[2]) not in self.diskless]
         if not candidates:
             hint = f"start one:  counter node          {WHO_IS_THERE}"
             raise CommandError(f"{who_know} no living node", hint)

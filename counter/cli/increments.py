@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from typing import Annotated
 
 from counter.cli import options
-from counter.cli.finding import Finder, shown_node
+from counter.cli.finding import CANDIDATES_TRIED_MAX, Finder, shown_node
 from counter.cli.options import Argument, Option
 from counter.cli.screens import (
     DONE,
@@ -54,7 +54,7 @@ NOT_YET_PAUSE_S = 0.05
 AMOUNT = re.compile(r"[+-]?[0-9]{1,40}")
 _ACKS = {None: light.ACK_DEFAULT, "memory": light.ACK_MEMORY, "disk": light.ACK_DISK}
 _USAGE = "usage: counter inc KEY [AMOUNT]"
-TOO_OLD, GIVEN_AWAY = "too-old", "given-away"
+TOO_OLD, GIVEN_AWAY, NO_DISK = "too-old", "given-away", "no-disk"
 
 
 def inc(
@@ -113,7 +113,8 @@ def inc(
             from counter.cli.feeding import feed
 
             return feed(connection, finder, token, is_own, promise, json)
-        token, counted = _settled(connection, finder, key, number, token, is_own, promise)
+        asked = key, number, token, is_own, promise
+        connection, token, counted = _settled_somewhere(closing, connection, finder, *asked)
     _show(connection, finder, key, number, token, counted, json)
     return DONE
 
@@ -147,6 +148,33 @@ def _entered(finder: Finder, token: str, store: str, is_own: bool) -> Connection
             if early is not None:
                 raise early from None
             raise
+
+
+def _settled_somewhere(
+    closing: ExitStack,
+    connection: Connection,
+    finder: Finder,
+    key: str,
+    number: int,
+    token: str,
+    is_own: bool,
+    promise: int,
+) -> tuple[Connection, str, light.Counted]:
+    """Count; where a node refuses that has no disk, at another one, unless it must be this one."""
+    while True:
+        try:
+            settled = _settled(connection, finder, key, number, token, is_own, promise)
+        except RefusedError as error:
+            finder.diskless.add(connection.endpoint)
+            is_final = error.code != NO_DISK or not is_own or finder.node is not None
+            if is_final or len(finder.diskless) >= CANDIDATES_TRIED_MAX:
+                raise
+            try:
+                connection = closing.enter_context(finder.open_node())
+            except (CommandError, UnreachableError):
+                raise error from None
+        else:
+            return connection, *settled
 
 
 def _reached(finder: Finder, token: str, is_own: bool) -> Connection:

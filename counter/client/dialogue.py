@@ -50,7 +50,7 @@ from counter.client.operations import (
 from counter.client.options import Options
 from counter.client.parking import GIVEN_AWAY, Parkings, given_away
 from counter.client.parting import Parting
-from counter.client.search import BY_KEY, ELSEWHERE, TRIES_MAX
+from counter.client.search import BY_KEY, TRIES_MAX
 from counter.client.session import is_of_request
 from tracker.errors import ConfigError, FrameError, RefusedError, UnreachableError
 from tracker.text import printable
@@ -315,7 +315,7 @@ class Dialogue:
         elif code in BY_KEY and len(batch.amounts) > 1:
             # One key is too much, or one too many: the others must not suffer for it.
             self._queue.extendleft(reversed(self._ending.halves(batch)))
-        elif code in ELSEWHERE and batch.tries + 1 < TRIES_MAX:
+        elif self._search.passes_on(code, lane) and batch.tries + 1 < TRIES_MAX:
             batch.tries += 1
             self._queue.appendleft(batch)
             self._destination.shun(lane, f"refuses ({text})", batch.tries, now)

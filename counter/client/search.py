@@ -21,8 +21,10 @@ PAUSE_S: Final = 0.1
 PAUSE_S_MAX: Final = 1.0
 
 ELSEWHERE: Final = frozenset({"busy", "leaving", "disk", "displaced"})
+NO_DISK: Final = "no-disk"
 BY_KEY: Final = frozenset({"full", "range"})
-"""Refusals after which another node may take it; after which each key may go by itself."""
+"""Refusals after which another node, or the same one later, may take it; after which another one
+may, and this one never; after which each key may go by itself."""
 
 
 class Search:
@@ -39,6 +41,8 @@ class Search:
         self._dice = dice
         self._known: tuple[Candidate, ...] = ()
         self._tries = 0
+        # Who has refused to promise a disk, of those who are known.
+        self._diskless: set[tuple[str, int]] = set()
         self._turn = int(dice.random() * 2**16)
         if options.address is not None:
             self._known = ((shown_endpoint(options.address), *options.address, light.ALIVE, 0),)
@@ -66,6 +70,14 @@ class Search:
             return False
         self.left = list(self._known)
         return True
+
+    def passes_on(self, code: str, lane: Lane) -> bool:
+        """Whether what a node refused so may be taken by another; one without a disk is noted."""
+        if code != NO_DISK:
+            return code in ELSEWHERE
+        known = {candidate[1:3] for candidate in self._known}
+        self._diskless = (self._diskless & known) | {lane.endpoint}
+        return not known <= self._diskless
 
     def reached(self) -> None:
         """Note that somebody is there."""
@@ -105,7 +117,8 @@ class Search:
     def _others(self, lanes: list[Lane], now: float) -> list[Candidate] | None:
         """Return the nodes that may take new increments, the best first; None if there are none."""
         bad = [lane for lane in lanes if _is_bad(lane, now)]
-        names, places = {lane.name for lane in bad}, {lane.endpoint for lane in bad}
+        names = {lane.name for lane in bad}
+        places = {*self._diskless, *[lane.endpoint for lane in bad]}
         usable = [c for c in self._known if c[0] not in names and c[1:3] not in places]
         self._turn += 1
         return ordered(usable, self._options.pick, self._dice, self._turn) or None

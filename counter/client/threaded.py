@@ -52,7 +52,8 @@ class Client(Common):
 
     `trackers` is `HOST:PORT`, several of them with commas or in a list; without it
     COUNTER_TRACKER holds, then 127.0.0.1:7400. `node` names one node, or its HOST:PORT, to talk
-    to (COUNTER_NODE); without it `pick` chooses: `least-active`, `random`, `round-robin`.
+    to (COUNTER_NODE); without it `pick` chooses (`least-active`, `random`, `round-robin`) one
+    that it stays with until that is lost.
     `deadline_s` is what one call may take in all. `ack` is what an acknowledgement promises:
     `memory` or `disk`; None: the best that the node has. With `park` an increment whose node is
     gone is left at another one, which counts it once it may. Raises ConfigError.

@@ -8,7 +8,8 @@ import pytest
 from counter import many
 from counter.config import LAN
 from counter.doubtful import Doubted
-from counter.many import ManyQuery, Sums
+from counter.lastknown import LastValues
+from counter.many import LOOKING, ManyQuery, Sums
 from counter.messages import (
     DECREASED,
     GOSSIP,
@@ -28,6 +29,7 @@ from counter.messages import (
 )
 from counter.query import COMPLETE, CONVERGED, DEADLINE, SATISFIED, Heard, Hops
 from counter.tables import Table
+from counter.telling import NOT_KNOWN, answer_of
 from tracker.members import Member, View, position
 
 
@@ -181,6 +183,20 @@ def test_is_not_complete_before_the_own_node_has_looked_through_its_keys():
     assert origin.verdict() == COMPLETE
     assert (origin.query.value, origin.query.answers[make_member(0).store[:8]].at_s) == (5, 0.2)
     assert origin.told() == [("a", 5, 5, 5)]
+
+
+def test_a_deadline_before_the_own_node_has_looked_names_it_and_whoever_looks_as_well():
+    origin = Origin(own=None, count=4)
+    origin.reply(1, ("a", 1))
+    origin.reply(2, flags=WORKING)
+
+    answer = answer_of(origin.query, LastValues(9), DEADLINE, 1.0, 1, "", "n0", 0.0)
+
+    assert (answer.answered, answer.missing, answer.members) == (1, 3, 4)
+    assert (answer.why, answer.filled_age_s) == ("", NOT_KNOWN)
+    assert [(member.name, why) for member, why in origin.query.silent()] == [
+        ("n0", LOOKING), ("n2", LOOKING), ("n3", "no answer"),
+    ]  # fmt: skip
 
 
 def test_without_the_own_share_the_asker_may_be_satisfied():

@@ -38,6 +38,28 @@ def test_a_made_up_name_is_a_name_that_can_be_said():
     assert len(names) > 10
 
 
+def test_a_directory_that_is_started_without_a_name_keeps_the_one_it_has(start):
+    begun = ("node", "--data", "d", "--listen", "127.0.0.1:0", "--tracker", "127.0.0.1:1")
+    lines = []
+    for _ in range(2):
+        process = start(*begun)
+        lines.append(process.stdout.readline().split())
+        process.terminate()
+        assert process.wait(20) == 0
+
+    first, second = lines
+    assert second[:3] == first[:3]
+
+
+def test_a_damaged_directory_that_is_started_without_a_name_is_refused_by_its_file(start):
+    Path("d").mkdir()
+    Path("d/identity").write_bytes(b"GOSSIDE\n and no more")
+
+    out, err = start("node", "--data", "d", "--listen", "127.0.0.1:0").communicate(timeout=20)
+
+    assert (out, b"identity is damaged at byte" in err) == (b"", True)
+
+
 def test_data_is_kept_under_the_user_s_state_directory(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert state_directory() == tmp_path / "counter"

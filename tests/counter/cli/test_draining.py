@@ -17,6 +17,9 @@ def make_member(server=None, status=ALIVE, note="", name="n3"):
     return Member(name, b"s" * 16, 1, 1, 0, *endpoint, status, True, note)
 
 
+GIVEN_UP = make_member().became(GONE, "given up by an operator")
+
+
 @pytest.fixture
 def tracking(serve):
     """Start a tracker that lists these members, one list after the other."""
@@ -95,12 +98,31 @@ def test_one_that_has_handed_over_is_not_asked(counter, tracking):
     assert (ran.code, ran.out) == (0, "n3 is gone; its counts went to n5\n")
 
 
+def test_one_that_held_nothing_and_is_gone_is_not_asked_again(counter, tracking):
+    gone = make_member().became(GONE)
+
+    ran = counter("drain", "n3", "--tracker", tracking([gone]).address)
+
+    assert (ran.code, ran.out) == (0, "n3 is gone; it held no counts\n")
+
+
+def test_an_empty_node_that_ended_between_two_looks_is_looked_up(
+    counter, tracking, draining, close
+):
+    node = draining(state(COPYING), close)
+    tracker = tracking([make_member(node)], [make_member(node).became(GONE)])
+
+    ran = counter("drain", "n3", "--tracker", tracker.address)
+
+    assert (ran.code, ran.out) == (0, "n3 is gone; it held no counts\n")
+
+
 @pytest.mark.parametrize(
     ("member", "words"),
     [
         pytest.param(make_member(name="n4"), 'knows no member "n3"', id="unknown"),
         pytest.param(make_member(status=AWAY), "n3 is away: only a node that runs", id="away"),
-        pytest.param(make_member(status=GONE), "handed nothing over", id="forgotten"),
+        pytest.param(GIVEN_UP, "handed nothing over (given up by an operator)", id="forgotten"),
     ],
 )
 def test_who_cannot_hand_over_is_named_with_the_reason(counter, tracking, member, words):

@@ -143,6 +143,28 @@ def test_a_node_that_cannot_be_reached_is_passed_over(counter, serve, nobody):
     assert counter("inc", "k", "--tracker", tracker.address).code == 0
 
 
+def test_without_a_node_a_disk_is_found_where_there_is_one(counter, serve):
+    def refuse(message):
+        return [Refused(message.sequence, "no-disk", "in memory only")]
+
+    bare = [serve(refuse), serve(refuse), serve(refuse)]
+    servers = [*bare, serve(counting)]
+    rows = [(f"n{at}", *server.endpoint, ALIVE, 0) for at, server in enumerate(servers)]
+    found = serve(lambda message: [Found(message.request, tuple(rows))], role="tracker")
+    to_disk = ("inc", "k", "5", "--ack", "disk", "--tracker", found.address)
+
+    for tries in range(1, 9):
+        ran = counter(*to_disk, "--pick", "random")
+        assert (ran.code, ran.out) == (0, "5\n")
+        assert [len(sent(server)) <= tries for server in bare] == [True] * 3
+
+    for named in (("--node", "n1"), ("--node", bare[1].address)):
+        assert counter(*to_disk, *named).code == 1
+    rows.pop()
+    ran = counter(*to_disk)
+    assert (ran.code, ran.out, "in memory only" in ran.err) == (1, "", True)
+
+
 def test_a_named_node_is_looked_up(counter, serve):
     server = serve(counting)
     rows = (("n7", *server.endpoint, ALIVE, 0),)

@@ -1,5 +1,7 @@
 """What becomes of a client's increments that a node refuses."""
 
+from functools import partial
+
 import pytest
 from client_world import World, failure_of, other, start
 
@@ -13,7 +15,7 @@ from tracker.errors import RefusedError
 from tracker.messages import Refused
 
 
-@pytest.mark.parametrize("code", ["busy", "leaving", "disk"])
+@pytest.mark.parametrize("code", ["busy", "leaving", "disk", "no-disk"])
 def test_what_one_node_refuses_another_one_counts(code):
     world = World()
     node, _ = start(world)
@@ -43,8 +45,27 @@ def test_the_only_node_is_asked_three_times_with_pauses(node):
     assert world.check() == 0
 
 
-def test_a_refusal_that_no_other_node_would_change_is_final():
-    world = World()
+@pytest.mark.parametrize("seed", range(30))
+def test_the_one_node_that_has_a_disk_is_found_among_three(seed):
+    world = World(count=3, seed=seed, pick="random")
+
+    def refuse(message, plain):
+        is_asked = isinstance(message, Increment)
+        return [Refused(message.sequence, "no-disk", "no")] if is_asked else plain(message)
+
+    for node in world.nodes[:2]:
+        node.answer = partial(refuse, plain=node.answer)
+
+    batch = world.count()
+    world.settle()
+
+    assert batch.result("views").node == world.nodes[2].name
+    assert world.check() == 0
+
+
+@pytest.mark.parametrize("named", ["n1", "127.0.0.1:7401"])
+def test_that_the_one_node_that_may_be_asked_has_no_disk_is_final(named):
+    world = World(node=named)
     node, _ = start(world)
     node.refusals.append("no-disk")
 
