@@ -11,8 +11,9 @@ from zlib import crc32
 
 from counter import counting
 from counter.counting import Acknowledge, Way
-from counter.ledger import Ledger, Waiting
+from counter.ledger import Ledger
 from counter.sessions import Session
+from counter.waiting import Waiting
 from tracker.machine import Persist
 from tracker.native import extension
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any, Final
 
 from counter.config import NodeConfig
-from counter.crdt import Counters, Share
+from counter.crdt import Counters
 from counter.messages import (
     ACK_DISK,
     ACK_MEMORY,
@@ -31,35 +31,14 @@ from counter.messages import (
 )
 from counter.records import dump, dump_sessions, ended, recall, record_of, recount
 from counter.sessions import Known, Sessions
+from counter.waiting import Late, Waiting, due, leaves_range, magnitude_of
 from tracker import wire
 from tracker.boots import told
-from tracker.classes import dataclass
 from tracker.machine import Effect, Link, Persist, Persisted, PersistFailed, Send
 from tracker.messages import Refused
 
 FOLLOWERS_MAX: Final = 64
 """Retries of one increment that wait for it to be on disk."""
-
-
-@dataclass(slots=True)
-class Waiting:
-    """An increment whose record is on its way to the disk. Made as often as a message."""
-
-    token: int
-    link: Link
-    operation: tuple[bytes, int]
-    pairs: tuple[Any, ...]
-    counts_later: bool
-    magnitude: int
-
-
-@dataclass(slots=True)
-class Late:
-    """A reply that waits for its turn; a retry's has no message until its increment is settled."""
-
-    to: Link
-    sequence: int
-    message: Counted | Refused | None = None
 
 
 class Ledger:
@@ -179,7 +158,7 @@ class Ledger:
             self.counters.own.add_all(message.pairs)
             return [Send(link, Counted(message.sequence, False, False))]
         record, is_early = record_of(message), message.ack == ACK_MEMORY
-        magnitude = 0 if is_early else _magnitude(message.pairs)
+        magnitude = 0 if is_early else magnitude_of(message.pairs)
         operation = message.session, message.sequence
         persist = self._queued(link, operation, message.pairs, not is_early, magnitude, record)
         if not is_early:
@@ -306,27 +285,10 @@ class Ledger:
         far from where counters live, the key's own part of it is added up.
         """
         takes = self.counters.own.takes
-        extra = self._reserved if len(pairs) == 2 else self._reserved + _magnitude(pairs)
+        extra = self._reserved if len(pairs) == 2 else self._reserved + magnitude_of(pairs)
         if all(takes(pairs[i], pairs[i + 1], extra) for i in range(0, len(pairs), 2)):
             return False
-        due = self._due()
-        due.add_all(pairs)
-        own = self.counters.own
-        return any(
-            own.positive.get(key, 0) + due.positive.get(key, 0) > wire.SHARE_MAX
-            or own.negative.get(key, 0) + due.negative.get(key, 0) > wire.SHARE_MAX
-            for key in pairs[::2]
-        )
-
-    def _due(self) -> Share:
-        """Return what counts as soon as it is on disk."""
-        due = Share(0)
-        for entry in self._waiting:
-            if entry.counts_later:
-                due.add_all(entry.pairs)
-        for _, pairs in self._adopting:
-            due.add_all(pairs)
-        return due
+        return leaves_range(self.counters.own, due(self._waiting, self._adopting), pairs)
 
     # -- what other nodes were asked first -----------------------------------------------------
 
@@ -338,7 +300,7 @@ class Ledger:
             return []
         self.token += 1
         self._adopting.append((self.token, pairs))
-        self._reserved += _magnitude(pairs)
+        self._reserved += magnitude_of(pairs)
         return [Persist(self.token, "counts", record)]
 
     def restore_adopted(self, pairs: tuple[Any, ...]) -> None:
@@ -445,7 +407,7 @@ class Ledger:
         pairs, adopting = [], self._adopting
         while adopting and adopting[0][0] <= token:
             pairs.append(adopting.popleft()[1])
-            self._reserved -= _magnitude(pairs[-1])
+            self._reserved -= magnitude_of(pairs[-1])
         return pairs
 
     def _whose_turn_came(self, entry: Waiting) -> list[Send]:
@@ -492,9 +454,5 @@ class Ledger:
         What waits for the disk is counted in: a store writes a snapshot only after every
         record before it was written, and gives it up when one of them failed.
         """
-        yield from dump(self.counters, self._due())
+        yield from dump(self.counters, due(self._waiting, self._adopting))
         yield from dump_sessions(self.sessions)
-
-
-def _magnitude(pairs: tuple[Any, ...]) -> int:
-    return sum(map(abs, pairs[1::2]))

@@ -123,17 +123,19 @@ def replace_fields(member, **changes):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "plant",
+    ("plant", "first"),
     [
-        acknowledge_before_fsync,
-        no_dedup,
-        identity_by_name,
-        old_backups_let_in,
-        complete_by_own_list,
+        pytest.param(acknowledge_before_fsync, 0, id="acknowledge before fsync"),
+        pytest.param(no_dedup, 0, id="no dedup"),
+        # In world 1 it is found as well, but two who fight for one identity take long to play.
+        pytest.param(identity_by_name, 2, id="identity by name"),
+        pytest.param(old_backups_let_in, 0, id="old backups let in"),
+        pytest.param(complete_by_own_list, 0, id="complete by own list"),
     ],
-    ids=lambda plant: plant.__name__.replace("_", " "),
 )
-def test_a_planted_mistake_is_found_among_the_worlds_that_hold_without_it(monkeypatch, plant):
+def test_a_planted_mistake_is_found_among_the_worlds_that_hold_without_it(
+    monkeypatch, plant, first
+):
     plant(monkeypatch)
 
-    assert any(failed(seed)[0] for seed in range(WORLDS))
+    assert any(failed(seed)[0] for seed in range(first, WORLDS))

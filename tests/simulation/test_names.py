@@ -27,6 +27,8 @@ BRIDGE = ("10.0.9.1", 7401)
 NAME = "n1"
 DEADLINE_MS = 400
 END_S = 60.0
+WORLDS = 8
+"""Enough for each mistake of before to be found among them; a soak plays two hundred."""
 
 
 def is_drained(details):
@@ -243,7 +245,7 @@ class Islands:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(WORLDS))
 def test_of_two_islands_that_heal_no_complete_answer_lacks_what_one_of_them_has_counted(seed):
     islands = Islands(seed)
     islands.play()
@@ -284,8 +286,15 @@ def a_newcomer_has_never_counted(patch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("plant", [the_loser_vanishes, a_newcomer_has_never_counted])
-def test_these_worlds_find_what_was_wrong_before(plant, monkeypatch):
+@pytest.mark.parametrize(
+    ("plant", "first"),
+    [
+        pytest.param(the_loser_vanishes, 0, id="the loser vanishes"),
+        # The worlds before that one do not show it.
+        pytest.param(a_newcomer_has_never_counted, 6, id="a newcomer has never counted"),
+    ],
+)
+def test_these_worlds_find_what_was_wrong_before(plant, first, monkeypatch):
     plant(monkeypatch)
 
     def found(seed):
@@ -293,4 +302,4 @@ def test_these_worlds_find_what_was_wrong_before(plant, monkeypatch):
         islands.play()
         return islands.wrong or islands.refused
 
-    assert any(found(seed) for seed in range(8))
+    assert any(found(seed) for seed in range(first, WORLDS))
