@@ -23,6 +23,7 @@ from counter.messages import OTHERS_MAX
 from counter.parts import is_part, part_epoch, part_key
 from counter.records import pages_of
 from tracker import wire
+from tracker.boots import Life
 from tracker.classes import dataclass
 from tracker.members import Member, View
 from tracker.messages import UNTOLD
@@ -47,12 +48,14 @@ class Forks:
 
     `starts` are (epoch, token) of earlier lives; `splits` are (store, token) of those this store
     was made of, the first of them first: what stands in the log up to that token was theirs.
+    `pasts` are the lives of each of these, the latest first: that in which it ended, at least.
     """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self.starts: tuple[tuple[int, int], ...] = ()
         self.splits: tuple[tuple[bytes, int], ...] = ()
+        self.pasts: tuple[tuple[Life, ...], ...] = ()
         # The last life that a list has held: a tracker has taken it in.
         self.listed = 0
         self._done = 0
@@ -157,6 +160,7 @@ class Forks:
         """Part the own share where the next store in line was made, if it holds that one's."""
         store, token = self.splits[self._done]
         self._done += 1
+        past = self.pasts[self._done - 1 : self._done]
         self._bases.clear()
         if store != (self._whose or self._ledger.founder):
             # A later one wrote the snapshot: it had parted it, if it could.
@@ -164,9 +168,10 @@ class Forks:
             return
         following = self.splits[self._done :]
         self._whose = following[0][0] if following else self._ledger.counters.store
-        self.is_apart = before is not None and self._part(store, token, before)
+        boot = past[0][0].boot if past and past[0] else b""
+        self.is_apart = before is not None and self._part(store, token, before, boot)
 
-    def _part(self, store: bytes, token: int, before: Share) -> bool:
+    def _part(self, store: bytes, token: int, before: Share, boot: bytes = b"") -> bool:
         """Hold what was counted `before` as a part; what came after it stays this store's own.
 
         Where there is no room for one more share of others, or shares were handed over to that
@@ -174,7 +179,7 @@ class Forks:
         """
         counters, own = self._ledger.counters, self._ledger.counters.own
         epoch = part_epoch(token)
-        key = part_key(store, epoch)
+        key = part_key(store, epoch, boot)
         total = list(own.rows())
         part = Share(epoch)
         # Of what was let go of since, as an epoch of its key that is over, nothing is brought back.
@@ -196,6 +201,15 @@ class Forks:
             if negative > down:
                 own.negative[name] = negative - down
         return True
+
+    def past(self, key: bytes) -> tuple[Life, ...]:
+        """Return the lives, the latest first, of the store of which this is a part, up to its end.
+
+        What is known of it: none where this store was not made of that one, but was given the part.
+        """
+        ended = zip(self.splits, self.pasts, strict=False)
+        pasts = [past for (store, _), past in ended if past and store[:8] == key[:8]]
+        return next((past for past in pasts if past[0].boot.startswith(key[8:12])), ())
 
     def begins(self, token: int) -> bytes:
         """Return behind which record this life and those before it began, 8 bytes each."""

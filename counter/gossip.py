@@ -53,6 +53,7 @@ from counter.messages import UNTIMED as UNTIMED
 from counter.moves import Handler
 from counter.newcomers import Newcomers
 from counter.origin import Origin
+from counter.parents import Parents
 from counter.recovery import Recovery
 from counter.relay import Relay
 from counter.renewal import Renewal
@@ -171,14 +172,15 @@ class Gossip:
         def followed(effects: list[Effect], now: float) -> list[Effect]:
             return origin.after_hearsay(self._after_membership(effects, now), now)
 
-        parts = self.membership, self.config.cluster
+        parents = Parents(self.ledger, self.forks, self.membership)
+        parts = self.membership, self.config.cluster, parents
         newcomers = Newcomers(*parts, is_fixed=is_fixed, followed=followed)
         origin.learn, origin.is_unsure = newcomers.learn, lambda: newcomers.is_unsure
         return newcomers
 
     def _for_asks(self) -> dict[type, Handler]:
         """Return who takes asks."""
-        ask = self.renewal.moves.before(self.doubts.telling(self._ask))
+        ask = self._sure(self.renewal.moves.before(self.doubts.telling(self._ask)))
         return {Ask: ask, AskAgain: ask}
 
     def _handler(self, kind: type) -> Handler | None:
@@ -194,16 +196,16 @@ class Gossip:
         before, telling = self.renewal.moves.before, self.doubts.telling
         told, names = self.asker.listener.last_values.recalled, self.ledger.counters.names
         return {
-            AskMany: before(telling(self._ask_many)),
+            AskMany: self._sure(before(telling(self._ask_many))),
             Stop: lambda sender, stop, now: [*self.relay.stop(stop), *self.heads.stop(stop)],
-            Delegate: before(telling(self._delegate)),
+            Delegate: self._sure(before(telling(self._delegate))),
             Back: lambda sender, back, now: self.heads.back(back),
             Increment: lambda link, message, now: self.embargo.increment(link, message),
             Recall: lambda link, recall, now: told(link, recall, self.membership.view, names, now),
             Roster: lambda link, roster, now: listed(self.membership.view, link, roster),
             **dict.fromkeys((Heartbeat, Registered, Departed, Announced), self._membership),
             Introduce: self.newcomers.introduce,
-            Sought: self.newcomers.sought,
+            Sought: self.newcomers.parents.sought,
             Here: self.newcomers.here,
             Doubled: self.newcomers.doubled,
             Introduced: lambda sender, said, now: self.embargo.introduced(sender, said, now),
@@ -390,6 +392,22 @@ class Gossip:
             return effects[1:]
         return self._first_asks.traced(ask, sender, effects) if ask.flags & TRACE else effects
 
+    def _sure(self, handler: Handler) -> Handler:
+        """Let asks be heard once no store is taken for the whole of which this node knows more."""
+        others = self.ledger.counters.others
+
+        def take(sender: Address, ask: Any, now: float) -> list[Effect]:
+            if not others:
+                return handler(sender, ask, now)
+            effects, parents = self.newcomers.parents.look(now), self.newcomers.parents
+            is_known = ask.roll == self.membership.view.roll or self.hearsay.knows(ask.roll)
+            if parents.is_any and not is_known:
+                # Whoever asks may know a start of such a store that was not heard of here.
+                return effects + self.origin.catch_up(ask.roll, ask.home, now)
+            return effects if parents.is_open else effects + handler(sender, ask, now)
+
+        return take
+
     def _heard_until(self) -> float:
         """Return when the last query ends that may have heard anything here, its own among them."""
         own = [query.deadline for query in self.asker.under_way()]
@@ -453,6 +471,7 @@ class Gossip:
             self._saved.changed(now)
             if self.membership.is_registered:
                 self.forks.follow(view, self.membership.member)
+            effects = effects + self.newcomers.parents.look(now)
         # First: it may be the word that lets this node ask.
         kept = self.embargo.look(now)
         return [*effects, *self.origin.release(now), *kept]

@@ -87,6 +87,10 @@ class Hearsay:
         """Take in that this is the view now."""
         self._learned(view.roll)
 
+    def knows(self, roll: int) -> bool:
+        """Whether a roll is, or was, that of a view here or of a list that was read, or is none."""
+        return not roll or roll in self._known
+
     def hear(self, roll: int, source: Endpoint) -> bool:
         """Take in a roll that is not that of the view now; returns whether there is room for it.
 

@@ -40,6 +40,7 @@ def introduce(machine: Gossip, identity: Identity) -> None:
     machine.membership.parent = b"".join([identity.parent, *older]) if identity.parent else b""
     machine.ledger.founder = identity.founder or identity.store
     machine.forks.starts, machine.forks.splits = identity.starts, identity.splits
+    machine.forks.pasts = identity.pasts
 
 
 def wants_rebirth(event: str, details: dict[str, Any]) -> bool:

@@ -17,7 +17,7 @@ members are silent no upper bound is told. Who is asked, repaired and counted is
 every member itself at any size of the cluster.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from counter.answerers import name_of
@@ -165,6 +165,8 @@ class ManyQuery(OwnQuery):
     covered: dict[bytes, None] = field(default_factory=dict)
     # Those of which a part is in an answer: the whole may be told by somebody else.
     partly: dict[bytes, None] = field(default_factory=dict)
+    # Those of which others hold a part that is in no answer, as they are to answer themselves.
+    aside: dict[bytes, None] = field(default_factory=dict)
     is_torn: bool = False
     # What the replies weigh without their headers: hardly two of them are alike.
     reply_bytes: int = 0
@@ -234,6 +236,7 @@ class ManyQuery(OwnQuery):
             decreased = bool(reply.flags & DECREASED)
             self.sums.add(rows, reply.left_out, reply.rest, decreased=decreased)
             self._count_doubts(reply.position)
+            self._leave(reply.aside)
         return is_first
 
     def _weigh(self, reply: ReplyMany) -> None:
@@ -295,11 +298,25 @@ class ManyQuery(OwnQuery):
                 for waiting in (self.pending, self.cut):
                     waiting.pop(position(owner.name), None)
 
+    @property
+    def held_in_part(self) -> Collection[bytes]:
+        """The stores of which those who answered hold parts."""
+        return self.aside
+
+    def _leave(self, aside: Iterable[bytes]) -> None:
+        """Take it that parts of these stores are held by one who did not count them."""
+        self.aside.update(dict.fromkeys(aside))
+        self._look_at_parts()
+
     def _look_at_parts(self) -> None:
-        """Ask everybody anew if one is expected to answer of whom a part was counted."""
-        owners = [self.view.owner_of(store) for store in self.partly]
-        for owner in owners:
+        """Ask everybody anew if one is expected to answer of whom a part was counted.
+
+        Or if one is given up of whom a part was not: its holder had not heard of that.
+        """
+        for owner in [self.view.owner_of(store) for store in self.partly]:
             self.is_torn |= owner is not None and (owner.expected or owner.is_handed_over)
+        for owner in [self.view.owner_of(store) for store in self.aside]:
+            self.is_torn |= _is_given_up(owner)
 
     def follow(self, view: View) -> None:
         """Take in a newer view; whoever is in another's answer is not waited for."""
@@ -309,8 +326,7 @@ class ManyQuery(OwnQuery):
         OwnQuery.follow(self, view)
         for owner in [view.owner_of(member.store[:8]) for member in waiting]:
             # While it was expected nobody told a part of it, as is done from now on.
-            is_given_up = owner is not None and not owner.expected and not owner.is_handed_over
-            self.is_torn |= is_given_up
+            self.is_torn |= _is_given_up(owner)
         self._look_at_parts()
         self._let_go(is_silent=False)
 
@@ -326,6 +342,7 @@ class ManyQuery(OwnQuery):
             return
         own.value, own.has_decreased = table.total, table.has_decreased
         own.at_s = now - self.started
+        self._leave(table.aside)
         self.answers[own.store] = own
         self.value += own.value
         if own.value:
@@ -391,3 +408,8 @@ class ManyQuery(OwnQuery):
         facts = (len(told), self.sums.left_out, self.sums.unseen)
         starts = range(0, max(1, len(told)), KEYS_PER_PAGE)
         return [Keyed(request, tuple(told[at : at + KEYS_PER_PAGE]), *facts) for at in starts]
+
+
+def _is_given_up(owner: Member | None) -> bool:
+    """Whether a store is gone, and nobody has all of it: parts of it count from now on."""
+    return owner is not None and not owner.expected and not owner.is_handed_over

@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from counter.messages import Doubled, Here, Sought
+from counter.parents import Parents
 from tracker.admission import is_copy
 from tracker.config import shown_endpoint
 from tracker.machine import Address, Effect, Emit, Endpoint, Send
@@ -57,11 +58,16 @@ class Newcomers:
         self,
         membership: Membership,
         cluster: str,
+        parents: Parents,
         *,
         is_fixed: bool,
         followed: Callable[[list[Effect], float], list[Effect]],
     ) -> None:
-        """`followed` tells all parts of a newer list. With `is_fixed` nobody ever moves."""
+        """`followed` tells all parts of a newer list. With `is_fixed` nobody ever moves.
+
+        `parents` asks where stores are of which this node holds parts.
+        """
+        self.parents = parents
         self._membership = membership
         self._cluster = cluster
         self._is_fixed = is_fixed
@@ -70,8 +76,12 @@ class Newcomers:
 
     @property
     def is_unsure(self) -> bool:
-        """Whether a list told of a move that is being looked into: the own one may be outdone."""
-        return any(look.sender is None for look in self._looks.values())
+        """Whether a list told of a move that is being looked into: the own one may be outdone.
+
+        Or whether it has a start that may lack some of what is held here of its store.
+        """
+        is_moving = any(look.sender is None for look in self._looks.values())
+        return is_moving or self.parents.is_open
 
     # -- whoever is told of a newcomer ----------------------------------------------------------
 
@@ -163,13 +173,10 @@ class Newcomers:
         look.due = now + ASK_S
         return Send(look.known.endpoint, Sought(look.member.store))
 
-    def sought(self, sender: Address, message: Sought, now: float) -> list[Effect]:
-        """Say who runs here."""
-        return [Send(sender, Here(self._membership.member))]
-
     def here(self, sender: Address, message: Here, now: float) -> list[Effect]:
         """Take the word of whoever runs where a newcomer is said to have been."""
         there, effects = message.member, list[Effect]()
+        self.parents.here(sender, message, now)
         for key, look in list(self._looks.items()):
             if look.known.endpoint != sender:
                 continue
@@ -184,6 +191,7 @@ class Newcomers:
     def undelivered(self, to: Endpoint, message: Sought, now: float) -> list[Effect]:
         """Take it that nobody listens where a store is said to have been."""
         effects: list[Effect] = []
+        self.parents.undelivered(to, message, now)
         for key, look in list(self._looks.items()):
             if look.known.endpoint == to and look.member.store == message.store:
                 del self._looks[key]
@@ -218,7 +226,7 @@ class Newcomers:
 
     def tick(self, now: float) -> list[Effect]:
         """Ask again, a few times; what stays silent decides nothing, unless it meant to stop."""
-        effects: list[Effect] = []
+        effects = self.parents.look(now)
         for key, look in list(self._looks.items()):
             if now < look.due:
                 continue
@@ -232,7 +240,8 @@ class Newcomers:
 
     def deadline(self) -> float | None:
         """Say when `tick` is wanted next."""
-        return min([look.due for look in self._looks.values()], default=None)
+        times = [self.parents.deadline(), *[look.due for look in self._looks.values()]]
+        return min([time for time in times if time is not None], default=None)
 
 
 def _is_same_start(one: Member, other: Member) -> bool:

@@ -34,7 +34,7 @@ from counter.rounds import Round
 from counter.tables import Tables
 from counter.tracing import reply_in
 from tracker.machine import Address, Effect, Endpoint, Foreign, Link
-from tracker.members import Member
+from tracker.members import FIRST_EPOCH, Member
 from tracker.membership import Membership
 from tracker.messages import Listed
 
@@ -130,14 +130,18 @@ class Origin:
 
     def _may_ask(self) -> bool:
         """Whether a list was heard, and whoever may know better of this store knows that list."""
-        membership = self._membership
-        return membership.heard_at is not None and not membership.announcement.is_strange
+        return self._membership.heard_at is not None and not self._may_count_twice()
 
     def _may_count_twice(self) -> bool:
-        """Whether this node tells as its own what others may tell, and nobody has judged yet."""
+        """Whether this node tells as its own what others may tell, and nobody has judged yet.
+
+        A store that was made of an old backup may, and one that has lived before: it may be a copy,
+        of which such a store was made as well.
+        """
         membership = self._membership
         is_mixed = bool(membership.parent) and not membership.is_apart
-        return membership.announcement.is_strange or (membership.is_doubted and is_mixed)
+        may_be_copy = is_mixed or membership.member.epoch > FIRST_EPOCH
+        return membership.announcement.is_strange or (membership.is_doubted and may_be_copy)
 
     def release(self, now: float) -> list[Effect]:
         """Begin the rounds whose wait is over, or refuse those that wait for nothing."""
@@ -228,6 +232,11 @@ class Origin:
             self._hearsay.forget()
         effects = self._hearsay.look(now)
         return self.after_hearsay(effects, now) if strange else effects
+
+    def catch_up(self, roll: int, source: Endpoint, now: float) -> list[Effect]:
+        """Read the list of another node that asks by it, and may know more."""
+        self._hearsay.hear(roll, source)
+        return self._hearsay.look(now)
 
     def _listed(self, link: Link, page: Listed, now: float) -> list[Effect]:
         if not self._hearsay.owns(link):

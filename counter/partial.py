@@ -7,6 +7,7 @@ The rule: `value` holds each store once, by the share itself if anybody has told
 part that goes furthest, in whatever order they were heard; a part ends no waiting for its store.
 """
 
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from counter.heard import Heard
@@ -32,6 +33,21 @@ def is_counted(query: Asked, store: bytes) -> bool:
     """Whether the share of a store was told: by itself, or by a holder of the whole of it."""
     heard = query.held.get(store)
     return store in query.answers or (heard is not None and not is_part(heard.epoch))
+
+
+def is_unsure(answers: Mapping[bytes, Heard], parts: Collection[bytes], view: View) -> bool:
+    """Whether a store of which others hold parts answered in a start that no list has yet.
+
+    Who holds the parts cannot know of it, and it may be an older backup than they are of.
+    """
+    told = [(answers[store], view.owner_of(store)) for store in parts if store in answers]
+    return any(owner is not None and heard.epoch > owner.epoch for heard, owner in told)
+
+
+def has_begun_anew(parts: Collection[bytes], before: View, after: View) -> bool:
+    """Whether a store of which others hold parts is known by another start than before."""
+    known = [(before.owner_of(store), after.owner_of(store)) for store in parts]
+    return any(old and new and (old.epoch, old.boot) != (new.epoch, new.boot) for old, new in known)
 
 
 def count_part(query: Asked, store: bytes, now: float) -> None:

@@ -3,7 +3,7 @@
 A store made of an old backup, or of a copy, begins with what the one before had counted up to some
 record. It never tells that as its own: it holds it as a *part* of the share of that store, beside
 its own share, and hands it over as such. A part looks like a share that was handed over, but for
-its epoch, which says up to where it goes.
+its epoch, which says up to where it goes, and for what it is held under, which says in which life.
 
 The rule: of one store the share itself counts before any part of it, and of two parts the one that
 goes further, which holds all that the other one does; whoever collects answers need not know how
@@ -12,6 +12,8 @@ they came about. A part never changes, so two of one epoch are the same.
 
 from collections.abc import Mapping, Sequence
 from typing import Final
+
+from tracker.boots import Life
 
 PART: Final = 2**31
 """An epoch above this is that of a part: epochs of lives stay below (`tracker.table.COUNT_MAX`)."""
@@ -33,9 +35,41 @@ def is_part(epoch: int) -> bool:
     return epoch > PART
 
 
-def part_key(store: bytes, epoch: int) -> bytes:
-    """Return under what a part is held: 16 bytes, the first 8 of them its store's."""
-    return store[:8] + b"part" + (epoch - PART).to_bytes(4, "big")
+UNTOLD_LIFE: Final = b"part"
+"""Stands in place of the boot where nobody knows any more in which life a part ends."""
+
+
+def part_key(store: bytes, epoch: int, boot: bytes = b"") -> bytes:
+    """Return under what a part is held: 16 bytes, the first 8 of them its store's.
+
+    The next 4 begin the boot of the life in which it ends, if that is known.
+    """
+    return store[:8] + (boot[:4] or UNTOLD_LIFE) + (epoch - PART).to_bytes(4, "big")
+
+
+def life_in(key: bytes) -> bytes:
+    """Return how the boot of the life begins in which a part ends; empty if nobody knows."""
+    return b"" if key[8:12] == UNTOLD_LIFE else key[8:12]
+
+
+def is_lacked(epoch: int, boot: bytes, lives: Sequence[Life]) -> bool:
+    """Say whether a store lacks some of a part of it that ends with this epoch, in this life.
+
+    `lives` are its own, the latest first. Where the life is earlier than all it remembers, it has
+    gone on from there if it had as many records by then, as far as anybody can tell.
+    """
+    later = None
+    for life in lives:
+        if life.boot.startswith(boot):
+            # The life that goes on has no end yet: what is not in its log was never in it.
+            return later is not None and is_short(later.begin, epoch)
+        later = life
+    return later is not None and is_short(later.begin, epoch)
+
+
+def is_short(token: int, epoch: int) -> bool:
+    """Whether a log that goes up to this record is shorter than a part with this epoch."""
+    return token >= 0 and part_epoch(token) < epoch
 
 
 def furthest(epochs: Mapping[bytes, int], key: bytes) -> bytes:

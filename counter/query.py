@@ -14,7 +14,7 @@ view is current. How many asks prove silence is told by `counter.proof`. Repair 
 wants the answer, end to end: Saltzer, Reed and Clark 1984.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from counter.answerers import UNLISTED_MAX as UNLISTED_MAX
 from counter.answerers import name_of, note, withdraw
@@ -26,7 +26,7 @@ from counter.heard import Held, heard_in, who_is_silent
 from counter.hops import Hops as Hops
 from counter.messages import LEAF, RING, Amounts, Ask, Reply, ReplyMany
 from counter.moving import believe, follow, hold
-from counter.partial import is_counted, withdraw_part
+from counter.partial import has_begun_anew, is_counted, is_unsure, withdraw_part
 from counter.pending import Pending as Pending
 from counter.pending import Tally as Tally
 from counter.pending import paced
@@ -181,6 +181,11 @@ class OwnQuery(Asking):
         """Count what somebody who answered holds of others; returns what was not counted before."""
         return hold(self, held, age, now)
 
+    @property
+    def held_in_part(self) -> Collection[bytes]:
+        """The stores of which those who answered hold parts."""
+        return self.parts
+
     def offer(self, told: Doubted | None, now: float) -> None:
         """Take what the next reply says is in doubt, before it is heard."""
         self.offered = told and told.heard(now - self.started)
@@ -216,6 +221,7 @@ class OwnQuery(Asking):
         """
         before, self.view = self.view, view
         self.gone = None
+        self.is_outdone |= has_begun_anew(self.held_in_part, before, view)
         follow(self, self._expected(), before)
 
     def undelivered(self, ask: Ask, to: Endpoint) -> list[Send]:
@@ -351,6 +357,7 @@ class OwnQuery(Asking):
             # What a cell tells is final: whether to believe a holder is left to the origin.
             believe(self, now, is_silent=not self.is_final and self._silence_is_proof(now))
         is_late = now >= self.deadline + LATE_S
+        view_is_current &= not is_unsure(self.answers, self.held_in_part, self.view)
         is_over = not self.pending and not is_late and (view_is_current or view_is_hopeless)
         if is_over and (self.moved or (self.is_outdone and view_is_current)):
             return AGAIN

@@ -13,7 +13,7 @@ million keys goes on counting. A key is read once, at or after first sight of th
 whatever was acknowledged before that is in the table.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from heapq import nsmallest
 from typing import Final, Protocol
 
@@ -68,6 +68,7 @@ class Table:
     left_out: int
     rest: int
     holds: tuple[bytes, ...] = ()
+    aside: tuple[bytes, ...] = ()
 
 
 class Search:
@@ -91,6 +92,7 @@ class Search:
         whole = [s[:STORE_BYTES] for s in held if not is_part(counters.others[s].epoch)]
         parts = [s[:STORE_BYTES] for s in held if is_part(counters.others[s].epoch)]
         self._holds = tuple(listed(whole, parts))
+        self._aside = _aside(counters, {*whole, *parts})
         self._names = counters.names
         self._indexes = indexes
         self._at = (0, 0)
@@ -155,7 +157,8 @@ class Search:
     def _table(self) -> Table:
         """Return as many rows as an answer has room for, the largest first."""
         rows: list[KeyRow] = []
-        room, rest = self._room_bytes - STORE_BYTES * len(self._holds), 0
+        room = self._room_bytes - STORE_BYTES * (len(self._holds) + len(self._aside))
+        rest = 0
         for row in sorted(largest(self._largest, _KEPT), key=by_size):
             room -= len(wire.packed(row))
             if room < 0 or len(rows) == ROWS_PER_ANSWER_MAX:
@@ -164,7 +167,7 @@ class Search:
             rows.append(row)
         left_out = self._nonzero - len(rows)
         found = (self._total, self._has_decreased, tuple(rows), left_out, rest)
-        return Table(*found, self._holds)
+        return Table(*found, self._holds, self._aside)
 
 
 def present(found: list[str], names: dict[str, str]) -> tuple[list[str], list[str]]:
@@ -330,6 +333,12 @@ class Tables:
         self._tables[query] = table
 
 
+def _aside(counters: Counters, told: Collection[bytes]) -> tuple[bytes, ...]:
+    """Return the stores of which parts are held that are not told, in order."""
+    parts = {key[:STORE_BYTES] for key, share in counters.others.items() if is_part(share.epoch)}
+    return tuple(sorted(parts.difference(told)))
+
+
 def _told(plain: Send, table: Table | None) -> Send:
     """Return the reply that takes the place of a plain one."""
     reply = plain.message
@@ -354,5 +363,6 @@ def _told(plain: Send, table: Table | None) -> Send:
             table.left_out,
             table.rest,
             b"".join(table.holds),
+            table.aside,
         ),
     )

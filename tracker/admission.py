@@ -57,13 +57,15 @@ class Seen:
     """How a member is doing: seconds since its last beat (None: no link), and in its status.
 
     `written` is the last record that was safe on its disk, as far as it was told; -1: unknown.
-    Of stores that begin with the 8 bytes in `parts` it tells a part, by its own word.
+    Of stores that begin with the 8 bytes in `parts` it tells a part, by its own word, and all of
+    the store `whole` as its own.
     """
 
     beat_s: float | None
     status_s: float
     written: int = -1
     parts: bytes = b""
+    whole: bytes = b""
 
     def tells_part(self, store: bytes) -> bool:
         """Whether it tells a part of what this store has counted."""
@@ -159,24 +161,29 @@ def _not_its_name(
 
 
 def _mixed(message: Register, table: Table, seen: Callable[[str], Seen]) -> Refusal | None:
-    """Refuse a store that tells as its own what another one tells a part of.
+    """Refuse a store that tells as its own what another one tells a part of, or does so as well.
 
     That one took the place of the store both were made of, as the note of this says; or it went
     on beside it, or holds what such a one had counted, and said so when it registered here.
     """
     newcomer = message.member
-    if message.is_apart or table.owner_of(newcomer.store) is not None:
+    if table.owner_of(newcomer.store) is not None:
         return None
     for parent in message.line[:1]:
         named = (table.get(newcomer.name), table.get(derived(newcomer.name, parent)))
         known = [o for o in (*named, table.owner_of(parent)) if o and o.store == parent]
         made = [o.note.removeprefix(SUCCEEDED) for o in known if o.note.startswith(SUCCEEDED)]
-        if any(not old.is_handed_over for old in known):
+        if message.is_apart:
+            # What another one told all of counts there, and no part of it anywhere.
+            made = []
+        elif any(not old.is_handed_over for old in known):
             # Where it was handed over the newcomer may be who was let in for that, elsewhere.
             made += [m.name for m in table.members.values() if _tells(m, parent, seen)]
+        others = [m for m in table.members.values() if m.expected and m.store != newcomer.store]
+        made += [m.name for m in others if seen(m.name).whole == parent]
         if made:
             text = (
-                f"{made[0]} tells a part of what was counted in another copy of this data"
+                f"{made[0]} tells some of what was counted in another copy of this data"
                 " directory, and it is not known which counts this one alone has"
             )
             return Refusal("name-kept", text)

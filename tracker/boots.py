@@ -10,7 +10,7 @@ neither have counted it, nor promise that nobody has.
 """
 
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
 BOOT_BYTES: Final = 8
 LINEAGE_MAX: Final = 16
@@ -19,6 +19,27 @@ BOOTS_BYTES_MAX: Final = BOOT_BYTES * (LINEAGE_MAX + 1)
 
 UNSAID: Final = bytes(BOOT_BYTES)
 """Stands behind the boot of a life that cannot say yet whether it goes on from those before it."""
+
+
+class Life(NamedTuple):
+    """One start of a store: its number, what it drew, and the last record before it.
+
+    The record is -1 where that was not told.
+    """
+
+    epoch: int
+    boot: bytes
+    begin: int
+
+
+def lives_in(epoch: int, boots: bytes, begins: bytes) -> list[Life]:
+    """Return the lives of these boots, the latest first, whose number is `epoch`."""
+    found = []
+    for back, at in enumerate(range(0, len(boots), BOOT_BYTES)):
+        begin = begins[at : at + BOOT_BYTES]
+        token = int.from_bytes(begin, "big") if begin else -1
+        found.append(Life(epoch - back, boots[at : at + BOOT_BYTES], token))
+    return found
 
 
 def told(boots: bytes, *, is_believed: bool) -> bytes:

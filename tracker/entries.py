@@ -82,6 +82,10 @@ class Entries:
         """Return of which stores a member told parts when it registered here, 8 bytes each."""
         return self._lineages.parts_at(member.store)
 
+    def whole_at(self, member: Member) -> bytes:
+        """Return the store of which a member told all as its own when it registered here."""
+        return self._lineages.whole_at(member.store)
+
     def note_registered(self, member: Member, message: Register, now: float) -> None:
         """Note what a member that was let in has told of its store."""
         self._lineages.note(message)

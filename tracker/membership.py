@@ -69,6 +69,7 @@ from tracker.reputation import (
     knows_more,
     loss_in,
     name_lost,
+    outlived,
     remembered,
     succeeding,
     usurped,
@@ -154,7 +155,15 @@ class Membership(Regarded):
         before = self.view
         self.view = before.merged(news)
         told = [] if self.announcement.is_strange else corrections(before, self.view, news)
-        return self.teach(told) + self._name_lost()
+        return self.teach(told) + self._outlived() + self._name_lost()
+
+    def _outlived(self) -> list[Effect]:
+        """Give the store up of which this one tells all as its own, as trackers do."""
+        if not self.parent or self.is_apart or not self.is_registered:
+            return []
+        told = [] if self.announcement.is_strange else outlived(self.member, self.view, self.parent)
+        self.view = self.view.merged(told)
+        return self.teach(told)
 
     def teach(self, members: Sequence[Member]) -> list[Effect]:
         """Tell every tracker what this node knows better, in this order."""
@@ -355,6 +364,8 @@ class Membership(Regarded):
         )
         is_raised = self.member.rank > own.rank
         effects += self._beats(now) if is_raised else [self._beat(tracker, link, now)]
+        # What it tells as its own nobody is to expect of another one as well.
+        effects += self._outlived()
         if was_strange and not self.announcement.is_strange:
             return effects + self._taught(pages_of(self.view))
         # The list of a store that is refused in the end is as old as its disk: nobody hears it.

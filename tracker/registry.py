@@ -453,7 +453,8 @@ class Registry:
     def _seen(self, name: str, now: float) -> Seen:
         member, beat_s = self.table.members[name], self._links.silent_s(name, now)
         written, parts = self._written.of(member), self._entries.parts_at(member)
-        return Seen(beat_s, now - self.table.since(name), written, parts)
+        whole = self._entries.whole_at(member)
+        return Seen(beat_s, now - self.table.since(name), written, parts, whole)
 
     def _unlink(self, link: Link) -> None:
         self._links.drop(link)

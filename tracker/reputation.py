@@ -8,6 +8,7 @@
     its store, another start, ended    this is an old backup: it is to begin anew
     its store, handed over by a start  its counts are another's: it ends, as trackers would say
     other than this
+    its parent, of which it tells all  that one was handed over to it, once a tracker has it
 
 The rule: a node has the last word about its own start, and about nothing else.
 """
@@ -19,7 +20,7 @@ from tracker.classes import replace
 from tracker.config import shown_endpoint
 from tracker.machine import Emit
 from tracker.members import ALIVE, Member, View
-from tracker.messages import stores_in
+from tracker.messages import STORE_ID_BYTES, UNTOLD, stores_in
 from tracker.names import derived, is_derived
 from tracker.table import COUNT_MAX
 
@@ -73,6 +74,18 @@ def usurped(own: Member, view: View, parent: bytes, loss: Emit | None) -> str:
     return ""
 
 
+def outlived(own: Member, view: View, parent: bytes) -> list[Member]:
+    """Return the record that ends the store of which this one tells all as its own, if expected.
+
+    So every tracker has it that let this one in, and knew that store (`tracker.admission`).
+    """
+    known = view.owner_of(parent[:8])
+    if known is None or not known.expected or known.store != parent[:STORE_ID_BYTES]:
+        return []
+    later = min(known.incarnation + 1, COUNT_MAX)
+    return [replace(known, incarnation=later).handed_over(own.name)]
+
+
 def loss_in(own: Member, view: View, lineage: bytes) -> Emit | None:
     """Return what is to be said of a view by which this node is not whom it thinks it is."""
     told = view.get(own.name)
@@ -99,6 +112,7 @@ def loss_in(own: Member, view: View, lineage: bytes) -> Emit | None:
 def registration_refused(refusal: Refusal) -> Emit:
     """Say what any tracker would say of this node."""
     details = {"code": refusal.code, "text": refusal.text, "tracker": "", "final": True}
+    details |= {"common": refusal.common} if refusal.common != UNTOLD else {}
     return Emit("registration-refused", details)
 
 

@@ -67,8 +67,11 @@ class Regarded:
 
     @property
     def is_usurped(self) -> bool:
-        """Whether a later record gives this node's name to another store, or a tracker says so."""
-        is_other = self._usurped or self.introduction.is_doubled
+        """Whether a later record gives this node's name to another store, or a tracker says so.
+
+        Or that it is a copy, while none has it.
+        """
+        is_other = self._usurped or self.introduction.is_doubled or displaced(self._trackers)
         return bool(is_other) or any(t.refusal == NAME_LOST for t in self._trackers)
 
     @property

@@ -155,6 +155,9 @@ from counter.messages.names import key_in as key_in
 from counter.messages.names import name_of as name_of
 from counter.messages.names import stored_name as stored_name
 from counter.messages.names import subject_in as subject_in
+from counter.messages.newcomers import HOLDS as HOLDS
+from counter.messages.newcomers import LACKS as LACKS
+from counter.messages.newcomers import UNSAID as UNSAID
 from counter.messages.newcomers import Doubled as Doubled
 from counter.messages.newcomers import Here as Here
 from counter.messages.newcomers import Sought as Sought

@@ -197,7 +197,9 @@ class ReplyMany:
     the keys with other values `left_out` found no room, none of them larger than `rest`.
     `value` is the exact sum of all of them. With WORKING it holds nothing yet: the member has
     many keys to look through, and answers when it has. `holds` are the first 8 bytes, end to end,
-    of the other stores whose shares are in all of this. The other fields are those of `Reply`.
+    of the other stores whose shares are in all of this; `aside` those, one by one, of which it
+    holds parts that are not, since they are expected to answer. The other fields are those of
+    `Reply`.
     """
 
     query: bytes
@@ -213,6 +215,7 @@ class ReplyMany:
     left_out: int
     rest: int
     holds: bytes = b""
+    aside: tuple[bytes, ...] = ()
     TAG: ClassVar[int] = 9
     FIELDS_MIN: ClassVar[int] = 12
     WIRE: ClassVar[Schema] = (
@@ -229,6 +232,7 @@ class ReplyMany:
         wire.u32,
         wire.u64,
         wire.blob(0, STORE_BYTES * (OTHERS_MAX + 1)),
+        wire.listing(wire.blob(STORE_BYTES, STORE_BYTES), OTHERS_MAX),
     )
 
     @classmethod
@@ -243,6 +247,11 @@ class ReplyMany:
             raise FrameError(f"wanted stores of {STORE_BYTES} bytes each")
         return reply
 
+    def to_wire(self) -> tuple[Any, ...]:
+        """Return the fields as they travel; what is left aside does if anything is."""
+        fields = tuple(_FIELDS(self))
+        return fields if self.aside else fields[:-1]
+
     def held(self) -> list[bytes]:
         """Return the stores, besides the member's own, that its answer counts.
 
@@ -250,6 +259,9 @@ class ReplyMany:
         """
         holds = self.holds
         return [holds[at : at + STORE_BYTES] for at in range(0, len(holds), STORE_BYTES)]
+
+
+_FIELDS: Final = wire.fields_of(ReplyMany)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,32 +4,74 @@ The rule: each names the one store that it is about, so that what is lost, late 
 proves nothing about another.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar, Final
 
 from tracker import wire
-from tracker.boots import BOOT_BYTES
+from tracker.boots import BOOT_BYTES, BOOTS_BYTES_MAX
 from tracker.classes import dataclass
 from tracker.members import Member
-from tracker.messages import member_from_wire
+from tracker.messages import member_from_wire, member_to_wire
 from tracker.wire import Schema
+
+UNSAID, HOLDS, LACKS = range(3)
+"""What whoever is asked says of a part of its share: nothing, as older peers do; that it has all of
+that, if it was asked about any; or that it does not."""
+_EPOCH_MAX: Final = 2**32 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Sought:
-    """Who runs where this is read? This store is said to have moved from there."""
+    """Who runs where this is read? This store is said to have moved from there.
+
+    Or it is there, and whoever asks holds a `part` of its share, up to that epoch
+    (`counter.parts`). `boots` are those of the lives that it goes through, the latest first, the
+    first of which is number `epoch`, and `begins` behind which record each began, 8 bytes each;
+    who was given the part knows no more of them than how the first boot begins.
+    """
 
     store: bytes
+    part: int = 0
+    epoch: int = 0
+    boots: bytes = b""
+    begins: bytes = b""
     TAG: ClassVar[int] = 13
-    WIRE: ClassVar[Schema] = (wire.id16,)
+    FIELDS_MIN: ClassVar[int] = 1
+    WIRE: ClassVar[Schema] = (
+        wire.id16,
+        wire.integer(0, _EPOCH_MAX),
+        wire.integer(0, _EPOCH_MAX),
+        wire.blob(0, BOOTS_BYTES_MAX),
+        wire.blob(0, BOOTS_BYTES_MAX),
+    )
+
+    def to_wire(self) -> tuple[Any, ...]:
+        """Return the fields as they travel; those of a part do if it is about one."""
+        about = (self.part, self.epoch, self.boots, self.begins)
+        return (self.store, *about) if any(about) else (self.store,)
 
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """This member runs here: the answer to `Sought`, whichever store that was about."""
+    """This member runs here: the answer to `Sought`, whichever store that was about.
+
+    `says` whether it holds all that is in the `part` that was asked about.
+    """
 
     member: Member
+    part: int = 0
+    says: int = UNSAID
     TAG: ClassVar[int] = 14
-    WIRE: ClassVar[Schema] = (member_from_wire,)
+    FIELDS_MIN: ClassVar[int] = 1
+    WIRE: ClassVar[Schema] = (
+        member_from_wire,
+        wire.integer(0, _EPOCH_MAX),
+        wire.integer(UNSAID, LACKS),
+    )
+
+    def to_wire(self) -> tuple[Any, ...]:
+        """Return the fields as they travel; what it says does if it says anything."""
+        told = member_to_wire(self.member)
+        return (told, self.part, self.says) if self.part or self.says else (told,)
 
 
 @dataclass(frozen=True, slots=True)

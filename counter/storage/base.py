@@ -8,6 +8,7 @@ replayed in order, each exactly once; a record of kind `members` replaces the on
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
+from tracker.boots import BOOT_BYTES, Life
 from tracker.classes import dataclass
 from tracker.digest import blake2b
 from tracker.errors import StorageError
@@ -32,7 +33,8 @@ class Identity:
     first of a line of such stores, empty where there is no such line. `name` is what its node is
     called, empty where whoever starts it says so. `starts` are (epoch, token) of openings: all
     records up to the token were there. `splits` are (store, token) of those that it was made of,
-    the first of them first: all records up to the token were theirs.
+    the first of them first: all records up to the token were theirs; `pasts` are the lives that
+    each of these had until then, the latest first, as far as they are remembered.
     """
 
     store: bytes
@@ -45,6 +47,7 @@ class Identity:
     name: str = ""
     starts: tuple[tuple[int, int], ...] = ()
     splits: tuple[tuple[bytes, int], ...] = ()
+    pasts: tuple[tuple[Life, ...], ...] = ()
 
     @property
     def boots(self) -> bytes:
@@ -67,6 +70,19 @@ class Rebirth:
 
     fork: int
     is_beside: bool = False
+
+
+def past_of(
+    epoch: int, boots: bytes, starts: Iterable[tuple[int, int]], fork: int
+) -> tuple[Life, ...]:
+    """Return the lives before a fork, the latest first, of a store that is in its life `epoch`.
+
+    `boots` are of that life and of those before it, `starts` (epoch, token) of those remembered.
+    """
+    tokens, size = dict(starts), BOOT_BYTES
+    before = range(fork - 1, epoch - len(boots) // size, -1)
+    found = [(life, boots[size * (epoch - life) :][:size]) for life in before]
+    return tuple([Life(life, boot, tokens.get(life, -1)) for life, boot in found])
 
 
 def forked(store: bytes, boot: bytes) -> bytes:

@@ -20,13 +20,15 @@ import fcntl
 import json
 import os
 import struct
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from counter.storage.base import UNKNOWN, Identity, Rebirth, forked
+from counter.storage.base import UNKNOWN, Identity, Rebirth, forked, past_of
 from counter.storage.log import Log, remove_strays
 from counter.storage.reserve import Reserve, is_full
+from tracker.boots import Life
 from tracker.classes import dataclass, replace
 from tracker.errors import DamagedError, LockedError, StorageError
 from tracker.files import (
@@ -80,6 +82,9 @@ class Owner:
     splits: tuple[tuple[bytes, int], ...] = ()
     """Which stores it was made of, and up to which token of the log it was that one; the first of
     them first."""
+    pasts: tuple[tuple[Life, ...], ...] = ()
+    """The lives that each of them had until then, the latest first; of all but the last store only
+    the one in which it ended."""
 
     @property
     def files(self) -> bytes:
@@ -100,6 +105,7 @@ class Owner:
             name=self.name,
             starts=self.starts[1:],
             splits=self.splits,
+            pasts=self.pasts,
         )
 
 
@@ -111,6 +117,9 @@ def read_owner(directory: Path) -> Owner | None:
         return None
     try:
         fields = json.loads(body)
+        # The first life of all begins with nothing, which is not written down.
+        is_first = fields["epoch"] == 1 and not fields.get("parent")
+        starts = fields.get("starts", [(1, 0)] if is_first else [])
         return Owner(
             bytes.fromhex(fields["store"]),
             int(fields["epoch"]),
@@ -120,12 +129,17 @@ def read_owner(directory: Path) -> Owner | None:
             bytes.fromhex(fields.get("parent", "")),
             bytes.fromhex(fields.get("founder", "")),
             int(fields.get("reach", 0)),
-            tuple([(int(epoch), int(token)) for epoch, token in fields.get("starts", [])]),
+            tuple([(int(epoch), int(token)) for epoch, token in starts]),
             bool(fields.get("beside", False)),
             tuple([(bytes.fromhex(store), int(end)) for store, end in fields.get("splits", [])]),
+            tuple([_past_in(past) for past in fields.get("pasts", [])]),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedError(f"{shown_path(path)} is damaged at byte 14: not an identity") from error
+
+
+def _past_in(past: Iterable[tuple[int, str, int]]) -> tuple[Life, ...]:
+    return tuple([Life(int(epoch), bytes.fromhex(boot), int(begin)) for epoch, boot, begin in past])
 
 
 def _called(owner: Owner, name: str) -> str:
@@ -153,6 +167,16 @@ def _of_the_copy(owner: Owner, fork: int) -> Owner:
         return replace(owner, epoch=0, boots=(), starts=())
     starts = tuple([start for start in owner.starts if start[0] >= fork])
     return replace(owner, boots=owner.boots[:lives], starts=starts)
+
+
+def _pasts(owner: Owner, fork: int) -> tuple[tuple[Life, ...], ...]:
+    """Return the lives of the stores that a copy was made of, after one more fork."""
+    if not fork:
+        return owner.pasts
+    past = past_of(owner.epoch, b"".join(owner.boots), owner.starts, fork)
+    # One for each split, also where an older version has written none.
+    earlier = (*owner.pasts, *[()] * len(owner.splits))[: len(owner.splits)]
+    return (*[lives[:1] for lives in earlier], past)[-SPLITS_MAX:]
 
 
 class Directory:
@@ -327,7 +351,7 @@ class Directory:
             split = [(parent, _begin_of(owner, reborn.fork))] if reborn.fork else []
             splits = (*owner.splits, *split)[-SPLITS_MAX:]
             starts = ((new.epoch, UNKNOWN), *before.starts)[:BOOTS_MAX]
-            new = replace(new, starts=starts, splits=splits)
+            new = replace(new, starts=starts, splits=splits, pasts=_pasts(owner, reborn.fork))
             return replace(new, parent=parent, founder=founder, is_beside=reborn.is_beside)
         boots = (boot, *owner.boots)[:BOOTS_MAX]
         # The first life of all begins with nothing; of any other the log will tell.
@@ -385,6 +409,9 @@ class Directory:
             fields["beside"] = True
         if owner.splits:
             fields["splits"] = [(store.hex(), end) for store, end in owner.splits]
+            fields["pasts"] = [
+                [(epoch, boot.hex(), begin) for epoch, boot, begin in past] for past in owner.pasts
+            ]
         if owner.reach:
             fields["reach"] = owner.reach
         body = json.dumps(fields).encode()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from math import log
 from random import Random
 
-from counter.storage.base import MEMBERS, At, Identity, Rebirth, forked
+from counter.storage.base import MEMBERS, At, Identity, Rebirth, forked, past_of
 from loadtest.simulation.agenda import Agenda, SimulationError
 from tracker.boots import LINEAGE_MAX
 from tracker.digest import blake2b
@@ -111,6 +111,7 @@ class Disk:
         old, fork = self._identity, 0 if reborn is None else reborn.fork
         later = [token for epoch, token in self._starts if epoch >= fork]
         split = [(old.store, min(later, default=self.token))] if fork else []
+        past = [past_of(old.epoch, old.boots, self._starts, fork)] if fork else []
         boots = old.boot + old.lineage if fork else b""
         lives = old.epoch - fork + 1
         is_known = 0 < 8 * lives <= len(boots)
@@ -128,6 +129,7 @@ class Disk:
             founder=old.founder or old.store,
             name=derived(self.name, store) if is_beside else old.name,
             splits=(*old.splits, *split),
+            pasts=(*[lives[:1] for lives in old.pasts], *past),
         )
 
     def _boot(self) -> bytes:

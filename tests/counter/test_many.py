@@ -27,10 +27,10 @@ from counter.messages import (
     named,
     prefixed,
 )
-from counter.query import COMPLETE, CONVERGED, DEADLINE, SATISFIED, Heard, Hops
+from counter.query import AGAIN, COMPLETE, CONVERGED, DEADLINE, SATISFIED, Heard, Hops
 from counter.tables import Table
 from counter.telling import NOT_KNOWN, answer_of
-from tracker.members import Member, View, position
+from tracker.members import GONE, Member, View, position
 
 
 def make_member(index):
@@ -351,3 +351,57 @@ def test_who_is_not_listed_and_in_the_answer_of_another_one_is_not_counted_again
 
 def test_the_limit_is_one_that_a_client_can_read_in_a_second():
     assert KEYS_KEPT_MAX // KEYS_PER_PAGE == 32
+
+
+# -- parts that are left aside ----------------------------------------------------------------
+
+
+def aside(*, at_home=False):
+    """Return a query of three, of whom n1 (or n0, the origin) holds a part of n2's share."""
+    origin, owner = Origin(own=None if at_home else ()), make_member(2)
+    if at_home:
+        origin.query.listed(Table(0, False, (), 0, 0, (), (owner.store[:8],)), 0.0)
+        origin.reply(1)
+    else:
+        holder = make_member(1)
+        told = b"q" * 16, position("n1"), holder.store[:8], 1, 0, 1, 0, (), 0, (), 0, 0, b""
+        origin.query.hear(ReplyMany(*told, (owner.store[:8],)), holder.endpoint, 0.01)
+    return origin, owner
+
+
+@pytest.mark.parametrize("at_home", [False, True], ids=["by a member", "by the origin"])
+def test_a_part_that_is_left_to_its_store_ends_nothing_as_long_as_that_answers(at_home):
+    origin, _ = aside(at_home=at_home)
+
+    origin.reply(2, ("a", 5))
+
+    assert origin.verdict() == COMPLETE
+
+
+@pytest.mark.parametrize("at_home", [False, True], ids=["by a member", "by the origin"])
+def test_where_its_store_is_given_up_all_are_asked_anew_whoever_hears_of_that_first(at_home):
+    origin, owner = aside(at_home=at_home)
+    origin.reply(2, ("a", 5))
+
+    origin.query.follow(View().merged([*map(make_member, range(2)), owner.became(GONE)]))
+
+    assert origin.verdict() == AGAIN
+
+
+def test_where_its_store_has_begun_another_life_all_are_asked_anew():
+    origin, owner = aside()
+    origin.reply(2, ("a", 5))
+
+    again = replace(owner, epoch=2)
+    origin.query.follow(View().merged([*map(make_member, range(2)), again]))
+
+    assert origin.verdict() == AGAIN
+
+
+def test_a_start_of_its_store_that_no_list_has_yet_ends_no_query():
+    origin, owner = aside()
+    later = b"q" * 16, position("n2"), owner.store[:8], 2, 0, 1, 0, (), 0, (), 0, 0
+
+    origin.query.hear(ReplyMany(*later), owner.endpoint, 0.01)
+
+    assert origin.verdict() is None

@@ -9,6 +9,7 @@ from counter.config import LAN, NodeConfig
 from counter.gossip import Gossip
 from counter.messages import (
     ACK_DEFAULT,
+    HOLDS,
     Ask,
     Doubled,
     Here,
@@ -381,11 +382,18 @@ def test_a_copy_accuses_nobody():
     assert not [e for e in said if isinstance(e, Send)]
 
 
+def test_a_node_that_may_be_a_copy_itself_accuses_nobody_of_being_one():
+    gossip, _ = copy()
+
+    assert gossip.receive(OTHER.endpoint, Sought(NEW.store), 1.0) == []
+    assert len(gossip.receive(OTHER.endpoint, Sought(OTHER.store), 1.0)) == 1
+
+
 def test_a_node_says_who_runs_at_its_address():
     gossip = node(OLD)
 
     assert gossip.receive(OTHER.endpoint, Sought(OLD.store), 1.0) == [
-        Send(OTHER.endpoint, Here(OWN))
+        Send(OTHER.endpoint, Here(OWN, says=HOLDS))
     ]
 
 

@@ -6,7 +6,14 @@ import pytest
 
 from counter.heard import Heard
 from counter.moving import hold
-from counter.partial import is_counted, withdraw_gone, withdraw_part, withdraw_share
+from counter.partial import (
+    has_begun_anew,
+    is_counted,
+    is_unsure,
+    withdraw_gone,
+    withdraw_part,
+    withdraw_share,
+)
 from counter.parts import part_epoch
 from tracker.members import Member, View
 
@@ -99,3 +106,27 @@ def test_what_is_whole_stays_when_its_parts_go():
     withdraw_gone(query, View({gone.name: gone}))
 
     assert query.value == 20
+
+
+@pytest.mark.parametrize(("epoch", "is_doubtful"), [(1, False), (2, True)])
+def test_where_a_part_was_told_a_start_that_no_list_has_yet_ends_no_query(epoch, is_doubtful):
+    query = Query(make_member())
+    query.answers[STORE] = Heard("n1", STORE, epoch, 4, 1, 0.1, False)
+
+    assert not is_unsure(query.answers, query.parts, query.view)
+    hold(query, (SHORT,), 1, 1.0)
+
+    assert is_unsure(query.answers, query.parts, query.view) is is_doubtful
+
+
+def test_where_a_part_was_told_a_later_start_of_its_store_has_everybody_asked_anew():
+    old, new, alike = make_member(), make_member(boot=b"12345678"), make_member(note="x")
+    query = Query(old)
+    views = [View({"n1": member}) for member in (old, new, alike)]
+
+    assert not has_begun_anew(query.parts, views[0], views[1])
+    hold(query, (SHORT,), 1, 1.0)
+
+    assert has_begun_anew(query.parts, views[0], views[1])
+    assert not has_begun_anew(query.parts, views[0], views[2])
+    assert not has_begun_anew(query.parts, View({}), views[1])

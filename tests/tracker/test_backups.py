@@ -646,3 +646,89 @@ def test_a_node_that_hears_of_a_later_start_that_lives_has_lost_its_name():
 
 def test_a_node_knows_the_starts_before_its_own_and_denies_nothing_because_of_them():
     assert told(DEAD, epoch=5, boot_of="five", own_epoch=6) == []
+
+
+@pytest.mark.parametrize("name", ["n1", "n5"], ids=["the same name", "another name"])
+def test_of_two_stores_that_tell_all_of_one_as_their_own_the_second_is_refused(name):
+    # The tracker has lost its list: it knows nothing of the store that both were made of.
+    registry = make_registry()
+    register(registry, 1, make_member("n1", store="t"), parent="s")
+
+    second = make_member(name, store="u", port=7402)
+    answer, _ = register(registry, 2, second, parent="s", has_counted=True)
+
+    assert answer.code == "name-kept"
+    assert registry.table.owner_of(second.store) is None
+    # So is one that tells a part of it, which counts nowhere any more; another one's child is not.
+    answer, _ = register(registry, 3, replace(second, name="n6"), parent="s", is_apart=True)
+    assert answer.code == "name-kept"
+    answer, _ = register(registry, 4, replace(second, name="n6"), parent="r", is_apart=True)
+    assert isinstance(answer, Registered)
+
+
+PARENT = make_member("n1", store="s", epoch=6)
+
+
+def child(*known, is_apart=False):
+    """Return a node, made of PARENT, that a tracker takes in, and what it teaches that one."""
+    own = make_member("n2", store="t", port=7402)
+    view = View({member.name: member for member in known})
+    node = Membership([TRACKER], own, view, random.Random(1), 1.0, 0.1, 1.5)
+    node.parent, node.is_apart = PARENT.store, is_apart
+    node.start(0.0)
+    node.submit(Opened(1, TRACKER), 0.0)
+    effects = node.receive(1, Registered(EPOCH, 0, 0, 0), 0.0)
+    return node, effects
+
+
+def taught_in(effects):
+    pages = [
+        e.message.page for e in effects if isinstance(e, Send) and isinstance(e.message, Teach)
+    ]
+    return [member for page in pages for member in news_from_wire(page)]
+
+
+def test_a_store_that_tells_all_of_another_one_gives_that_up_at_a_tracker_that_did_not_know():
+    node, effects = child(PARENT)
+
+    told = taught_in(effects)
+    assert {(m.name, m.status, m.heir) for m in told} == {("n1", GONE, "n2")}
+    assert told[0].overrides(PARENT)
+    assert node.view.get("n1").is_handed_over
+
+
+def test_so_it_does_when_it_hears_of_that_one_later():
+    node, _ = child()
+
+    assert [m.heir for m in taught_in(node.learn([PARENT], 1.0))] == ["n2"]
+    assert taught_in(node.learn([PARENT], 2.0)) != []
+    assert node.view.get("n1").is_handed_over
+
+
+@pytest.mark.parametrize(
+    "known",
+    [replace(PARENT, status=GONE), make_member("n1", store="x"), replace(PARENT, store=b"s" * 16)],
+    ids=["gone", "another one", "one that begins alike"],
+)
+def test_it_gives_nobody_else_up(known):
+    node, _ = child(known)
+
+    assert node.view.get("n1") == known
+
+
+def test_one_that_tells_apart_what_was_that_ones_leaves_it_in_its_place():
+    node, effects = child(PARENT, is_apart=True)
+
+    assert [m.status for m in taught_in(effects)] == [ALIVE]
+    assert node.view.get("n1") == PARENT
+
+
+def test_before_a_tracker_has_let_it_in_it_leaves_that_one_in_its_place():
+    own = make_member("n2", store="t", port=7402)
+    node = Membership([TRACKER], own, View(), random.Random(1), 1.0, 0.1, 1.5)
+    node.parent = PARENT.store
+    node.start(0.0)
+
+    node.learn([PARENT], 1.0)
+
+    assert node.view.get("n1") == PARENT

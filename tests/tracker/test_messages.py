@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from counter.messages import DOOR, GOSSIP, ROLLS_MAX, Batch, packed_rows
+from counter.messages import DOOR, GOSSIP, ROLLS_MAX, Batch, ReplyMany, packed_rows
 from tracker import wire
 from tracker.errors import FrameError
 from tracker.members import GONE, Member
@@ -31,6 +31,7 @@ POOL = [
     *(True, False, None, 0.0, 0.25, -1.0, 1e9),
     *("", "n1", "a key", "größe", "default", "tracker", "10.0.0.1", "::1", "x" * 64, "x" * 400),
     *(b"", b"\x90", b"12345678", b"s" * 16, b"-" + b"9" * 40, b"9" * 63),
+    *([b"12345678"], [b"12345678", b"87654321"]),
     *([], [1], [1, 2, 3], [2**64 - 1] * 4, ["a key", 1], ["a key", -5, "größe", 2**53 - 1]),
     *(b"\x7f\0\0\1\x1c\xe9", b"\0" * 15 + b"\1\xff\xff"),
     *([b"\x7f\0\0\1", 7401], [b"\0" * 15 + b"\1", 65_535]),
@@ -75,6 +76,13 @@ BODIES[Batch] = st.builds(
     st.lists(st.sampled_from([(1, b"s" * 8, 2, -3, 4, 1), (2**64 - 1, b"t" * 8, 0, 5, 255, 0)])),
     st.sampled_from([b"", bytes(16)]),
     st.lists(st.sampled_from([[0, 1], [2**64 - 1, 2**32 - 1]]), max_size=ROLLS_MAX),
+)
+# The stores that it holds are whole ones.
+BODIES[ReplyMany] = st.builds(
+    lambda head, holds, aside: (ReplyMany.TAG, *head, holds, aside),
+    st.tuples(*[st.sampled_from(accepted(check)) for check in ReplyMany.WIRE[:-2]]),
+    st.sampled_from([b"", b"12345678", b"s" * 16]),
+    st.sampled_from(accepted(ReplyMany.WIRE[-1])),
 )
 EVERY_MESSAGE = pytest.mark.parametrize(
     ("codec", "cls"),

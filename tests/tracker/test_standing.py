@@ -91,3 +91,14 @@ def test_a_node_whose_name_belongs_to_another_by_the_news_knows_it_until_that_is
     node.receive(1, Heartbeat(b"tracker1", 2, 1, news_to_wire([back])), 0.2)
 
     assert node.displaced == ""
+
+
+def test_a_node_that_is_refused_as_a_copy_calls_no_answer_complete():
+    node = make_node(T1)
+    join(node, T1, 1)
+    assert not node.is_usurped
+
+    refuse(node, lose_and_return(node, 1), "in-use")
+
+    assert node.is_usurped
+    assert node.known_until(9.0, 60.0) == float("-inf")

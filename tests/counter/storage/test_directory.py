@@ -15,6 +15,7 @@ import pytest
 from counter.storage.base import Rebirth, forked
 from counter.storage.directory import BOOT_BYTES, BOOTS_MAX, IDENTITY_MAGIC, read_owner
 from counter.storage.durable import DurableStorage
+from tracker.boots import Life
 from tracker.errors import DamagedError, LockedError, StorageError
 from tracker.files import Disk, write_atomically
 from tracker.names import derived
@@ -379,6 +380,26 @@ async def test_two_copies_of_one_life_become_the_same_store_with_the_lives_since
     assert (one.epoch, two.epoch) == (3, 4)
     assert one.lineage == first.boots[0] == two.lineage[BOOT_BYTES:]
     assert [epoch for epoch, _ in two.starts] == [3, 2]
+
+
+async def test_a_new_store_remembers_the_lives_up_to_the_fork_and_of_earlier_ones_the_last(
+    opened: Open, directory: Path
+) -> None:
+    starts = []
+    for name in (b"a", b"b", b"c"):
+        async with opened() as store:
+            starts.append(store.store.identity)
+            await store.keep(name)
+    one, two, three = [start.boot for start in starts]
+    async with opened(reborn=Rebirth(3)) as store:
+        new = store.store.identity
+    async with opened() as store:
+        assert store.store.identity.pasts == new.pasts == ((Life(2, two, 1), Life(1, one, 0)),)
+
+    async with opened(reborn=Rebirth(5)) as store:
+        newer = store.store.identity
+
+    assert newer.pasts == ((Life(2, two, 1),), (Life(4, new.boot, 3), Life(3, three, 2)))
 
 
 async def test_a_fork_before_all_starts_that_are_remembered_makes_a_store_like_no_other(
