@@ -15,6 +15,7 @@ from ipaddress import ip_address
 from socket import AI_PASSIVE, SOCK_STREAM, gaierror, getaddrinfo, socket
 
 from tracker.config import shown_endpoint
+from tracker.defects import handler
 from tracker.errors import AddressError, ConfigError
 from tracker.machine import Endpoint
 from tracker.text import printable
@@ -136,6 +137,7 @@ def run_daemon(serve: Callable[[asyncio.Event], Awaitable[int]]) -> int:
 
     async def main() -> int:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        loop.set_exception_handler(handler(complain))
 
         def told() -> None:
             if stop.is_set():

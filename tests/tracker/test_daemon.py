@@ -3,11 +3,12 @@
 import asyncio
 import gc
 import signal
+import subprocess
 import sys
 
 import pytest
 
-from tracker import daemon
+from tracker import daemon, defects
 from tracker.daemon import STOPPING, SWITCH_S, run_daemon
 
 
@@ -89,3 +90,63 @@ def test_a_signal_that_comes_before_the_loop_listens_stops_the_daemon_once_it_do
     monkeypatch.setattr(daemon, "has_uvloop", told_meanwhile)
 
     assert run_daemon(serve) == 7
+
+
+# -- what nobody foresaw --------------------------------------------------------------------
+
+
+def serving(*mistakes):
+    """Return a service that makes these mistakes, one after the other, and ends by itself."""
+
+    def make(mistake):
+        raise mistake
+
+    async def serve(stop):
+        for mistake in mistakes:
+            asyncio.get_running_loop().call_soon(make, mistake)
+            await asyncio.sleep(0)
+        return 7
+
+    return serve
+
+
+def test_a_mistake_in_a_daemon_is_one_line_each_and_the_others_are_served_on(capsys):
+    assert run_daemon(serving(ValueError("\x1b[2Jodd"), ValueError("\x1b[2Jodd"), KeyError(5))) == 7
+
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    assert "\x1b" not in err
+    said = [line.partition(" (")[0] for line in err.splitlines() if line.startswith("error")]
+    assert said == [
+        r"error: this is a bug: ValueError: \x1b[2Jodd", "error: this is a bug: KeyError: 5",
+    ]  # fmt: skip
+    assert "(tests/tracker/test_daemon.py:" in err
+
+
+def test_no_more_mistakes_are_told_than_there_is_room_for(capsys):
+    mistakes = [ValueError(str(number)) for number in range(defects.TOLD_MAX + 5)]
+
+    assert run_daemon(serving(*mistakes)) == 7
+
+    assert capsys.readouterr().err.count("this is a bug") == defects.TOLD_MAX
+
+
+def test_a_daemon_that_finds_no_memory_ends_at_once():
+    program = (
+        "import asyncio\n"
+        "from tracker.daemon import run_daemon\n"
+        "def fail():\n"
+        "    raise MemoryError\n"
+        "async def serve(stop):\n"
+        "    asyncio.get_running_loop().call_soon(fail)\n"
+        "    await stop.wait()\n"
+        "run_daemon(serve)\n"
+    )
+
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
+    )
+
+    assert ran.returncode == defects.DEFECT
+    assert ran.stderr.startswith("error: there is no memory left; ended")
+    assert "Traceback" not in ran.stderr
