@@ -156,10 +156,18 @@ class Origin:
             elif heard or (membership.view.expected and not self._may_count_twice()):
                 effects += self.begin(due, now)
             else:
-                name = membership.member.name
-                text = f"{name} has heard no tracker yet: who belongs is not known"
-                effects += self._asker.refuse(due, "no-view", text, now)
+                effects += self._asker.refuse(due, "no-view", self._why_not(), now)
         return effects
+
+    def _why_not(self) -> str:
+        """Say why no query begins here."""
+        membership = self._membership
+        name = membership.member.name
+        if not self._may_count_twice():
+            return f"{name} has heard no tracker yet: who belongs is not known"
+        if membership.displaced:
+            return f"{name} may be a copy of a node that counts elsewhere: {membership.displaced}"
+        return f"{name} was started a moment ago, and no tracker has said yet that it is no copy"
 
     # -- answers --------------------------------------------------------------------------------
 

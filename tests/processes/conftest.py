@@ -34,6 +34,7 @@ from counter.messages import (
     Query,
 )
 from tracker.config import parse_endpoint
+from tracker.errors import RefusedError
 from tracker.machine import Endpoint
 from tracker.members import STATUS_NAMES
 from tracker.messages import Roster
@@ -251,6 +252,14 @@ class Machines:
                 elif isinstance(reply, Answer):
                     outcome.answer = reply
         return as_object(outcome)
+
+    def ask_later(self, node: Process) -> dict[str, Any] | None:
+        """The same, for `until`; None while no tracker has said that the node is no copy."""
+        try:
+            return self.ask(node)
+        except RefusedError as error:
+            assert error.code == "no-view", error
+            return None
 
     def count(self, node: Process, amount: int, key: str = "views") -> None:
         """Count on a node, and wait for the acknowledgement."""

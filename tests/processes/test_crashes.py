@@ -189,7 +189,9 @@ def test_after_a_power_cut_the_member_that_did_not_come_back_is_still_expected(m
     n1, n2 = three.node("n1"), three.node("n2")
 
     for node in (n1, n2):
-        answer = three.until(lambda node=node: (a := three.ask(node))["answered"] == 2 and a)
+        answer = three.until(
+            lambda node=node: (a := three.ask_later(node)) and a["answered"] == 2 and a
+        )
         assert (answer["complete"], answer["members"], answer["value"]) == (False, 3, 20)
         assert [row["name"] for row in answer["missing"]] == ["n3"]
     assert set(three.statuses()) == {"n1", "n2", "n3"}
