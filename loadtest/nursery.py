@@ -23,6 +23,7 @@ from time import monotonic
 from typing import Final
 
 from loadtest import worker
+from tracker.daemon import has_uvloop
 
 ORDER: Final = struct.Struct("=Bi")
 """FORK, or the number of a signal; the pid it is for. A socket comes along with FORK."""
@@ -133,6 +134,8 @@ def main(file: int, data: str) -> None:
     # The system itself sends SIGHUP when the load test is killed while somebody stands still.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    # What each child imports first, it shares with the others if it is here before.
+    has_uvloop()
     # Nothing that is here now is ever garbage: a collection in a child would copy all of it.
     gc.collect()
     gc.freeze()
