@@ -59,6 +59,7 @@ from counter.relay import Relay
 from counter.renewal import Renewal
 from counter.saving import SavedView
 from counter.tables import Tables
+from counter.teaching import lessons
 from counter.tracing import FirstAsks
 from tracker.again import Standing, same
 from tracker.machine import (
@@ -463,7 +464,10 @@ class Gossip:
         if view is not self._followed:
             # Before the beat that acknowledges the news of those whom it refuses.
             effects = self.handover.claimed(now) + effects
-            view = self._followed = self.membership.view
+            before, view = self._followed, self.membership.view
+            self._followed = view
+            taught = lessons(self.renewal.moves.epochs, before, view, self.membership.member)
+            effects = taught + effects
             self.asker.follow(view)
             self.hearsay.follow(view)
             self.heads.follow(view)
