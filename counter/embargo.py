@@ -4,13 +4,15 @@ Who does not know of a node answers for the cluster without it, and may call tha
 rule: until it is announced (`tracker.announcement`), or has told somebody itself
 (`tracker.introduction`), a node takes increments and keeps their replies, in order, up to a limit.
 One that learns later that another has its store, or its name, takes no more: they would be in no
-total.
+total. A store in its first life does not even count before: it has yet to be told of resets
+(`counter.teaching`), and nobody would ask for what it counted in an epoch that is over.
 """
 
 from counter.config import NodeConfig
 from counter.ledger import Ledger
 from counter.messages import Counted, Increment
 from tracker.machine import Address, Effect, Link, Persist, Send
+from tracker.members import FIRST_EPOCH
 from tracker.membership import Membership
 from tracker.messages import Introduced, Refused
 
@@ -23,15 +25,27 @@ class Embargo:
         self._ledger = ledger
         self._membership = membership
         self._held: list[Effect] = []
+        self._waiting: list[tuple[Link, Increment]] = []
         self.unsaid = 0
         """Increments that were written while nothing had been acknowledged in this life."""
         ledger.is_held = True
 
     def increment(self, link: Link, message: Increment) -> list[Effect]:
         """Let the ledger take an increment, if there is room for its reply."""
-        if len(self._held) >= self._inflight_max:
+        if len(self._held) + len(self._waiting) >= self._inflight_max:
             text = "too many increments wait for this node's announcement; come back in 1 s"
             return [Send(link, Refused(message.sequence, "busy", text))]
+        if self._is_untaught:
+            self._waiting.append((link, message))
+            return []
+        return self._taken(link, message)
+
+    @property
+    def _is_untaught(self) -> bool:
+        ledger, member = self._ledger, self._membership.member
+        return ledger.is_held and not ledger.displaced and member.epoch == FIRST_EPOCH
+
+    def _taken(self, link: Link, message: Increment) -> list[Effect]:
         effects = self._ledger.increment(link, message)
         if not self._ledger.has_vouched:
             self.unsaid += sum([isinstance(effect, Persist) for effect in effects])
@@ -56,6 +70,7 @@ class Embargo:
         if ledger.displaced:
             ledger.is_held = True
             held, self._held = self._held, []
+            held += self._counted()
             return self._doubted(held) + membership.introduction.again(membership.member, now)
         if not ledger.is_held:
             return []
@@ -69,7 +84,12 @@ class Embargo:
             return effects
         held, self._held = self._held, []
         ledger.is_held, ledger.has_vouched = False, True
-        return held
+        return held + self._counted()
+
+    def _counted(self) -> list[Effect]:
+        """Let the ledger take what has waited until it was told of the resets."""
+        waiting, self._waiting = self._waiting, []
+        return [effect for one in waiting for effect in self._taken(*one)]
 
     def _doubted(self, effects: list[Effect]) -> list[Effect]:
         """Return effects in which nothing is acknowledged: it may yet turn out to count."""

@@ -1,5 +1,6 @@
 """A node that learns that another one counts in its place: what it says of increments then."""
 
+from dataclasses import replace
 from random import Random
 
 from counter.config import LAN, NodeConfig
@@ -167,7 +168,7 @@ def test_what_the_disk_of_a_displaced_node_refuses_is_refused_for_that():
 
 
 def test_replies_that_were_held_back_are_in_doubt_once_the_node_is_displaced():
-    gossip = Gossip(NodeConfig(name="n0"), LAN, OWN, (TRACKER,), Random(1))
+    gossip = Gossip(NodeConfig(name="n0"), LAN, replace(OWN, epoch=2), (TRACKER,), Random(1))
     gossip.resume(0)
     gossip.start(0.0)
     assert said(count(gossip, 1, ACK_MEMORY)) == []
@@ -176,6 +177,20 @@ def test_replies_that_were_held_back_are_in_doubt_once_the_node_is_displaced():
     refused = gossip.receive(1, Refused(0, "in-use", "lives at 10.0.0.9:7401"), 0.0)
 
     assert code_of(refused) == "in-doubt"
+
+
+def test_a_store_in_its_first_life_counts_nothing_before_it_may_say_so():
+    gossip = Gossip(NodeConfig(name="n0"), LAN, OWN, (TRACKER,), Random(1))
+    gossip.resume(0)
+    gossip.start(0.0)
+    assert count(gossip, 1, ACK_MEMORY) == []
+    assert gossip.ledger.counters.value("views") == 0
+    gossip.submit(Opened(1, TRACKER), 0.0)
+
+    refused = gossip.receive(1, Refused(0, "in-use", "lives at 10.0.0.9:7401"), 0.0)
+
+    assert code_of(refused) == "displaced"
+    assert gossip.ledger.counters.value("views") == 0
 
 
 def test_a_node_that_is_taken_in_again_counts_again():

@@ -194,3 +194,32 @@ def test_programs_reset_delete_and_name_keys(three):
     assert (again.value, again.epoch, again.repeated) == (15, 1, True)
     assert before == [("from:a program", 2)]
     assert (deleted.value, deleted.epoch, after) == (2, 2, ())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("data", ["", None], ids=["on disk", "in memory"])
+def test_what_a_newcomer_counts_is_in_the_total_after_a_reset_before_it(machines, data):
+    two = machines.up(2)
+    n1 = two.nodes["n1"]
+    two.count(n1, 5)
+    assert two.run("reset", "views").out == "5\n"
+    two.count(n1, 7)
+
+    newcomer = two.node("n3", data=data)
+    two.count(newcomer, 3)
+    answer = two.ask(n1)
+
+    assert (answer["value"], answer["complete"]) == (10, True)
+
+
+@pytest.mark.slow
+def test_what_a_member_counts_that_was_down_at_a_reset_is_in_the_total_after_it(machines):
+    three = machines.up(3)
+    n1 = three.nodes["n1"]
+    three.nodes["n3"].kill()
+    assert three.run("reset", "views", "--node", "n1").code == 3
+
+    three.count(three.back("n3"), 3)
+    answer = three.ask(n1)
+
+    assert (answer["value"], answer["complete"]) == (3, True)

@@ -387,7 +387,7 @@ async def test_what_was_not_acknowledged_when_a_node_ends_is_in_doubt(party, unh
     node = await party.node(durable=True, tracker=unheard)
     line = await party.line()
     line.write(packed("INCR", "a"))
-    await until(lambda: node.machine.ledger.counters.value("a") == 1)
+    await until(lambda: node.machine.embargo._waiting)
 
     await node.abandon()
 
