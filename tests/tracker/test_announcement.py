@@ -400,7 +400,8 @@ def test_a_word_that_is_meant_for_another_releases_nothing():
 
 
 def test_where_no_tracker_can_be_reached_a_node_tells_whom_it_knows_before_it_acknowledges():
-    node = Gossip(NodeConfig(name="n1"), LAN, make_member(1), (TRACKER,), Random(1))
+    own = replace(make_member(1), epoch=2)
+    node = Gossip(NodeConfig(name="n1"), LAN, own, (TRACKER,), Random(1))
     node.restore("members", members_to_record([make_member(2)]))
     node.resume(0)
     node.start(0.0)
@@ -410,7 +411,7 @@ def test_where_no_tracker_can_be_reached_a_node_tells_whom_it_knows_before_it_ac
     effects += node.submit(Unreachable(TRACKER, "refused"), 0.1)
 
     [told] = [effect for effect in effects if isinstance(effect, Send)]
-    assert told == Send(make_member(2).endpoint, Introduce(make_member(1), "default"))
+    assert told == Send(make_member(2).endpoint, Introduce(own, "default"))
     [counted] = node.receive(told.to, Introduced(make_member(1).store), 0.2)
     assert counted.message == Counted(1, True, False)
 
