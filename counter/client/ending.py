@@ -31,17 +31,19 @@ class Ending:
 
     def halves(self, batch: Batch) -> list[Batch]:
         """Cut a batch in two, which end each for itself."""
-        del self._unsettled[batch]
         parts = batch.halves()
         self._unsettled.update(dict.fromkeys(parts))
+        del self._unsettled[batch]
         return parts
 
     def settle(self, batch: Batch, outcome: Acknowledgement | Failure) -> None:
         """Note how a batch has ended; the first end of it counts."""
         if batch not in self._unsettled:
             return
+        # Known here until it has ended: a signal handler may break off between any two lines.
+        known = batch.outcome if batch.is_settled else None
+        whole = batch.settle(known or outcome)
         del self._unsettled[batch]
-        whole = batch.settle(outcome)
         if whole is not None:
             self._effects.append(Settled(whole))
 

@@ -214,7 +214,7 @@ class Batch:
 
     __slots__ = (
         "amounts", "began", "bytes", "deadline", "is_settled", "join_until", "operation", "outcome",
-        "outcomes", "parent", "tries", "unsettled", "waiters",
+        "outcomes", "parent", "tries", "waiters",
     )  # fmt: skip
 
     HALVES: ClassVar[int] = 2
@@ -232,7 +232,6 @@ class Batch:
         self.outcome: Acknowledgement | Failure | None = None
         self.outcomes: dict[str, Acknowledgement | Failure] | None = None
         self.parent: Batch | None = None
-        self.unsettled = 0
         # Whoever waits, as the adapter knows them.
         self.waiters: Any = None
 
@@ -269,22 +268,24 @@ class Batch:
             part.amounts = {key: self.amounts[key] for key in chosen}
             part.parent = self
             parts.append(part)
-        self.unsettled = self.HALVES
         self.outcomes = {}
         return parts
 
     def settle(self, outcome: Acknowledgement | Failure) -> "Batch | None":
-        """Note how it ended. Returns the whole batch if all of it has ended now."""
-        self.is_settled = True
+        """Note how it ended. Returns the whole batch if all of it has ended now.
+
+        May be broken off at any line, and is then done again: who waits looks at `is_settled`, so
+        that comes last, and nothing is counted down.
+        """
         self.outcome = outcome
+        self.is_settled = True
         part = self
         while part.parent is not None:
             parent = part.parent
             assert parent.outcomes is not None
             ends = part.outcomes or dict.fromkeys(part.amounts, outcome)
             parent.outcomes.update(ends)
-            parent.unsettled -= 1
-            if parent.unsettled:
+            if len(parent.outcomes) < len(parent.amounts):
                 return None
             parent.is_settled = True
             part = parent

@@ -5,13 +5,15 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from counter import Client
 from counter.client import threaded
-from counter.client.operations import UnknownOutcomeError, mistake
+from counter.client.ending import Ending
+from counter.client.operations import Acknowledgement, Batch, UnknownOutcomeError, mistake
 from counter.messages import Increment
 from tracker.errors import RefusedError, UnreachableError
 
@@ -194,3 +196,24 @@ def test_an_increment_may_be_broken_off_at_any_line(is_alone, cluster):
 def test_what_broke_into_a_call_is_named_and_is_no_mistake():
     assert mistake(KeyboardInterrupt()) == "this client was interrupted (KeyboardInterrupt)"
     assert "mistake of its own (ValueError: no)" in mistake(ValueError("no"))
+
+
+@pytest.mark.parametrize("in_halves", [False, True], ids=["whole", "in halves"])
+@pytest.mark.parametrize("line", range(1, 25))
+def test_whoever_waits_is_told_of_an_end_that_was_broken_off_at_any_line(line, in_halves):
+    ending = Ending([], lambda: b"s" * 16)
+    batch = Batch(0.0, 5.0, 0.0)
+    batch.amounts = {"a": 1, "b": 2}
+    ending.begin(batch)
+    counted = Acknowledgement(True, True, "n1", False, "1")
+
+    with Interrupting(line), suppress(Interrupt):
+        for part in ending.halves(batch) if in_halves else [batch]:
+            ending.settle(part, counted)
+    assert not batch.is_settled or batch.outcome or batch.outcomes.keys() == {"a", "b"}
+    ending.fail(Interrupt())
+
+    assert batch.is_settled
+    for key in batch.amounts:
+        end = batch.end_of(key)
+        assert end == counted or end[0] is UnreachableError
