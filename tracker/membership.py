@@ -379,8 +379,9 @@ class Membership(Regarded):
         if tracker.state != JOINED or message.tracker_epoch != tracker.epoch:
             return []
         tracker.quiet_since = now
-        if message.since > tracker.version:
-            # A page before this one is lost: say again where we stand.
+        has_come = message.since < message.version <= tracker.version
+        if has_come or message.since > tracker.version:
+            # It was sent again, or a page before this one is lost: say where we stand.
             return [self._beat(tracker, link, now)]
         try:
             news = news_from_wire(message.page)

@@ -1,9 +1,11 @@
 """Who has been told what: the table's changes on their way to the nodes that read them.
 
 A reader's `acknowledged` is the version it has beaten with, `sent` the last one on its way to
-it. The rule: while something is on its way nothing more is sent, but with the heartbeat: then
-again, from the acknowledged version on. So a slow reader holds one range of pages, never a
-queue of them.
+it. The rule: while something is on its way nothing more is sent but heartbeats that say nothing.
+A link loses nothing, so what is on its way is sent again only after PATIENCE_BEATS of them, and
+then after twice as many each time, from the acknowledged version on. So a reader that is slow
+holds a few ranges of pages, never a queue that grows with each heartbeat: thousands of them in
+one process would take so long for the same news again that they fell behind for ever.
 
 Changes go out at most every `gap_s` + GAP_PER_READER_S for each reader: telling a reader costs
 both sides some tenths of a millisecond, and while a thousand nodes join each of them is news
@@ -20,6 +22,9 @@ from tracker.machine import Effect, Link, Send, SendAll
 from tracker.table import Table
 
 GAP_PER_READER_S = 0.0005
+PATIENCE_BEATS = 2
+PATIENCE_BEATS_MAX = 32
+"""Heartbeats until what is on its way is sent again: at first, and at most."""
 
 
 @dataclass(slots=True)
@@ -27,6 +32,18 @@ class _Reader:
     has_beaten: bool = False
     acknowledged: int = 0
     sent: int = 0
+    patience: int = PATIENCE_BEATS
+    beats: int = 0
+
+    @property
+    def is_in_flight(self) -> bool:
+        """Whether something is on its way that has not been acknowledged."""
+        return self.sent > self.acknowledged
+
+    def is_patient(self) -> bool:
+        """Whether a heartbeat passes without what is on its way; to be asked at each one."""
+        self.beats += 1
+        return self.is_in_flight and self.beats < self.patience
 
 
 class Publication:
@@ -60,7 +77,10 @@ class Publication:
     def acknowledged(self, link: Link, version: int) -> None:
         """Note how far a reader is, by its own word."""
         reader = self._readers[link]
-        reader.acknowledged = version = min(version, self._table.version)
+        version = min(version, self._table.version)
+        if version > reader.acknowledged:
+            reader.beats = 0
+        reader.acknowledged = version
         if not reader.has_beaten:
             reader.has_beaten = True
             reader.sent = version
@@ -75,15 +95,15 @@ class Publication:
         self._newcomers.clear()
         self._published_at = self._listed_at = now
         version = self._table.version
-        settled, effects = list[Link](), list[Effect]()
+        untold, effects = list[Link](), list[Effect]()
         for link, reader in self._readers.items():
-            if reader.acknowledged == version:
-                settled.append(link)
+            if reader.acknowledged == version or reader.is_patient():
+                untold.append(link)
             else:
                 effects += self._sent(link, reader)
-        if settled:
+        if untold:
             [idle] = self._table.heartbeats(version)
-            effects.append(SendAll(tuple(settled), idle))
+            effects.append(SendAll(tuple(untold), idle))
         return effects
 
     def announced(
@@ -131,10 +151,9 @@ class Publication:
             self._is_wanted = False
             self._published_at = now
             for link, reader in self._readers.items():
-                in_flight = reader.sent > reader.acknowledged
                 is_behind = reader.sent < self._table.version
                 is_new = not reader.has_beaten or link in self._newcomers
-                if is_behind and not in_flight and not is_new:
+                if is_behind and not reader.is_in_flight and not is_new:
                     effects += self._sent(link, reader)
         if self._newcomers and now >= self._listed_at + self._gap:
             self._listed_at = now
@@ -158,5 +177,8 @@ class Publication:
 
     def _sent(self, link: Link, reader: _Reader) -> list[Effect]:
         beats = self._table.heartbeats(reader.acknowledged)
+        more = min(2 * reader.patience, PATIENCE_BEATS_MAX)
+        reader.patience = more if reader.is_in_flight else PATIENCE_BEATS
+        reader.beats = 0
         reader.sent = beats[-1].version
         return [Send(link, beat) for beat in beats]

@@ -49,6 +49,7 @@ class World:
         self.ends = {}  # link -> (node name, tracker's endpoint)
         self.cut = set()  # (node name, endpoint) that refuse each other
         self.mute = set()  # (node name, endpoint) between which everything vanishes
+        self.asleep = {}  # name -> what comes to it meanwhile
         self.events = []
         self.saved = {}
         self.counted = Counter()
@@ -98,8 +99,18 @@ class World:
 
     def do(self, key, method, *args):
         machine = self.trackers.get(key, self.nodes.get(key))
-        if machine is not None:
+        if key in self.asleep:
+            self.asleep[key].append((method, args))
+        elif machine is not None:
             self._queue.append((key, getattr(machine, method)(*args, self.now)))
+
+    def pause(self, name):
+        """Let a process stand still; what it is sent waits in its sockets."""
+        self.asleep[name] = []
+
+    def wake(self, name):
+        for method, args in self.asleep.pop(name):
+            self.do(name, method, *args)
 
     def ask(self, endpoint, message):
         """Let a client ask a tracker; returns what it answers."""
@@ -112,7 +123,8 @@ class World:
         self._pump()
         while True:
             machines = [*self.trackers.items(), *self.nodes.items()]
-            due = [(m.deadline(), key) for key, m in machines if m.deadline() is not None]
+            awake = [(key, m) for key, m in machines if key not in self.asleep]
+            due = [(m.deadline(), key) for key, m in awake if m.deadline() is not None]
             at, key = min(due, key=lambda pair: pair[0], default=(until + 1, None))
             if at > until:
                 break

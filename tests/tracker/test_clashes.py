@@ -289,7 +289,8 @@ def joined(view=NOBODY, member=None):
 
 
 def hear(node, *members):
-    return node.receive(1, Heartbeat(b"tracker1", 5, 0, news_to_wire(members)), 1.0)
+    since = node._contacts.by_link[1].version
+    return node.receive(1, Heartbeat(b"tracker1", since + 5, since, news_to_wire(members)), 1.0)
 
 
 def taught(effects):
@@ -341,6 +342,19 @@ def test_a_tracker_that_expects_somebody_who_is_gone_is_told_so():
     assert taught(stale) == [(1, "n2")]
     assert taught(back) == []
     assert node.view.get("n2").expected
+
+
+def test_a_page_that_comes_a_second_time_is_not_taken_in_again():
+    gone = make_member(HIGH, "n2", status=GONE)
+    node = joined(View().merged([gone]))
+    version = node._contacts.by_link[1].version
+    page = Heartbeat(b"tracker1", version + 5, version, news_to_wire([make_member(HIGH, "n2")]))
+
+    first, second = node.receive(1, page, 1.0), node.receive(1, page, 2.0)
+
+    assert (taught(first), taught(second)) == ([(1, "n2")], [])
+    [beat] = second
+    assert beat.message.version == version + 5
 
 
 def lost(effects):

@@ -347,16 +347,15 @@ def test_a_flapping_link_leaves_the_member_alive():
 
 def test_a_paused_node_denies_its_death_when_it_wakes():
     world = started(2)
-    paused = world.nodes.pop("n1")
+    world.pause("n1")
     world.run(20.0)
     assert statuses(world.nodes["n2"])["n1"] == DEAD
 
-    world.nodes["n1"] = paused
-    world.do("n1", "tick")
+    world.wake("n1")
     world.run(2.0)
 
     assert statuses(world.nodes["n2"])["n1"] == ALIVE
-    assert paused.member.incarnation == 1
+    assert world.nodes["n1"].member.incarnation == 1
 
 
 def test_a_dead_member_is_not_revived_by_a_stale_view():

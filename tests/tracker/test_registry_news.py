@@ -123,8 +123,8 @@ def test_a_heartbeat_without_news_is_one_effect_for_all_who_lack_nothing():
     effects = registry.tick(3.0)
 
     [to_all] = [e for e in effects if isinstance(e, SendAll)]
-    assert (to_all.to, to_all.message.page) == ((1, 3), b"\x90")
-    assert [e.to for e in effects if isinstance(e, Send)] == [2, 4]
+    assert (to_all.to, to_all.message.page) == ((1, 2, 3), b"\x90")
+    assert [e.to for e in effects if isinstance(e, Send)] == [4]
 
 
 # -- heartbeats -------------------------------------------------------------------------------
@@ -160,20 +160,50 @@ def test_nodes_at_one_version_are_told_by_the_same_bytes():
     assert told[0] is told[1] is told[2]
 
 
-def test_while_news_is_on_its_way_no_more_is_sent_before_the_interval():
+def test_while_news_is_on_its_way_it_is_sent_again_ever_more_rarely():
     registry = make_registry()
     join(registry, 1, make_member("n1"))
     run(registry, 1.0)
     beat(registry, 1, now=1.1)
-    acknowledged = registry.table.version
     register(registry, 2, make_member("n2"), now=1.2)
 
     assert sent(register(registry, 3, make_member("n3"), now=1.5), Heartbeat, 1) == []
     assert sent(registry.tick(1.6), Heartbeat, 1) == []
-    [again] = sent(registry.tick(2.0), Heartbeat, 1)
+    again = []
+    for second in range(2, 150):
+        # Only it is silent: the link stands, so nobody has lost anything.
+        for link in (2, 3):
+            beat(registry, link, now=second - 0.5)
+        [told] = sent(registry.tick(float(second)), Heartbeat, 1)
+        again += [second] * (told.since != told.version)
+        assert told.version == registry.table.version
 
-    assert again.since == acknowledged
-    assert [m.name for m in news_from_wire(again.page)] == ["n2", "n3"]
+    assert again == [3, 7, 15, 31, 63, 95, 127]
+
+    beat(registry, 1, now=150.0)
+    [told] = sent(register(registry, 4, make_member("n4"), now=150.5), Heartbeat, 1)
+    assert [m.name for m in news_from_wire(told.page)] == ["n4"]
+    told = [sent(registry.tick(float(second)), Heartbeat, 1)[0] for second in (151, 152)]
+    assert [beat.since == beat.version for beat in told] == [True, False]
+
+
+def test_who_takes_page_after_page_is_sent_none_of_them_again():
+    """Nobody sends it more as long as it is heard to come along, however slowly."""
+    table = Table(EPOCH)
+    publication = Publication(table, 0.1)
+    publication.add(1)
+    publication.acknowledged(1, 0)
+    for number in range(3 * NEWS_PER_PAGE):
+        table.put(make_member(f"n{number}"), 0.0)
+    pages = [effect.message for effect in publication.heartbeat(1.0)]
+
+    again = []
+    for second, page in enumerate(pages, 2):
+        publication.acknowledged(1, page.version)
+        again += publication.heartbeat(float(second))
+
+    assert len(pages) == 3
+    assert [effect.message.since for effect in again] == [table.version] * 3
 
 
 def test_an_acknowledgement_brings_what_has_changed_meanwhile():
