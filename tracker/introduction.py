@@ -11,11 +11,14 @@ One may also know of another start of its store (`counter.newcomers`): it is a c
 one. Then it acknowledges nothing, answers nothing, and asks again from time to time.
 """
 
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from tracker.config import shown_endpoint
 from tracker.machine import Address, Effect, Send
-from tracker.members import ALIVE, Member, View
+from tracker.members import ALIVE, Member, View, position
 from tracker.messages import Introduce
 
 TRIES_MAX: Final = 5
@@ -45,16 +48,14 @@ class Introduction:
         """Tell the next few others, those first who are believed to live; end if it was in vain."""
         if self.is_over or (self._due is not None and now < self._due):
             return []
-        # Whoever runs where its store last was knows best whether it has moved.
-        others = [other for other in view.ring if other.endpoint != member.endpoint]
-        others.sort(key=lambda other: (other.store != member.store, other.status != ALIVE))
+        first = self._tries * TOLD_AT_ONCE_MAX
+        turn = range(first, first + TOLD_AT_ONCE_MAX)
+        others = list(islice(_others(member, view), turn.stop))
         if not others or self._tries >= TRIES_MAX:
             self.end()
             return []
-        first = self._tries * TOLD_AT_ONCE_MAX
         self._tries += 1
         self._due = now + TRY_S
-        turn = range(first, first + TOLD_AT_ONCE_MAX)
         told = {others[index % len(others)].endpoint: None for index in turn}
         return [Send(endpoint, Introduce(member, self.cluster)) for endpoint in told]
 
@@ -99,3 +100,19 @@ class Introduction:
     def deadline(self) -> float | None:
         """Say when `look` is wanted."""
         return self._due
+
+
+def _others(member: Member, view: View) -> Iterator[Member]:
+    """Yield whom a newcomer knows: first those who know best, or are most likely to hear."""
+    # Whoever runs where its store last was knows best whether it has moved.
+    last = view.owner_of(member.store[:8])
+    if last is not None and last.expected and last.endpoint != member.endpoint:
+        yield last
+    # A thousand that begin at once tell each its own neighbours, not all of them the same three.
+    own_place = bisect_left(view.positions, position(member.name))
+    turn = view.ring[own_place:] + view.ring[:own_place]
+    for is_alive in (True, False):
+        for other in turn:
+            is_other = member.store != other.store and member.endpoint != other.endpoint
+            if is_other and (other.status == ALIVE) is is_alive:
+                yield other

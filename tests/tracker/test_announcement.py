@@ -339,6 +339,24 @@ def test_those_who_live_are_told_first_and_the_others_after_a_while():
     assert {"10.0.0.1", "10.0.0.2"} < set(addresses(second))
 
 
+def test_many_that_begin_at_once_do_not_all_tell_the_same():
+    members = [make_member(index) for index in range(1, 41)]
+    view = NOBODY.merged(members)
+
+    told = [set(addresses(Introduction().look(member, view, 1.0))) for member in members]
+
+    assert {len(each) for each in told} == {3}
+    assert set.union(*told) == {member.host for member in members}
+
+
+def test_who_runs_where_the_store_last_was_is_told_first():
+    before = make_member(9)
+    introduction, _, view = make_introduced(*[make_member(index) for index in range(1, 9)])
+    moved = replace(before, host="10.0.0.99", boot=b"another ")
+
+    assert addresses(introduction.look(moved, view, 1.0))[0] == before.host
+
+
 def test_who_reaches_nobody_has_tried_so_often_and_no_more():
     introduction, newcomer, view = make_introduced(make_member(1))
     tries = 0
