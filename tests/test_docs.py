@@ -25,6 +25,7 @@ from counter.cli.full import build
 from counter.cli.settings import KNOWN, shown_value
 from counter.client import operations, resetting, totals
 from counter.client.answers import Outcome, as_object, nothing_heard
+from counter.client.exposition import HELP
 from counter.client.wishes import Wishes
 from counter.config import PRESETS
 from counter.messages import DOOR, GOSSIP
@@ -684,6 +685,12 @@ def test_the_page_of_timers_shows_the_timers_as_they_are() -> None:
     ]
 
     assert [row for row in rows if row not in shown] == []
+
+
+def test_every_metric_stands_on_the_page_for_who_keeps_it_running() -> None:
+    rows = text_of("docs/how-to/operate.md").partition("\n## Prometheus\n")[2]
+
+    assert set(re.findall(r"`gossip_counter_(\w+)`", rows)) == set(HELP)
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/reference/json.md"])

@@ -33,6 +33,7 @@ COMMANDS = {
     "forget": "membership",
     "drain": "draining",
     "parked": "parked",
+    "metrics": "metrics",
     "config": "configuration",
     "demo": "demonstration",
     "maelstrom": "jepsen",
