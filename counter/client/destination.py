@@ -154,6 +154,7 @@ class Destination:
         for name, host, port, _, _ in lookup.found or ():
             for lane in self._lanes:
                 if lane.name == name and lane.state == DOWN:
+                    lane.retry_at = now if lane.is_sought else lane.retry_at
                     lane.endpoint = (host, port)
         if lookup.name != self._options.node:
             return
