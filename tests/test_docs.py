@@ -137,7 +137,10 @@ def test_the_page_of_commands_is_made_from_the_commands(recorded: Recorded) -> N
         "`counter.toml`, that over the default: see [settings](settings.md). `-v` may stand\n"
         "anywhere; `-vv` adds tracebacks. `-h` and `--help` show what stands here. A negative\n"
         "number is an argument (`counter inc KEY -5`); what follows `--` is no option.\n"
-        "What comes back, and the exit codes: [JSON and exit codes](json.md).\n"
+        "What comes back, and the exit codes: [JSON and exit codes](json.md).\n\n"
+        "Tab completes commands and options where\n"
+        '`eval "$(_COUNTER_COMPLETE=source_bash counter)"` stands in `~/.bashrc`; so do\n'
+        "`source_zsh` and `source_fish`.\n"
     )
     parts = [command_part(name, command) for name, command in programs()]
 

@@ -52,7 +52,7 @@ def metrics(
     cluster: options.Cluster = None,
     deadline: options.Deadline = None,
 ) -> int:
-    """Print members and totals in the text format of Prometheus, or serve them at a port."""
+    """Print members and totals for Prometheus, or serve them."""
     questions = _questions(keys or ())
     look = _Look(Settings(), questions, node, pick, tracker, cluster, deadline)
     if listen is None:

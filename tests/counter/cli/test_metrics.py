@@ -9,9 +9,11 @@ import pytest
 
 from counter import Client
 from counter.cli import metrics
+from counter.client.answers import Outcome, nothing_heard
 from counter.client.exposition import NAMED_MAX, Page
-from counter.client.totals import MemberState
+from counter.client.totals import KeyTotal, MemberState, total_of
 from counter.testing import cluster
+from tracker.classes import replace
 
 
 def samples(text):
@@ -185,3 +187,22 @@ def test_of_very_many_members_those_that_are_not_alive_are_named_first():
         NAMED_MAX,
     )
     assert sum(name.startswith("member_alive") for name in told) == NAMED_MAX
+
+
+@pytest.mark.parametrize(
+    ("complete", "exact", "told"),
+    [(True, True, {"a": 5}), (True, False, {}), (False, True, {})],
+    ids=["exact", "between two numbers", "somebody is silent"],
+)
+def test_only_what_is_exact_is_a_value(complete, exact, told):
+    outcome = Outcome("a*", replace(nothing_heard("deadline", "n1", ""), complete=complete))
+    total = replace(total_of(outcome), keys=(KeyTotal("a", 5, exact, 5, 5 if exact else 9),))
+    page = Page()
+
+    page.put_total("a*", total)
+
+    found = samples(page.text)
+    assert {f'value{{key="{key}"}}': value for key, value in told.items()} == {
+        name: value for name, value in found.items() if name.startswith("value")
+    }
+    assert found['seen{key="a"}'] == 5
