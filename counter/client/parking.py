@@ -7,8 +7,7 @@
 The rule: only what names the store it was sent to is parked, and only at a node that tells its
 own store, another one. What has an id of its own may have counted where it was never sent from
 here, so its first node cannot speak for it: that is not parked. Whether a parked increment counts
-is settled between the nodes; here it
-has ended, and is never sent to its first node again.
+is settled between the nodes; here it has ended, and is never sent to its first node again.
 """
 
 from collections.abc import Callable, Iterable, Iterator
