@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import counter
-from counter import Client
+from counter import AsyncClient, Client
 from counter.testing import NODES_MAX, cluster
 from tracker.errors import ConfigError, StorageError
 
@@ -82,6 +82,14 @@ def test_a_node_in_memory_comes_back_with_nothing_and_others_join():
         total = client.query("views")
 
     assert (total.value, total.complete, total.members) == (0, True, 2)
+
+
+async def test_it_runs_and_ends_beside_the_loop_of_an_asynchronous_test():
+    with cluster() as running:
+        async with AsyncClient(running.trackers) as client:
+            acknowledged = await client.incr("views")
+
+    assert (acknowledged.counted, threads()) == (True, [])
 
 
 @pytest.mark.parametrize(("name", "why"), [("n1", "runs already"), ("../n", "not a node name")])
