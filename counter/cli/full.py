@@ -77,7 +77,7 @@ def build(modules: dict[str, str], names: Sequence[str], verbosity: int = 0) -> 
 
 def complete() -> None:
     """Have typer know the shells, since one has asked what could stand in a command line."""
-    from typer.completion import completion_init
+    from typer.completion import completion_init  # type: ignore[attr-defined]
 
     completion_init()
 
