@@ -11,15 +11,16 @@ from typing import Annotated, Final
 
 from counter.cli import options
 from counter.cli.daemons import Insecure
+from counter.cli.finding import NO_TRACKER
 from counter.cli.options import Argument, Option
-from counter.cli.screens import DONE, INCOMPLETE, REFUSED, USAGE, CommandError, note
+from counter.cli.screens import DONE, INCOMPLETE, REFUSED, USAGE, CommandError, show_error
 from counter.cli.settings import Settings
 from counter.client.asynchronous import AsyncClient
 from counter.client.exposition import Page
 from counter.client.inquiry import query_for
 from tracker.config import parse_endpoint, shown_endpoint
 from tracker.daemon import complain, listening, run_daemon, say, tell_manager
-from tracker.errors import ClusterError, ConfigError
+from tracker.errors import ClusterError, ConfigError, UnreachableError
 from tracker.text import printable
 
 QUESTIONS_MAX: Final = 32
@@ -109,8 +110,9 @@ class _Look:
         async with self.client:
             page, errors = await self.page()
         say(page.text.rstrip("\n"))
-        for error in errors:
-            note(f"error: {printable(str(error), 400)}")
+        for text, error in {str(error): error for error in errors}.items():
+            hints = NO_TRACKER if isinstance(error, UnreachableError) else ()
+            show_error(CommandError(printable(text, 400), *hints))
         if errors:
             return REFUSED
         return DONE if page.is_complete else INCOMPLETE

@@ -98,6 +98,7 @@ def test_without_a_tracker_the_page_says_so_and_why(counter):
 
     assert (ran.code, samples(ran.out)) == (1, {"up": 0, 'complete{query="views"}': 0})
     assert ran.err.startswith("error: no tracker at 127.0.0.1:1 (connection refused")
+    assert (ran.err.count("error"), ran.err.count("start one:  counter tracker")) == (1, 1)
 
 
 @pytest.mark.parametrize(

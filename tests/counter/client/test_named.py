@@ -37,6 +37,7 @@ def test_it_goes_to_the_node_that_was_named_and_counts_once():
     assert (first.result("views").repeated, second.result("views").repeated) == (False, True)
     assert [node.totals for node in world.nodes] == [{"views": 3}, {}]
     assert took_s < 0.01, "it is sent as soon as a tracker has said where"
+    assert (world.tracker.asked, len(world.wires)) == (["n1"], 1), "the stream is kept for the next"
 
 
 def test_a_store_that_came_meanwhile_is_not_sent_it():
