@@ -35,9 +35,9 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 def metrics(
     keys: Annotated[
-        list[str] | None,
+        list[str],
         Argument(metavar="[KEY...]", help="Totals to tell; PREFIX* for all keys that begin so."),
-    ] = None,
+    ] = (),  # type: ignore[assignment]  # as typer hands over no words at all
     listen: Annotated[
         str | None,
         Option(
@@ -54,7 +54,7 @@ def metrics(
     deadline: options.Deadline = None,
 ) -> int:
     """Print members and totals for Prometheus, or serve them."""
-    questions = _questions(keys or ())
+    questions = _questions(keys)
     look = _Look(Settings(), questions, node, pick, tracker, cluster, deadline)
     if listen is None:
         return asyncio.run(look.once())

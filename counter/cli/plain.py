@@ -34,7 +34,7 @@ def parsed(command: Any, arguments: Sequence[str]) -> dict[str, Any] | None:
     for name, marker, kind in known:
         if isinstance(marker, Argument):
             places.append(name)
-            many = name if kind in (list[str], list[str] | None) else many
+            many = name if kind == list[str] else many
         elif isinstance(marker, Option):
             flags.update(dict.fromkeys(marker.flags, (name, kind is bool)))
     values: dict[str, Any] = {}
