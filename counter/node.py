@@ -59,6 +59,7 @@ class NodeSettings:
     insecure: bool = False
     cluster: str = "default"
     verbose: int = 0
+    json: bool = False
     gossip: GossipConfig = LAN
     port_search: bool = False
     reborn: Rebirth | None = None

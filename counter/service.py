@@ -5,7 +5,7 @@ on as it is, and ended, and each of them is said.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from counter import __version__
 from counter.lives import is_told_already, left_name, rebirth_in
@@ -23,10 +23,10 @@ from counter.storage.base import Rebirth, Storage
 from counter.storage.memory import MemoryStorage
 from tracker.classes import replace
 from tracker.config import shown_endpoint
-from tracker.daemon import complain, run_daemon, say
+from tracker.daemon import complain, run_daemon, say, tell_manager
 from tracker.errors import RefusedError
 from tracker.files import shown_path
-from tracker.logs import text_line
+from tracker.logs import json_line, text_line
 from tracker.machine import Emit
 from tracker.names import base_of
 from tracker.transport.udp import RECEIVE_BUFFER_BYTES
@@ -73,30 +73,40 @@ class Service:
         self._node = node = Node(settings, self._emitted, beside=self._beside, storage=storage)
         await node.start()
         say("\n".join([first_line(node.settings, node), *[door.line for door in self._beside]]))
+        tell_manager("READY=1")
         return node
 
-    def _begin_anew(self, settings: NodeSettings, line: str) -> None:
+    def _begin_anew(self, settings: NodeSettings, emit: Emit, line: str) -> None:
         if not self._ended.is_set():
-            complain(line)
+            self._told(emit, line)
             self._next = replace(settings, listen=self._node.endpoint)
             self._ended.set()
+
+    def _told(self, emit: Emit, text: str, out: Callable[[str], None] = complain) -> None:
+        """Say what happened: to a person in these words, else as one object."""
+        if self.settings.json:
+            complain(json_line(emit.event, emit.details))
+        else:
+            out(text)
 
     def _emitted(self, emit: Emit) -> None:
         membership, said = self._node.machine.membership, (emit.event, emit.details)
         if emit.event == "joined":
-            say(joined_line(emit))
+            self._told(emit, joined_line(emit), say)
         elif emit.event == "tracker-lost" and not membership.heard_at:
-            complain(
+            self._told(
+                emit,
                 f"no tracker at {emit.details['tracker']} yet ({emit.details['reason']});"
                 " still trying, and counting meanwhile\n"
-                "  start one:  counter tracker          elsewhere:  --tracker HOST:PORT"
+                "  start one:  counter tracker          elsewhere:  --tracker HOST:PORT",
             )
         elif not self._is_reborn and (reborn := rebirth_in(*said, self._node.machine)):
-            self._begin_anew(reborn_as(self._node.settings, reborn), reborn_line(emit, reborn))
+            anew = reborn_as(self._node.settings, reborn)
+            self._begin_anew(anew, emit, reborn_line(emit, reborn))
         elif left := left_name(*said):
             # The name is that of the store that is open now, which is to be made no other one.
             settings = replace(self._node.settings, name=left, reborn=None)
-            self._begin_anew(settings, name_lost_line(emit))
+            self._begin_anew(settings, emit, name_lost_line(emit))
         elif is_told_already(emit) and self._node.machine.handover.leaving.holds_nothing:
             # What this node has to say was heard in an earlier life: "drained" follows.
             return
@@ -107,14 +117,14 @@ class Service:
                 self.refused.append(RefusedError(emit.details["code"], text))
                 self._stop.set()
             else:
-                complain(text_line(emit.event, emit.details))
+                self._told(emit, text_line(emit.event, emit.details))
         elif emit.event == "drained":
             settings = self._node.settings
             place = "" if settings.data is None else shown_path(settings.data)
-            say(drained_line(emit, settings.name, place))
+            self._told(emit, drained_line(emit, settings.name, place), say)
             self._stop.set()
         elif emit.event not in ("departed", "view") or self.settings.verbose:
-            complain(text_line(emit.event, emit.details))
+            self._told(emit, text_line(emit.event, emit.details))
 
 
 def run(settings: NodeSettings, beside: Sequence[Beside] = ()) -> int:

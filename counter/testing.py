@@ -5,23 +5,26 @@
             ...
 
 The rule: nothing of it is a fake. The tracker and the nodes are those that the commands run, on
-real sockets and free ports, in a thread of their own; only their counts are in memory, and end
-with it.
+real sockets and free ports, in a thread of their own. Counts are in memory and end with it, unless
+a directory is given.
 """
 
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from counter.config import LOCAL
 from counter.node import Node, NodeSettings
-from tracker.config import shown_endpoint
+from tracker.config import parse_name, shown_endpoint
 from tracker.daemon import has_uvloop
 from tracker.errors import ConfigError
 from tracker.machine import Emit
+from tracker.members import ALIVE
 from tracker.server import Tracker, TrackerSettings
 
 NODES_MAX: Final = 64
@@ -35,14 +38,16 @@ LOOK_S: Final = 0.005
 class Cluster:
     """A tracker and nodes `n1`, `n2`, … that run until `cluster` ends."""
 
-    def __init__(self, tracker: Tracker, nodes: dict[str, Node], call: "Call") -> None:
-        self._tracker = tracker
-        self._nodes = nodes
+    def __init__(self, call: "Call", data: Path | None) -> None:
         self._call = call
+        self._data = data
+        self._nodes: dict[str, Node] = {}
+        self._tracker: Tracker | None = None
 
     @property
     def trackers(self) -> str:
         """Where the tracker listens: what `Client` and COUNTER_TRACKER take."""
+        assert self._tracker is not None
         return shown_endpoint(self._tracker.endpoint)
 
     @property
@@ -51,7 +56,7 @@ class Cluster:
         return {name: shown_endpoint(node.endpoint) for name, node in self._nodes.items()}
 
     def crash(self, name: str) -> None:
-        """End a node without a word to anybody: what it counted is lost, and it is missed.
+        """End a node without a word to anybody: it is missed, and what it counted in memory lost.
 
         Raises ConfigError if no node that runs is called so.
         """
@@ -59,31 +64,77 @@ class Cluster:
             raise ConfigError(f'no node "{name}" runs here, only {", ".join(self._nodes)}')
         self._call(self._nodes.pop(name).abandon)
 
+    def start(self, name: str) -> None:
+        """Start one that crashed, or one more, and wait until everybody here knows it.
+
+        It has counted what its directory holds, and nothing without one. Raises ConfigError for a
+        name that makes no sense, and if it runs.
+        """
+        if parse_name(name) in self._nodes:
+            raise ConfigError(f'the node "{name}" runs already')
+        if len(self._nodes) >= NODES_MAX:
+            raise ConfigError(f"{NODES_MAX} nodes run already")
+        self._call(partial(self._started, name))
+        self._call(self._known)
+
+    async def _begun(self, nodes: int) -> None:
+        self._tracker = Tracker(TrackerSettings(listen=("127.0.0.1", 0)), _ignore)
+        await self._tracker.start()
+        for number in range(1, nodes + 1):
+            await self._started(f"n{number}")
+        await self._known()
+
+    async def _started(self, name: str) -> None:
+        assert self._tracker is not None
+        settings = NodeSettings(
+            name=name,
+            listen=("127.0.0.1", 0),
+            trackers=(self._tracker.endpoint,),
+            data=None if self._data is None else self._data / name,
+            gossip=LOCAL,
+        )
+        node = Node(settings, _ignore)
+        await node.start()
+        self._nodes[name] = node
+
+    async def _known(self) -> None:
+        """Wait until each node knows that all who run here live, and where."""
+        async with asyncio.timeout(UP_S_MAX):
+            # No event says that the slowest has heard of the newest; its view does.
+            while not all(map(self._knows_all, self._nodes.values())):  # noqa: ASYNC110
+                await asyncio.sleep(LOOK_S)
+
+    def _knows_all(self, node: Node) -> bool:
+        view = node.machine.membership.view
+        known = [(view.get(name), other.endpoint) for name, other in self._nodes.items()]
+        return all(m and (m.status, m.endpoint) == (ALIVE, place) for m, place in known)
+
+    async def _ended(self) -> None:
+        for node in reversed(self._nodes.values()):
+            await node.abandon()
+        if self._tracker is not None:
+            await self._tracker.stop()
+
 
 Call = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
 
 
 @contextmanager
-def cluster(nodes: int = 1) -> Iterator[Cluster]:
+def cluster(nodes: int = 1, data: Path | None = None) -> Iterator[Cluster]:
     """Run a tracker and so many nodes, 1 to 64, in a thread of this process.
 
-    Its clients are to be closed before it ends. Raises ConfigError.
+    With `data`, a directory, each keeps its counts in one below it, on disk. Its clients are to be
+    closed before it ends. Raises ConfigError.
     """
     if not 1 <= nodes <= NODES_MAX:
         raise ConfigError(f"nodes is {nodes}, needs 1 to {NODES_MAX}")
     with _loop() as call:
-        started: list[Tracker | Node] = []
+        running = Cluster(call, data)
         try:
-            call(partial(_start, nodes, started))
-            tracker, *rest = started
-            assert isinstance(tracker, Tracker)
-            named = {node.settings.name: node for node in rest if isinstance(node, Node)}
-            try:
-                yield Cluster(tracker, named, call)
-            finally:
-                started = [tracker, *named.values()]
+            call(partial(running._begun, nodes))
+            yield running
         finally:
-            call(partial(_stop, started))
+            call(running._ended)
 
 
 @contextmanager
@@ -94,42 +145,26 @@ def _loop() -> Iterator[Call]:
         import uvloop
 
         factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
-        loop = runner.get_loop()
-        thread = threading.Thread(target=loop.run_forever, name="counter.testing", daemon=True)
-        thread.start()
-        try:
-            yield lambda make: asyncio.run_coroutine_threadsafe(make(), loop).result()
-        finally:
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
+    begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
+    async def main() -> None:
+        stop = asyncio.Event()
+        begun.set_result((asyncio.get_running_loop(), stop))
+        await stop.wait()
 
-async def _start(nodes: int, started: list[Tracker | Node]) -> None:
-    """Start everything, and wait until each node knows all; what runs stands in `started`."""
-    tracker = Tracker(TrackerSettings(listen=("127.0.0.1", 0)), _ignore)
-    started.append(tracker)
-    await tracker.start()
-    running = []
-    for number in range(1, nodes + 1):
-        settings = NodeSettings(
-            name=f"n{number}",
-            listen=("127.0.0.1", 0),
-            trackers=(tracker.endpoint,),
-            gossip=LOCAL,
-        )
-        running.append(Node(settings, _ignore))
-        started.append(running[-1])
-        await running[-1].start()
-    async with asyncio.timeout(UP_S_MAX):
-        # No event says that the slowest node has heard of the newest; its view does.
-        while any(len(n.machine.membership.view.members) < nodes for n in running):  # noqa: ASYNC110
-            await asyncio.sleep(LOOK_S)
+    def run() -> None:
+        # All of it in this thread: the caller's may have a loop that runs.
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(main())
 
-
-async def _stop(started: list[Tracker | Node]) -> None:
-    for one in reversed(started):
-        await (one.abandon() if isinstance(one, Node) else one.stop())
+    thread = threading.Thread(target=run, name="counter.testing", daemon=True)
+    thread.start()
+    loop, stop = begun.result(UP_S_MAX)
+    try:
+        yield lambda make: asyncio.run_coroutine_threadsafe(make(), loop).result()
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
 
 
 def _ignore(emit: Emit) -> None:

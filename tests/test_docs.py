@@ -25,6 +25,7 @@ from counter.cli.full import build
 from counter.cli.settings import KNOWN, shown_value
 from counter.client import operations, resetting, totals
 from counter.client.answers import Outcome, as_object, nothing_heard
+from counter.client.exposition import HELP
 from counter.client.wishes import Wishes
 from counter.config import PRESETS
 from counter.messages import DOOR, GOSSIP
@@ -136,7 +137,10 @@ def test_the_page_of_commands_is_made_from_the_commands(recorded: Recorded) -> N
         "`counter.toml`, that over the default: see [settings](settings.md). `-v` may stand\n"
         "anywhere; `-vv` adds tracebacks. `-h` and `--help` show what stands here. A negative\n"
         "number is an argument (`counter inc KEY -5`); what follows `--` is no option.\n"
-        "What comes back, and the exit codes: [JSON and exit codes](json.md).\n"
+        "What comes back, and the exit codes: [JSON and exit codes](json.md).\n\n"
+        "Tab completes commands and options where\n"
+        '`eval "$(_COUNTER_COMPLETE=source_bash counter)"` stands in `~/.bashrc`; so do\n'
+        "`source_zsh` and `source_fish`.\n"
     )
     parts = [command_part(name, command) for name, command in programs()]
 
@@ -684,6 +688,12 @@ def test_the_page_of_timers_shows_the_timers_as_they_are() -> None:
     ]
 
     assert [row for row in rows if row not in shown] == []
+
+
+def test_every_metric_stands_on_the_page_for_who_keeps_it_running() -> None:
+    rows = text_of("docs/how-to/operate.md").partition("\n## Prometheus\n")[2]
+
+    assert set(re.findall(r"`gossip_counter_(\w+)`", rows)) == set(HELP)
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/reference/json.md"])

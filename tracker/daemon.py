@@ -12,7 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from ipaddress import ip_address
-from socket import AI_PASSIVE, SOCK_STREAM, gaierror, getaddrinfo, socket
+from socket import AF_UNIX, AI_PASSIVE, SOCK_DGRAM, SOCK_STREAM, gaierror, getaddrinfo, socket
 
 from tracker.config import shown_endpoint
 from tracker.defects import handler
@@ -144,6 +144,7 @@ def run_daemon(serve: Callable[[asyncio.Event], Awaitable[int]]) -> int:
                 # Once is enough, however often it is told.
                 signals.act = None
                 complain(STOPPING_ALREADY)
+            tell_manager("STOPPING=1")
             stop.set()
 
         signals.act = lambda: loop.call_soon_threadsafe(told)
@@ -218,6 +219,17 @@ def say(text: str) -> None:
     with suppress(BrokenPipeError):
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
+
+
+def tell_manager(word: str) -> None:
+    """Tell systemd how far this daemon is, if it is asked to (`Type=notify`, sd_notify(3))."""
+    place = os.environ.get("NOTIFY_SOCKET", "")
+    if not place:
+        return
+    # A first @ stands for a NUL: such a name is in no directory.
+    with suppress(OSError, ValueError), socket(AF_UNIX, SOCK_DGRAM) as manager:
+        manager.setblocking(False)
+        manager.sendto(word.encode(), "\0" + place[1:] if place[0] == "@" else place)
 
 
 def complain(text: str) -> None:

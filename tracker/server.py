@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tracker.classes import dataclass, field
 from tracker.config import TRACKER_PORT, TrackerConfig, shown_endpoint
-from tracker.daemon import complain, listening, run_daemon, say
+from tracker.daemon import complain, listening, run_daemon, say, tell_manager
 from tracker.driver import Driver
 from tracker.errors import DamagedError, StorageError
 from tracker.files import read_checked, shown_path, write_atomically
@@ -179,6 +179,7 @@ def run(settings: TrackerSettings) -> int:
         tracker = Tracker(settings, speaker(complain, as_json=settings.json))
         say(first_lines(settings, tracker.endpoint, len(tracker.machine)))
         await tracker.start()
+        tell_manager("READY=1")
         await stop.wait()
         await tracker.stop()
         return 0

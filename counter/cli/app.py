@@ -33,6 +33,7 @@ COMMANDS = {
     "forget": "membership",
     "drain": "draining",
     "parked": "parked",
+    "metrics": "metrics",
     "config": "configuration",
     "demo": "demonstration",
     "maelstrom": "jepsen",
@@ -126,6 +127,8 @@ def _dispatch(arguments: list[str], verbosity: int) -> int:
             return code
     from counter.cli import full
 
+    if COMPLETION in os.environ:
+        full.complete()
     names = [first] if first in COMMANDS else list(COMMANDS)
     return full.invoked(full.build(COMMANDS, names, verbosity), "counter", arguments)
 

@@ -52,7 +52,7 @@ Insecure = Annotated[
     bool,
     Option("--insecure", help="Allow listening beyond this machine, unprotected."),
 ]
-
+Json = Annotated[bool, Option("--json", help="Log as JSON lines.")]
 ForgetAfter = Annotated[
     str | None,
     Option(
@@ -89,7 +89,7 @@ def tracker(
     data: Data = None,
     cluster: options.Cluster = None,
     insecure: Insecure = False,
-    json: Annotated[bool, Option("--json", help="Log as JSON lines.")] = False,
+    json: Json = False,
 ) -> int:
     """Run a tracker: it knows who belongs to the cluster. Everybody hears it every second."""
     _load("tracker.server")
@@ -150,6 +150,7 @@ def node(
     ] = None,
     cluster: options.Cluster = None,
     insecure: Insecure = False,
+    json: Json = False,
     verbosity: options.Verbosity = 0,
 ) -> int:
     """Run a node: it counts by itself, and passes questions on."""
@@ -175,6 +176,7 @@ def node(
             insecure=insecure,
             cluster=settings.get("cluster", cluster),
             verbose=verbosity,
+            json=json,
             gossip=gossip,
             port_search=endpoint is None,
         ),

@@ -75,6 +75,13 @@ def build(modules: dict[str, str], names: Sequence[str], verbosity: int = 0) -> 
     return app
 
 
+def complete() -> None:
+    """Have typer know the shells, since one has asked what could stand in a command line."""
+    from typer.completion import completion_init  # type: ignore[attr-defined]
+
+    completion_init()
+
+
 def _declared(command: Any, verbosity: int) -> Callable[..., int]:
     """Return a command as typer wants it: the same parameters, in typer's own words."""
     own = inspect.signature(command)

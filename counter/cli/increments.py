@@ -113,9 +113,9 @@ def inc(
             from counter.cli.feeding import feed
 
             return feed(connection, finder, token, is_own, promise, json)
-        asked = key, number, token, is_own, promise
-        connection, token, counted = _settled_somewhere(closing, connection, finder, *asked)
-    _show(connection, finder, key, number, token, counted, json)
+        wish = _Wish(finder, key, number, token, is_own, promise)
+        connection, counted = wish.settled(closing, connection)
+    wish.show(connection, counted, json)
     return DONE
 
 
@@ -150,31 +150,92 @@ def _entered(finder: Finder, token: str, store: str, is_own: bool) -> Connection
             raise
 
 
-def _settled_somewhere(
-    closing: ExitStack,
-    connection: Connection,
-    finder: Finder,
-    key: str,
-    number: int,
-    token: str,
-    is_own: bool,
-    promise: int,
-) -> tuple[Connection, str, light.Counted]:
-    """Count; where a node refuses that has no disk, at another one, unless it must be this one."""
-    while True:
-        try:
-            settled = _settled(connection, finder, key, number, token, is_own, promise)
-        except RefusedError as error:
-            finder.diskless.add(connection.endpoint)
-            is_final = error.code != NO_DISK or not is_own or finder.node is not None
-            if is_final or len(finder.diskless) >= CANDIDATES_TRIED_MAX:
-                raise
+class _Wish:
+    """One increment, and how it is to be counted; `is_own` for a token that nobody used before."""
+
+    __slots__ = ("finder", "is_own", "key", "number", "promise", "token")
+
+    def __init__(
+        self, finder: Finder, key: str, number: int, token: str, is_own: bool, promise: int
+    ) -> None:
+        self.finder = finder
+        self.key = key
+        self.number = number
+        self.token = token
+        self.is_own = is_own
+        self.promise = promise
+
+    def settled(
+        self, closing: ExitStack, connection: Connection
+    ) -> tuple[Connection, light.Counted]:
+        """Count; where a node has no disk to promise, at another one, unless it must be this."""
+        finder = self.finder
+        while True:
             try:
-                connection = closing.enter_context(finder.open_node())
-            except (CommandError, UnreachableError):
-                raise error from None
+                return connection, self._settled(connection)
+            except RefusedError as error:
+                finder.diskless.add(connection.endpoint)
+                is_final = error.code != NO_DISK or not self.is_own or finder.node is not None
+                if is_final or len(finder.diskless) >= CANDIDATES_TRIED_MAX:
+                    raise
+                try:
+                    connection = closing.enter_context(finder.open_node())
+                except (CommandError, UnreachableError):
+                    raise error from None
+
+    def _settled(self, connection: Connection) -> light.Counted:
+        """Count, under another token where a new one is taken for old."""
+        try:
+            return self._count(connection)
+        except RefusedError as error:
+            if error.code == GIVEN_AWAY or (error.code == TOO_OLD and not self.is_own):
+                text = f"{error}; the increment MAY have been counted"
+                raise CommandError(text, NEW_ID, code=INCOMPLETE) from error
+            if error.code != TOO_OLD:
+                raise
+        # Never sent before, so it was not counted: only our clock lags behind.
+        self.token = unstamped_token()
+        return self._count(connection)
+
+    def _count(self, connection: Connection) -> light.Counted:
+        pairs = self.key, self.number
+        message = light.Increment(session_of(self.token), 1, pairs, self.promise)
+        try:
+            reply: light.Counted = connection.request(message)
+        except (ConnectionLostError, DeadlineError, InDoubtError, KeyboardInterrupt) as error:
+            is_interrupted = isinstance(error, KeyboardInterrupt)
+            why = "interrupted" if is_interrupted else error
+            node = node_again(self.finder, connection)
+            retry = retry_command(*pairs, self.token, node, connection.home)
+            raise CommandError(
+                f"{why}; the increment MAY have been counted",
+                f"retrying is safe:  {retry}      (the same id never counts twice)",
+                code=INTERRUPTED if is_interrupted else INCOMPLETE,
+            ) from error
+        return reply
+
+    def show(self, connection: Connection, counted: light.Counted, json: bool) -> None:
+        """Show where it was counted, and what that promises."""
+        where = shown_node(connection)
+        if json:
+            out_json(
+                {
+                    "key": self.key,
+                    "amount": self.number,
+                    "node": where,
+                    "address": shown_endpoint(connection.endpoint),
+                    "ack": "disk" if counted.on_disk else "memory",
+                    "repeated": counted.repeated,
+                    "id": self.token,
+                    "not_asked": self.finder.not_asked,
+                }
+            )
+        elif on_terminal():
+            again = "   (was counted before)" if counted.repeated else ""
+            what = f"{printable(self.key)} {self.number}"
+            out(f"{what} on {where}{in_memory(counted.on_disk)}{again}")
         else:
-            return connection, *settled
+            out(str(self.number))
 
 
 def _reached(finder: Finder, token: str, is_own: bool) -> Connection:
@@ -183,36 +244,6 @@ def _reached(finder: Finder, token: str, is_own: bool) -> Connection:
     from counter.cli.homes import open_home
 
     return open_home(finder, token)
-
-
-def _show(
-    connection: Connection,
-    finder: Finder,
-    key: str,
-    number: int,
-    token: str,
-    counted: light.Counted,
-    json: bool,
-) -> None:
-    where = shown_node(connection)
-    if json:
-        out_json(
-            {
-                "key": key,
-                "amount": number,
-                "node": where,
-                "address": shown_endpoint(connection.endpoint),
-                "ack": "disk" if counted.on_disk else "memory",
-                "repeated": counted.repeated,
-                "id": token,
-                "not_asked": finder.not_asked,
-            }
-        )
-    elif on_terminal():
-        again = "   (was counted before)" if counted.repeated else ""
-        out(f"{printable(key)} {number} on {where}{in_memory(counted.on_disk)}{again}")
-    else:
-        out(str(number))
 
 
 def parse_amount(written: str) -> int:
@@ -265,48 +296,6 @@ def parse_token(token: str | None) -> str:
     return token
 
 
-def _settled(
-    connection: Connection,
-    finder: Finder,
-    key: str,
-    number: int,
-    token: str,
-    is_own: bool,
-    promise: int,
-) -> tuple[str, light.Counted]:
-    """Count, and return under which token; `is_own` for one that nobody used before."""
-    try:
-        return token, _count(connection, finder, key, number, token, promise)
-    except RefusedError as error:
-        if error.code == GIVEN_AWAY:
-            raise _too_old(error) from error
-        if error.code != TOO_OLD:
-            raise
-        if not is_own:
-            raise _too_old(error) from error
-    # Never sent before, so it was not counted: only our clock lags behind.
-    token = unstamped_token()
-    return token, _count(connection, finder, key, number, token, promise)
-
-
-def _count(
-    connection: Connection, finder: Finder, key: str, number: int, token: str, promise: int
-) -> light.Counted:
-    message = light.Increment(session_of(token), 1, (key, number), promise)
-    try:
-        reply: light.Counted = connection.request(message)
-    except (ConnectionLostError, DeadlineError, InDoubtError, KeyboardInterrupt) as error:
-        is_interrupted = isinstance(error, KeyboardInterrupt)
-        where = node_again(finder, connection), connection.home
-        retry = retry_command(key, number, token, *where)
-        raise CommandError(
-            f"{'interrupted' if is_interrupted else error}; the increment MAY have been counted",
-            f"retrying is safe:  {retry}      (the same id never counts twice)",
-            code=INTERRUPTED if is_interrupted else INCOMPLETE,
-        ) from error
-    return reply
-
-
 def node_again(finder: Finder, connection: Connection) -> str:
     """Return what names this very node to a later command.
 
@@ -316,14 +305,6 @@ def node_again(finder: Finder, connection: Connection) -> str:
     if connection.name and not is_named_by_address:
         return connection.name
     return shown_endpoint(connection.endpoint)
-
-
-def _too_old(error: RefusedError) -> CommandError:
-    return CommandError(
-        f"{error}; the increment MAY have been counted",
-        NEW_ID,
-        code=INCOMPLETE,
-    )
 
 
 def id_words(token: str, node: str, home: str) -> str:

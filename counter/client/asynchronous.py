@@ -105,13 +105,17 @@ class AsyncClient(Common):
 
     # -- counting -----------------------------------------------------------------------------
 
-    async def incr(self, key: str, n: int = 1) -> Acknowledgement:
+    async def incr(self, key: str, n: int = 1, *, id: str | None = None) -> Acknowledgement:
         """Add `n` to `key`; returns when that is counted.
 
         Raises RefusedError or UnreachableError: certainly not counted; UnknownOutcomeError: it
         may have been, and `retry(error.operation)` is safe; ConfigError: no key, no amount.
+        With `id` it counts once at `node`, however often and by whomever it is sent: it may have
+        been before, so that the end is unknown where it is not counted.
         A task that is cancelled meanwhile does not know whether it was counted.
         """
+        if id is not None:
+            return await self.retry(self._operation(id, key, n))
         batch = self._dialogue.count(key, n, monotonic())
         if not batch.is_settled:
             if not self._is_stepping and self._dialogue.wants_step:

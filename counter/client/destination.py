@@ -68,11 +68,17 @@ class Destination:
 
     def welcomed(self, lane: Lane) -> bool:
         """Use a node whose stream stands, if it was wanted; returns whether it was."""
-        if lane is not self.wanted:
+        if lane is not self.wanted and not self._is_the_one(lane):
             return False
         self.wanted, self.current = None, lane
         self.search.reached()
         return True
+
+    def _is_the_one(self, lane: Lane) -> bool:
+        """Whether this is the node that was named, called for what is in doubt there alone."""
+        options = self._options
+        is_named = lane.name == options.node if options.node else lane.endpoint == options.address
+        return is_named and self.current is None and self.wanted is None
 
     def leave(self, lane: Lane, reason: str, now: float) -> None:
         """Send new increments elsewhere, if there is an elsewhere."""
@@ -154,6 +160,7 @@ class Destination:
         for name, host, port, _, _ in lookup.found or ():
             for lane in self._lanes:
                 if lane.name == name and lane.state == DOWN:
+                    lane.retry_at = now if lane.is_sought else lane.retry_at
                     lane.endpoint = (host, port)
         if lookup.name != self._options.node:
             return

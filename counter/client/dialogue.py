@@ -295,7 +295,7 @@ class Dialogue:
         self._quiet_until = 0.0
         code, text = printable(refusal.code), printable(refusal.text, 400)
         batch = entry.batch
-        if code == GIVEN_AWAY:
+        if code == GIVEN_AWAY and not entry.operation.is_named:
             if entry.operation.session == lane.session:
                 lane.renew(self._new_session())
             self._settle(batch, given_away(lane, entry))
@@ -308,7 +308,7 @@ class Dialogue:
             self._queue.appendleft(batch)
         elif code == light.IN_DOUBT or (entry.sends > 1 and code != "other-content"):
             lane.doubtful.append(entry)
-            if code == TOO_OLD or entry.sends >= TRIES_MAX:
+            if code in (TOO_OLD, GIVEN_AWAY) or entry.sends >= TRIES_MAX:
                 self._unknown(lane, entry, f"{lane.who}: {text}")
             else:
                 lane.retry_at = now + self._search.pause_s(entry.sends)

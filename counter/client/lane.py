@@ -187,6 +187,8 @@ class Lane:
     def anew_for(self, entry: Entry) -> str:
         """Say who is here, or is looked for in vain, that is not where an operation was sent to."""
         home = entry.operation.home
+        if not home:
+            return f"no tracker knows {self.who}"
         is_copy = self.name != derived(self.name, home) if self.is_sought else self.home == home
         return f"{self.who} {ANOTHER_LIFE if is_copy else BEGAN_ANEW}"
 
@@ -248,10 +250,11 @@ class Lane:
     def _go_on_with(self, entry: Entry) -> None:
         """Note that what was sent before is sent to this life as well.
 
-        Any of them may count it. Who goes on from the last one goes on from all.
+        Any of them may count it. Who goes on from the last one goes on from all. What an id stands
+        for has no store before it is sent: from then on it has this one.
         """
         told, life = entry.operation, self.boots[:BOOT_BYTES]
-        if told.home and life != told.life:
+        if (self.home, life) != (told.home, told.life):
             entry.operation = replace(told, home=self.home, life=life)
             entry.batch.operation = entry.operation
 

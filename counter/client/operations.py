@@ -35,6 +35,9 @@ BATCH_BYTES_MAX: Final = 60_000
 KNOWN_KEYS_MAX: Final = 8_192
 """Keys that a client has checked and remembers as good."""
 
+ID_CHARACTERS_MAX: Final = 128
+"""Of an id that a program gives."""
+
 KEYS_SHOWN_MAX: Final = 5
 """Keys that an error names."""
 
@@ -56,7 +59,8 @@ class Operation:
 
     The same operation may be sent again at any time; it counts once. It can be pickled and
     kept. `pairs` is key, amount, key, amount, …; `home` the store of the node, `life` the boot of
-    the life of that store which it was sent to last, if it told them.
+    the life of that store which it was sent to last, if it told them. `is_named`: a program gave
+    it an id, under which others may have sent it, to other nodes as well.
     """
 
     node: str
@@ -67,6 +71,7 @@ class Operation:
     ack: int
     home: bytes = b""
     life: bytes = b""
+    is_named: bool = False
 
     @property
     def id(self) -> str:
@@ -167,6 +172,13 @@ def checked_key(key: Any) -> str:
         return wire.key(key)
     except FrameError as error:
         raise ConfigError(str(error)) from None
+
+
+def checked_id(id: Any) -> str:
+    """Return an id that a program gives; raises ConfigError."""
+    if type(id) is not str or not 1 <= len(id) <= ID_CHARACTERS_MAX or printable(id) != id:
+        raise ConfigError(f"id needs 1 to {ID_CHARACTERS_MAX} printable characters")
+    return id
 
 
 def checked_amount(amount: Any) -> int:

@@ -5,8 +5,9 @@
           └─refused, stream lost, deadline──▶ unknown: a retry at its first node is safe
 
 The rule: only what names the store it was sent to is parked, and only at a node that tells its
-own store, another one. Whether a parked increment counts is settled between the nodes; here it
-has ended, and is never sent to its first node again.
+own store, another one. What has an id of its own may have counted where it was never sent from
+here, so its first node cannot speak for it: that is not parked. Whether a parked increment counts
+is settled between the nodes; here it has ended, and is never sent to its first node again.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -62,7 +63,7 @@ class Parkings:
         # What may be a store that is gone for ever would be in doubt for ever.
         if not lane.is_sought and (lane.state != READY or lane.is_silent):
             for entry in lane.entries():
-                if entry.operation.home:
+                if entry.operation.home and not entry.operation.is_named:
                     yield entry.batch.deadline - self._park_s, entry
 
     def moved(

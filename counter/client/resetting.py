@@ -15,7 +15,7 @@ from counter.client import light
 from counter.client.answers import Outcome, nothing_heard
 from counter.client.choice import Dice
 from counter.client.inquiry import GRACE_S, HEAR, Conversation, Dial, Say, Step, finding, got
-from counter.client.operations import checked_key
+from counter.client.operations import checked_id, checked_key
 from counter.client.options import DEADLINE_S_MAX, Options
 from counter.client.totals import Total, total_of
 from counter.messages import Missing, Reset, WasReset
@@ -34,7 +34,6 @@ from tracker.text import printable
 
 TRIES_MAX: Final = 3
 RESET_S: Final = 5.0
-TOKEN_CHARACTERS_MAX: Final = 128
 
 _TOKEN_BYTES = 13
 _REQUEST = 2**48
@@ -83,9 +82,7 @@ def resetting(
 ) -> Conversation:
     """Return the conversation of one reset, which returns `Renewed`; raises ConfigError."""
     key = checked_key(key)
-    token = dice.randbytes(_TOKEN_BYTES).hex() if id is None else id
-    if not 1 <= len(token) <= TOKEN_CHARACTERS_MAX or printable(token) != token:
-        raise ConfigError(f"id needs 1 to {TOKEN_CHARACTERS_MAX} printable characters")
+    token = dice.randbytes(_TOKEN_BYTES).hex() if id is None else checked_id(id)
     if not 0.001 <= deadline_s <= DEADLINE_S_MAX:
         raise ConfigError(f"deadline_s is {deadline_s}, needs 0.001 to {DEADLINE_S_MAX:g}")
     budget_ms = max(1, round(deadline_s * 1000))

@@ -105,12 +105,16 @@ class Client(Common):
 
     # -- counting -----------------------------------------------------------------------------
 
-    def incr(self, key: str, n: int = 1) -> Acknowledgement:
+    def incr(self, key: str, n: int = 1, *, id: str | None = None) -> Acknowledgement:
         """Add `n` to `key`; returns when that is counted.
 
         Raises RefusedError or UnreachableError: certainly not counted; UnknownOutcomeError: it
         may have been, and `retry(error.operation)` is safe; ConfigError: no key, no amount.
+        With `id` it counts once at `node`, however often and by whomever it is sent: it may have
+        been before, so that the end is unknown where it is not counted.
         """
+        if id is not None:
+            return self.retry(self._operation(id, key, n))
         self._refuse_to_wait()
         with self._lock:
             batch = self._dialogue.count(key, n, monotonic())

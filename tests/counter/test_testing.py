@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import counter
-from counter import Client
+from counter import AsyncClient, Client
 from counter.testing import NODES_MAX, cluster
-from tracker.errors import ConfigError
+from tracker.errors import ConfigError, StorageError
 
 
 def threads():
@@ -56,6 +56,53 @@ def test_it_ends_with_the_test_that_fails_inside_of_it():
     with suppress(ZeroDivisionError), cluster() as running:
         running.crash("n1")
         raise ZeroDivisionError
+
+    assert threads() == []
+
+
+def test_a_node_with_a_directory_comes_back_with_all_it_acknowledged(tmp_path):
+    with cluster(nodes=2, data=tmp_path) as running, Client(running.trackers) as client:
+        with Client(running.trackers, node="n2", ack="disk") as bound:
+            assert bound.incr("views", 5).on_disk
+        running.crash("n2")
+        during = client.query("views")
+        running.start("n2")
+        after = client.query("views")
+
+    assert (during.value, during.complete) == (0, False)
+    assert (after.value, after.complete, after.members) == (5, True, 2)
+
+
+def test_a_node_in_memory_comes_back_with_nothing_and_others_join():
+    with cluster() as running, Client(running.trackers) as client:
+        client.incr("views", 5)
+        running.crash("n1")
+        running.start("n1")
+        running.start("n7")
+        total = client.query("views")
+
+    assert (total.value, total.complete, total.members) == (0, True, 2)
+
+
+async def test_it_runs_and_ends_beside_the_loop_of_an_asynchronous_test():
+    with cluster() as running:
+        async with AsyncClient(running.trackers) as client:
+            acknowledged = await client.incr("views")
+
+    assert (acknowledged.counted, threads()) == (True, [])
+
+
+@pytest.mark.parametrize(("name", "why"), [("n1", "runs already"), ("../n", "not a node name")])
+def test_who_runs_is_not_started_nor_who_has_no_name(name, why):
+    with cluster() as running, pytest.raises(ConfigError, match=why):
+        running.start(name)
+
+
+def test_a_directory_that_cannot_be_used_is_said_and_nothing_is_left(tmp_path):
+    (tmp_path / "n1").write_text("in the way")
+
+    with pytest.raises(StorageError), cluster(data=tmp_path):
+        pass
 
     assert threads() == []
 

@@ -1,5 +1,8 @@
 """What `counter node` and `counter tracker` are started with."""
 
+import json
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -7,6 +10,7 @@ import pytest
 from counter.cli.daemons import listen_endpoint, made_up_name, state_directory
 from counter.cli.screens import CommandError
 from counter.cli.settings import Settings, whole
+from counter.testing import cluster
 from tracker.config import parse_name
 
 
@@ -87,3 +91,45 @@ def test_a_flag_that_holds_a_number_is_read_as_one(written, number):
 def test_a_flag_that_holds_no_number_is_refused(written):
     with pytest.raises(CommandError, match="--chatter"):
         whole(written, "chatter")
+
+
+@pytest.mark.parametrize("place", ["manager", "@counter-{pid}"], ids=["a file", "no file"])
+@pytest.mark.parametrize(
+    "daemon", [["tracker"], ["node", "--memory", "--tracker", "127.0.0.1:1"], ["metrics"]]
+)  # fmt: skip
+def test_systemd_is_told_when_a_daemon_listens_and_when_it_is_about_to_stop(start, daemon, place):
+    place = place.format(pid=os.getpid())
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(place.replace("@", "\0"))
+        manager.settimeout(20)
+        environment = {**os.environ, "NOTIFY_SOCKET": place}
+        process = start(*daemon, "--listen", "127.0.0.1:0", env=environment)
+
+        assert manager.recv(99) == b"READY=1"
+        process.terminate()
+        assert manager.recv(99) == b"STOPPING=1"
+        assert process.wait(20) == 0
+
+
+def test_a_manager_that_is_gone_or_hangs_keeps_no_daemon_from_its_work(start):
+    environment = {**os.environ, "NOTIFY_SOCKET": "nowhere/manager"}
+    process = start("tracker", "--listen", "127.0.0.1:0", env=environment)
+
+    assert process.stdout.readline().startswith(b"counter tracker")
+    process.terminate()
+    assert process.communicate(timeout=20)[1].splitlines() == [b"tracker-started  members 0"]
+
+
+def test_a_node_logs_objects_where_programs_read_them(start):
+    with cluster() as running:
+        where = ("--tracker", running.trackers, "--listen", "127.0.0.1:0")
+        process = start("node", "--memory", "--json", "--name", "n9", *where)
+        joined = json.loads(process.stderr.readline())
+        process.terminate()
+        process.communicate(timeout=20)
+
+    assert (joined["event"], joined["tracker"], joined["members"]) == (
+        "joined",
+        running.trackers,
+        2,
+    )

@@ -153,9 +153,29 @@ def test_an_end_of_input_at_a_question_ends_the_command(monkeypatch, counter):
     assert run(["forget", "--"]) == 130
 
 
-def test_a_shell_that_asks_for_completions_is_left_to_typer(monkeypatch, counter):
-    monkeypatch.setenv("_COUNTER_COMPLETE", "bash_complete")
-    monkeypatch.setattr("counter.cli.app.plain", None)
+@pytest.mark.parametrize(
+    ("words", "place", "told"),
+    [("counter mem", "1", "members\n"), ("counter members --dead", "2", "--deadline\n")],
+)
+def test_a_shell_that_asks_is_told_what_could_stand_there(monkeypatch, capsys, words, place, told):
+    monkeypatch.setenv("_COUNTER_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", place)
 
     with pytest.raises(SystemExit):
+        run([])
+
+    assert capsys.readouterr().out == told
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_is_told_how_to_ask(monkeypatch, capsys, shell):
+    monkeypatch.setenv("_COUNTER_COMPLETE", f"source_{shell}")
+
+    with pytest.raises(SystemExit) as ended:
         run(["members"])
+
+    assert (ended.value.code, f"_COUNTER_COMPLETE=complete_{shell}" in capsys.readouterr().out) == (
+        0,
+        True,
+    )
