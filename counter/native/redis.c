@@ -3,7 +3,7 @@
  *
  * The rule: it looks at everything before it changes anything. Whatever is not INCR or INCRBY as
  * every client packs it, of keys that are held here and far from every limit, it leaves to the way
- * in Python, untouched.
+ * in Python, untouched; DECR and DECRBY it only reads (`run`).
  */
 #include "held.h"
 #include "keys.h"
@@ -104,7 +104,7 @@ run_in(Straight *self, PyObject *data, Py_ssize_t begin, Run *run, int is_any)
             is_taken = total_of(self, key, &total);
             more += request.amount;
             if (is_taken > 0)
-                is_taken = total >= 0 && total <= ceiling - more;
+                is_taken = request.amount >= 0 && total >= 0 && total <= ceiling - more;
         }
         if (is_taken <= 0) {
             Py_DECREF(key);
@@ -274,7 +274,9 @@ straight_run(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
                                           arguments[1], NULL);
     pairs = PyList_New(run.count);
     for (Py_ssize_t at = 0; pairs != NULL && at < run.count; at++) {
-        PyObject *pair = Py_BuildValue("OL", run.keys[at], run.amounts[at]);
+        PyObject *amount = PyLong_FromLongLong(run.amounts[at]);
+        PyObject *pair = amount == NULL ? NULL : PyTuple_Pack(2, run.keys[at], amount);
+        Py_XDECREF(amount);
         if (pair == NULL)
             Py_CLEAR(pairs);
         else

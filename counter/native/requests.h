@@ -1,4 +1,5 @@
-/* Requests of Redis's clients, as every one of them packs them: INCR and INCRBY of a short key.
+/* Requests of Redis's clients, as every one of them packs them: INCR, INCRBY, DECR and DECRBY of a
+ * short key.
  *
  * The rule: nothing is read behind `end`, and no number is made of more digits than fit.
  */
@@ -6,6 +7,8 @@
 #define GOSSIP_COUNTER_REQUESTS_H
 
 #include "module.h"
+
+#include <string.h>
 
 #define KEY_BYTES_MAX 256               /* tracker.wire.KEY_BYTES_MAX */
 #define AMOUNT_MAX (((long long)1 << 53) - 1) /* tracker.wire.AMOUNT_MAX */
@@ -56,18 +59,17 @@ begins_with(const unsigned char *at, const unsigned char *end, const char *wante
 static inline const unsigned char *
 request_in(const unsigned char *at, const unsigned char *end, Request *request)
 {
-    static const char by_one[] = "*2\r\n$4\r\nincr\r\n$", by[] = "*3\r\n$6\r\nincrby\r\n$";
+    static const char *const ways[] = {"*2\r\n$4\r\nincr\r\n$", "*3\r\n$6\r\nincrby\r\n$",
+                                       "*2\r\n$4\r\ndecr\r\n$", "*3\r\n$6\r\ndecrby\r\n$"};
     long long size, width;
-    int has_amount = 0;
+    int way = 0, ways_count = LENGTH(ways), is_down;
 
-    if (begins_with(at, end, by_one))
-        at += sizeof by_one - 1;
-    else if (begins_with(at, end, by)) {
-        at += sizeof by - 1;
-        has_amount = 1;
-    }
-    else
+    while (way < ways_count && !begins_with(at, end, ways[way]))
+        way++;
+    if (way == ways_count)
         return NULL;
+    at += strlen(ways[way]);
+    is_down = way > 1;
     at = number_in(at, end, 3, &size);
     if (at == NULL || size > KEY_BYTES_MAX || end - at < size + 2 || !ends_line(at + size, end))
         return NULL;
@@ -75,7 +77,7 @@ request_in(const unsigned char *at, const unsigned char *end, Request *request)
     request->size = (Py_ssize_t)size;
     request->amount = 1;
     at += size + 2;
-    if (has_amount) {
+    if (way % 2) {
         const unsigned char *digits;
         if (at >= end || *at != '$')
             return NULL;
@@ -86,6 +88,8 @@ request_in(const unsigned char *at, const unsigned char *end, Request *request)
         if (at == NULL || at - digits != width + 2 || request->amount > AMOUNT_MAX)
             return NULL;
     }
+    if (is_down)
+        request->amount = -request->amount;
     return at;
 }
 

@@ -26,6 +26,7 @@ from counter.frontends.redis.commands import (
 )
 from counter.frontends.redis.desk import Desk
 from counter.frontends.redis.resp import Requests, RespError
+from counter.frontends.redis.runs import Run
 from tracker.transport.passage import Passage
 
 if TYPE_CHECKING:
@@ -105,8 +106,24 @@ class RedisClient(Passage, asyncio.Protocol):
         """Take what the straight way did not."""
         if self.is_over:
             return
-        self.requests.feed(data)
-        self._work()
+        if not self._waits_with(data):
+            self.requests.feed(data)
+            self._work()
+
+    def _waits_with(self, data: bytes) -> bool:
+        """Have all of this counted on disk, where it is plain increments and nothing else waits.
+
+        As most often there, and it changes what `_work` would change.
+        """
+        requests = self.requests
+        if self.express is not None or requests.is_midway or not self.is_greeted or self.is_unread:
+            return False
+        run, end = self._door.run(data, 0)
+        if end != len(data) or not run:
+            return False
+        self._wait_for(run)
+        requests.is_midway = True
+        return True
 
     def eof_received(self) -> bool:
         """Answer what was asked before the end."""
@@ -171,8 +188,11 @@ class RedisClient(Passage, asyncio.Protocol):
 
     def _take_next(self) -> int:
         """Take the next request, or a run of them; returns how much work it was, 0 for none."""
-        if self._held is None and not self.talk.is_refusing and self._goes_straight():
-            return RUN_WORK
+        if self._held is None:
+            if self.requests.is_empty:
+                return 0
+            if not self.talk.is_refusing and self._goes_straight():
+                return RUN_WORK
         arguments, self._held = self._held or self.requests.next(), None
         if arguments is None:
             return 0
@@ -199,9 +219,13 @@ class RedisClient(Passage, asyncio.Protocol):
         run = self.requests.taken(door.run)
         if not run:
             return False
+        self._wait_for(run)
+        return True
+
+    def _wait_for(self, run: Run) -> None:
+        """Have a run counted with all others of this turn."""
         self._kind = COUNTS
         self._desk.count_run(run, self._place(len(run)))
-        return True
 
     def _place(self, weight: int = 1) -> Place:
         """Return the next place of a reply, or of so many that are made together."""
@@ -255,8 +279,12 @@ class RedisClient(Passage, asyncio.Protocol):
         if self._is_paused or self._held is not None:
             # Not here: whoever fills a place may be about to fill the next one.
             self._work_soon()
-        elif not slots:
+        elif self._has_ended:
             self._look()
+        elif not slots:
+            # Nothing is paused, so that is all that there is to look at.
+            requests = self.requests
+            requests.is_midway = not requests.is_empty or self.talk.is_refusing
 
     def _say(self, reply: bytes) -> None:
         self.send(reply)

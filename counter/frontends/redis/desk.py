@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 
 from counter.frontends.redis import answers, resp
 from counter.frontends.redis.commands import AddOnce, Ask
-from counter.frontends.redis.straight import Run
+from counter.frontends.redis.runs import Reckoner, Run
 from counter.messages import (
     ACK_DEFAULT,
     DOOR,
@@ -36,7 +36,7 @@ from counter.stamps import session_of
 from tracker.classes import dataclass, field
 from tracker.machine import Link
 from tracker.messages import Refused
-from tracker.wire import AMOUNT_MAX, framed
+from tracker.wire import framed
 
 BATCH_BYTES_MAX: Final = 60_000
 """What the keys of one operation take, with their amounts: it has to fit a frame."""
@@ -90,7 +90,7 @@ class Desk:
 
     def __init__(
         self,
-        held: Callable[[str], int],
+        reckoner: Reckoner,
         *,
         express: Callable[[Link, bytes], bytes | None],
         take: Callable[[Link, bytes], Any],
@@ -102,14 +102,14 @@ class Desk:
     ) -> None:
         """Make a desk, one link to the node.
 
-        `held` is what the node holds of a key; `express` and `take` are its two ways for a frame
+        `reckoner` is that of the node; `express` and `take` are its two ways for a frame
         and for its body; `session` makes a new session's name, with a stamp unless the number of
         renewals is above 1; `enter` gives a link to who is spoken to on it, `leave` ends one;
         `answered` hears which clients were told that what they count is safe.
         """
         self.link = enter(self)
         self.unsent: list[bytes] = []
-        self._held = held
+        self._reckoner = reckoner
         self._express = express
         self._take = take
         self._soon = soon
@@ -207,7 +207,7 @@ class Desk:
         batch.session = self._session
         self._sequence = sequence = self._sequence + 1
         self._counting[sequence] = batch
-        pairs = pairs_of(batch.runs)
+        pairs = self._reckoner.pairs(batch.runs)
         body = DOOR.encode(Increment(self._session, sequence, pairs, ACK_DEFAULT))
         reply = self._express(self.link, framed(body))
         if reply is None:
@@ -240,26 +240,12 @@ class Desk:
         self._tell(counted)
 
     def _tell(self, counted: list[Batch]) -> None:
-        """Answer increments: each with what was held after it, those of one turn in their order.
-
-        All of them are counted by now, so the values are found from the last one backwards.
-        """
-        values: dict[str, int] = {}
-        told: list[tuple[Slot, bytes]] = []
-        for batch in reversed(counted):
-            for pairs, slot in reversed(batch.runs):
-                replies = []
-                for key, amount in reversed(pairs):
-                    value = values.get(key)
-                    if value is None:
-                        value = self._held(key)
-                    replies.append(resp.integer(value, slot.protocol))
-                    values[key] = value - amount
-                told.append((slot, b"".join(replies[::-1])))
-        for slot, reply in reversed(told):
-            slot.fill(reply)
-        if told:
-            self._answered_to([id(slot.client) for slot, _ in told])
+        """Answer increments: each with what was held after it, those of one turn in their order."""
+        runs = [run for batch in counted for run in batch.runs]
+        if runs:
+            for (_, slot), reply in zip(runs, self._reckoner.replies(runs), strict=True):
+                slot.fill(reply)
+            self._answered_to([id(slot.client) for _, slot in runs])
 
     def _refused(self, refused: Refused) -> None:
         asking = self._asking.pop(refused.request, None)
@@ -300,7 +286,7 @@ class Desk:
     def once_told(self, once: "Once", message: Any) -> None:
         """Answer an increment with an id."""
         if isinstance(message, Counted):
-            once.end(resp.integer(self._held(once.add.key), once.slot.protocol))
+            once.end(resp.integer(self._reckoner.held(once.add.key), once.slot.protocol))
         else:
             once.end(answers.refused(message.code, message.text))
 
@@ -380,21 +366,3 @@ def _fill(runs: list[tuple[Run, Slot]], reply: bytes) -> None:
     """Say the same to every increment."""
     for pairs, slot in runs:
         slot.fill(reply * len(pairs))
-
-
-def pairs_of(runs: list[tuple[Run, Any]]) -> tuple[Any, ...]:
-    """Return what several increments come to, in pairs: one for each key and sign.
-
-    What would be more than an increment may hold becomes another pair of that key.
-    """
-    pairs: list[Any] = []
-    places: dict[tuple[str, bool], int] = {}
-    for run, _ in runs:
-        for key, amount in run:
-            at = places.get((key, amount < 0))
-            if at is not None and abs(pairs[at] + amount) <= AMOUNT_MAX:
-                pairs[at] += amount
-            else:
-                places[key, amount < 0] = len(pairs) + 1
-                pairs += [key, amount]
-    return tuple(pairs)

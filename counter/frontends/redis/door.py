@@ -18,7 +18,8 @@ from counter.frontends.redis.client import RedisClient
 from counter.frontends.redis.commands import Talk
 from counter.frontends.redis.desk import Desk
 from counter.frontends.redis.facts import NodeFacts
-from counter.frontends.redis.straight import Run, Straight
+from counter.frontends.redis.runs import PlainReckoner, Reckoner, Run
+from counter.frontends.redis.straight import Straight
 from counter.ledger import Ledger
 from counter.node import Node
 from counter.stamps import new_session
@@ -34,6 +35,7 @@ TOO_MANY: Final = "max number of clients reached"
 """The words of Redis: libraries know them, and come back later."""
 
 _NATIVE: Final = extension("counter.native.redis")
+_RUNS: Final = extension("counter.native.runs")
 
 Read = Callable[[bytes, int], tuple[Run, int]]
 
@@ -85,7 +87,7 @@ class RedisDoor:
         self.run = way.run
         self.straight = None if ledger.durable else way
         self._desk = Desk(
-            self._facts.value,
+            reckoner(_RUNS, PlainReckoner(self._facts.value), ledger),
             express=streams.express,
             take=node.driver.on_frame,
             soon=loop.call_soon,
@@ -146,3 +148,11 @@ def native(module: Any, ledger: Ledger) -> Straight:
     """Return the way of the native module into a ledger."""
     way: Straight = module.Straight(plain=Straight(ledger), ledger=ledger)
     return way
+
+
+def reckoner(module: Any, plain: PlainReckoner, ledger: Ledger) -> Reckoner:
+    """Return who reckons at a node, the native module if there is one."""
+    if module is None:
+        return plain
+    found: Reckoner = module.Reckoner(plain=plain, counters=ledger.counters)
+    return found

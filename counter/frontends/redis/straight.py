@@ -7,7 +7,8 @@ changes what that would change and says the same; everything else it leaves alon
 
 One thing it leaves out: no session remembers these increments. A session is there to know a
 retry, and Redis's protocol has no word by which one could be known. On disk the record needs a
-name, so there they go the common way, many of them under one (`desk`).
+name, so there they go the common way, many of them under one (`desk`). So do `DECR` and `DECRBY`
+anywhere: of them it only says what they are (`run`).
 
 `counter/native/redis.c` does the same in C.
 """
@@ -16,6 +17,7 @@ import re
 from typing import Any, Final
 
 from counter.crdt import Counters
+from counter.frontends.redis.runs import Run
 from counter.ledger import Ledger
 from counter.messages import NUL, PAIRS_MAX
 from tracker.machine import Link
@@ -28,17 +30,18 @@ REQUESTS_KNOWN_MAX: Final = 4_096
 AMOUNT_DIGITS_MAX: Final = 16
 """Of an amount that is read here; 2^53-1 has as many."""
 
-_INCR = re.compile(
-    rb"\*(?:2\r\n\$4\r\n[Ii][Nn][Cc][Rr]|(3)\r\n\$6\r\n[Ii][Nn][Cc][Rr][Bb][Yy])\r\n"
-    rb"\$([1-9][0-9]{0,2})\r\n([^\r\n]{1,%d})\r\n(?(1)\$([1-9][0-9]?)\r\n([1-9][0-9]{0,%d})\r\n)"
+_VERB: Final = rb"([Ii][Nn][Cc][Rr]|[Dd][Ee][Cc][Rr])"
+_REQUEST = re.compile(
+    rb"\*(?:2\r\n\$4\r\n" + _VERB + rb"|3\r\n\$6\r\n" + _VERB + rb"[Bb][Yy])\r\n"
+    rb"\$([1-9][0-9]{0,2})\r\n([^\r\n]{1,%d})\r\n(?(2)\$([1-9][0-9]?)\r\n([1-9][0-9]{0,%d})\r\n)"
     % (KEY_BYTES_MAX, AMOUNT_DIGITS_MAX - 1)
 ).match
 
-_USUAL: Final = (b"*2\r\n$4\r\nINCR\r\n", b"*3\r\n$6\r\nINCRBY\r\n")
+_USUAL: Final = (
+    *(b"*2\r\n$4\r\nINCR\r\n", b"*3\r\n$6\r\nINCRBY\r\n"),
+    *(b"*2\r\n$4\r\nDECR\r\n", b"*3\r\n$6\r\nDECRBY\r\n"),
+)
 """How requests begin that libraries make: what stands behind is most often known already."""
-
-Run = list[tuple[str, int]]
-"""Keys, or names under which a share counts them, and what to add to each."""
 
 
 class Straight:
@@ -89,7 +92,7 @@ class Straight:
         """Return the plain increments that stand there first, and where they end."""
         run, at = self._read_known(data, begin, most)
         while len(run) < most:
-            match = _INCR(data, at)
+            match = _REQUEST(data, at)
             pair = None if match is None else _pair_in(match)
             if match is None or pair is None:
                 break
@@ -146,7 +149,7 @@ class Straight:
                 run[at] = key, amount
             more += amount
             total = totals.get(key)
-            if total is None or total + more > ceiling or key in negative:
+            if amount < 0 or total is None or total + more > ceiling or key in negative:
                 return at
         return len(run)
 
@@ -155,7 +158,7 @@ class Straight:
         own, names = self._counters.own, self._counters.names
         name = names.get(key, key) if names else key
         total = own.positive.get(name)
-        if total is None or name in own.negative:
+        if amount < 0 or total is None or name in own.negative:
             return None
         total += amount
         if total > own.ceiling:
@@ -175,13 +178,15 @@ class Straight:
 
 def _pair_in(match: Any) -> tuple[str, int] | None:
     """Return key and amount, if the lengths are right and nobody has to look at them twice."""
-    by, length, spelled, width, digits = match.groups()
+    one, by, length, spelled, width, digits = match.groups()
     if int(length) != len(spelled) or (by and int(width) != len(digits)):
         return None
     amount = int(digits) if by else 1
+    if (one or by)[:1] in b"Dd":
+        amount = -amount
     try:
         key = spelled.decode()
     except UnicodeDecodeError:
         return None
     # With NUL it may be a name of an epoch, which the node holds and nobody sends.
-    return None if amount > AMOUNT_MAX or NUL in key else (key, amount)
+    return None if abs(amount) > AMOUNT_MAX or NUL in key else (key, amount)

@@ -18,8 +18,8 @@ from counter.frontends.redis.desk import (
     MISSING_MAX,
     RENEWALS_MAX,
     Desk,
-    pairs_of,
 )
+from counter.frontends.redis.runs import PlainReckoner
 from counter.ledger import Ledger
 from counter.messages import (
     DOOR,
@@ -35,7 +35,7 @@ from counter.messages import (
 from tracker.classes import replace
 from tracker.machine import Persist, Persisted, PersistFailed, Send
 from tracker.messages import Refused
-from tracker.wire import AMOUNT_MAX, SHARE_MAX, framed
+from tracker.wire import SHARE_MAX, framed
 
 
 class Slot:
@@ -64,7 +64,7 @@ class House:
         self.sessions = 0
         quick = increments(self.ledger, lambda persist: None)
         self.desk = Desk(
-            self.ledger.counters.value,
+            PlainReckoner(self.ledger.counters.value),
             express=quick if is_quick else lambda link, frame: None,
             take=self.take,
             soon=self.turn.append,
@@ -324,12 +324,6 @@ def test_a_run_whose_keys_are_too_long_for_a_frame_is_cut_up():
 
     assert slot.said == [b":1\r\n" * PAIRS_MAX]
     assert len(house.increments()) > 2
-
-
-def test_pairs_of_one_key_and_sign_become_one_as_long_as_they_fit():
-    runs = [([("a", 1), ("b", -1), ("a", -2), ("a", 3)], None), ([("a", AMOUNT_MAX)], None)]
-
-    assert pairs_of(runs) == ("a", 4, "b", -1, "a", -2, "a", AMOUNT_MAX)
 
 
 def test_a_word_that_nobody_waits_for_is_dropped():

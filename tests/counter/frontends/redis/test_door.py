@@ -190,6 +190,39 @@ async def test_replies_come_in_the_order_of_the_requests(line):
     assert await line.hear(8) == [b":1", b"+PONG", b":5", b"5", b":4", b"x", b"4", b":4"]
 
 
+async def test_an_increment_overtakes_nothing_that_waits_for_the_disk(party, monkeypatch):
+    node, held = await party.node(durable=True), []
+    line = await party.line()
+    await line.ask("PING")
+    (client,) = party.doors[0]._clients
+    monkeypatch.setattr(DurableStorage, "_work", lambda self, rested=False: held.append(self))
+    line.say("INCR", "a")
+    await until(lambda: held)
+    line.say("COUNTER.GET", "a")
+    await until(lambda: client._held)
+    assert client._is_paused  # what comes next is not even read
+
+    line.say("INCRBY", "a", "5")
+    monkeypatch.undo()
+    node.storage._work()
+
+    assert await line.hear(3) == [b":1", b":1", b":6"]
+
+
+async def test_of_plain_increments_no_more_wait_at_once_than_of_others(party, unheard):
+    await party.node(durable=True, tracker=unheard)
+    line = await party.line()
+    await line.ask("PING")
+    (client,) = party.doors[0]._clients
+
+    for written in range(1, 6):
+        line.write(packed("INCR", "a") * (REQUESTS_MAX // 4))
+        await until(lambda n=written: client._is_paused or client._under_way >= 256 * n)
+
+    assert client._under_way == REQUESTS_MAX
+    assert client._is_paused
+
+
 async def test_a_typed_line_does_the_same_as_a_packed_request(line):
     line.write(b"incr a\r\nget a\n")
 

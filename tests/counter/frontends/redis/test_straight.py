@@ -204,6 +204,27 @@ def test_on_disk_nothing_is_counted_but_runs_are_read(make_way):
     assert way.run(b"PING\r\n", 0) == ([], 0)
 
 
+@pytest.mark.parametrize("durable", [False, True])
+def test_decreases_are_read_and_counted_by_nobody_here(make_way, durable):
+    ledger = make_ledger(durable=durable)
+    way, data = make_way(ledger), incr("hits", 7, "DECRBY") + incr("new", None, "decr")
+    read = [("hits", -7), ("new", -1)]
+
+    for _ in range(2):  # read, and known
+        assert way(1, data) is None
+        assert way(1, incr("hits", None, "DECR")) is None
+        assert way.take(incr("hits", None, "DECR"), 0) == (b"", 0)
+        assert way.run(data + b"PING\r\n", 0) == (read, len(data))
+    assert (ledger.counters.own.positive["hits"], ledger.operations) == (5, 0)
+
+
+def test_a_decrease_ends_what_is_counted_at_once(make_way):
+    ledger, data = make_ledger(), incr("hits") + incr("hits", None, "DECR") + incr("hits")
+
+    assert make_way(ledger)(1, data) is None
+    assert make_way(ledger).take(data, 0) == (b":6\r\n", len(incr("hits")))
+
+
 def test_a_run_is_no_longer_than_one_operation(make_way):
     run, _ = make_way(make_ledger(durable=True)).run(incr("hits") * (RUN_MAX + 1), 0)
 
@@ -214,7 +235,9 @@ def test_a_run_is_no_longer_than_one_operation(make_way):
 
 words = st.sampled_from([*KEYS, "new", "\x7f", "hits\0001"])
 amounts = st.none() | st.integers(-1, 12) | st.sampled_from([2**53 - 1, 2**53, 10**17])
-whole = st.builds(incr, words, amounts, st.sampled_from([None, None, "incr", "INCRBY", "DECR"]))
+whole = st.builds(
+    incr, words, amounts, st.sampled_from([None, None, "incr", "INCRBY", "DECR", "decrBy"])
+)
 pieces = st.lists(st.one_of(whole, whole, whole, st.binary(max_size=6)), max_size=6)
 damages = st.none() | st.tuples(st.integers(0, 200), st.binary(max_size=2))
 
@@ -259,13 +282,18 @@ class Twins:
         return [(list(one.counters.own.positive.items()), one.operations) for one in self.ledgers]
 
 
-SPOILT = [incr("hits"), incr("clics-\u00e9", 127, "incrBy"), incr("hits", 2**53 - 1) + incr("hits")]
+SPOILT = [
+    incr("hits"),
+    incr("hits", 12, "DECRBY"),
+    incr("clics-\u00e9", 127, "incrBy"),
+    incr("hits", 2**53 - 1) + incr("hits"),
+]
 NUMBERS = [b"9" * 18, b"9" * 19, b"4294967295", b"-1", b"0", b"\r\n", b"$", b"*1\r\n" * 20]
 
 
 @pytest.mark.skipif(NATIVE is None, reason="NO NATIVE MODULES: not built here")
 @pytest.mark.slow
-@pytest.mark.parametrize("data", SPOILT, ids=range(3))
+@pytest.mark.parametrize("data", SPOILT, ids=range(4))
 def test_a_request_spoiled_in_any_way_is_counted_by_both_or_by_none(data):
     twins = Twins()
 
