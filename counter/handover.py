@@ -230,6 +230,8 @@ class Handover:
             return "parked", f"{each} parked here for nodes that have not answered (counter parked)"
         if self.adoption.folding.is_pending and not had_begun:
             return "busy", f"{self.membership.member.name} writes down other counts; try again"
+        if unfenced := self.leaving.unfenced(now):
+            return "disk", unfenced
         begun = self.leaving.begin(self.membership.view)
         if had_begun or isinstance(begun, tuple):
             return begun

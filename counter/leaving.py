@@ -66,6 +66,9 @@ RETRY_S: Final = 1.0
 WRITING_S: Final = 0.02
 """Pause while what is to be handed over takes another form on disk."""
 
+UNFENCED_S: Final = 2.0
+"""How long whoever looks on is told that the disk took no fence; asked later, it tries again."""
+
 
 class Leaving:
     """The giving side of a hand-over at one node. Times in seconds."""
@@ -77,6 +80,7 @@ class Leaving:
         self.heir = ""
         self.done = self.total = 0
         self._why = ""
+        self._unfenced_until = float("-inf")
         self._rng = rng
         self._token = 0
         self._written = ""
@@ -132,13 +136,17 @@ class Leaving:
             kind = "durable member" if self.member.durable else "member"
             return "nobody", f"no other living {kind} could take the counts of {self.member.name}"
         self.ledger.is_leaving = True
-        self.phase = FENCING
+        self.phase, self._why = FENCING, ""
         self._count_keys()
         begun: list[Effect] = [Emit("draining", {"keys": self.total})]
         if not self.ledger.durable:
             self._look_again(float("-inf"))
             return begun
         return [*begun, self._persist("fenced")]
+
+    def unfenced(self, now: float) -> str:
+        """Say why the disk took no fence a moment ago; empty if it did, or was not asked to."""
+        return self._why if self.phase is None and now < self._unfenced_until else ""
 
     def _count_keys(self) -> None:
         self.total = sum([len(share) for share in self.ledger.counters.shares()])
@@ -174,6 +182,7 @@ class Leaving:
             return [*closed, *self._handed_over()]
         if event.definite:
             self.phase, self.ledger.is_leaving = None, False
+            self._unfenced_until = now + UNFENCED_S
         self._why = event.reason
         return [Emit("drain-failed", {"reason": printable(event.reason)})]
 

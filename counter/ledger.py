@@ -247,7 +247,7 @@ class Ledger:
             self._wait_behind(turn, late)
             return []
         if (message.session, sequence) in self.given_away:
-            text = "this increment was parked at another node, which counts it"
+            text = "this increment was given to another node, which alone may count it"
             return [Send(link, Refused(sequence, "given-away", text))]
         if known is Known.OTHER:
             text = "another increment was counted under this id"

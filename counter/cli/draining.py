@@ -25,7 +25,7 @@ from counter.cli.screens import (
 from counter.cli.trackers import settled_roster
 from counter.client.answers import grouped
 from counter.client.blocking import Connection, now, shown_s
-from counter.messages import DOOR, DRAINED, PHASE_NAMES, SEEKING, Drain, DrainState
+from counter.messages import DOOR, DRAINED, FENCING, PHASE_NAMES, SEEKING, Drain, DrainState
 from tracker.errors import ClusterError, DeadlineError, RefusedError
 from tracker.members import ALIVE, GONE, STATUS_NAMES, Member
 from tracker.names import MEMBER_NAME_MAX
@@ -86,13 +86,18 @@ def _watched(finder: Finder, member: Member, show: Show | None) -> DrainState:
 
         def shown(state: DrainState) -> None:
             heir = f" to {printable(state.heir, MEMBER_NAME_MAX)}" if state.heir else ""
-            waits = f": {printable(state.why)}" if state.phase == SEEKING and state.why else ""
+            waits = f": {printable(state.why)}" if _waits(state) else ""
             text = f"{member.name}: {PHASE_NAMES[state.phase]}{heir}{waits}"
             progress.update(
                 bar, completed=state.done, total=state.total or None, description=_plain(text)
             )
 
         return _followed(finder, member, shown)
+
+
+def _waits(state: DrainState) -> bool:
+    """Whether the reason that is told is why it does not go on."""
+    return bool(state.why) and state.phase in (FENCING, SEEKING)
 
 
 def _plain(text: str) -> str:
@@ -102,14 +107,16 @@ def _plain(text: str) -> str:
 
 def _not_over(finder: Finder, member: Member, state: DrainState | None) -> CommandError:
     """Return what is the case when the deadline is over and the hand-over is not."""
-    says = "has not answered"
+    says, goes_on = "has not answered", "the hand-over goes on; how far it is:"
     if state is not None:
         heir = f" to {printable(state.heir, MEMBER_NAME_MAX)}" if state.heir else ""
-        why = f" ({printable(state.why, 200)})" if state.phase == SEEKING and state.why else ""
+        why = f" ({printable(state.why, 200)})" if _waits(state) else ""
         says = f"is {PHASE_NAMES[state.phase]}{heir}{why}, and not gone"
+        if why and state.phase == FENCING:
+            goes_on = f"start {member.name} again, and then:"
     return CommandError(
         f"{member.name} {says} after {shown_s(finder.deadline_s or 0.0)}",
-        f"the hand-over goes on; how far it is:  counter drain {member.name}",
+        f"{goes_on}  counter drain {member.name}",
         code=INCOMPLETE,
     )
 
@@ -165,7 +172,7 @@ class _Lines:
         self.last: tuple[int, str] | None = None
 
     def __call__(self, state: DrainState) -> None:
-        why = state.why if state.phase == SEEKING else ""
+        why = state.why if _waits(state) else ""
         if self.last == (state.phase, why):
             return
         self.last = state.phase, why

@@ -9,8 +9,10 @@ from counter.config import LAN, NodeConfig
 from counter.crdt import Share
 from counter.gossip import Gossip
 from counter.handover import GRACE_S, TOLD_S
+from counter.leaving import UNFENCED_S
 from counter.messages import (
     DRAINED,
+    FENCING,
     GRANTED,
     LEAVING,
     RING,
@@ -32,7 +34,18 @@ from counter.messages import (
     Stored,
     Take,
 )
-from tracker.machine import Close, Closed, Emit, Leave, Open, Opened, Persisted, Send, Unreachable
+from tracker.machine import (
+    Close,
+    Closed,
+    Emit,
+    Leave,
+    Open,
+    Opened,
+    Persisted,
+    PersistFailed,
+    Send,
+    Unreachable,
+)
 from tracker.members import GONE, Member, View, position
 from tracker.messages import (
     Announced,
@@ -57,9 +70,9 @@ def make_member(index, **changes):
     return Member(f"n{index}", store, 0, 1, 0, "127.0.0.1", 1000 + index, **wishes)
 
 
-def make_node(*others, amount=5):
-    """Return n0 in memory, which has joined, is announced and has counted."""
-    member = make_member(0)
+def make_node(*others, amount=5, durable=False):
+    """Return n0, which has joined, is announced and has counted."""
+    member = make_member(0, durable=durable)
     node = Gossip(NodeConfig(name="n0"), LAN, member, (TRACKER,), Random(1))
     node.resume(0)
     node.start(0.0)
@@ -127,6 +140,19 @@ def test_a_node_is_gone_when_the_trackers_say_so_and_answers_for_a_moment_longer
 
     assert drained == [Emit("drained", {"to": "n1", "keys": 1})]
     assert "departed" in events(node.submit(Leave(), 1.3))
+
+
+def test_whoever_looks_on_is_told_that_the_disk_took_no_fence_and_later_it_is_tried_again():
+    node = make_node(make_member(1, durable=True), durable=True)
+    [state] = states(node.receive(CLIENT, Drain(1), 0.0))
+    failed = PersistFailed(node.ledger.token, "the disk is full", definite=True)
+    assert events(node.submit(failed, 0.1)) == ["drain-failed"]
+
+    said = node.receive(CLIENT, Drain(2), 0.2)
+    later = node.receive(CLIENT, Drain(3), 0.1 + UNFENCED_S)
+
+    assert said == [Send(CLIENT, Refused(2, "disk", "the disk is full"))]
+    assert [s.phase for s in (state, *states(later))] == [FENCING, FENCING]
 
 
 @pytest.mark.parametrize("kind", [Ask, AskMany])

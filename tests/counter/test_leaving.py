@@ -6,7 +6,7 @@ import pytest
 
 from counter.config import NodeConfig
 from counter.crdt import Counters, Share
-from counter.leaving import PATIENCE_S, RETRY_S, WINDOW_MAX, Leaving
+from counter.leaving import PATIENCE_S, RETRY_S, UNFENCED_S, WINDOW_MAX, Leaving
 from counter.ledger import Ledger
 from counter.messages import (
     COPYING,
@@ -323,6 +323,10 @@ def test_without_a_fence_on_disk_it_counts_on():
 
     assert told == [Emit("drain-failed", {"reason": "no space"})]
     assert (leaver.phase, leaver.ledger.is_leaving, leaver.why) == (None, False, "no space")
+    assert leaver.leaving.unfenced(UNFENCED_S - 0.1) == "no space"
+    assert leaver.leaving.unfenced(UNFENCED_S) == ""
+    leaver.begin()
+    assert (leaver.phase, leaver.why, leaver.leaving.unfenced(0.0)) == (FENCING, "", "")
 
 
 def test_with_a_fence_that_may_be_on_disk_it_counts_no_more():

@@ -724,6 +724,7 @@ def test_a_home_says_what_it_counted_what_it_gave_away_and_what_nobody_can_tell_
     assert said(failover.fences.disown(LINK, ended)) == [Disowned(1, (TOO_OLD,))]
     refused = said(ledger.increment(LINK, Increment(b"s" * 16, 2, ("k", 2), 0)))
     assert refused[0].code == "given-away"
+    assert "which alone may count it" in refused[0].text
 
 
 def test_with_too_many_answers_waiting_for_the_disk_a_home_gives_nothing_away(monkeypatch):

@@ -427,6 +427,33 @@ def test_a_node_starts_again_and_again_on_a_full_disk_answers_and_counts_once_th
 
 
 @on_linux
+def test_a_node_on_a_full_disk_is_not_drained_which_is_said_and_counts_on_once_there_is_room(
+    machines, small_disk
+):
+    """The command looked on for ever, and said that the hand-over went on."""
+    machines.tracker()
+    other, node = machines.node("n2"), machines.node("n1", data=str(small_disk / "n1"))
+    for each in (other, node):
+        machines.until(lambda each=each: machines.ask(each)["members"] == 2)
+    counted = 0
+    while isinstance(told_by(node, counted + 1), Counted):
+        counted += 1
+        if counted == 3:
+            fill(small_disk)
+
+    ran = machines.run("drain", "n1")
+
+    assert (ran.code, ran.out) == (1, "")
+    assert "n1 stays: cannot write" in ran.err
+    assert "the disk is full" in ran.err
+    (small_disk / "filler").unlink()
+    assert told_by(node, counted + 1).on_disk
+    machines.until(lambda: machines.run("drain", "n1").code == 0)
+    answer = machines.until(lambda: (a := machines.ask(other))["complete"] and a)
+    assert (answer["value"], answer["members"]) == (5 * (counted + 1), 1)
+
+
+@on_linux
 def test_a_node_on_a_read_only_disk_is_not_started_and_says_what_to_do(machines, small_disk):
     machines.tracker()
     node = machines.node("n1", data=str(small_disk / "n1"))

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 
 import pytest
 
@@ -115,6 +116,27 @@ def test_an_id_whose_node_was_drained_is_known_to_its_heir(machines):
     again = from_elsewhere(machines, *command)
 
     assert (again.code, json.loads(again.out)["repeated"]) == (0, True)
+
+
+def test_an_id_that_a_drained_node_never_got_is_not_said_to_count(machines):
+    """Its heir had given it up for that node, which was stopped when it was to be sent there."""
+    machines.tracker()
+    for name in ("n1", "n2"):
+        machines.node(name)
+    who_belongs(machines, 2)
+    n1, n2 = machines.nodes.values()
+    machines.count(n2, 2)
+    token = next(t for t in map(str, range(99)) if home(t, 2) == "n2")
+    n2.signal(signal.SIGSTOP)
+    first = machines.run("inc", "views", "5", "--id", token, "--deadline", "1s")
+    n2.signal(signal.SIGCONT)
+    machines.until(lambda: machines.run("drain", "n2").code == 0)
+
+    again = from_elsewhere(machines, "inc", "views", "5", "--id", token)
+
+    assert (first.code, "nothing was sent" in first.err) == (1, True)
+    assert (again.code, "which alone may count it" in again.err) == (3, True)
+    assert machines.until(lambda: (a := machines.ask(n1))["complete"] and a)["value"] == 2
 
 
 @pytest.mark.parametrize("counts", ["n1", "n2"])

@@ -1,4 +1,4 @@
-"""Real nodes that are killed and paused at random under load, and a history that is judged.
+"""Real nodes that are killed, paused and drained under load, and a history that is judged.
 
 The rule: every increment is written down before it is sent, every read when it begins and when it
 ends (`loadtest.checker`). What is in doubt at the end is sent again under its own id; then the
@@ -10,14 +10,16 @@ import random
 import signal
 import sys
 import threading
+from itertools import count
 
 import pytest
 
 from counter import Client
 from counter.client.blocking import now
 from counter.client.operations import UnknownOutcomeError
+from counter.messages import Drain
 from loadtest.checker import Ledger
-from tracker.errors import ClusterError
+from tracker.errors import ClusterError, RefusedError
 
 pytestmark = pytest.mark.slow
 
@@ -131,6 +133,8 @@ class Storm:
         self.where = [tracker.address for tracker in machines.trackers]
         self.history = History()
         self.dice = random.Random(seed)
+        self.killed = []
+        self.turns = count()
         self._is_over = threading.Event()
         self._threads = [
             threading.Thread(target=self._write, args=(random.Random(f"{seed}/{number}"),))
@@ -169,8 +173,8 @@ class Storm:
                     pass
                 self.history.reset_ends(was.value)
 
-    def harm(self):
-        """Kill or pause one node or two, and bring them back."""
+    def harm(self, *, is_back=True):
+        """Kill or pause one node or two, and bring them back, or note whom to bring back."""
         nodes = self.machines.nodes
         names = self.dice.sample(sorted(nodes), self.dice.choice((1, 1, 2)))
         pause_s = self.dice.uniform(0.0, 3.0)
@@ -183,7 +187,42 @@ class Storm:
                 nodes[name].signal(signal.SIGCONT)
                 continue
             nodes[name].kill()
-            self.machines.back(name)
+            self.killed.append(name)
+        if is_back:
+            self.come_back()
+
+    def come_back(self):
+        """Start again whom `harm` has ended."""
+        while self.killed:
+            self.machines.back(self.killed.pop())
+
+    def mix(self):
+        """Empty the tracker and drain a node, by turns, while others are killed or paused."""
+        self.replace_tracker() if next(self.turns) % 2 else self.drain()
+
+    def replace_tracker(self):
+        """Kill the tracker, and start one in its place that knows nobody."""
+        machines = self.machines
+        old = machines.trackers.pop()
+        old.kill()
+        self.harm(is_back=False)
+        machines.tracker(listen=old.address, data=f"empty-{len(machines.all)}")
+        self.come_back()
+
+    def drain(self):
+        """Begin to drain a node, harm others meanwhile, and start another one when it is gone."""
+        machines, name = self.machines, self.dice.choice(sorted(self.machines.nodes))
+        leaver = machines.nodes.pop(name)
+        try:
+            with machines.connection(leaver) as connection:
+                connection.request(Drain(connection.number()))
+        except RefusedError:
+            # What is parked there has to be settled first, perhaps by those that are harmed now.
+            machines.nodes[name] = leaver
+        self.harm()
+        if name not in machines.nodes:
+            assert leaver.ended() == 0
+            machines.node(f"n{len(machines.all)}").said("joined tracker")
 
     def end(self):
         """Let everybody stop, and send what is in doubt again until it is not."""
@@ -226,7 +265,7 @@ def settled_total(client, key):
     return total if total.complete and not total.uncertain else None
 
 
-def stormed(machines, *, nodes, writers, seed, is_enough):
+def stormed(machines, *, nodes, writers, seed, is_enough, strike=Storm.harm):
     """Let a storm pass; returns its history and how often it struck."""
     machines.up(nodes)
     storm = Storm(machines, writers, seed)
@@ -234,7 +273,7 @@ def stormed(machines, *, nodes, writers, seed, is_enough):
     try:
         machines.until(lambda: storm.history.told["counted"] > 20)
         while not is_enough(strikes):
-            storm.harm()
+            strike(storm)
             strikes += 1
             # A read that lacks nobody is the one that can be wrong.
             seen = storm.history.reads["complete"] + COMPLETE_READS
@@ -263,15 +302,26 @@ def test_nodes_that_are_killed_and_paused_make_no_total_and_no_read_wrong(machin
     check(history, totals)
 
 
+def test_a_tracker_that_forgets_and_a_node_that_leaves_meanwhile_make_no_total_wrong(machines):
+    history, totals, _ = stormed(
+        machines, nodes=3, writers=3, seed=1, is_enough=lambda strikes: strikes >= 2,
+        strike=Storm.mix,
+    )  # fmt: skip
+
+    check(history, totals)
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", range(2))
-def test_a_minute_of_kills_and_pauses_makes_no_total_and_no_read_wrong(machines, seed):
+@pytest.mark.parametrize("strike", [Storm.harm, Storm.mix], ids=["alone", "mixed"])
+def test_a_minute_of_kills_and_pauses_makes_no_total_and_no_read_wrong(machines, seed, strike):
     until = now() + 60.0
 
     history, totals, strikes = stormed(
-        machines, nodes=4, writers=8, seed=seed, is_enough=lambda strikes: now() > until
-    )
+        machines, nodes=4, writers=8, seed=seed, strike=strike,
+        is_enough=lambda strikes: now() > until,
+    )  # fmt: skip
 
     values = {key: total.value for key, total in totals.items()}
     resets = history.resets

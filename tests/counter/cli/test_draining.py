@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from counter.messages import COPYING, DRAINED, SEEKING, Drain, DrainState
+from counter.messages import COPYING, DRAINED, FENCING, SEEKING, Drain, DrainState
 from tracker.members import ALIVE, AWAY, GONE, Member
 from tracker.messages import Listed, Refused, Roster
 
@@ -173,6 +173,17 @@ def test_a_deadline_ends_the_looking_and_says_what_is_the_case(
     assert (ran.code, ran.out) == (3, "")
     assert "n3 is seeking (n4 is full\\x1b[2J), and not gone after 500 ms" in ran.err
     assert "the hand-over goes on; how far it is:  counter drain n3" in ran.err
+
+
+def test_a_node_whose_fence_may_be_on_disk_is_said_to_want_a_start(counter, tracking, draining):
+    node = draining(state(FENCING, heir="", why="the disk reports an input/output error"))
+    tracker = tracking([make_member(node)])
+
+    ran = counter("drain", "n3", "--deadline", "500ms", "--tracker", tracker.address)
+
+    assert (ran.code, ran.out) == (3, "")
+    assert "n3 is fencing (the disk reports an input/output error), and not gone" in ran.err
+    assert "start n3 again, and then:  counter drain n3" in ran.err
     assert len(node.heard) <= 6
 
 
