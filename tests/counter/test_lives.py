@@ -9,6 +9,7 @@ from counter.gossip import Gossip
 from counter.lives import introduce, member_of, rebirth_in, wants_rebirth
 from counter.messages import ACK_DEFAULT, COUNTED_THERE, Disown, Increment, Park
 from counter.storage.base import Identity
+from tracker.admission import OLD_BACKUP
 from tracker.machine import Persisted
 
 OLD, NEW, FIRST = b"o" * 16, b"n" * 16, b"f" * 16
@@ -168,3 +169,17 @@ def test_a_copy_goes_on_beside_its_store_unless_it_has_told_nobody_of_what_it_wr
     details = {"code": "in-use", "final": True, "common": 1}
     reborn = rebirth_in("registration-refused", details, machine)
     assert (reborn is not None and reborn.is_beside) is goes_on
+
+
+@pytest.mark.parametrize(
+    ("event", "details"),
+    [
+        ("write-failed", {"reason": "the disk is full"}),
+        ("registration-refused", {"code": OLD_BACKUP, "final": False}),
+        ("registration-refused", {"code": "in-use", "final": True}),
+        ("registration-refused", {"code": "name-kept", "final": True, "common": 1}),
+    ],
+    ids=["something else", "no last word", "nobody knows since when", "no copy"],
+)
+def test_nothing_but_the_last_word_on_a_backup_or_a_copy_makes_a_new_store(event, details):
+    assert rebirth_in(event, details, started(make_machine())) is None
