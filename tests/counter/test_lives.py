@@ -9,7 +9,6 @@ from counter.gossip import Gossip
 from counter.lives import introduce, member_of, rebirth_in, wants_rebirth
 from counter.messages import ACK_DEFAULT, COUNTED_THERE, Disown, Increment, Park
 from counter.storage.base import Identity
-from tracker.admission import OLD_BACKUP
 from tracker.machine import Persisted
 
 OLD, NEW, FIRST = b"o" * 16, b"n" * 16, b"f" * 16
@@ -171,15 +170,24 @@ def test_a_copy_goes_on_beside_its_store_unless_it_has_told_nobody_of_what_it_wr
     assert (reborn is not None and reborn.is_beside) is goes_on
 
 
+COPY = {"code": "in-use", "final": True, "common": 1}
+
+
 @pytest.mark.parametrize(
-    ("event", "details"),
+    ("event", "details", "goes_on"),
     [
-        ("write-failed", {"reason": "the disk is full"}),
-        ("registration-refused", {"code": OLD_BACKUP, "final": False}),
-        ("registration-refused", {"code": "in-use", "final": True}),
-        ("registration-refused", {"code": "name-kept", "final": True, "common": 1}),
+        ("registration-refused", COPY, True),
+        ("write-failed", {"reason": "the disk is full"}, False),
+        ("registration-refused", {**COPY, "final": False}, False),
+        ("registration-refused", {"code": "in-use", "final": True}, False),
+        ("registration-refused", {**COPY, "code": "name-kept"}, False),
     ],
-    ids=["something else", "no last word", "nobody knows since when", "no copy"],
+    ids=["a copy", "something else", "no last word", "nobody knows since when", "no copy"],
 )
-def test_nothing_but_the_last_word_on_a_backup_or_a_copy_makes_a_new_store(event, details):
-    assert rebirth_in(event, details, started(make_machine())) is None
+def test_only_the_last_word_of_a_tracker_on_a_copy_makes_a_new_store_of_it(event, details, goes_on):
+    machine = started(make_machine())
+    (persist,) = machine.embargo.increment(5, Increment(b"a" * 16, 1, ("k", 5), ACK_DEFAULT))
+    machine.submit(Persisted(persist.token), 0.0)
+    vouch(machine)
+
+    assert (rebirth_in(event, details, machine) is not None) is goes_on

@@ -419,7 +419,6 @@ def test_a_part_is_in_an_answer_only_where_its_store_is_not_expected_to_speak(co
     origin, store = Origin(count=count, own=None), make_member(2).store[:8]
     origin.query.listed(Table(5, False, (("a", 5),), 0, 0, (PARTS_FOLLOW, store)), 0.0)
 
-    for index in range(1, count):
-        origin.reply(index, ("a", 7))
+    origin.reply(1, ("a", 7))
 
     assert origin.verdict() == verdict
