@@ -231,10 +231,11 @@ class Heads:
     def acknowledged(self, ack: Ack, view: View, now: float) -> list[Effect]:
         """Take the word of a head that this node gave an arc to."""
         for (query, _), delegation in self._delegations.items():
-            if query == ack.query and ack.share in delegation.charges:
-                charge, sends = delegation.acknowledged(ack, view, now, self._pause_s())
-                if charge is not None:
-                    charge.measured(self._hops.measure_on, now)
+            if query != ack.query:
+                continue
+            charge, sends = delegation.acknowledged(ack, view, now, self._pause_s())
+            if charge is not None:
+                charge.measured(self._hops.measure_on, now)
                 return list[Effect](sends)
         return []
 

@@ -37,8 +37,6 @@ def lessons(epochs: Epochs, before: View, view: View, own: Member) -> list[Effec
 
 def lesson(epochs: Epochs, newcomer: Member) -> list[Effect]:
     """Return all that is known of epochs, for somebody who has begun."""
-    if not epochs.names:
-        return []
     rows = [entry.row() for entry in epochs.below("")]
     pages = pages_of(_UNASKED, rows, is_page=True)
     return [Send(newcomer.endpoint, page) for page in pages]

@@ -5,8 +5,10 @@ from random import Random
 
 import pytest
 
+from counter.adoption import STAGE_IDLE_S
 from counter.config import LAN, NodeConfig
 from counter.crdt import Share
+from counter.folding import FOLD_STORES_MIN
 from counter.gossip import Gossip
 from counter.handover import GRACE_S, TOLD_S
 from counter.leaving import UNFENCED_S
@@ -34,6 +36,7 @@ from counter.messages import (
     Stored,
     Take,
 )
+from counter.parts import part_epoch, part_key
 from tracker.machine import (
     Close,
     Closed,
@@ -446,3 +449,64 @@ def test_a_leaver_tells_how_long_queries_run_that_heard_it():
     [sole] = [e.message for e in effects if isinstance(e, Send) and isinstance(e.message, Sole)]
     memory_ms = node.gossip.memory_s * 1000
     assert 4_000 <= sole.quiet_ms <= 4_000 + memory_ms + 2
+
+
+def test_it_is_looked_at_when_the_first_of_what_waits_is_due():
+    leaver, stores = make_member(1), [bytes([n]) * 16 for n in range(9, 9 + FOLD_STORES_MIN)]
+    node = make_node(leaver)
+    node.receive(PEER, Offer("n1", leaver.store, ((leaver.store, 1),), 1), 2.0)
+    idle = node.handover.deadline()
+    for store in stores:
+        node.ledger.counters.merge(store, 1, [("k", 1, 0)])
+
+    node.handover.adoption.folding.note(leaver.store, stores, 3.0)
+
+    assert (idle, node.handover.deadline()) == (2.0 + STAGE_IDLE_S, 3.0)
+
+
+# -- parts of shares --------------------------------------------------------------------------
+
+SHORT, LONG = part_epoch(3), part_epoch(4)
+
+
+def with_parts(*others, parts=(LONG, SHORT)):
+    """Return a node that holds parts of the share of n5, and knows these members."""
+    node = make_node(amount=0)
+    node.membership.view = View({member.name: member for member in [ME, OTHER, *others]})
+    for epoch in parts:
+        node.ledger.counters.merge(part_key(LEAVER.store, epoch), epoch, [("k", 1, 0)])
+    return node
+
+
+def test_of_two_parts_the_one_that_goes_further_is_told():
+    node = with_parts()
+
+    told = [node.handover.answers_for(part_key(LEAVER.store, epoch)) for epoch in (SHORT, LONG)]
+
+    assert told == [False, True]
+
+
+def test_no_part_is_told_of_a_store_that_is_expected_to_answer_or_is_held_whole():
+    expected, whole = with_parts(LEAVER), with_parts()
+    whole.ledger.counters.merge(LEAVER.store, 1, [("k", 1, 0)])
+    key = part_key(LEAVER.store, LONG)
+
+    assert not expected.handover.answers_for(key)
+    assert not whole.handover.answers_for(key)
+    assert whole.handover.answers_for(LEAVER.store)
+
+
+def test_a_part_is_let_go_of_for_good_once_its_store_has_handed_over_all_of_it():
+    node, again = with_parts(LEAVER), with_parts(LEAVER)
+    node.ledger.durable = True
+    kept = dict(node.ledger.counters.others)
+    assert node.handover.claimed(1.0) == []
+    assert node.ledger.counters.others == kept
+    node.membership.view = View({m.name: m for m in [ME, OTHER, LEAVER.handed_over("n1")]})
+
+    (written,) = node.handover.claimed(2.0)
+
+    assert node.ledger.counters.others == {}
+    again.ledger.counters.merge(THIRD.store, 1, [("k", 1, 0)])
+    assert again.handover.restore(written.record)
+    assert list(again.ledger.counters.others) == [THIRD.store]

@@ -189,6 +189,17 @@ def test_the_acknowledgement_of_a_further_head_ends_its_charge():
     assert heads.tick(WIDE, 1.0, 0.0) == []
 
 
+def test_the_acknowledgement_of_another_query_ends_no_charge():
+    heads = make_heads()
+    _, _, *onward = heads.delegate(ASKER, make_ask(), WIDE, 0.0)
+
+    for send in onward:
+        share, low, high = send.message.share, send.message.low, send.message.high
+        heads.acknowledged(Ack(b"x" * 16, share, 1, COLLECTS, low, high, ()), WIDE, 0.02)
+
+    assert len(heads.tick(WIDE, 1.0, 0.0)) == len(onward) > 0
+
+
 def test_an_acknowledgement_of_a_repeated_ask_is_no_measure_of_a_hop():
     heads = make_heads()
     _, _, *onward = heads.delegate(ASKER, make_ask(), WIDE, 0.0)

@@ -168,3 +168,26 @@ def test_a_copy_goes_on_beside_its_store_unless_it_has_told_nobody_of_what_it_wr
     details = {"code": "in-use", "final": True, "common": 1}
     reborn = rebirth_in("registration-refused", details, machine)
     assert (reborn is not None and reborn.is_beside) is goes_on
+
+
+COPY = {"code": "in-use", "final": True, "common": 1}
+
+
+@pytest.mark.parametrize(
+    ("event", "details", "goes_on"),
+    [
+        ("registration-refused", COPY, True),
+        ("write-failed", {"reason": "the disk is full"}, False),
+        ("registration-refused", {**COPY, "final": False}, False),
+        ("registration-refused", {"code": "in-use", "final": True}, False),
+        ("registration-refused", {**COPY, "code": "name-kept"}, False),
+    ],
+    ids=["a copy", "something else", "no last word", "nobody knows since when", "no copy"],
+)
+def test_only_the_last_word_of_a_tracker_on_a_copy_makes_a_new_store_of_it(event, details, goes_on):
+    machine = started(make_machine())
+    (persist,) = machine.embargo.increment(5, Increment(b"a" * 16, 1, ("k", 5), ACK_DEFAULT))
+    machine.submit(Persisted(persist.token), 0.0)
+    vouch(machine)
+
+    assert (rebirth_in(event, details, machine) is not None) is goes_on

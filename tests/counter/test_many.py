@@ -27,6 +27,7 @@ from counter.messages import (
     named,
     prefixed,
 )
+from counter.parts import PARTS_FOLLOW
 from counter.query import AGAIN, COMPLETE, CONVERGED, DEADLINE, SATISFIED, Heard, Hops
 from counter.tables import Table
 from counter.telling import NOT_KNOWN, answer_of
@@ -216,6 +217,7 @@ def ended(origin, *, is_looking):
     while (why := origin.verdict(now)) is None:
         asks = origin.query.wave(now)
         assert all(send.message.flags & LEAF for send in asks)
+        assert all(GOSSIP.decode(GOSSIP.encode(send.message)) for send in asks)
         if asks and is_looking:
             origin.reply(2, flags=WORKING, now=now)
         now = max(now + 0.001, origin.query.next_deadline())
@@ -405,3 +407,18 @@ def test_a_start_of_its_store_that_no_list_has_yet_ends_no_query():
     origin.query.hear(ReplyMany(*later), owner.endpoint, 0.01)
 
     assert origin.verdict() is None
+
+
+# -- parts that are counted -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("count", "verdict"), [(2, COMPLETE), (3, AGAIN)], ids=["nobody knows its store", "it is there"]
+)
+def test_a_part_is_in_an_answer_only_where_its_store_is_not_expected_to_speak(count, verdict):
+    origin, store = Origin(count=count, own=None), make_member(2).store[:8]
+    origin.query.listed(Table(5, False, (("a", 5),), 0, 0, (PARTS_FOLLOW, store)), 0.0)
+
+    origin.reply(1, ("a", 7))
+
+    assert origin.verdict() == verdict

@@ -38,8 +38,8 @@ def make_ask(question, low=0, high=RING, flags=0, places=()):
     )  # fmt: skip
 
 
-def make_reply(rows=(), cut=(), value=0):
-    return ReplyMany(b"q" * 16, 7, b"s" * 8, 1, value, 1, 0, cut, 0, rows, 0, 0)
+def make_reply(rows=(), cut=(), value=0, holds=b""):
+    return ReplyMany(b"q" * 16, 7, b"s" * 8, 1, value, 1, 0, cut, 0, rows, 0, 0, holds)
 
 
 def test_a_question_says_what_it_asks_for():
@@ -112,7 +112,13 @@ def test_a_reply_travels_whole_at_any_size_of_its_total():
 
 
 @pytest.mark.parametrize(
-    "reply", [make_reply(cut=(1,)), make_reply(cut=(2, 1)), make_reply((("a", 1), ("a", 2)))]
+    "reply",
+    [
+        make_reply(cut=(1,)),
+        make_reply(cut=(2, 1)),
+        make_reply((("a", 1), ("a", 2))),
+        make_reply(holds=b"nine byte"),
+    ],
 )
 def test_a_reply_that_cannot_be_is_refused(reply):
     with pytest.raises(FrameError):

@@ -10,10 +10,12 @@ from counter.gossip import Gossip
 from counter.messages import (
     ACK_DEFAULT,
     HOLDS,
+    UNTIL_ALL,
     Ask,
     Doubled,
     Here,
     Increment,
+    Query,
     Sought,
 )
 from counter.newcomers import ASK_S, ASKS_MAX, LOOKS_MAX
@@ -253,6 +255,15 @@ def test_what_is_no_move_is_taken_from_a_list_as_it_is(news):
     assert gossip.membership.view.news_in((news,)) == []
 
 
+def test_one_that_was_gone_may_be_anywhere_when_it_is_back():
+    gossip = node(OLD.became(GONE))
+
+    gossip.newcomers.learn((NEW,), 1.0)
+
+    assert gossip.newcomers.deadline() is None
+    assert place_of(gossip) == NEW.endpoint
+
+
 def test_with_a_tracker_lists_are_taken_as_they_are():
     gossip = node(OLD)
     gossip.tick(9.0)
@@ -292,6 +303,17 @@ def test_a_copy_counts_nothing_and_answers_nothing():
     assert refused.message.code == "displaced"
     assert gossip.receive(OTHER.endpoint, ask, 5.0) == []
     assert gossip.membership.known_until(5.0, 3.0) == float("-inf")
+
+
+def test_a_copy_says_to_its_own_client_why_it_tells_nothing():
+    gossip, _ = copy()
+
+    said = gossip.receive(CLIENT, Query(1, "k", 0, 0, 0, 400, UNTIL_ALL, 0, 50, False), 1.0)
+    said += gossip.tick(1.3)
+
+    [refused] = [e.message for e in said if isinstance(e, Send) and e.to == CLIENT]
+    assert refused.code == "no-view"
+    assert "may be a copy of a node that counts elsewhere" in refused.text
 
 
 def test_a_copy_asks_its_witness_again_and_goes_on_once_that_believes_it():

@@ -75,6 +75,15 @@ def test_nobody_else_is_told_anything(before, view):
     assert lessons(known(*KEYS), before, view, OWN) == []
 
 
+def test_in_a_large_ring_the_next_few_that_live_tell_a_newcomer_and_nobody_farther_off():
+    ring = [make_member(index) for index in range(3, 203)]
+    before = view_of(*ring)
+
+    said = [lessons(known(*KEYS), before, view_of(*ring, NEW), member) for member in ring]
+
+    assert sum(map(bool, said)) == TEACHERS_MAX
+
+
 def test_where_nothing_was_reset_nothing_is_told():
     assert lessons(known(), BEFORE, view_of(OWN, OTHER, NEW), OWN) == []
 

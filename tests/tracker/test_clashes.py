@@ -488,3 +488,16 @@ def test_a_name_that_was_given_up_is_told_to_nobody_again():
     effects = node.learn([make_member(LOW, LEFT, status=GONE), make_member(HIGH, reign=1)], 2.0)
 
     assert [e for e in effects if isinstance(e, Send) and isinstance(e.message, Teach)] == []
+
+
+def test_of_a_store_and_its_copy_the_one_that_is_here_has_the_last_word():
+    registry = make_registry()
+    here = make_member(boot=b"one boot")
+    register(registry, 1, here)
+    register(registry, 2, make_member(OTHER, "n2", 7402))
+    copy = make_member(boot=b"another!", port=7499, incarnation=5)
+
+    teach(registry, 2, copy)
+
+    kept = registry.table.get("n1")
+    assert (kept.boot, kept.endpoint, kept.incarnation) == (here.boot, here.endpoint, 6)

@@ -4,13 +4,14 @@ import pytest
 from client_world import World, failure_of, start
 
 from counter.client.dialogue import BATCHES_MAX, PIPELINED_MAX
-from counter.client.lane import SESSION_SPREAD_MAX
-from counter.client.lanes import LANES_MAX
+from counter.client.lane import SESSION_SPREAD_MAX, Entry
+from counter.client.lanes import LANES_MAX, Lanes
 from counter.client.operations import (
     BATCH_BYTES_MAX,
     KNOWN_KEYS_MAX,
     PAIRS_MAX,
     Acknowledgement,
+    Batch,
     Operation,
     Sizes,
     UncountedError,
@@ -238,3 +239,16 @@ def test_a_few_of_many_keys_are_named_with_what_is_missing_of_them():
         "9 keys were not counted (k0 0, k1 1, k2 2, k3 3, k4 4 and 4 more)"
         f" and 2 messages MAY have been counted ({('long' * 60)[:63]}… 6, b -4): no node"
     )
+
+
+def test_in_doubt_at_so_many_nodes_one_that_has_lost_its_name_is_not_looked_for():
+    home, endpoint = b"h" * 16, ("127.0.0.1", 9000)
+    lanes = Lanes(lambda: bytes(16))
+    lane = lanes.of("n1", endpoint)
+    lane.home = b"another store___"
+    entry = Entry(Operation("n1", endpoint, bytes(16), 1, ("k", 1), 0, home), Batch(0.0, 9.0, 0.0))
+    for number in range(LANES_MAX - 1):
+        lanes.of(f"x{number}", ("127.0.0.1", 9001 + number))
+
+    assert not lanes.of_left(lane, entry, 1.0)
+    assert lanes.is_idle

@@ -346,6 +346,14 @@ def test_a_tracker_that_is_lost_while_it_is_asked_leaves_the_others(loss):
     assert sum(step.within_s for step in steps if isinstance(step, Say)) == 5.0
 
 
+def test_where_none_of_the_trackers_is_there_each_is_called_once():
+    conversation = finding(options(trackers=TWO), Random(1))
+    assert len(next(conversation).endpoints) == 2
+
+    with pytest.raises(UnreachableError, match="nobody is there"):
+        conversation.send(UnreachableError("nobody is there"))
+
+
 def no(said):
     return Refused(said.request, "unknown", "nobody is called so")
 
@@ -487,6 +495,8 @@ def test_without_a_tracker_the_node_that_was_given_tells_whom_it_knows():
     step = conversation.send(UnreachableError("no tracker"))
 
     assert step == Dial([("127.0.0.1", 7401)], "node")
+    _, states = replies(conversation, listed((stored("n1"), 3.0, 1)))
+    assert [state.name for state in states] == ["n1"]
 
 
 def test_without_a_tracker_and_a_node_there_are_no_members():
