@@ -23,6 +23,7 @@ from counter.messages import (
     ShortReply,
     Traced,
 )
+from counter.partial import tells_parts
 from counter.rounds import Round
 from counter.tables import Table
 from counter.wide import WideQuery
@@ -61,6 +62,9 @@ class Listener:
                 self.last_values.note(reply.store, query.request.key, last)
             if reply.roll != query.view.roll and reply.roll:
                 self.strange.append((reply.roll, sender))
+            if reply.roll != query.first_view.roll and tells_parts(reply):
+                # By its list the store of which it holds a part may be another start of it.
+                query.is_outdone = True
         # With somebody pending only time can end it, and time is the tick's business.
         return not query.pending or query.request.until != UNTIL_ALL
 

@@ -11,8 +11,9 @@ from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from counter.heard import Heard
-from counter.parts import is_part
-from tracker.members import View
+from counter.messages import Reply, ReplyMany
+from counter.parts import is_part, told_in
+from tracker.members import Member, View
 
 
 class Asked(Protocol):
@@ -44,10 +45,20 @@ def is_unsure(answers: Mapping[bytes, Heard], parts: Collection[bytes], view: Vi
     return any(owner is not None and heard.epoch > owner.epoch for heard, owner in told)
 
 
+def tells_parts(reply: Reply | ReplyMany) -> bool:
+    """Whether somebody who answers holds parts of shares of others, told or left out."""
+    if isinstance(reply, ReplyMany):
+        return bool(reply.aside or told_in(reply.held())[1])
+    return any(is_part(epoch) for _, epoch, _ in reply.others)
+
+
 def has_begun_anew(parts: Collection[bytes], before: View, after: View) -> bool:
-    """Whether a store of which others hold parts is known by another start than before."""
+    """Whether a store of which others hold parts is known by another start than before, or by one.
+
+    Whoever holds them may have answered by a list that has not that start.
+    """
     known = [(before.owner_of(store), after.owner_of(store)) for store in parts]
-    return any(old and new and (old.epoch, old.boot) != (new.epoch, new.boot) for old, new in known)
+    return any(new and (not old or _start(old) != _start(new)) for old, new in known)
 
 
 def count_part(query: Asked, store: bytes, now: float) -> None:
@@ -85,3 +96,7 @@ def withdraw_gone(query: Asked, view: View) -> None:
             del query.parts[store]
             if not is_counted(query, store):
                 withdraw_part(query, store)
+
+
+def _start(member: Member) -> tuple[int, bytes]:
+    return member.epoch, member.boot

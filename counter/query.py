@@ -221,8 +221,16 @@ class OwnQuery(Asking):
         """
         before, self.view = self.view, view
         self.gone = None
-        self.is_outdone |= has_begun_anew(self.held_in_part, before, view)
+        self._look_at_lives()
         follow(self, self._expected(), before)
+
+    def _look_at_lives(self) -> None:
+        """Have all asked anew where a store began another life since, of which parts are held.
+
+        Whoever holds them may have answered by the list by which it was asked, as late as it may.
+        """
+        if self.held_in_part and self.view is not self.first_view:
+            self.is_outdone |= has_begun_anew(self.held_in_part, self.first_view, self.view)
 
     def undelivered(self, ask: Ask, to: Endpoint) -> list[Send]:
         """Take back an ask: its member is not there, and its arc goes to another head.
@@ -357,6 +365,7 @@ class OwnQuery(Asking):
             # What a cell tells is final: whether to believe a holder is left to the origin.
             believe(self, now, is_silent=not self.is_final and self._silence_is_proof(now))
         is_late = now >= self.deadline + LATE_S
+        self._look_at_lives()
         view_is_current &= not is_unsure(self.answers, self.held_in_part, self.view)
         is_over = not self.pending and not is_late and (view_is_current or view_is_hopeless)
         if is_over and (self.moved or (self.is_outdone and view_is_current)):

@@ -17,7 +17,7 @@ from identity_world import (
     played,
 )
 
-from counter import ledger, lives, moving, partial
+from counter import ledger, listener, lives, moving, partial, query
 from counter.forks import Forks
 from counter.newcomers import Newcomers
 from counter.parents import Parents
@@ -310,9 +310,11 @@ def put_back_older(cluster, restarts=1):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("restarts", [0, 1])
-def test_an_older_backup_is_known_to_who_holds_a_part_of_its_store_and_begins_anew(restarts):
-    cluster, old = put_back_older(Cluster(1), restarts)
+@pytest.mark.parametrize(
+    ("seed", "restarts"), [(1, 0), (1, 1), (3, 0), (5, 1), (7, 0), (7, 1), (8, 0), (12, 1)]
+)
+def test_an_older_backup_is_known_to_who_holds_a_part_of_its_store_and_begins_anew(seed, restarts):
+    cluster, old = put_back_older(Cluster(seed), restarts)
 
     assert cluster.wrong == []
     assert "reborn True" in cluster.events
@@ -328,6 +330,20 @@ def test_answers_lack_what_only_a_part_has_where_its_holder_asks_nobody(monkeypa
     monkeypatch.setattr(Parents, "look", lambda self, now: [])
 
     assert put_back_older(Cluster(1))[0].wrong != []
+
+
+@pytest.mark.slow
+def test_so_they_do_where_it_answers_by_a_list_that_lacks_what_the_origin_has_learned(monkeypatch):
+    monkeypatch.setattr(listener, "tells_parts", lambda reply: False)
+
+    assert put_back_older(Cluster(5))[0].wrong != []
+
+
+@pytest.mark.slow
+def test_so_they_do_where_the_origin_learns_of_a_start_between_asking_and_hearing(monkeypatch):
+    monkeypatch.setattr(query, "has_begun_anew", lambda parts, before, after: False)
+
+    assert put_back_older(Cluster(7), restarts=0)[0].wrong != []
 
 
 @pytest.mark.slow
