@@ -133,9 +133,12 @@ def corrections(before: View, after: View, news: Iterable[Member]) -> list[Membe
     """Return the records that whoever told `news` lacks, and others may go without for good."""
     told = list(news)
     met = clashes(before, after, told) if after is not before else []
-    # Somebody who has forgotten that a member is gone expects it for ever.
-    known = [(member, after.get(member.name)) for member in told if member.expected]
-    return [*met, *[own for m, own in known if own and not own.expected and own.overrides(m)]]
+    # Somebody who has forgotten that a member is gone expects it for ever. Most was taken in.
+    known = [(m, own) for m in told if (own := after.members.get(m.name)) is not m and own]
+    return [
+        *met,
+        *[own for m, own in known if m.expected and not own.expected and own.overrides(m)],
+    ]
 
 
 def clashes(before: View, after: View, news: Iterable[Member]) -> list[Member]:
@@ -144,10 +147,11 @@ def clashes(before: View, after: View, news: Iterable[Member]) -> list[Member]:
     Losers come first, as everywhere. Who has given its name up for good is no news.
     """
     met: dict[str, Member] = {}
-    for told in news:
-        known = before.get(told.name)
+    # Of thousands that join at once nobody was known before.
+    others = [(m, known) for m in news if (known := before.members.get(m.name))]
+    for told, known in others:
         owner = after.get(told.name)
-        if known is None or owner is None or known.store == told.store:
+        if owner is None or known.store == told.store:
             continue
         for loser in (known, told):
             left = after.get(derived(told.name, loser.store))
