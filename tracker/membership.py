@@ -76,6 +76,7 @@ from tracker.reputation import (
 )
 from tracker.standing import Regarded, known_until
 from tracker.text import printable
+from tracker.unheard import Unheard
 
 LOOK_GAP_S: Final = 0.05
 """Least pause between two tries at a tracker, however many queries want to know of it."""
@@ -128,6 +129,7 @@ class Membership(Regarded):
         self._usurped = ""
         self.announcement = Announcement()
         self.introduction = Introduction()
+        self._unheard = Unheard(member.name, interval_s)
 
     # -- what the owner asks ------------------------------------------------------------------
 
@@ -148,12 +150,15 @@ class Membership(Regarded):
         """Take in what another node knows."""
         if not news:
             return []
-        return self._learned(news) + self._denials(now)
+        return self._learned(news, None, now) + self._denials(now)
 
-    def _learned(self, news: Sequence[Member]) -> list[Effect]:
+    def _learned(self, news: Sequence[Member], source: Contact | None, now: float) -> list[Effect]:
         """Merge news; tell the trackers of names that two have, and whether this node's is one."""
         before = self.view
         self.view = before.merged(news)
+        if not self.announcement.is_strange:
+            joined = [tracker for _, tracker in self._contacts.joined()]
+            self._unheard.note(news, before, self.view, source, joined, now)
         told = [] if self.announcement.is_strange else corrections(before, self.view, news)
         return self.teach(told) + self._outlived() + self._name_lost()
 
@@ -273,11 +278,14 @@ class Membership(Regarded):
                 if now >= tracker.beat_at:
                     effects.append(self._beat(tracker, link, now))
                     tracker.beat_at = now + self._interval_s
+            effects += self._unheard.due(self.view, self._trackers, now)
         return effects
 
     def deadline(self) -> float | None:
         """Say when `tick` is wanted next; None when only a tracker can change anything."""
-        return self._contacts.deadline(self._interval_s, is_departing=self._is_departing)
+        due = self._contacts.deadline(self._interval_s, is_departing=self._is_departing)
+        told_at = None if self._is_departing else self._unheard.deadline()
+        return min([at for at in (due, told_at) if at is not None], default=None)
 
     def depart(self, holds_counts: bool, now: float, heir: str = "") -> list[Effect]:
         """Announce a graceful stop; each tracker says Departed, then `is_departed` is set.
@@ -394,7 +402,7 @@ class Membership(Regarded):
         effects: list[Effect] = []
         denials: list[Effect] = []
         if news:
-            effects += self._learned(news)
+            effects += self._learned(news, tracker, now)
             effects += self._joined(tracker, now)
             denials = self._denials(now)
         effects += self._wrote(tracker, link)

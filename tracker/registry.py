@@ -69,7 +69,7 @@ from tracker.publication import Publication
 from tracker.pulse import activity_in
 from tracker.registrations import Registrations
 from tracker.replies import alive, not_registered, shown, unexpected, unknown
-from tracker.statuses import forgotten, silent, stopped
+from tracker.statuses import forgotten, is_missed, silent, stopped
 from tracker.strangers import Strangers
 from tracker.table import COUNT_MAX, Table, is_sane
 from tracker.text import printable
@@ -356,11 +356,8 @@ class Registry:
             return ousted + self._changed(late[0], now, "as another node has it")
         if not is_sane(member):
             return []
-        if (
-            old is not None
-            and is_copy(member, old)
-            and self._links.link_of(member.name) is not None
-        ):
+        is_here = old is not None and self._links.link_of(member.name) is not None
+        if old is not None and is_here and (is_copy(member, old) or is_missed(member, old)):
             # The one that is here has the last word, and all hear it.
             return self._changed(asserted(old, member), now)
         changes = settled(member, self.table.get)

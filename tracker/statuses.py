@@ -10,9 +10,24 @@
 The rule: a record that is given up says why in its note, for those who ask for its counts.
 """
 
-from tracker.members import AWAY, DEAD, GONE, STATUS_NAMES, Member
+from typing import Final
+
+from tracker.members import ALIVE, AWAY, DEAD, GONE, STATUS_NAMES, Member
 from tracker.messages import HEIR_MAX, Departing
 from tracker.text import printable
+
+GIVEN_UP: Final = "given up"
+"""How the note of a member begins that is gone since it was missed for too long."""
+
+
+def is_missed(told: Member, here: Member) -> bool:
+    """Whether a record says that this very start was given up where it was missed, no more.
+
+    Whoever left, or handed its counts over, has said so itself, wherever that was heard.
+    """
+    is_same = (told.store, told.epoch, told.boot) == (here.store, here.epoch, here.boot)
+    is_given_up = told.status == GONE and told.note.startswith(GIVEN_UP)
+    return is_same and here.status == ALIVE and is_given_up and told.overrides(here)
 
 
 def stopped(member: Member, message: Departing) -> Member:
@@ -31,11 +46,11 @@ def silent(member: Member, verdict: int, forget_after_s: float | None) -> tuple[
     if verdict != GONE:
         return member.became(verdict), "silent"
     since = f"{forget_after_s or 0.0:g} s"
-    note = f"given up: {STATUS_NAMES[member.status]} for {since}"
+    note = f"{GIVEN_UP}: {STATUS_NAMES[member.status]} for {since}"
     return member.became(GONE, note), note
 
 
 def forgotten(member: Member) -> tuple[Member, str]:
     """Return the record of a member that an operator gives up, and why."""
-    note = "given up by an operator"
+    note = f"{GIVEN_UP} by an operator"
     return member.became(GONE, note), note
