@@ -156,8 +156,9 @@ class Membership(Regarded):
         """Merge news; tell the trackers of names that two have, and whether this node's is one."""
         before = self.view
         self.view = before.merged(news)
-        if not self.announcement.is_strange:
-            joined = [tracker for _, tracker in self._contacts.joined()]
+        joined = [tracker for _, tracker in self._contacts.joined()]
+        # What the only tracker has told it knows.
+        if joined != [source] and not self.announcement.is_strange:
             self._unheard.note(news, before, self.view, source, joined, now)
         told = [] if self.announcement.is_strange else corrections(before, self.view, news)
         return self.teach(told) + self._outlived() + self._name_lost()
