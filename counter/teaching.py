@@ -5,10 +5,15 @@ epoch that is over is in no total any more. The members next to its place on the
 every key that was ever reset. The rule: they do so before they acknowledge the news of it to a
 tracker, or to itself; and it acknowledges nothing before all who live have
 (`tracker.announcement`), or one of them (`tracker.introduction`).
+
+A datagram may be lost, and nobody says whether it came. So each page is sent TEACHERS_MAX times, by
+as many members; where fewer live each of them sends it more often.
 """
 
 from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import chain, islice
+from math import ceil
 from typing import Final
 
 from counter.epochs import Epochs
@@ -17,7 +22,7 @@ from tracker.machine import Effect, Send
 from tracker.members import ALIVE, Member, View, position
 
 TEACHERS_MAX: Final = 8
-"""Members that tell a newcomer: some of them may have begun just before, and know nothing."""
+"""Members that tell a newcomer, and how often it is told at least: some may know nothing yet."""
 LOOKED_MAX: Final = 64
 """Places of the ring at which teachers are looked for."""
 
@@ -30,8 +35,8 @@ def lessons(epochs: Epochs, before: View, view: View, own: Member) -> list[Effec
         return []
     said: list[Effect] = []
     for newcomer in _begun(before, view, own):
-        if _teaches(before, own, newcomer):
-            said += lesson(epochs, newcomer)
+        times = _times(before, own, newcomer)
+        said += lesson(epochs, newcomer) * times if times else []
     return said
 
 
@@ -50,14 +55,14 @@ def _begun(before: View, view: View, own: Member) -> Iterator[Member]:
                 yield member
 
 
-def _teaches(before: View, own: Member, newcomer: Member) -> bool:
-    """Whether a member is one of the next that live on the ring, from a newcomer's place on."""
-    ring = before.ring
+def _times(before: View, own: Member, newcomer: Member) -> int:
+    """Say how often a member is to tell a newcomer: 0 if enough others are next to its place."""
     first = bisect_left(before.positions, position(newcomer.name))
-    others = 0
-    for step in range(min(len(ring), LOOKED_MAX)):
-        member = ring[(first + step) % len(ring)]
-        if member.store == own.store:
-            return others < TEACHERS_MAX
-        others += member.status == ALIVE and member.store != newcomer.store
-    return False
+    around = chain(islice(before.ring, first, None), islice(before.ring, first))
+    stores = [
+        member.store
+        for member in islice(around, LOOKED_MAX)
+        if member.store == own.store or (member.status == ALIVE and member.store != newcomer.store)
+    ]
+    teachers = stores[:TEACHERS_MAX]
+    return ceil(TEACHERS_MAX / len(teachers)) if own.store in teachers else 0

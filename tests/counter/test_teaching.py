@@ -84,6 +84,17 @@ def test_in_a_large_ring_the_next_few_that_live_tell_a_newcomer_and_nobody_farth
     assert sum(map(bool, said)) == TEACHERS_MAX
 
 
+@pytest.mark.parametrize(("members", "each"), [(1, 8), (2, 4), (3, 3), (7, 2), (8, 1), (20, 1)])
+def test_the_fewer_there_are_the_more_often_each_of_them_tells_it(members, each):
+    ring = [make_member(index) for index in range(3, 3 + members)]
+    before, view = view_of(*ring), view_of(*ring, NEW)
+
+    said = [len(lessons(known("views"), before, view, member)) for member in ring]
+
+    assert sorted(said)[-TEACHERS_MAX:] == [each] * min(members, TEACHERS_MAX)
+    assert TEACHERS_MAX <= sum(said) <= TEACHERS_MAX + members
+
+
 def test_where_nothing_was_reset_nothing_is_told():
     assert lessons(known(), BEFORE, view_of(OWN, OTHER, NEW), OWN) == []
 

@@ -26,9 +26,11 @@ from counter.messages import (
     Reset,
     WasReset,
     named,
+    packed_marks,
     prefixed,
     subject_in,
 )
+from counter.moves import pages_of
 from loadtest.simulation.disks import DiskConfig
 from loadtest.simulation.lives import begun
 from loadtest.simulation.network import NetworkConfig
@@ -400,6 +402,26 @@ def test_an_origin_behind_its_cells_asks_anew():
 
 
 # -- drawn worlds -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_a_newcomer_counts_of_many_keys_is_in_the_total_though_every_fifth_datagram_is_lost(
+    seed,
+):
+    cluster, keys = Cluster(seed, nodes=2), [f"page:{number:04d}" for number in range(400)]
+    rows = [(key, 1, packed_marks(((1, b"the mark"),))) for key in keys]
+    for place in cluster.names.values():
+        for page in pages_of(bytes(16), rows, is_page=True):
+            cluster.world.inject(place, place, page)
+    cluster.world.run_until(cluster.world.now + 1.0)
+    cluster.world.network.change(NetworkConfig(base_s=0.001, jitter_s=0.0005, loss=0.2))
+
+    cluster.names["n3"] = ("10.0.0.3", 7401)
+    cluster.start("n3")
+    replies = [cluster.count("n3", 1, key) for key in keys]
+
+    assert {type(cluster.ended(reply).messages[-1]) for reply in replies} == {Counted}
+    assert cluster.held("n3") == {(key, 1): 1 for key in keys}
 
 
 class Drawn(Cluster):
