@@ -7,6 +7,7 @@ not be learned is missing from the page or 0 there, never a number of before.
 import asyncio
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, Final
 
 from counter.cli import options
@@ -168,18 +169,22 @@ class _Door:
     async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._readers += 1
         try:
-            if self._readers <= READERS_MAX:
-                async with asyncio.timeout(REQUEST_S):
-                    request = await reader.readuntil(b"\r\n\r\n")
-                reply = await self._reply(request)
-                async with asyncio.timeout(REQUEST_S):
-                    writer.write(reply)
-                    await writer.drain()
-        except (OSError, EOFError, asyncio.LimitOverrunError):
-            pass  # whoever it was reads no more, or never spoke HTTP
+            # Whoever it was may read no more, or never have spoken HTTP.
+            with suppress(OSError, EOFError, asyncio.LimitOverrunError):
+                await self._converse(reader, writer)
         finally:
             self._readers -= 1
             writer.close()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._readers > READERS_MAX:
+            return
+        async with asyncio.timeout(REQUEST_S):
+            request = await reader.readuntil(b"\r\n\r\n")
+        reply = await self._reply(request)
+        async with asyncio.timeout(REQUEST_S):
+            writer.write(reply)
+            await writer.drain()
 
     async def _reply(self, request: bytes) -> bytes:
         method, _, rest = request.partition(b" ")
