@@ -59,7 +59,7 @@ from counter.relay import Relay
 from counter.renewal import Renewal
 from counter.saving import SavedView
 from counter.tables import Tables
-from counter.teaching import lessons
+from counter.teaching import Teaching
 from counter.tracing import FirstAsks
 from tracker.again import Standing, same
 from tracker.machine import (
@@ -141,6 +141,7 @@ class Gossip:
         )
         self.newcomers = self._for_newcomers(is_fixed=fixed is not None)
         self.renewal = Renewal(*parts, self.receive, self.origin.query, self.origin.begin)
+        self.teaching = Teaching(self.renewal.moves.epochs, self.membership)
         self._acquaint()
         self.unexpected, self.lag_s, self._is_aim_stale = 0, 0.0, True
         # At rest nobody is told anything, and nobody's time is asked for again.
@@ -214,6 +215,7 @@ class Gossip:
             **self.asker.handlers(),
             **self.origin.handlers(),
             **self.renewal.handlers(),
+            **self.teaching.handlers(),
             **self.handover.handlers(),
             **self.failover.handlers(),
             **self.doubts.handlers(),
@@ -339,7 +341,7 @@ class Gossip:
         self._count_activity(now)
         effects = self._after_membership(self.membership.tick(now), now)
         self.relay.tick(now)
-        effects += self.newcomers.tick(now)
+        effects += self.newcomers.tick(now) + self.teaching.tick(now)
         effects += self.heads.tick(self.membership.view, now, self.lag_s)
         effects += self.handover.tick(now)
         self.tables.is_mute = self.handover.leaving.holds_nothing
@@ -374,6 +376,7 @@ class Gossip:
             self.embargo.deadline(),
             self.hearsay.deadline(),
             self.newcomers.deadline(),
+            self.teaching.deadline(),
             self.handover.deadline(),
             self.failover.parking.deadline(),
             self.heads.deadline(),
@@ -446,6 +449,8 @@ class Gossip:
             return self._out_of_place(link, message)
         self._count_activity(now)
         effects = self.membership.receive(link, message, now) + self.handover.departed()
+        if isinstance(message, Registered):
+            effects = self.teaching.registered(link) + effects
         return self._after_membership(effects, now)
 
     def _refused(self, link: Link, refused: Refused, now: float) -> list[Effect]:
@@ -466,8 +471,7 @@ class Gossip:
             effects = self.handover.claimed(now) + effects
             before, view = self._followed, self.membership.view
             self._followed = view
-            taught = lessons(self.renewal.moves.epochs, before, view, self.membership.member)
-            effects = taught + effects
+            effects = self.teaching.follow(before, now) + effects
             self.asker.follow(view)
             self.hearsay.follow(view)
             self.heads.follow(view)
@@ -478,7 +482,7 @@ class Gossip:
             effects = effects + self.newcomers.parents.look(now)
         # First: it may be the word that lets this node ask.
         kept = self.embargo.look(now)
-        return [*effects, *self.origin.release(now), *kept]
+        return self.teaching.held_back([*effects, *self.origin.release(now), *kept])
 
     def _count_activity(self, now: float) -> None:
         self.asker.stories.forget(now)

@@ -15,7 +15,16 @@ from typing import Any
 from counter.asker import Asker
 from counter.heads import Heads
 from counter.ledger import Ledger
-from counter.messages import Epochs, Query, Reset, is_question, names_in, prefix_in
+from counter.messages import (
+    Epochs,
+    Learned,
+    Lesson,
+    Query,
+    Reset,
+    is_question,
+    names_in,
+    prefix_in,
+)
 from counter.moves import Handler, Moves, pages_of
 from counter.query import OwnQuery
 from counter.resets import Resets, refused
@@ -48,7 +57,7 @@ class Renewal:
 
     def handlers(self) -> dict[type, Handler]:
         """Return who takes which message."""
-        return {Epochs: self._told, Reset: self._reset}
+        return {Epochs: self._told, Lesson: self._taught, Reset: self._reset}
 
     def heard(self, effects: list[Effect], now: float) -> list[Effect]:
         """Take out of effects what was said to a reset of this node."""
@@ -66,7 +75,7 @@ class Renewal:
         return self.resets.take(link, reset, now)
 
     def _told(self, sender: Any, told: Epochs, now: float) -> list[Effect]:
-        """Take in what a member says instead of an answer, or what an origin teaches."""
+        """Take in what a member says instead of an answer, or what an origin tells it then."""
         effects: list[Effect] = []
         prefix = ""
         for cell in self._heads.collected.get(told.query, ()):
@@ -78,7 +87,15 @@ class Renewal:
                 _lives(query, sender)
                 key = query.request.key
                 prefix = prefix_in(key) if is_question(key) and names_in(key) is None else key
-        effects += self.moves.learn(told.rows, now)
+        return effects + self._learned(sender, told, prefix, now)
+
+    def _taught(self, sender: Any, lesson: Lesson, now: float) -> list[Effect]:
+        """Take in what a member tells this node because it has just begun."""
+        told = Epochs(bytes(16), lesson.rows, lesson.is_page, lesson.after, lesson.up_to)
+        return [*self._learned(sender, told, "", now), Send(sender, Learned(lesson.page))]
+
+    def _learned(self, sender: Any, told: Epochs, prefix: str, now: float) -> list[Effect]:
+        effects = self.moves.learn(told.rows, now)
         better = self.moves.known_better(told, prefix)
         if better:
             effects += [Send(sender, page) for page in pages_of(told.query, better)]

@@ -7,7 +7,8 @@ answer that is called complete; so its owner holds acknowledgements back until `
 
 It is made when each tracker that took the node in has said so. A tracker that hangs after it
 registered the node cannot: then the views of those who hear nobody else grow stale, and nobody
-calls an answer complete with a stale view. Once made it stays made.
+calls an answer complete with a stale view. One that goes on to beat is waited for. Once made it
+stays made.
 """
 
 from tracker.machine import Endpoint
@@ -35,6 +36,11 @@ class Announcement:
     def registered(self, tracker: Endpoint, stale_at: float) -> None:
         """Wait for the word of a tracker; by `stale_at` nobody trusts a view without it."""
         self._missing[tracker] = stale_at
+
+    def beaten(self, tracker: Endpoint, stale_at: float) -> None:
+        """Take it that a tracker goes on: others trust their views for longer."""
+        if tracker in self._missing:
+            self._missing[tracker] = stale_at
 
     def introduced(self, *, is_strange: bool) -> bool:
         """Take what a tracker knew of this store; says whether it is strange to all of them."""

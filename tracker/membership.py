@@ -176,8 +176,11 @@ class Membership(Regarded):
         return self._taught([news_to_wire((member,)) for member in members])
 
     def _taught(self, pages: Iterable[bytes]) -> list[Effect]:
-        joined = self._contacts.joined()
-        return [Send(link, Teach(page)) for page in pages for link, _ in joined]
+        return [effect for page in pages for effect in self.tell(Teach(page))]
+
+    def tell(self, message: Any) -> list[Effect]:
+        """Say something to every tracker that has this node."""
+        return [Send(link, message) for link, _ in self._contacts.joined()]
 
     def look(self, now: float) -> list[Effect]:
         """Try every lost tracker now rather than after its pause: somebody wants to know."""
@@ -388,6 +391,7 @@ class Membership(Regarded):
         if tracker.state != JOINED or message.tracker_epoch != tracker.epoch:
             return []
         tracker.quiet_since = now
+        self.announcement.beaten(tracker.endpoint, now + max(self.stale_s, tracker.silent_s))
         has_come = message.since < message.version <= tracker.version
         if has_come or message.since > tracker.version:
             # It was sent again, or a page before this one is lost: say where we stand.

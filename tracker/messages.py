@@ -434,6 +434,19 @@ class Announced:
 
 
 @dataclass(frozen=True, slots=True)
+class Withhold:
+    """Announce this newcomer no sooner than I take this back: I have something to tell it first.
+
+    It comes before the beat that acknowledges the news of the newcomer. Not answered.
+    """
+
+    store: bytes
+    is_wanted: bool
+    TAG: ClassVar[int] = 113
+    WIRE: ClassVar[Schema] = (wire.id16, wire.flag)
+
+
+@dataclass(frozen=True, slots=True)
 class Introduce:
     """This member is here, and the tracker that took it in may have told nobody. A datagram.
 
@@ -476,4 +489,5 @@ MEMBERSHIP: Final = wire.Codec(
     Forget,
     Forgotten,
     Announced,
+    Withhold,
 )

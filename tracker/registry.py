@@ -61,6 +61,7 @@ from tracker.messages import (
     Registered,
     Roster,
     Teach,
+    Withhold,
     Wrote,
     news_from_wire,
 )
@@ -74,6 +75,7 @@ from tracker.strangers import Strangers
 from tracker.table import COUNT_MAX, Table, is_sane
 from tracker.text import printable
 from tracker.trust import Trust
+from tracker.withheld import Withheld
 from tracker.written import Written
 
 TAUGHT_MAX: Final = 8
@@ -106,6 +108,7 @@ class Registry:
         self._written = Written(config.members_max)
         self._strangers = Strangers(self.table)
         self._trust = Trust(config.interval_s)
+        self._withheld = Withheld()
         if saved is not None:
             self._written.restore(marks_from_record(saved))
         self._detector = FailureDetector(
@@ -237,6 +240,7 @@ class Registry:
             self._entries.settle(name, told, now)
         self._links.note(link, member.name, now)
         self._trust.registered(member.name)
+        self._withheld.registered(member.name)
         self._entries.note_registered(member, message, now)
         self._publication.add(link)
         self._detector.heard(member.name, now)
@@ -293,6 +297,13 @@ class Registry:
         if registration is None:
             return not_registered(link)
         self._entries.note_written(self.table.members[registration.name], message.written, now)
+        return []
+
+    def _withhold(self, link: Link, message: Withhold, now: float) -> list[Effect]:
+        registration = self._links.get(link)
+        if registration is None:
+            return not_registered(link)
+        self._withheld.note(registration.name, message.store, now, is_wanted=message.is_wanted)
         return []
 
     def _departing(self, link: Link, message: Departing, now: float) -> list[Effect]:
@@ -425,7 +436,9 @@ class Registry:
         """Whether a node is known after a power cut of everything, if its counts survive that."""
         member, is_here = self._registered(link), self._trust.is_everybody_here
         is_kept = is_here and (self._keeping.is_safe(version) or not member.durable)
-        return is_kept and self._strangers.may_announce(member.store, len(self._links))
+        if not is_kept or not self._strangers.may_announce(member.store, len(self._links)):
+            return False
+        return self._withheld.may_announce(member.store, self._trust.now, self.table.may_live)
 
     # -- clients ----------------------------------------------------------------------------
 
@@ -471,6 +484,7 @@ _HANDLERS: Final[dict[Any, _Handler]] = {
     Beat: Registry._beat,
     Departing: Registry._departing,
     Wrote: Registry._wrote,
+    Withhold: Registry._withhold,
     Teach: Registry._teach,
     **dict.fromkeys((Find, Roster), Registry._found),
     Forget: Registry._forget,

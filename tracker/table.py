@@ -9,7 +9,7 @@ from itertools import takewhile
 from random import Random
 from typing import Final
 
-from tracker.members import ALIVE, GONE, TOMBSTONES_MAX, Member, position
+from tracker.members import ALIVE, GONE, SUSPECT, TOMBSTONES_MAX, Member, position
 from tracker.messages import Heartbeat, news_to_wire
 from tracker.pages import EMPTY_PAGE, cut
 
@@ -60,6 +60,11 @@ class Table:
     def since(self, name: str) -> float:
         """Return when a member took on the status it has."""
         return self._since[name]
+
+    def may_live(self, name: str) -> bool:
+        """Say whether a member is known that is not known to be dead, away or gone."""
+        member = self.members.get(name)
+        return member is not None and member.status in (ALIVE, SUSPECT)
 
     def owner_of(self, store: bytes) -> Member | None:
         """Return the member, not gone, whose store this is."""

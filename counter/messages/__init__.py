@@ -188,6 +188,8 @@ from counter.messages.resets import EPOCH_ROWS_MAX as EPOCH_ROWS_MAX
 from counter.messages.resets import MARKS_MAX as MARKS_MAX
 from counter.messages.resets import EpochRow as EpochRow
 from counter.messages.resets import Epochs as Epochs
+from counter.messages.resets import Learned as Learned
+from counter.messages.resets import Lesson as Lesson
 from counter.messages.resets import Marks as Marks
 from counter.messages.resets import Reset as Reset
 from counter.messages.resets import WasReset as WasReset
@@ -199,7 +201,7 @@ from tracker.messages import Introduce, Introduced
 GOSSIP: Final = wire.Codec(
     *(Ask, Reply, Stop, Traced, Delegate, Ack, Batch, Back, ReplyMany, AskMany),
     *(AskAgain, ShortReply, Introduce, Introduced),
-    *(Epochs, Uncertain, UncertainMany),
+    *(Epochs, Lesson, Learned, Uncertain, UncertainMany),
     *(Sought, Here, Doubled),
 )
 """What travels in datagrams."""

@@ -75,6 +75,33 @@ class Epochs:
 
 
 @dataclass(frozen=True, slots=True)
+class Lesson:
+    """A page of all that I know of epochs, for you who have just begun; say that it came.
+
+    The first fields are those of an `Epochs`. `page` is its number behind an id of the lesson.
+    With `is_first` nothing had been heard of your store here before.
+    """
+
+    page: bytes
+    rows: tuple[EpochRow, ...]
+    is_page: bool
+    after: str
+    up_to: str
+    is_first: bool
+    TAG: ClassVar[int] = 21
+    WIRE: ClassVar[Schema] = (*Epochs.WIRE, wire.flag)
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """This page of a lesson has come."""
+
+    page: bytes
+    TAG: ClassVar[int] = 22
+    WIRE: ClassVar[Schema] = (wire.id16,)
+
+
+@dataclass(frozen=True, slots=True)
 class Reset:
     """Begin a new epoch of a key, and tell what the one before it came to.
 

@@ -38,6 +38,7 @@ from loadtest.simulation.world import World
 from tracker.config import TrackerConfig
 from tracker.messages import Refused
 from tracker.registry import Registry
+from tracker.withheld import PATIENCE_S
 
 TRACKER = ("10.255.255.1", 7400)
 KEY = "views"
@@ -401,27 +402,60 @@ def test_an_origin_behind_its_cells_asks_anew():
     assert cluster.complete(cluster.ask("n9")) == 4
 
 
-# -- drawn worlds -----------------------------------------------------------------------------
+# -- newcomers --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_what_a_newcomer_counts_of_many_keys_is_in_the_total_though_every_fifth_datagram_is_lost(
-    seed,
-):
-    cluster, keys = Cluster(seed, nodes=2), [f"page:{number:04d}" for number in range(400)]
+def taught_cluster(seed, keys, nodes=2):
+    """Return a cluster whose nodes know that all these keys were reset once."""
+    cluster = Cluster(seed, nodes=nodes)
     rows = [(key, 1, packed_marks(((1, b"the mark"),))) for key in keys]
     for place in cluster.names.values():
         for page in pages_of(bytes(16), rows, is_page=True):
             cluster.world.inject(place, place, page)
     cluster.world.run_until(cluster.world.now + 1.0)
-    cluster.world.network.change(NetworkConfig(base_s=0.001, jitter_s=0.0005, loss=0.2))
+    return cluster
 
-    cluster.names["n3"] = ("10.0.0.3", 7401)
-    cluster.start("n3")
+
+def begin(cluster, name):
+    cluster.names[name] = (f"10.0.0.{name[1:]}", 7401)
+    cluster.start(name)
+
+
+@pytest.mark.parametrize("loss", [0.2, 0.4])
+@pytest.mark.parametrize("seed", range(4))
+def test_what_a_newcomer_counts_of_many_keys_is_in_the_total_whatever_datagrams_are_lost(
+    seed, loss
+):
+    keys = [f"page:{number:04d}" for number in range(400)]
+    cluster = taught_cluster(seed, keys)
+    cluster.world.network.change(NetworkConfig(base_s=0.001, jitter_s=0.0005, loss=loss))
+
+    begin(cluster, "n3")
     replies = [cluster.count("n3", 1, key) for key in keys]
 
     assert {type(cluster.ended(reply).messages[-1]) for reply in replies} == {Counted}
     assert cluster.held("n3") == {(key, 1): 1 for key in keys}
+
+
+def test_a_newcomer_whom_nobody_can_tell_anything_waits_and_one_line_to_it_is_enough():
+    cluster = taught_cluster(1, [KEY])
+    cluster.names["n3"] = ("10.0.0.3", 7401)
+    nobody = [
+        cluster.world.partition([cluster.names[name]], [cluster.names["n3"]])
+        for name in ("n1", "n2")
+    ]
+    cluster.start("n3")
+    reply = cluster.count("n3", 5)
+
+    cluster.world.run_until(cluster.world.now + 3 * PATIENCE_S)
+    assert reply.messages == []
+    cluster.world.heal(nobody[1])
+
+    assert isinstance(cluster.ended(reply).messages[-1], Counted)
+    assert cluster.held("n3") == {(KEY, 1): 5}
+
+
+# -- drawn worlds -----------------------------------------------------------------------------
 
 
 class Drawn(Cluster):
