@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import threading
 
 import anyio
@@ -9,7 +10,20 @@ import pytest
 
 from counter import AsyncClient, Client
 from counter.epochs import CLOSED_MAX
-from counter.messages import ACK_DEFAULT, Counted, Increment
+from counter.messages import (
+    ACK_DEFAULT,
+    GOSSIP,
+    Counted,
+    Increment,
+    Learned,
+    Lesson,
+    packed_marks,
+)
+from counter.moves import pages_of
+from tests.processes.conftest import WAIT_S
+from tracker.transport.base import PlainSeal
+
+SEAL = PlainSeal()
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +171,38 @@ def test_a_reset_with_a_member_killed_says_how_to_ask_again(machines):
     assert (ran.code, ran.out) == (3, "4\n")
     assert "n2 silent" in ran.err
     assert "counter reset views --id 'x y'" in ran.err
+
+
+def taught(node, keys):
+    """Tell a running node, page by page, that these keys were reset once."""
+    rows = [(key, 1, packed_marks(((1, b"the mark"),))) for key in keys]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as teacher:
+        teacher.settimeout(WAIT_S)
+        teacher.connect(node.endpoint)
+        for number, page in enumerate(pages_of(bytes(16), rows, is_page=True)):
+            about = b"a lesson" + number.to_bytes(8, "big")
+            lesson = Lesson(about, page.rows, True, page.after, page.up_to, False)
+            teacher.send(SEAL.close(GOSSIP.encode(lesson)))
+            assert GOSSIP.decode(SEAL.open(teacher.recv(2_048))) == Learned(about)
+
+
+@pytest.mark.slow
+def test_a_newcomer_knows_of_thousands_of_resets_before_it_counts(machines):
+    keys = sorted(f"page:{number}" for number in range(10_000))
+    cluster = machines.up(2)
+    for node in cluster.nodes.values():
+        taught(node, keys)
+
+    newcomer, session = cluster.node("n3"), os.urandom(16)
+    with cluster.connection(newcomer) as connection:
+        for number, at in enumerate(range(0, len(keys), 100), 1):
+            pairs = tuple(field for key in keys[at : at + 100] for field in (key, 1))
+            increment = Increment(session, number, pairs, ACK_DEFAULT)
+            assert isinstance(connection.request(increment), Counted)
+
+    for key in keys[:: len(keys) // 50]:
+        answer = cluster.ask(cluster.nodes["n1"], key)
+        assert (answer["complete"], answer["value"]) == (True, 1)
 
 
 def _complete(answer):
