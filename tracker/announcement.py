@@ -17,7 +17,7 @@ from tracker.machine import Endpoint
 class Announcement:
     """The words of the trackers about one start of one node. Times in seconds."""
 
-    __slots__ = ("_is_known", "_is_told", "_missing", "is_made", "is_strange")
+    __slots__ = ("_hesitant", "_is_known", "_is_told", "_missing", "is_made", "is_strange")
 
     def __init__(self) -> None:
         self.is_made = False
@@ -27,19 +27,25 @@ class Announcement:
         self._is_known = False
         self._is_told = False
         self._missing: dict[Endpoint, float] = {}
+        # Those of them to which the store is strange: one who is not there may hold their word up.
+        self._hesitant: set[Endpoint] = set()
 
     @property
     def is_doubtful(self) -> bool:
         """Whether no tracker took the node in, or one did and may have told nobody."""
         return bool(self._missing) or not self._is_told
 
-    def registered(self, tracker: Endpoint, stale_at: float) -> None:
-        """Wait for the word of a tracker; by `stale_at` nobody trusts a view without it."""
+    def registered(self, tracker: Endpoint, stale_at: float, *, is_strange: bool = False) -> None:
+        """Wait for the word of a tracker; by `stale_at` nobody trusts a view without it.
+
+        One to which this store is strange may say nothing for long, while another one knows it.
+        """
         self._missing[tracker] = stale_at
+        (self._hesitant.add if is_strange else self._hesitant.discard)(tracker)
 
     def beaten(self, tracker: Endpoint, stale_at: float) -> None:
         """Take it that a tracker goes on: others trust their views for longer."""
-        if tracker in self._missing:
+        if tracker in self._missing and tracker not in self._hesitant:
             self._missing[tracker] = stale_at
 
     def introduced(self, *, is_strange: bool) -> bool:

@@ -365,7 +365,9 @@ class Membership(Regarded):
         self.introduction.settled()
         effects: list[Effect] = []
         was_missed = tracker.joined(message, self._interval_s, now)
-        self.announcement.registered(tracker.endpoint, now + max(self.stale_s, tracker.silent_s))
+        stale_at = now + max(self.stale_s, tracker.silent_s)
+        is_strange = message.is_strange
+        self.announcement.registered(tracker.endpoint, stale_at, is_strange=is_strange)
         if was_missed:
             details = {"tracker": shown_endpoint(tracker.endpoint)}
             effects.append(Emit("tracker-back", details))

@@ -62,6 +62,19 @@ def test_a_tracker_that_hangs_is_waited_for_until_nobody_trusts_its_word_any_mor
     assert announcement.look(3.0, is_seeking=False)
 
 
+def test_a_tracker_that_goes_on_is_waited_for_unless_the_store_is_strange_to_it():
+    announcement = Announcement()
+    announcement.registered(TRACKER, 3.0)
+    announcement.registered(SECOND, 3.0, is_strange=True)
+
+    for tracker in (TRACKER, SECOND):
+        announcement.beaten(tracker, 4.0)
+
+    assert not announcement.look(3.5, is_seeking=False)
+    announcement.heard(TRACKER)
+    assert announcement.look(3.5, is_seeking=False)
+
+
 def test_once_made_it_stays_made():
     announcement = Announcement()
     announcement.look(0.0, is_seeking=False)
