@@ -60,6 +60,7 @@ class Entry:
     is_deleted: bool = False
     is_safe: bool = True
     digest: int = 0
+    row_digest: int = 0
 
     def made_by(self, mark: bytes) -> int:
         """Return the epoch that a reset began; 0 if it is not known."""
@@ -80,6 +81,8 @@ class Epochs:
     def __init__(self, names: dict[str, str], epochs_max: int = EPOCHS_MAX) -> None:
         self.names = names
         self.epochs_max = epochs_max
+        self.learned = 0
+        """A roll of all that was learned, with the marks, on disk or not."""
         self._entries: dict[str, Entry] = {}
         self._rolls: dict[str, int] = {}
         self._deleted: Line[str] = Line()
@@ -115,10 +118,13 @@ class Epochs:
         together = _merged(entry.marks, marks)
         if epoch <= entry.epoch and together == entry.marks:
             return False
+        self.learned ^= entry.row_digest
         entry.marks, entry.is_safe = together, False
         if epoch > entry.epoch:
             entry.epoch, entry.is_deleted = epoch, is_deleted
             self.names[key] = name_of(key, epoch)
+        entry.row_digest = _digest(self.names[key].encode() + packed_marks(together))
+        self.learned ^= entry.row_digest
         return True
 
     def settle(self, key: str, epoch: int, marks: Marks) -> list[str]:
@@ -128,8 +134,7 @@ class Epochs:
         if epoch <= entry.settled:
             return []
         before, entry.settled = entry.settled, epoch
-        digest = blake2b(name_of(key, epoch).encode(), digest_size=8).digest()
-        entry.digest = int.from_bytes(digest, "big")
+        entry.digest = _digest(name_of(key, epoch).encode())
         self._rolls.clear()
         dropped = self._drop(entry, epoch - CLOSED_MAX, before)
         if entry.is_deleted:
@@ -199,6 +204,10 @@ class Epochs:
             if entry is not None:
                 entry.kept_from = max(entry.kept_from, kept_from)
                 self.settle(key, entry.epoch, entry.marks)
+
+
+def _digest(about: bytes) -> int:
+    return int.from_bytes(blake2b(about, digest_size=8).digest(), "big")
 
 
 def _key_of(entry: Entry) -> str:

@@ -92,7 +92,8 @@ class Renewal:
     def _taught(self, sender: Any, lesson: Lesson, now: float) -> list[Effect]:
         """Take in what a member tells this node because it has just begun."""
         told = Epochs(bytes(16), lesson.rows, lesson.is_page, lesson.after, lesson.up_to)
-        return [*self._learned(sender, told, "", now), Send(sender, Learned(lesson.page))]
+        effects = self._learned(sender, told, "", now)
+        return [*effects, Send(sender, Learned(lesson.page, self.moves.epochs.learned))]
 
     def _learned(self, sender: Any, told: Epochs, prefix: str, now: float) -> list[Effect]:
         effects = self.moves.learn(told.rows, now)

@@ -6,9 +6,12 @@ every key that was ever reset, page by page, each again until it is acknowledged
 
     a start is met      `Withhold` to the trackers, the first pages to the newcomer
     `Learned`           the next page; past the last, whatever was learned here meanwhile
-    nothing is left     the trackers may announce it; who introduced itself gets its word
+    nothing is left     or others have told it the rest: it is withheld no longer; who introduced
+                        itself gets its word
     it is dead          nothing is sent, until it lives again
     it is gone          or begins once more: this lesson is over
+
+Each of them begins at another page, and so each has to tell a part only.
 
 The rule: a teacher asks the trackers to wait before it acknowledges the news of the newcomer, and
 keeps its own word back from whoever has no tracker. So it acknowledges nothing before it was taught
@@ -131,14 +134,16 @@ class Teaching:
             return effects
         rows, pages = list[EpochRow](), list[Told]()
         for known, pupil in _begun(before, view, own):
-            if not _teaches(before, own, pupil):
+            teachers = _teachers(before, own, pupil)
+            if own.store not in teachers:
                 continue
             if not rows:
                 rows, pages = self._all()
+            first = len(pages) * teachers.index(own.store) // len(teachers)
             lesson = _Lesson(pupil, own, is_first=known is None, now=now)
             self._lessons[pupil.store] = self._by_id[lesson.id] = lesson
             effects += self._membership.tell(Withhold(pupil.store, True))
-            effects += lesson.add(rows, pages)
+            effects += lesson.add(rows, pages[first:] + pages[:first])
         return effects
 
     def _looked_after(self, view: View) -> list[Effect]:
@@ -181,6 +186,8 @@ class Teaching:
         lesson = self._by_id.get(about)
         if lesson is None:
             return []
+        if message.roll == self._epochs.learned:
+            return self._ended(lesson)
         effects = lesson.learned(int.from_bytes(number, "big"), now)
         if lesson.unlearned:
             return effects
@@ -219,8 +226,8 @@ def _begun(before: View, view: View, own: Member) -> Iterator[tuple[Member | Non
                 yield known, member
 
 
-def _teaches(before: View, own: Member, newcomer: Member) -> bool:
-    """Say whether a member is one of the next that live on the ring from a newcomer's place."""
+def _teachers(before: View, own: Member, newcomer: Member) -> list[bytes]:
+    """Return the stores of the next that live on the ring from a newcomer's place."""
     first = bisect_left(before.positions, position(newcomer.name))
     around = chain(islice(before.ring, first, None), islice(before.ring, first))
     stores = [
@@ -228,4 +235,4 @@ def _teaches(before: View, own: Member, newcomer: Member) -> bool:
         for member in islice(around, LOOKED_MAX)
         if member.store == own.store or (member.status == ALIVE and member.store != newcomer.store)
     ]
-    return own.store in stores[:TEACHERS_MAX]
+    return stores[:TEACHERS_MAX]

@@ -94,11 +94,12 @@ class Lesson:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """This page of a lesson has come."""
+    """This page of a lesson has come; `roll` is that of all I know of epochs by now."""
 
     page: bytes
+    roll: int
     TAG: ClassVar[int] = 22
-    WIRE: ClassVar[Schema] = (wire.id16,)
+    WIRE: ClassVar[Schema] = (wire.id16, wire.u64)
 
 
 @dataclass(frozen=True, slots=True)

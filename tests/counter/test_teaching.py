@@ -65,8 +65,8 @@ class Teacher:
         before, self.membership.view = self.membership.view, view_of(*members)
         return self.teaching.follow(before, now)
 
-    def learned(self, effect, now=1.0):
-        return self.teaching.learned(Learned(effect.message.page), now)
+    def learned(self, effect, now=1.0, roll=0):
+        return self.teaching.learned(Learned(effect.message.page, roll), now)
 
 
 def lessons(effects):
@@ -161,6 +161,28 @@ def test_a_long_lesson_goes_page_by_page_a_few_on_their_way_at_a_time():
     assert keys == {*MANY}
     assert most == WINDOW_PAGES
     assert withheld(said) == [(LINK, Withhold(NEW.store, False))]
+
+
+def test_a_newcomer_that_knows_all_that_is_known_here_is_told_no_more_of_it():
+    epochs, same = known(*MANY), known(*reversed(MANY))
+    teacher = Teacher(epochs)
+    first, second, *_ = lessons(teacher.follow(OWN, OTHER, NEW))
+    assert len(lessons(teacher.learned(first, roll=known(*MANY[1:]).learned))) == 1
+
+    said = teacher.learned(second, roll=same.learned)
+
+    assert said == [Send(LINK, Withhold(NEW.store, False))]
+
+
+def test_each_teacher_begins_at_another_page():
+    ring = [make_member(index) for index in range(3, 11)]
+
+    said = [Teacher(known(*MANY), view_of(*ring), own).follow(*ring, NEW) for own in ring]
+
+    firsts = {lessons(effects)[0].message.rows[0][0] for effects in said}
+    assert len(firsts) == TEACHERS_MAX
+    assert min(firsts) == MANY[0]
+    assert all(len(lessons(effects)) == WINDOW_PAGES for effects in said)
 
 
 def test_what_is_not_acknowledged_is_sent_again_less_and_less_often():
