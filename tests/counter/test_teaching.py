@@ -185,6 +185,24 @@ def test_each_teacher_begins_at_another_page():
     assert all(len(lessons(effects)) == WINDOW_PAGES for effects in said)
 
 
+@pytest.mark.parametrize("count", [1, 2, TEACHERS_MAX])
+def test_together_they_send_hardly_more_pages_than_one_of_them_would(count):
+    ring, pupil, lifted = [make_member(index) for index in range(3, 3 + count)], Epochs({}), 0
+    teachers = [Teacher(known(*MANY), view_of(*ring), own) for own in ring]
+    line = [(one, page) for one in teachers for page in lessons(one.follow(*ring, NEW))]
+    alone = len(line[0][0].teaching._lessons[NEW.store].pages)
+    for teacher, page in line:
+        for row in page.message.rows:
+            pupil.learn(row[0], row[1])
+        said = teacher.learned(page, roll=pupil.learned)
+        line += [(teacher, more) for more in lessons(said)]
+        lifted += len(withheld(said))
+
+    assert {key: pupil.entry(key).epoch for key in MANY} == dict.fromkeys(MANY, 2)
+    assert lifted == count
+    assert alone <= len(line) <= alone + WINDOW_PAGES * count
+
+
 def test_what_is_not_acknowledged_is_sent_again_less_and_less_often():
     teacher = Teacher(known(*KEYS))
     (page,) = lessons(teacher.follow(OWN, OTHER, NEW, now=0.0))
