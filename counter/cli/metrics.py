@@ -5,9 +5,8 @@ not be learned is missing from the page or 0 there, never a number of before.
 """
 
 import asyncio
-import socket
 from collections.abc import Sequence
-from contextlib import suppress
+from socket import socket
 from typing import Annotated, Final
 
 from counter.cli import options
@@ -20,18 +19,12 @@ from counter.client.asynchronous import AsyncClient
 from counter.client.exposition import Page
 from counter.client.inquiry import query_for
 from tracker.config import parse_endpoint, shown_endpoint
-from tracker.daemon import complain, listening, run_daemon, say, tell_manager
+from tracker.daemon import listening, run_daemon, say
 from tracker.errors import ClusterError, ConfigError, UnreachableError
 from tracker.text import printable
 
 QUESTIONS_MAX: Final = 32
-READERS_MAX: Final = 16
-"""Connections at once; one more is closed."""
-REQUEST_BYTES_MAX: Final = 8_192
-REQUEST_S: Final = 3.0
-"""Longest time for a request to come, and for its reply to leave."""
 QUERY_S: Final = 2.0
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def metrics(
@@ -64,7 +57,7 @@ def metrics(
     except ConfigError as error:
         raise CommandError(f"--listen: {error}", code=USAGE) from error
     port = listening(endpoint, insecure=insecure)
-    return run_daemon(lambda stop: _Door(look).serve(port, stop))
+    return run_daemon(lambda stop: look.served(port, stop))
 
 
 def _questions(keys: Sequence[str]) -> list[str]:
@@ -118,6 +111,16 @@ class _Look:
             return REFUSED
         return DONE if page.is_complete else INCOMPLETE
 
+    async def served(self, port: socket, stop: asyncio.Event) -> int:
+        """Serve pages until told to stop; returns the exit code."""
+        # Whoever prints one page does without a server.
+        from counter.cli.exporter import Door
+
+        asked = printable(", ".join(self.questions), 60) or "members only"
+        async with self.client:
+            await Door(self.page).serve(port, stop, asked)
+        return DONE
+
     async def page(self) -> tuple[Page, list[ClusterError]]:
         """Ask for everything at once; returns it, and what could not be asked."""
         page = Page()
@@ -144,67 +147,3 @@ class _Look:
             return error
         page.put_total(question, total)
         return None
-
-
-class _Door:
-    """The port at which pages are read, one for each connection."""
-
-    def __init__(self, look: _Look) -> None:
-        self._look = look
-        self._readers = 0
-        self._trouble = ""
-
-    async def serve(self, port: socket.socket, stop: asyncio.Event) -> int:
-        """Serve until told to stop."""
-        where = f"http://{shown_endpoint(port.getsockname()[:2])}/metrics"
-        asked = printable(", ".join(self._look.questions), 60) or "members only"
-        async with self._look.client:
-            server = await asyncio.start_server(self._read, sock=port, limit=REQUEST_BYTES_MAX)
-            say(f"counter metrics  {where}   {asked} · keeps nothing\nnext:  curl -s {where}")
-            tell_manager("READY=1")
-            await stop.wait()
-            server.close()
-        return DONE
-
-    async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._readers += 1
-        try:
-            # Whoever it was may read no more, or never have spoken HTTP.
-            with suppress(OSError, EOFError, asyncio.LimitOverrunError):
-                await self._converse(reader, writer)
-        finally:
-            self._readers -= 1
-            writer.close()
-
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._readers > READERS_MAX:
-            return
-        async with asyncio.timeout(REQUEST_S):
-            request = await reader.readuntil(b"\r\n\r\n")
-        reply = await self._reply(request)
-        async with asyncio.timeout(REQUEST_S):
-            writer.write(reply)
-            await writer.drain()
-
-    async def _reply(self, request: bytes) -> bytes:
-        method, _, rest = request.partition(b" ")
-        path = rest.partition(b" ")[0].partition(b"?")[0]
-        if method != b"GET":
-            return _response("405 Method Not Allowed", "only GET\n")
-        if path not in (b"/", b"/metrics"):
-            return _response("404 Not Found", "there is only /metrics\n")
-        page, errors = await self._look.page()
-        self._tell("; ".join(dict.fromkeys([printable(str(error)) for error in errors])))
-        return _response("200 OK", page.text)
-
-    def _tell(self, trouble: str) -> None:
-        """Say once that something cannot be asked, and that it can be again."""
-        if bool(trouble) != bool(self._trouble):
-            complain(f"note: {trouble}; going on" if trouble else "note: all can be asked again")
-        self._trouble = trouble
-
-
-def _response(status: str, text: str) -> bytes:
-    body = text.encode()
-    head = f"HTTP/1.1 {status}\r\nContent-Type: {CONTENT_TYPE}\r\nContent-Length: {len(body)}\r\n"
-    return (head + "Connection: close\r\n\r\n").encode() + body

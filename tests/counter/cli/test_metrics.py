@@ -3,12 +3,18 @@
 import asyncio
 import socket
 import urllib.error
+import urllib.parse
 import urllib.request
+from contextlib import asynccontextmanager, redirect_stderr, suppress
+from io import StringIO
+from types import SimpleNamespace
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from counter import Client
-from counter.cli import metrics
+from counter.cli import exporter, metrics
 from counter.client.answers import Outcome, nothing_heard
 from counter.client.exposition import NAMED_MAX, Page
 from counter.client.totals import KeyTotal, MemberState, total_of
@@ -133,12 +139,12 @@ def test_it_is_served_until_it_is_told_to_stop_and_a_lost_tracker_is_said_once(s
     process.terminate()
     _, err = process.communicate(timeout=20)
 
-    assert (status, kind, samples(text)['value{key="views"}']) == (200, metrics.CONTENT_TYPE, 5)
+    assert (status, kind, samples(text)['value{key="views"}']) == (200, exporter.CONTENT_TYPE, 5)
     assert (again['value{key="views"}'], gone) == (6, {"up": 0, 'complete{query="views"}': 0})
     assert (process.returncode, err.decode().count("going on")) == (0, 1)
 
 
-@pytest.mark.parametrize(("path", "data", "status"), [("/x", None, 404), ("/", b"x", 405)])
+@pytest.mark.parametrize(("path", "data", "status"), [("/x", None, 404), ("/", b"x", 501)])
 def test_another_request_is_refused(served, path, data, status):
     url, _ = served("--tracker", "127.0.0.1:1")
 
@@ -149,28 +155,159 @@ def test_another_request_is_refused(served, path, data, status):
     refused.value.close()
 
 
-async def test_who_says_nothing_or_nonsense_is_closed_and_holds_nobody_up(monkeypatch):
-    monkeypatch.setattr(metrics, "REQUEST_S", 0.2)
-    monkeypatch.setattr(metrics, "READERS_MAX", 2)
+MARK = b"\x1b]0;marked"
+WORDS = st.sampled_from(
+    [b"GET", b"HEAD", b"GET GET", b"/metrics?x", b"HTTP/1.1", b"HTTP/2.0", MARK]
+)
+WORD = WORDS | st.binary(max_size=20)
+
+
+@given(st.lists(WORD, max_size=4), st.lists(st.binary(max_size=30) | st.just(MARK), max_size=110))
+@example([MARK, b"/", b"HTTP/1.1"], [])
+@example([b"GET", MARK, b"HTTP/1.1"], [])
+@example([b"GET", b"/", MARK], [])
+@example([b"GET", b"/", b"HTTP/1.1"], [MARK] * 110)
+def test_whatever_is_asked_is_answered_or_not_and_never_quoted(words, lines):
+    with redirect_stderr(StringIO()) as said:
+        request = exporter.Request(b"\r\n".join([b" ".join(words), *lines, b"", b""]))
+
+    assert b"marked" not in request.reply
+    assert b"\x1b" not in request.reply
+    assert not request.is_for_page or words[:1] == [b"GET"]
+    assert said.getvalue() == ""
+
+
+def test_of_a_reply_all_but_its_page_is_the_library_s():
+    request = exporter.Request(b"GET /metrics?a=b HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    request.answer("gossip_counter_up 1\n")
+
+    head, _, body = request.reply.partition(b"\r\n\r\n")
+    assert (request.is_for_page, body) == (True, b"gossip_counter_up 1\n")
+    assert head.startswith(b"HTTP/1.0 200 OK\r\nServer: gossip-counter")
+    assert b"\r\nContent-Length: 20" in head
+
+
+@asynccontextmanager
+async def door(look=None):
+    """Serve what `look` makes, or a page without a tracker; yields where."""
     port, stop = socket.create_server(("127.0.0.1", 0)), asyncio.Event()
     where = port.getsockname()
-    look = metrics._Look(metrics.Settings({}), [], None, None, "127.0.0.1:1", None, "100ms")
-    serving = asyncio.ensure_future(metrics._Door(look).serve(port, stop))
+    alone = metrics._Look(metrics.Settings({}), [], None, None, "127.0.0.1:1", None, "100ms")
+    before = asyncio.all_tasks()
+    serving = asyncio.ensure_future(exporter.Door(look or alone.page).serve(port, stop, ""))
+    try:
+        async with asyncio.timeout(20):
+            yield where
+    finally:
+        stop.set()
+        await serving
+        assert asyncio.all_tasks() <= before, "somebody is still served"
 
-    (silent, one), (large, two), (third, three), (asking, four) = [
-        await asyncio.open_connection(*where) for _ in range(4)
-    ]
-    assert (await third.read(), await asking.read()) == (b"", b""), "two more than there may be"
-    two.write(b"x" * (metrics.REQUEST_BYTES_MAX + 70_000))
-    assert (await silent.read(), await large.read()) == (b"", b"")
-    asking, five = await asyncio.open_connection(*where)
-    five.write(b"GET /metrics HTTP/1.1\r\n\r\n")
-    assert (await asking.read()).endswith(b"gossip_counter_up 0\n")
 
-    for writer in (one, two, three, four, five):
+async def asked(reader, writer, path=b"/metrics"):
+    writer.write(b"GET " + path + b" HTTP/1.1\r\n\r\n")
+    return await reader.read()
+
+
+async def test_one_more_than_there_may_be_is_closed_while_the_others_are_served(monkeypatch):
+    monkeypatch.setattr(exporter, "READERS_MAX", 2)
+    async with door() as where:
+        streams = [await asyncio.open_connection(*where) for _ in range(3)]
+
+        assert await streams[2][0].read() == b""
+        for reader, writer in streams[:2]:
+            assert (await asked(reader, writer)).endswith(b"gossip_counter_up 0\n")
+        reader, writer = await asyncio.open_connection(*where)
+        assert b"404" in await asked(reader, writer, b"/x")
+
         writer.close()
-    stop.set()
-    assert await serving == 0
+        for _, other in streams:
+            other.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [(b"", 0.2), (b"GET /metrics HTTP/1.1\r\n", 0.2), (b"x" * 100_000, 99)],
+    ids=["nothing", "half", "much"],
+)
+async def test_who_comes_to_no_end_is_closed_and_frees_the_place(monkeypatch, said, seconds):
+    monkeypatch.setattr(exporter, "REQUEST_S", seconds)
+    monkeypatch.setattr(exporter, "READERS_MAX", 1)
+    async with door() as where:
+        slow, first = await asyncio.open_connection(*where)
+        first.write(said)
+
+        with suppress(ConnectionError):
+            assert await slow.read() == b""
+        reader, writer = await asyncio.open_connection(*where)
+        assert b"200 OK" in await asked(reader, writer)
+
+        first.close()
+        writer.close()
+
+
+async def test_who_sends_byte_by_byte_has_no_more_time_than_others(monkeypatch):
+    monkeypatch.setattr(exporter, "REQUEST_S", 0.2)
+    async with door() as where:
+        reader, writer = await asyncio.open_connection(*where)
+
+        with suppress(ConnectionError):
+            while not reader.at_eof():
+                writer.write(b"x")
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(0.02):
+                        assert await reader.read() == b""
+
+        writer.close()
+
+
+async def test_who_does_not_read_the_reply_is_cut_off(monkeypatch):
+    monkeypatch.setattr(exporter, "REQUEST_S", 0.2)
+    monkeypatch.setattr(exporter, "READERS_MAX", 1)
+    large = SimpleNamespace(text="x" * 30_000_000)
+
+    async def look():
+        return large, []
+
+    async with door(look) as where:
+        with socket.create_connection(where) as deaf:
+            deaf.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            heard = b"nobody"
+            while heard != b"HTTP/1.0 404":
+                reader, writer = await asyncio.open_connection(*where)
+                with suppress(ConnectionError):
+                    heard = (await asked(reader, writer, b"/x"))[:12]
+                writer.close()
+            # What the kernel holds is still to be had, and no more.
+            assert sum(map(len, iter(lambda: deaf.recv(1_000_000), b""))) < len(large.text)
+
+
+async def test_whoever_is_in_the_middle_of_a_request_is_let_go_when_it_stops():
+    async with door() as where:
+        left, first = await asyncio.open_connection(*where)
+        first.write(b"GET /metrics")
+        reader, writer = await asyncio.open_connection(*where)
+        assert b"404" in await asked(reader, writer, b"/x"), "both are served"
+
+    assert await left.read() == b""
+    first.close()
+    writer.close()
+
+
+def test_a_signal_ends_it_without_a_word_while_somebody_is_in_the_middle_of_a_request(served):
+    url, process = served("--tracker", "127.0.0.1:1")
+    where = urllib.parse.urlsplit(url)
+    with socket.create_connection((where.hostname, where.port)) as silent:
+        silent.sendall(b"GET /metrics")
+        with pytest.raises(urllib.error.HTTPError, match="404") as refused:
+            fetched(url + "/none")
+        refused.value.close()
+
+        process.terminate()
+        _, err = process.communicate(timeout=20)
+
+    assert (process.returncode, err.decode()) == (0, "")
 
 
 def test_of_very_many_members_those_that_are_not_alive_are_named_first():
