@@ -40,6 +40,7 @@ from counter.messages import (
     ROLLS_MAX,
     ROWS_MAX,
     SEQUENCE_MAX,
+    UNHELD,
     Ack,
     Back,
     Batch,
@@ -118,7 +119,7 @@ class Cell(OwnQuery):
         self.age_max = min(AGE_MAX, hops_left)
         self.depth = min(least_age(len(self.pending) + 1, self.chatter, self.visits), hops_left)
         self._plan_first_repair()
-        flags = DECREASED if own.has_decreased else 0
+        flags = (DECREASED if own.has_decreased else 0) | (UNHELD if self.is_unheld else 0)
         self.told_view = self.view if self.view.roll_bits == self.ask.roll else None
         self.room_bytes = self._room_bytes()
         row = (self.own_position, own.store, own.epoch, own.value, self.ask.age, flags)

@@ -178,6 +178,7 @@ class Gossip:
         parts = self.membership, self.config.cluster, parents
         newcomers = Newcomers(*parts, is_fixed=is_fixed, followed=followed)
         origin.learn, origin.is_unsure = newcomers.learn, lambda: newcomers.is_unsure
+        origin.is_unheld = self.relay.is_unheld = lambda: parents.is_unheld
         return newcomers
 
     def _for_asks(self) -> dict[type, Handler]:

@@ -119,6 +119,7 @@ class Heads:
             origin=ask.home,
             cell=self._rng.getrandbits(32),
             holds=self._relay.others_at_sight(ask.query),
+            is_unheld=self._relay.is_unheld(),
         )
         doubted = self.doubted(ask.query)
         if doubted is not None:

@@ -13,6 +13,7 @@ from counter.lastknown import LastValue, LastValues
 from counter.many import ManyQuery
 from counter.messages import (
     DECREASED,
+    UNHELD,
     UNTIL_ALL,
     Ack,
     Ask,
@@ -54,6 +55,7 @@ class Listener:
         query = asked.query
         if query.hear(reply, sender, now):
             value = reply.value
+            query.is_unheld |= bool(reply.flags & UNHELD)
             if isinstance(reply, Reply) and reply.others:
                 query.hold(reply.others, reply.age, now)
                 value += sum([held for _, _, held in reply.others])

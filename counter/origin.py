@@ -71,6 +71,8 @@ class Origin:
         self.learn: Callable[[Sequence[Member], float], list[Effect]] = membership.learn
         self.is_unsure: Callable[[], bool] = lambda: False
         """How the lists of others are taken in, and whether that is still going on."""
+        self.is_unheld: Callable[[], bool] = lambda: False
+        """Whether some of what is held here of others may be more than these tell themselves."""
         self._ledger = ledger
         self._membership = membership
         self._asker = asker
@@ -192,6 +194,7 @@ class Origin:
             return self.wonder(now)
         if not self._listener.is_own(query):
             return []
+        self._mistrust()
         return self._asker.conclude(query, now, view_known_until=self.known_until(now))
 
     def undelivered(self, to: Endpoint, ask: Ask, now: float) -> list[Effect]:
@@ -224,6 +227,15 @@ class Origin:
     def _batch(self, sender: Any, batch: Batch, now: float) -> list[Effect]:
         effects = self._listener.batched(batch, sender, now)
         return effects + self._after_answer(batch.query, now)
+
+    def _mistrust(self) -> None:
+        """Let no query end with the word of a store that may hold less than this node does of it.
+
+        As others say of what they hold with their answers, at any time while it is under way.
+        """
+        if self.is_unheld():
+            for query in self._asker.under_way():
+                query.is_unheld = True
 
     # -- what others know -----------------------------------------------------------------------
 
@@ -275,6 +287,7 @@ class Origin:
 
     def tick(self, now: float) -> list[Effect]:
         """Repair, tell partial results, stop."""
+        self._mistrust()
         return self._asker.tick(
             now,
             self.lag_s,

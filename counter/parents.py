@@ -81,6 +81,14 @@ class Parents:
         return any(check.is_open for check in self._checks.values())
 
     @property
+    def is_unheld(self) -> bool:
+        """Whether a store is not waited for, and has not said that it holds all of a part either.
+
+        It may have answered a query that is under way, and begun anew since, or ended.
+        """
+        return any(not check.is_open and not check.is_held for check in self._checks.values())
+
+    @property
     def is_any(self) -> bool:
         """Whether parts are held of stores that are expected."""
         return bool(self._checks)
@@ -118,9 +126,8 @@ class Parents:
         if not is_new and (check.due is None or now < check.due):
             return []
         if check.asks >= ASKS_MAX and check.member.status != ALIVE:
-            # It is silent to whoever asks it for counts as well.
-            check.is_open, check.due = False, None
-            return []
+            # It is silent to whoever asks it for counts as well, as a rule.
+            check.is_open = False
         check.asks += 1
         check.due = now + (ASK_S if check.asks < ASKS_MAX else AGAIN_S)
         return [Send(check.member.endpoint, self._question(check))]
@@ -143,7 +150,8 @@ class Parents:
             is_about = message.says == UNSAID or message.part == self._epoch_of(check)
             if check.member.endpoint != sender or not (is_other or is_about):
                 continue
-            check.is_held = not is_other and message.says != LACKS
+            # What a later start holds says nothing of the word that this one has given.
+            check.is_held = _start(message.member) == check.start and message.says != LACKS
             check.is_open = not is_other and message.says == LACKS
             # Who is not there may be so later, and who lacks something not be there any more.
             check.due = None if check.is_held else now + AGAIN_S

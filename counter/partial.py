@@ -42,7 +42,7 @@ def is_unsure(answers: Mapping[bytes, Heard], parts: Collection[bytes], view: Vi
     Who holds the parts cannot know of it, and it may be an older backup than they are of.
     """
     told = [(answers[store], view.owner_of(store)) for store in parts if store in answers]
-    return any(owner is not None and heard.epoch > owner.epoch for heard, owner in told)
+    return any(owner is None or heard.epoch > owner.epoch for heard, owner in told)
 
 
 def tells_parts(reply: Reply | ReplyMany) -> bool:
@@ -55,10 +55,11 @@ def tells_parts(reply: Reply | ReplyMany) -> bool:
 def has_begun_anew(parts: Collection[bytes], before: View, after: View) -> bool:
     """Whether a store of which others hold parts is known by another start than before, or by one.
 
-    Whoever holds them may have answered by a list that has not that start.
+    Whoever holds them may have answered by a list that has not that start. Nor does anybody go on
+    to find out whether a store that is given up meanwhile held all of them, if it has answered.
     """
     known = [(before.owner_of(store), after.owner_of(store)) for store in parts]
-    return any(new and (not old or _start(old) != _start(new)) for old, new in known)
+    return any(_start(old) != _start(new) for old, new in known)
 
 
 def count_part(query: Asked, store: bytes, now: float) -> None:
@@ -98,5 +99,7 @@ def withdraw_gone(query: Asked, view: View) -> None:
                 withdraw_part(query, store)
 
 
-def _start(member: Member) -> tuple[int, bytes]:
-    return member.epoch, member.boot
+def _start(member: Member | None) -> tuple[int, bytes] | None:
+    """Return which start of a store is waited for, or was handed over; None if it is given up."""
+    is_had = member is not None and (member.expected or member.is_handed_over)
+    return (member.epoch, member.boot) if member is not None and is_had else None

@@ -81,6 +81,8 @@ class OwnQuery(Asking):
     """What the reply that is being heard says is in doubt."""
     is_outdone: bool = False
     """Whether more was heard of that others know than is learned: who that is is heard anew."""
+    is_unheld: bool = False
+    """Whether parts were told whose store may hold less than they do, if it has answered."""
 
     # -- asking -------------------------------------------------------------------------------
 
@@ -228,9 +230,13 @@ class OwnQuery(Asking):
         """Have all asked anew where a store began another life since, of which parts are held.
 
         Whoever holds them may have answered by the list by which it was asked, as late as it may.
+        Or it has answered, and whoever holds them could not learn that it lacks none of them.
         """
-        if self.held_in_part and self.view is not self.first_view:
-            self.is_outdone |= has_begun_anew(self.held_in_part, self.first_view, self.view)
+        held = self.held_in_part
+        if held and self.view is not self.first_view:
+            self.is_outdone |= has_begun_anew(held, self.first_view, self.view)
+        if held and self.is_unheld:
+            self.is_outdone |= any(store in self.answers for store in held)
 
     def undelivered(self, ask: Ask, to: Endpoint) -> list[Send]:
         """Take back an ask: its member is not there, and its arc goes to another head.

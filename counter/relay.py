@@ -20,7 +20,7 @@ from typing import Final
 from counter.config import GossipConfig
 from counter.expiry import Expiry
 from counter.heard import Held
-from counter.messages import LEAF, SKIP_MAX, Ask, Delegate, Reply, ShortReply, Stop
+from counter.messages import LEAF, SKIP_MAX, UNHELD, Ask, Delegate, Reply, ShortReply, Stop
 from counter.selection import Part, asked_anew, head_of, split
 from tracker.classes import dataclass
 from tracker.machine import Effect, Endpoint, Send
@@ -86,6 +86,8 @@ class Relay:
         self.seen: dict[bytes, Seen] = {}
         self.held_of: Callable[[str], Held] = lambda key: NOTHING_HELD
         """What is held of other stores, for a key; the owner may set it."""
+        self.is_unheld: Callable[[], bool] = lambda: False
+        """Whether some of that may be more than its store tells; the owner may set it."""
         self._value_of = value_of
         # From then on no ask is answered: somebody else does.
         self.mute_at = float("inf")
@@ -129,6 +131,7 @@ class Relay:
         if place is not None:
             return ShortReply(ask.query, place, self.epoch, value, ask.age, flags)
         where, store, epoch, own = self.position, self.store, self.epoch, self.stand_in(view).roll
+        flags |= UNHELD if others and self.is_unheld() else 0
         return Reply(ask.query, where, store, epoch, value, ask.age, flags, cut, others, own)
 
     def _sighted(self, ask: Ask | Delegate, now: float) -> Seen:

@@ -25,6 +25,7 @@ from counter.messages import (
     ROWS_PER_ANSWER_MAX,
     ROWS_ROOM_BYTES,
     STORE_BYTES,
+    UNHELD,
     WORKING,
     AskMany,
     KeyRow,
@@ -346,7 +347,8 @@ def _told(plain: Send, table: Table | None) -> Send:
     if table is None:
         table, flags = Table(0, False, (), 0, 0), WORKING
     else:
-        flags = DECREASED if table.has_decreased else 0
+        # As of the ask, like the roll.
+        flags = reply.flags & UNHELD | (DECREASED if table.has_decreased else 0)
     return Send(
         plain.to,
         ReplyMany(

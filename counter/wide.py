@@ -34,6 +34,7 @@ from counter.messages import (
     REFUSED,
     RING,
     TRACE,
+    UNHELD,
     Ack,
     Back,
     Batch,
@@ -239,6 +240,7 @@ class WideQuery(OwnQuery):
             self.tally.strangers += 1
             return False
         withdraw_part(self, store)
+        self.is_unheld |= bool(flags & UNHELD)
         at_s, is_down = now - self.started, bool(flags & DECREASED)
         self.answers[store] = Heard(name, store, epoch, value, age, at_s, is_down)
         self.value += value

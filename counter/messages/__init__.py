@@ -39,6 +39,7 @@ from counter.messages.datagrams import OTHERS_MAX as OTHERS_MAX
 from counter.messages.datagrams import RING as RING
 from counter.messages.datagrams import SKIP_MAX as SKIP_MAX
 from counter.messages.datagrams import TRACE as TRACE
+from counter.messages.datagrams import UNHELD as UNHELD
 from counter.messages.datagrams import Amounts as Amounts
 from counter.messages.datagrams import Ask as Ask
 from counter.messages.datagrams import AskAgain as AskAgain

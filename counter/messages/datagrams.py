@@ -40,6 +40,10 @@ TRACE: Final = 2
 DECREASED: Final = 1
 """Reply.flags: this key has been decreased here at least once."""
 
+UNHELD: Final = 16
+"""Reply.flags: parts are held here of a store whose start, as it is known here, has not said that
+it holds all of them, and is not waited for. If it has answered, its word may lack some of that."""
+
 _u32 = wire.u32
 _u64 = wire.u64
 

@@ -19,6 +19,7 @@ from counter.messages import (
     OUTDONE,
     RING,
     SEQUENCE_MAX,
+    UNHELD,
     UNTIL_ALL,
     Ask,
     Back,
@@ -47,7 +48,7 @@ def make_members(count):
 MEMBERS = make_members(400)
 
 
-def make_cell(count=20, *, ask=None, config=LAN, own=7):
+def make_cell(count=20, *, ask=None, config=LAN, own=7, **fields):
     members = MEMBERS[:count]
     ask = ask or make_delegate()
     head = members[HEAD]
@@ -64,6 +65,7 @@ def make_cell(count=20, *, ask=None, config=LAN, own=7):
         ask=ask,
         origin=ORIGIN,
         cell=99,
+        **fields,
     )
     sends = cell.start(Heard(head.name, head.store[:8], 1, own, 0, 0.0, own < 0))
     return cell, sends
@@ -159,6 +161,15 @@ def test_a_share_that_was_decreased_is_told_so():
     (row,) = rows(cell.look(0.0))
 
     assert row[3:] == (-3, 2, DECREASED)
+
+
+def test_whether_a_store_may_hold_less_than_a_part_of_it_is_told_by_the_head_and_of_others():
+    cell, _ = make_cell(3, is_unheld=True)
+    answer, sender = reply_of(1, flags=UNHELD)
+
+    told = rows([*cell.take(answer, sender, 0.02), *take(cell, 2)])
+
+    assert sorted([row[5] for row in told]) == [0, UNHELD, UNHELD]
 
 
 def test_an_answer_stands_in_one_batch_and_a_repeated_one_in_none():

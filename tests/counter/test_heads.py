@@ -363,6 +363,16 @@ def test_what_the_next_answer_says_is_in_doubt_reaches_the_cell_that_hears_it():
     assert not heads.is_own(b"x" * 16)
 
 
+def test_that_a_store_may_hold_less_than_the_head_does_of_it_stands_in_its_cell():
+    heads = make_heads()
+    heads._relay.is_unheld = lambda: True
+
+    heads.delegate(ASKER, make_ask(), VIEW, 0.0)
+
+    (cell,) = heads.collected[QUERY]
+    assert cell.is_unheld
+
+
 def test_what_is_in_doubt_at_the_head_itself_stands_in_its_cell():
     heads = make_heads()
     heads.doubted = {QUERY: Doubted(1, 2, 3, ())}.get

@@ -6,19 +6,23 @@ import pytest
 from origins import (
     Origin,
     last_answer,
+    make_member,
     make_view,
 )
 
 from counter.messages import (
     COLLECTS,
     DONE,
+    UNHELD,
     Ack,
+    Answer,
     Ask,
     Back,
     Batch,
     Delegate,
     packed_rows,
 )
+from counter.parts import part_epoch
 from tracker.machine import Send
 from tracker.members import position
 
@@ -56,6 +60,40 @@ def test_the_words_of_heads_that_nobody_asked_are_dropped_and_their_batches_conf
     assert sends == [Send(head, Back(query, 2, 3, 0))]
     assert none == []
     assert origin.asker.listener.strangers == 2
+
+
+def held_of(origin, member, flags):
+    """Return what else is in the reply of one who holds a part of that member's share."""
+    others = ((member.store[:8], part_epoch(3), 9),)
+    return {"others": others, "flags": flags, "roll": origin.view.roll}
+
+
+@pytest.mark.parametrize("flags", [0, UNHELD], ids=["it has all", "nobody knows"])
+@pytest.mark.parametrize("first", [1, 2], ids=["the store first", "the part first"])
+def test_the_word_of_a_store_that_may_hold_less_than_a_part_of_it_ends_no_query(flags, first):
+    origin = Origin(4)
+    asks = origin.ask()
+    part = held_of(origin, make_member(1), flags)
+    for index in (first, 3 - first):
+        assert origin.reply(asks, index, **(part if index == 2 else {})) == []
+
+    effects = origin.reply(asks, 3)
+
+    # Asked anew, by another id, or at its end.
+    assert [e.message for e in effects if isinstance(e.message, Answer)] == (
+        [] if flags else [last_answer(effects)]
+    )
+    assert bool(origin.begin()) is bool(flags)
+
+
+def test_a_part_of_which_nobody_knows_whether_its_store_has_all_counts_while_that_is_gone():
+    origin = Origin(3)
+    asks = origin.ask()
+    origin.reply(asks, 1, **held_of(origin, make_member(7), UNHELD))
+
+    answer = last_answer(origin.reply(asks, 2))
+
+    assert (answer.complete, answer.value) == (True, 111)
 
 
 def test_the_word_of_a_head_that_it_collects_an_arc_reaches_the_query_that_gave_it_away():

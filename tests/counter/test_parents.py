@@ -12,6 +12,7 @@ from counter.messages import (
     GOSSIP,
     HOLDS,
     LACKS,
+    UNHELD,
     UNSAID,
     UNTIL_ALL,
     Ask,
@@ -19,6 +20,7 @@ from counter.messages import (
     Here,
     Query,
     Reply,
+    ReplyMany,
     Sought,
     prefixed,
 )
@@ -28,7 +30,7 @@ from counter.storage.base import Rebirth
 from tracker.admission import OLD_BACKUP
 from tracker.boots import Life, lives_in
 from tracker.machine import Emit, Open, Send, Undelivered, Unreachable
-from tracker.members import DEAD, GONE, Member
+from tracker.members import DEAD, GONE, Member, View, position
 from tracker.messages import DIVIDED, Introduced
 from tracker.pages import members_to_record
 
@@ -152,11 +154,11 @@ def test_a_store_that_is_silent_is_waited_for_as_long_as_it_is_believed_to_live(
     for _ in range(ASKS_MAX):
         sent += looks(gossip.newcomers.tick(gossip.newcomers.deadline()))
 
-    assert len(sent) == ASKS_MAX + (status != DEAD)
+    assert len(sent) == ASKS_MAX + 1
     assert bool(answers(asked(gossip, 3.0))) is (status == DEAD)
-    assert gossip.newcomers.deadline() == (
-        None if status == DEAD else pytest.approx(1.0 + (ASKS_MAX - 1) * ASK_S + 2 * AGAIN_S)
-    )
+    # It may be back, or have been silent to this one alone.
+    again = 1.0 + (ASKS_MAX - 1) * ASK_S + 2 * AGAIN_S
+    assert gossip.newcomers.deadline() == pytest.approx(again)
 
 
 def test_a_store_that_is_heard_of_again_is_asked_again_and_one_that_has_said_it_is_not():
@@ -172,6 +174,59 @@ def test_a_store_that_is_heard_of_again_is_asked_again_and_one_that_has_said_it_
     gossip.membership.learn([still], 3.2)
 
     assert looks(asked(gossip, 3.2)) == []
+
+
+# What ends the wait for a word, and whether the store may have given a query its own before that.
+ENDS = [
+    (WHOLE, False),
+    (Here(PARENT), False),
+    (Here(replace(PARENT, epoch=6, boot=b"boot-new"), PART, HOLDS), True),
+    (Here(replace(PARENT, boot=b"boot-new"), PART, HOLDS), True),
+    (Here(replace(ORIGIN, host=PARENT.host), says=HOLDS), True),
+    (None, True),
+]
+NAMED = ["all", "an older peer", "a later start", "a copy", "another store", "nobody"]
+
+
+def hears(gossip, said):
+    look = Sought(PARENT.store, PART, ONE.epoch, ONE.boot, bytes(8))
+    if said is None:
+        return gossip.submit(Undelivered(PARENT.endpoint, look), 1.1)
+    return gossip.receive(PARENT.endpoint, said, 1.1)
+
+
+@pytest.mark.parametrize(("said", "is_unheld"), ENDS, ids=NAMED)
+@pytest.mark.parametrize("ask", [asked, asked_many], ids=["one key", "many keys"])
+def test_an_answer_says_whether_the_store_of_a_part_has_said_that_it_holds_all_of_it(
+    said, is_unheld, ask
+):
+    gossip = holder(PARENT, ORIGIN)
+    ask(gossip)
+    hears(gossip, said)
+
+    (answer,) = [e.message for e in ask(gossip, 1.1) if isinstance(e.message, Reply | ReplyMany)]
+
+    assert bool(answer.flags & UNHELD) is is_unheld
+
+
+def answer_of(member, query, view):
+    return Reply(query, position(member.name), member.store[:8], 5, 3, 1, 0, (), (), view.roll)
+
+
+@pytest.mark.parametrize(("said", "is_unheld"), ENDS, ids=NAMED)
+def test_a_query_of_the_holder_itself_takes_no_word_of_a_store_that_is_found_out_meanwhile(
+    said, is_unheld
+):
+    gossip, view = holder(PARENT, ORIGIN), View().merged([OWN, PARENT, ORIGIN])
+    gossip.receive(CLIENT, Query(1, "k", 0, 0, 0, 500, UNTIL_ALL, 0, 0, False), 0.5)
+    gossip.tick(1.0)
+    (query,) = gossip.asker.under_way()
+    gossip.receive(PARENT.endpoint, answer_of(PARENT, query.id, view), 1.05)
+
+    hears(gossip, said)
+    gossip.tick(1.1)
+
+    assert query.is_outdone is is_unheld
 
 
 def test_each_later_start_of_the_store_is_asked_anew():

@@ -1,5 +1,6 @@
 """Of each store an origin counts the share itself, or the longest part of it, however it hears."""
 
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
@@ -15,7 +16,7 @@ from counter.partial import (
     withdraw_share,
 )
 from counter.parts import part_epoch
-from tracker.members import Member, View
+from tracker.members import GONE, Member, View
 
 STORE = b"s" * 8
 SHORT, LONG, WHOLE = (STORE, part_epoch(3), 5), (STORE, part_epoch(9), 7), (STORE, 4, 20)
@@ -117,6 +118,7 @@ def test_where_a_part_was_told_a_start_that_no_list_has_yet_ends_no_query(epoch,
     hold(query, (SHORT,), 1, 1.0)
 
     assert is_unsure(query.answers, query.parts, query.view) is is_doubtful
+    assert is_unsure(query.answers, query.parts, View({}))
 
 
 def test_where_a_part_was_told_a_later_start_of_its_store_has_everybody_asked_anew():
@@ -131,4 +133,9 @@ def test_where_a_part_was_told_a_later_start_of_its_store_has_everybody_asked_an
     assert not has_begun_anew(query.parts, views[0], views[2])
     # Whoever holds the part need not know that start either.
     assert has_begun_anew(query.parts, View({}), views[1])
-    assert not has_begun_anew(query.parts, views[0], View({}))
+    # Once it is given up nobody finds out any more whether it held all of the part.
+    gone, heired = replace(old, status=GONE), old.handed_over("heir")
+    assert has_begun_anew(query.parts, views[0], View({}))
+    assert has_begun_anew(query.parts, views[0], View({"n1": gone}))
+    assert not has_begun_anew(query.parts, View({"n1": gone}), View({}))
+    assert not has_begun_anew(query.parts, views[0], View({"n1": heired}))

@@ -13,9 +13,11 @@ from counter.messages import (
     DECREASED,
     DONE,
     DOUBT,
+    HELD,
     OUTDONE,
     REFUSED,
     RING,
+    UNHELD,
     UNTIL_ALL,
     Ack,
     Ask,
@@ -27,6 +29,7 @@ from counter.messages import (
     packed_positions,
     packed_rows,
 )
+from counter.parts import part_epoch
 from counter.query import CONVERGED, Heard, Hops
 from counter.wards import Ward, Wards
 from counter.wide import PROBES_MAX, WideQuery, is_wide
@@ -223,6 +226,22 @@ def test_a_key_that_was_decreased_is_told_by_the_row():
 
     assert origin.query.answers[member.store[:8]].has_decreased
     assert origin.query.changed_at == 0.0
+
+
+@pytest.mark.parametrize(("flags", "why"), [(0, "complete"), (UNHELD, "again")])
+def test_a_store_that_may_hold_less_than_a_part_that_a_cell_tells_has_all_asked_anew(flags, why):
+    origin = Origin()
+    delegate = origin.delegates[0]
+    holder, store, *others = origin.inside(delegate)
+    part = (position(holder.name), store.store[:8], part_epoch(3), 9, 2, HELD)
+    rows = packed_rows([row_of(holder, flags=flags), part, row_of(store)])
+    origin.ack(delegate)
+
+    origin.batch(delegate, identities=rows[0], numbers=rows[1])
+    origin.tell(delegate, others, first=1, asks=LAN.waves_min)
+    origin.all_but(delegate)
+
+    assert verdict(origin.query) == why
 
 
 @pytest.mark.parametrize("what", ["ack", "batch"])

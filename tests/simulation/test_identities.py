@@ -311,7 +311,7 @@ def put_back_older(cluster, restarts=1):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("seed", "restarts"), [(1, 0), (1, 1), (3, 0), (5, 1), (7, 0), (7, 1), (8, 0), (12, 1)]
+    ("seed", "restarts"), [(1, 0), (3, 0), (5, 1), (7, 0), (7, 1), (12, 1), (13, 0), (34, 3)]
 )
 def test_an_older_backup_is_known_to_who_holds_a_part_of_its_store_and_begins_anew(seed, restarts):
     cluster, old = put_back_older(Cluster(seed), restarts)
@@ -344,6 +344,13 @@ def test_so_they_do_where_the_origin_learns_of_a_start_between_asking_and_hearin
     monkeypatch.setattr(query, "has_begun_anew", lambda parts, before, after: False)
 
     assert put_back_older(Cluster(7), restarts=0)[0].wrong != []
+
+
+@pytest.mark.slow
+def test_so_they_do_where_nobody_says_that_it_was_found_out_meanwhile(monkeypatch):
+    monkeypatch.setattr(listener, "UNHELD", 0)
+
+    assert put_back_older(Cluster(13), restarts=0)[0].wrong != []
 
 
 @pytest.mark.slow
