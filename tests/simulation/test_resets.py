@@ -512,3 +512,121 @@ def is_true(reply, epochs, counted, resets):
         value & ~held == 0 and held & before & ~value == 0 and value & unsent == 0
         for held in epochs[least:]
     )
+
+
+# -- a store that is alone --------------------------------------------------------------------
+
+
+class Lone(Cluster):
+    """A cluster whose n4 begins when its tracker is away, and counts, after a reset of the key."""
+
+    def __init__(self, seed=1, resets=1, **options):
+        super().__init__(seed, nodes=3, **options)
+        self.ended(self.count("n1", 10))
+        self.closed = [self.complete(self.reset("n2")) for _ in range(resets)]
+        self.ended(self.count("n2", 100))
+        self.world.crash(TRACKER)
+        self.join("n4")
+        self.ended(self.count("n4", 1_000))
+        self.ended(self.count("n4", -300))
+
+    def join(self, name):
+        self.names[name] = (f"10.0.0.{name[1:]}", 7401)
+        self.start(name)
+
+    def start_tracker(self):
+        dice = self.world.random(f"t/{self.world.now}")
+        self.world.add(Registry(TrackerConfig(), dice.randbytes(8), None, dice), TRACKER)
+
+    def restart(self, name):
+        self.world.crash(self.names[name])
+        self.start(name)
+
+    def settle(self):
+        """Let the tracker be back, and everybody know of everybody."""
+        self.start_tracker()
+        assert self.world.run_until(lambda: all(self.is_ready(name) for name in self.names))
+
+    def is_alone(self, name="n4"):
+        return self.node(name).ledger.is_alone
+
+    def values(self):
+        return [self.complete(self.ask(name)) for name in self.names]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("resets", [1, 3, CLOSED_MAX + 2], ids=["one", "some", "many"])
+def test_what_a_lone_store_counted_after_a_reset_is_in_complete_answers(seed, resets):
+    cluster = Lone(seed, resets)
+    assert cluster.is_alone()
+
+    cluster.settle()
+
+    assert cluster.values() == [800] * 4
+    assert cluster.held("n4") == {(KEY, resets): 700}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_lone_store_is_alone_in_its_next_life_and_what_it_counts_then_is_carried_too(seed):
+    cluster = Lone(seed)
+    cluster.restart("n4")
+    cluster.ended(cluster.count("n4", 2_000))
+    cluster.restart("n4")
+
+    cluster.settle()
+
+    assert cluster.values() == [2_800] * 4
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_lone_store_that_is_killed_while_it_is_found_loses_nothing(seed):
+    cluster = Lone(seed)
+    cluster.start_tracker()
+    for _ in range(4):
+        cluster.world.run_until(cluster.world.now + cluster.world.random(f"kill/{seed}").random())
+        cluster.restart("n4")
+    assert cluster.world.run_until(lambda: all(cluster.is_ready(name) for name in cluster.names))
+
+    assert cluster.values() == [800] * 4
+
+
+def test_a_store_that_is_found_is_alone_no_more_and_counts_where_it_is_told():
+    cluster = Lone()
+    cluster.settle()
+    assert cluster.world.run_until(lambda: not cluster.is_alone())
+    cluster.restart("n4")
+    assert cluster.world.run_until(lambda: cluster.is_ready("n4"))
+    assert not cluster.is_alone()
+
+    partition = cluster.cut_off("n4")
+    reset = cluster.ended(cluster.reset("n1", b"missed"))
+    assert (reset.answer.value, reset.answer.complete) == (100, False)
+    cluster.world.heal(partition)
+    cluster.world.run_until(cluster.world.now + 8)
+
+    assert cluster.values() == [0] * 4
+    again = cluster.ended(cluster.reset("n2", b"missed"))
+    assert (again.answer.value, again.answer.complete) == (800, True)
+
+
+def test_what_a_lone_store_counted_is_told_to_the_reset_that_comes_after_it():
+    cluster = Lone()
+    cluster.settle()
+
+    assert cluster.complete(cluster.reset("n3", b"next")) == 800
+    assert cluster.complete(cluster.reset("n4", b"next")) == 800
+    assert cluster.values() == [0] * 4
+
+
+def test_a_tracker_that_has_lost_its_list_finds_nobody_for_a_lone_store():
+    cluster = Lone()
+    others = [cluster.names[name] for name in ("n1", "n2", "n3")]
+    partition = cluster.world.partition(others, [TRACKER])
+    cluster.start_tracker()
+    assert cluster.world.run_until(lambda: cluster.node("n4").membership.announcement.is_told)
+    cluster.world.run_until(cluster.world.now + 8)
+    assert cluster.is_alone()
+    cluster.world.heal(partition)
+    assert cluster.world.run_until(lambda: all(cluster.is_ready(name) for name in cluster.names))
+
+    assert cluster.values() == [800] * 4
