@@ -32,7 +32,7 @@ from counter.messages import (
 )
 from counter.moves import pages_of
 from loadtest.simulation.disks import DiskConfig
-from loadtest.simulation.lives import begun
+from loadtest.simulation.lives import begun, tracker_begun
 from loadtest.simulation.network import NetworkConfig
 from loadtest.simulation.world import World
 from tracker.config import TrackerConfig
@@ -442,6 +442,7 @@ class Drawn(Cluster):
         # What was closed longer ago than two epochs is let go of, and could not be looked at.
         resets = self.dice.sample(range(10, steps), 2)
         for number in range(steps):
+            self.begin(number)
             name = self.dice.choice(list(self.names))
             kind = self.dice.random()
             if number in resets:
@@ -458,6 +459,9 @@ class Drawn(Cluster):
             self.world.run_until(self.world.now + self.dice.expovariate(60))
         self.world.heal()
         self.settle()
+
+    def begin(self, number):
+        """Begin a step; a world in which more happens does it here."""
 
     def crash(self, name):
         """Kill a durable node between two answers to its clients; it is back at once."""
@@ -502,9 +506,12 @@ def test_whatever_was_acknowledged_is_in_exactly_one_epoch(seed):
     assert len({answer.value for answer in last}) == 1
 
 
-def is_true(reply, epochs, counted, resets):
-    """Say whether a complete answer is that of one epoch, none that was known to be over then."""
-    value = reply.answer.value
+def is_true(reply, epochs, counted, resets, besides=0):
+    """Say whether a complete answer is that of one epoch, none that was known to be over then.
+
+    What is counted `besides` may be in it or not.
+    """
+    value = reply.answer.value & ~besides
     least = max([r.one(WasReset).epoch for r in resets if r.ended <= reply.began], default=0)
     before = sum([amount for count, amount in counted if count.ended <= reply.began])
     unsent = sum([amount for count, amount in counted if count.began > reply.ended])
@@ -534,17 +541,13 @@ class Lone(Cluster):
         self.names[name] = (f"10.0.0.{name[1:]}", 7401)
         self.start(name)
 
-    def start_tracker(self):
-        dice = self.world.random(f"t/{self.world.now}")
-        self.world.add(Registry(TrackerConfig(), dice.randbytes(8), None, dice), TRACKER)
-
     def restart(self, name):
         self.world.crash(self.names[name])
         self.start(name)
 
     def settle(self):
         """Let the tracker be back, and everybody know of everybody."""
-        self.start_tracker()
+        start_tracker(self.world)
         assert self.world.run_until(lambda: all(self.is_ready(name) for name in self.names))
 
     def is_alone(self, name="n4"):
@@ -581,7 +584,7 @@ def test_a_lone_store_is_alone_in_its_next_life_and_what_it_counts_then_is_carri
 @pytest.mark.parametrize("seed", range(8))
 def test_a_lone_store_that_is_killed_while_it_is_found_loses_nothing(seed):
     cluster = Lone(seed)
-    cluster.start_tracker()
+    start_tracker(cluster.world)
     for _ in range(4):
         cluster.world.run_until(cluster.world.now + cluster.world.random(f"kill/{seed}").random())
         cluster.restart("n4")
@@ -622,7 +625,7 @@ def test_a_tracker_that_has_lost_its_list_finds_nobody_for_a_lone_store():
     cluster = Lone()
     others = [cluster.names[name] for name in ("n1", "n2", "n3")]
     partition = cluster.world.partition(others, [TRACKER])
-    cluster.start_tracker()
+    start_tracker(cluster.world)
     assert cluster.world.run_until(lambda: cluster.node("n4").membership.announcement.is_told)
     cluster.world.run_until(cluster.world.now + 8)
     assert cluster.is_alone()
@@ -630,3 +633,57 @@ def test_a_tracker_that_has_lost_its_list_finds_nobody_for_a_lone_store():
     assert cluster.world.run_until(lambda: all(cluster.is_ready(name) for name in cluster.names))
 
     assert cluster.values() == [800] * 4
+
+
+class DrawnLone(Drawn):
+    """The same, with a node that begins while the tracker is away for some time."""
+
+    def __init__(self, seed):
+        super().__init__(seed)
+        self.away, self.back = sorted(self.dice.sample(range(5, 120), 2))
+        self.forgets = self.dice.random() < 0.5
+
+    def begin(self, number):
+        if number == self.away:
+            self.world.crash(TRACKER)
+            self.names["n6"] = ("10.0.0.6", 7401)
+            self.start("n6")
+        if number == self.back:
+            start_tracker(self.world, is_remembered=not self.forgets)
+
+
+def start_tracker(world, *, is_remembered=False):
+    """Start a tracker where one ended, with its list or without."""
+    dice, disk = world.random(f"t/{world.now}"), world.disk(TRACKER)
+    if is_remembered:
+        world.add(tracker_begun(disk, dice), TRACKER)
+    else:
+        world.add(Registry(TrackerConfig(), dice.randbytes(8), None, dice, disk.token), TRACKER)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(24))
+def test_whatever_was_acknowledged_is_in_exactly_one_epoch_also_what_a_lone_store_has(seed):
+    world = DrawnLone(seed)
+    world.run(150)
+    epochs, counted = world.epochs(), [(row[0], row[3]) for row in world.acknowledged]
+    lone = sum([row[3] for row in world.acknowledged if row[1] == "n6"])
+    known = [(row[0], row[3]) for row in world.acknowledged if row[1] != "n6"]
+
+    assert all(isinstance(reply.messages[-1], Counted) for reply, _ in counted)
+    assert sum(epochs) == 2 ** len(counted) - 1
+    told = [reset for reset in world.resets if reset.answer is not None]
+    for reset in told:
+        closed = epochs[reset.one(WasReset).epoch - 1]
+        assert reset.answer.value & ~closed == 0
+        # It is final, though nobody knew of the lone store then.
+        assert reset.answer.value == closed or not reset.answer.complete
+    for reply in world.asks:
+        if reply.answer is not None and reply.answer.complete:
+            # Who cannot know of a lone store answers without it.
+            assert is_true(reply, epochs, known, told, besides=lone)
+    last = [world.ended(world.ask(name)).answer for name in world.names]
+    latest = max([reset.one(WasReset).epoch for reset in told], default=0)
+    assert all(answer.complete for answer in last)
+    assert {answer.value for answer in last} <= {*epochs[latest:]}
+    assert len({answer.value for answer in last}) == 1
