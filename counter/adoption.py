@@ -152,7 +152,7 @@ class Adoption:
         ledger, member = self.ledger, view.get(offer.name)
         if ledger.is_leaving:
             return "leaving", f"{self.name} is stopping itself"
-        if ledger.is_held:
+        if ledger.is_held or ledger.is_alone:
             return "not-announced", f"{self.name} is not yet known to everybody"
         if member is None or member.store != offer.store or offer.store == ledger.counters.store:
             return (

@@ -133,6 +133,14 @@ class Share:
         """Say whether `key` was ever decreased here."""
         return key in self.negative
 
+    def carry(self, name: str, later: str) -> None:
+        """Count under a later name what is counted under this one, and nothing under this."""
+        up, down = self.positive.pop(name, None), self.negative.pop(name, 0)
+        if up is not None:
+            self.add(later, up)
+        if down:
+            self.add(later, -down)
+
     def rows(self) -> Iterator[Row]:
         """Yield (key, increments, decrements) of every key."""
         negative = self.negative

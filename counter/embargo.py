@@ -5,14 +5,16 @@ rule: until it is announced (`tracker.announcement`), or has told somebody itsel
 (`tracker.introduction`), a node takes increments and keeps their replies, in order, up to a limit.
 One that learns later that another has its store, or its name, takes no more: they would be in no
 total. A store in its first life does not even count before: it has yet to be told of resets
-(`counter.teaching`), and nobody would ask for what it counted in an epoch that is over.
+(`counter.teaching`), and nobody would ask for what it counted in an epoch that is over. If it finds
+nobody at all it counts then, as one that is `counter.alone`.
 """
 
+from counter.alone import Alone
 from counter.config import NodeConfig
 from counter.ledger import Ledger
 from counter.messages import Counted, Increment
-from tracker.machine import Address, Effect, Link, Persist, Send
-from tracker.members import FIRST_EPOCH
+from tracker.machine import Address, Effect, Link, Persist, Persisted, PersistFailed, Send
+from tracker.members import ALIVE, FIRST_EPOCH
 from tracker.membership import Membership
 from tracker.messages import Introduced, Refused
 
@@ -20,8 +22,11 @@ from tracker.messages import Introduced, Refused
 class Embargo:
     """The replies of one node's ledger, from its start until it may be believed."""
 
-    def __init__(self, config: NodeConfig, ledger: Ledger, membership: Membership) -> None:
+    def __init__(
+        self, config: NodeConfig, ledger: Ledger, membership: Membership, alone: Alone
+    ) -> None:
         self._inflight_max = config.inflight_max
+        self._alone = alone
         self._ledger = ledger
         self._membership = membership
         self._held: list[Effect] = []
@@ -30,14 +35,14 @@ class Embargo:
         """Increments that were written while nothing had been acknowledged in this life."""
         ledger.is_held = True
 
-    def increment(self, link: Link, message: Increment) -> list[Effect]:
+    def increment(self, link: Link, message: Increment, now: float) -> list[Effect]:
         """Let the ledger take an increment, if there is room for its reply."""
         if len(self._held) + len(self._waiting) >= self._inflight_max:
             text = "too many increments wait for this node's announcement; come back in 1 s"
             return [Send(link, Refused(message.sequence, "busy", text))]
         if self._is_untaught:
             self._waiting.append((link, message))
-            return []
+            return self.look(now) if self._alone.is_refused else []
         return self._taken(link, message)
 
     @property
@@ -73,7 +78,7 @@ class Embargo:
             held += self._counted()
             return self._doubted(held) + membership.introduction.again(membership.member, now)
         if not ledger.is_held:
-            return []
+            return self._found(now) if ledger.is_alone else []
         announcement, introduction = membership.announcement, membership.introduction
         if not announcement.look(now, is_seeking=membership.is_seeking):
             return []
@@ -82,9 +87,44 @@ class Embargo:
         effects = introduction.look(membership.member, membership.view, now)
         if not introduction.is_over:
             return effects
+        if not self._is_found and self._is_new and not ledger.is_alone:
+            begun = self._alone.begin()
+            self.unsaid += len(begun)
+            if not ledger.is_alone:
+                # Nothing is acknowledged before that is on disk.
+                return effects + begun
         held, self._held = self._held, []
         ledger.is_held, ledger.has_vouched = False, True
-        return held + self._counted()
+        return effects + held + self._counted() + self._found(now)
+
+    @property
+    def _is_new(self) -> bool:
+        return self._membership.member.epoch == FIRST_EPOCH and not self._ledger.counters.own
+
+    @property
+    def _is_found(self) -> bool:
+        membership = self._membership
+        return membership.announcement.is_told or membership.introduction.is_confirmed
+
+    def _found(self, now: float) -> list[Effect]:
+        """Be alone no more, some time after somebody who lives has heard of this node."""
+        own, view = self._membership.member, self._membership.view
+        is_found = self._is_found and any(m.status == ALIVE and m.store != own.store for m in view)
+        return self._alone.found(now, is_found=is_found)
+
+    def settled(self, event: Persisted | PersistFailed, now: float) -> list[Effect]:
+        """Take the word of the disk: to the ledger first, and then whether this store is alone."""
+        ledger, is_about_this = self._ledger, self._alone.settled(event)
+        if isinstance(event, Persisted):
+            effects = self.kept(ledger.persisted(event))
+            return effects + self.look(now) if is_about_this or ledger.is_alone else effects
+        effects = self.kept(ledger.persist_failed(event))
+        if not is_about_this:
+            return effects
+        waiting, self._waiting = self._waiting, []
+        # None of them was given to the disk.
+        no = [Refused(message.sequence, "disk", event.reason) for _, message in waiting]
+        return effects + [Send(link, each) for (link, _), each in zip(waiting, no, strict=True)]
 
     def _counted(self) -> list[Effect]:
         """Let the ledger take what has waited until it was told of the resets."""
@@ -114,8 +154,10 @@ class Embargo:
         membership = self._membership
         if membership.introduction.is_doubled:
             return membership.introduction.deadline()
-        if not self._ledger.is_held or self._ledger.displaced:
+        if self._ledger.displaced:
             return None
+        if not self._ledger.is_held:
+            return self._alone.deadline()
         if membership.announcement.is_made:
             return membership.introduction.deadline()
         return None if membership.is_seeking else membership.announcement.deadline()

@@ -121,6 +121,11 @@ class Forks:
             # The first is where nobody has any doubt, the last ones are the likeliest.
             del self._bases[sorted(self._bases)[1]]
 
+    def carry(self, name: str, later: str) -> None:
+        """Count in each base under a later name what it has under this one, as the own share."""
+        for base in self._bases.values():
+            base.share.carry(name, later)
+
     def fork(self, epoch: int, common: int = UNTOLD) -> int:
         """Return the first life of this copy alone, by now in its life `epoch`; 0: nobody knows.
 

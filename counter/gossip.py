@@ -150,7 +150,7 @@ class Gossip:
         what = self.forks, self.renewal.moves, self.handover, self.failover, self._saved
         self._recovery = Recovery(self.ledger, self.membership, *what)
         self._activity = Activity()
-        self.embargo = Embargo(config, self.ledger, self.membership)
+        self.embargo = Embargo(config, self.ledger, self.membership, self.renewal.moves.alone)
         self.membership.stale_s = max(self.membership.stale_s, gossip.view_fresh_s)
         self._handlers, self._has_table = self._for_asks(), False
 
@@ -161,7 +161,7 @@ class Gossip:
         handover.heard_until = self._heard_until
         handover.parked = self.failover.parking
         # A name that was counted under proves its epoch.
-        handover.adoption.adopted = moves.resume
+        handover.adoption.adopted, moves.carrying.beside = moves.resume, self.forks.carry
         self.origin.asked = self.renewal.asked
         self.relay.held_of = handover.held_of
         self.tables.answers_for = handover.answers_for
@@ -203,7 +203,7 @@ class Gossip:
             Stop: lambda sender, stop, now: [*self.relay.stop(stop), *self.heads.stop(stop)],
             Delegate: self._sure(before(telling(self._delegate))),
             Back: lambda sender, back, now: self.heads.back(back),
-            Increment: lambda link, message, now: self.embargo.increment(link, message),
+            Increment: self.renewal.moves.counting(self.embargo.increment),
             Recall: lambda link, recall, now: told(link, recall, self.membership.view, names, now),
             Roster: lambda link, roster, now: listed(self.membership.view, link, roster),
             **dict.fromkeys((Heartbeat, Registered, Departed, Announced), self._membership),
@@ -290,13 +290,13 @@ class Gossip:
         return self.renewal.heard(self._submitted(event, now), now)
 
     def _submitted(self, event: Event, now: float) -> list[Effect]:
-        kept, ledger = self.embargo.kept, self.ledger
         match event:
             case Persisted():
-                effects = kept(ledger.persisted(event)) + self.renewal.moves.persisted(event, now)
+                effects = self.embargo.settled(event, now)
+                effects += self.renewal.moves.persisted(event, now)
                 return effects + self.handover.persisted(event, now) + self.failover.settled(event)
             case PersistFailed():
-                effects = kept(ledger.persist_failed(event)) + self.renewal.moves.failed(event)
+                effects = self.embargo.settled(event, now) + self.renewal.moves.failed(event)
                 effects += self.handover.persist_failed(event, now)
                 return effects + self.failover.settled(event)
             case Leave(hand_over=True):

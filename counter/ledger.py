@@ -28,6 +28,7 @@ from counter.messages import (
     Park,
     SessionEnded,
     Value,
+    key_in,
 )
 from counter.records import dump, dump_sessions, ended, recall, record_of, recount
 from counter.sessions import Known, Sessions
@@ -48,8 +49,8 @@ class Ledger:
         *("_adopting", "_behind", "_behind_replies", "_doubtful", "_followers", "_reserved"),
         *("_turns", "_underway", "_waiting", "before_absorbing", "boots", "config", "counters"),
         *("displaced", "durable"),
-        *("founder", "given_away", "has_gap", "has_vouched", "is_held", "is_leaving"),
-        *("operations", "sessions", "token", "written"),
+        *("founder", "given_away", "has_gap", "has_vouched", "is_alone", "is_held", "is_leaving"),
+        *("moving", "operations", "sessions", "token", "written"),
     )
 
     def __init__(self, config: NodeConfig, counters: Counters, *, durable: bool) -> None:
@@ -72,6 +73,10 @@ class Ledger:
         self.boots = b""
         # Whether the owner keeps replies back: then each has to pass through its hands.
         self.is_held = False
+        # Whether nobody can have told this store of resets (`counter.alone`).
+        self.is_alone = False
+        # Keys of which what is counted goes to a later epoch once that is on disk, and how.
+        self.moving: dict[str, tuple[tuple[int, int], ...]] = {}
         # Whether anybody may have been told in this life that something counts here.
         self.has_vouched = False
         self._waiting: deque[Waiting] = deque()
@@ -269,6 +274,8 @@ class Ledger:
             return "no-disk", "this node counts in memory only; pass --ack memory"
         if len(self._waiting) >= self.config.inflight_max:
             return "busy", "too many increments wait for the disk; come back in 100 ms"
+        if self.is_moving(pairs):
+            return "busy", "what this node has counted of this key moves; come back in 100 ms"
         own = self.counters.own
         if len(own) + len(pairs) // 2 > self.config.counters_max:
             new = {key for key in pairs[::2] if key not in own.positive}
@@ -277,6 +284,10 @@ class Ledger:
         if self.leaves_range(pairs):
             return "range", "what this node counted up, or down, of this key would pass 2^62"
         return None
+
+    def is_moving(self, pairs: tuple[Any, ...]) -> bool:
+        """Say whether more is to come to one of these names than anybody can tell yet."""
+        return bool(self.moving) and any(key_in(name) in self.moving for name in pairs[::2])
 
     def leaves_range(self, pairs: tuple[Any, ...]) -> bool:
         """Say whether a total would pass 2^62, with everything counted that waits for the disk.

@@ -23,6 +23,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final
 
+from counter.alone import Alone
+from counter.carrying import Carrying, Leaps
 from counter.epochs import Entry, Epochs
 from counter.ledger import Ledger
 from counter.line import Line
@@ -61,6 +63,9 @@ _RECORD_BEGINS: Final = wire.packed(["epochs", []])[:-1]
 
 Handler = Callable[[Any, Any, float], list[Effect]]
 
+_State = tuple[str, int, Marks, Leaps]
+"""What a record says of a key: its epoch, the resets that led there, and what came along."""
+
 
 class Moves:
     """The epochs of one node on their way: learned, kept on disk, told."""
@@ -70,10 +75,11 @@ class Moves:
     ) -> None:
         """`again` takes an ask that was held; `moved` is called when something was settled."""
         self.epochs = Epochs(ledger.counters.names)
+        self.alone, self.carrying = Alone(ledger), Carrying(ledger)
         self._ledger = ledger
         self._again = again
         self._moved = moved
-        self._kept: Line[tuple[int, list[tuple[str, int, Marks]]]] = Line()
+        self._kept: Line[tuple[int, list[_State]]] = Line()
         self._held: list[tuple[Any, Ask | Delegate, float]] = []
         # Told when keys leave a share, which only ever grows else.
         self.forget_keys: Callable[[], None] = lambda: None
@@ -108,9 +114,7 @@ class Moves:
             return [*effects, *self._told(ask.home, later)], False
         if not waiting:
             return effects, True
-        # The disk may have had no room for it before.
-        queued = {key for _, state in self._kept for key, _, _ in state}
-        effects += self._keep([key for key in waiting if key not in queued], now)
+        effects += self._again_kept(waiting, now)
         self._hold(sender, ask, now)
         return [*effects, Send(ask.home, Told(ask.query, (), False, "", ""))], False
 
@@ -163,10 +167,18 @@ class Moves:
 
     # -- what is learned ----------------------------------------------------------------------
 
-    def learn(self, rows: Sequence[EpochRow], now: float) -> list[Effect]:
-        """Take in what others say of the epochs of keys."""
-        learn = self.epochs.learn
-        news = [key for key, epoch, packed in rows if learn(key, epoch, marks_in(packed))]
+    def learn(
+        self, rows: Sequence[EpochRow], now: float, *, is_first: bool = False
+    ) -> list[Effect]:
+        """Take in what others say of the epochs of keys; `is_first`, who had never heard of this
+        store.
+        """
+        epochs, news = self.epochs, list[str]()
+        for key, epoch, packed in rows:
+            before = epochs.entry(key).epoch
+            if self.carrying.has_room(key) and epochs.learn(key, epoch, marks_in(packed)):
+                self.carrying.note(key, before, epochs.entry(key).epoch, is_first=is_first)
+                news.append(key)
         return self._keep(list(dict.fromkeys(news)), now)
 
     def close(self, closing: Subject, now: float) -> list[Effect]:
@@ -206,13 +218,33 @@ class Moves:
         if not keys:
             return []
         entries = [self.epochs.entry(key) for key in keys]
-        state = [(entry.key, entry.epoch, entry.marks) for entry in entries]
+        state = [(e.key, e.epoch, e.marks, self.carrying.of(e.key)) for e in entries]
         if not ledger.durable:
             return self._settled(state, now)
         ledger.token += 1
         self._kept.append((ledger.token, state))
-        record = wire.packed(["epochs", self.epochs.rows(keys)])
-        return [Persist(ledger.token, "counts", record)]
+        return [Persist(ledger.token, "counts", self._record(keys))]
+
+    def _record(self, keys: list[str]) -> bytes:
+        rows = self.epochs.rows(keys)
+        for key, row in zip(keys, rows, strict=True):
+            row += [leaps] if (leaps := self.carrying.of(key)) else []
+        return wire.packed(["epochs", rows])
+
+    def _again_kept(self, keys: Iterable[str], now: float) -> list[Effect]:
+        """Have those written once more for which the disk had no room before."""
+        queued = {key for _, state in self._kept for key, *_ in state}
+        return self._keep([key for key in keys if key not in queued], now)
+
+    def counting(self, handler: Handler) -> Handler:
+        """Return a handler of increments: those who come back find their key where it moves to."""
+        moving = self._ledger.moving
+
+        def take(link: Any, increment: Any, now: float) -> list[Effect]:
+            effects = handler(link, increment, now)
+            return effects + self._again_kept(moving, now) if moving else effects
+
+        return take
 
     def persisted(self, event: Persisted, now: float) -> list[Effect]:
         """Take in that everything up to a token is on disk; the ledger has heard it before."""
@@ -227,9 +259,13 @@ class Moves:
             self._kept.popleft()
         return []
 
-    def _settled(self, state: list[tuple[str, int, Marks]], now: float) -> list[Effect]:
-        dropped = [name for row in state for name in self.epochs.settle(*row)]
-        if dropped:
+    def _settled(self, state: list[_State], now: float) -> list[Effect]:
+        dropped, has_carried = list[str](), False
+        for key, epoch, marks, leaps in state:
+            self.carrying.settle(key, leaps)
+            has_carried |= bool(leaps)
+            dropped += self.epochs.settle(key, epoch, marks)
+        if dropped or has_carried:
             self._drop(dropped)
         held, self._held = self._held, []
         effects = self._moved(now)
@@ -247,9 +283,15 @@ class Moves:
 
     def restore(self, record: bytes) -> bool:
         """Take in one record of `dump` or of the log; says whether it was one of this part."""
+        if self.alone.restore(record):
+            return True
         if not record.startswith(_RECORD_BEGINS):
             return False
-        self.epochs.restore(wire.unpacked(record)[1])
+        rows = wire.unpacked(record)[1]
+        for key, *_, last in rows:
+            if isinstance(last, list):
+                self.carrying.carry(key, last)
+        self.epochs.restore([row[:5] for row in rows])
         return True
 
     def resume(self) -> None:
@@ -273,9 +315,15 @@ class Moves:
 
     def dump(self) -> Iterator[bytes]:
         """Yield records that hold every epoch, for a snapshot."""
+        yield from self.alone.dump()
         rows = self.epochs.rows()
         for first in range(0, len(rows), ROWS_PER_RECORD):
             yield wire.packed(["epochs", rows[first : first + ROWS_PER_RECORD]])
+
+    def dump_moving(self) -> list[bytes]:
+        """Return a record of what is carried by records on their way, for a snapshot."""
+        moving = [*self._ledger.moving]
+        return [self._record(moving)] if moving else []
 
 
 def pages_of(query: bytes, rows: Sequence[EpochRow], *, is_page: bool = False) -> Iterator[Told]:

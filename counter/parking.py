@@ -294,7 +294,9 @@ class Parking:
             return []
         counted = self._ledger.named(entry.pairs)
         # What is counted once this node hands its counts over would be in no copy of them.
-        is_taken = not self._ledger.takes_nothing and not self._ledger.leaves_range(counted)
+        ledger = self._ledger
+        is_taken = not (ledger.takes_nothing or ledger.is_moving(counted))
+        is_taken = is_taken and not ledger.leaves_range(counted)
         if verdict == GRANTED and is_taken:
             return self._settle(entry, counted)
         self.homes.put_last(entry)

@@ -60,13 +60,16 @@ class Recovery:
         others = ledger.counters.others
         membership.parts = lambda: parts_in({key: share.epoch for key, share in others.items()})
         self.handover.resume()
+        self.moves.alone.resume(is_apart=forks.is_apart)
         self.moves.resume()
 
     def dump(self) -> list[bytes]:
         """Return records that hold every count, for a snapshot."""
         counts = [*self.moves.dump(), *self.ledger.dump(), *self.failover.dump()]
         # Behind all that is known of operations: what is taken over may know better.
-        return counts + self.handover.dump() + self.forks.dump()
+        counts += self.handover.dump() + self.forks.dump()
+        # Behind all shares: they are as they were before it.
+        return counts + self.moves.dump_moving()
 
     def memory(self) -> list[tuple[str, bytes]]:
         """Return, by kind, the records of all that another life of this node begins with."""

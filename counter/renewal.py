@@ -87,16 +87,18 @@ class Renewal:
                 _lives(query, sender)
                 key = query.request.key
                 prefix = prefix_in(key) if is_question(key) and names_in(key) is None else key
-        return effects + self._learned(sender, told, prefix, now)
+        return effects + self._learned(sender, told, prefix, now, is_first=False)
 
     def _taught(self, sender: Any, lesson: Lesson, now: float) -> list[Effect]:
         """Take in what a member tells this node because it has just begun."""
         told = Epochs(bytes(16), lesson.rows, lesson.is_page, lesson.after, lesson.up_to)
-        effects = self._learned(sender, told, "", now)
+        effects = self._learned(sender, told, "", now, is_first=lesson.is_first)
         return [*effects, Send(sender, Learned(lesson.page, self.moves.epochs.learned))]
 
-    def _learned(self, sender: Any, told: Epochs, prefix: str, now: float) -> list[Effect]:
-        effects = self.moves.learn(told.rows, now)
+    def _learned(
+        self, sender: Any, told: Epochs, prefix: str, now: float, *, is_first: bool
+    ) -> list[Effect]:
+        effects = self.moves.learn(told.rows, now, is_first=is_first)
         better = self.moves.known_better(told, prefix)
         if better:
             effects += [Send(sender, page) for page in pages_of(told.query, better)]

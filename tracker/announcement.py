@@ -31,6 +31,11 @@ class Announcement:
         self._hesitant: set[Endpoint] = set()
 
     @property
+    def is_told(self) -> bool:
+        """Whether a tracker has said so."""
+        return self._is_told
+
+    @property
     def is_doubtful(self) -> bool:
         """Whether no tracker took the node in, or one did and may have told nobody."""
         return bool(self._missing) or not self._is_told

@@ -56,6 +56,8 @@ class FixedMembership(Membership):
         others = [place for name, place in places.items() if name != member.name]
         self._told = self.introduction = Introductions(others)
         self._told.end()
+        # Everybody was given the name.
+        self._told.is_confirmed = True
         self._due: float | None = None
         self._judged = self.view
         self._is_whole = False

@@ -33,10 +33,12 @@ TOLD_AT_ONCE_MAX: Final = 3
 class Introduction:
     """One newcomer's own word to the members it knows. Times in seconds."""
 
-    __slots__ = ("_due", "_tries", "_witness", "cluster", "is_over", "why")
+    __slots__ = ("_due", "_tries", "_witness", "cluster", "is_confirmed", "is_over", "why")
 
     def __init__(self) -> None:
         self.is_over = False
+        # Whether another node has said that it knows of this one.
+        self.is_confirmed = False
         self.cluster = ""
         self._tries = 0
         self._due: float | None = None
@@ -65,6 +67,7 @@ class Introduction:
         Unless somebody knew of another start of this store: then that one has to say it.
         """
         if self._witness in (None, sender):
+            self.is_confirmed = True
             self.settled()
             self.end()
 

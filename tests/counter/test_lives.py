@@ -160,7 +160,7 @@ def park(machine):
 def test_a_copy_goes_on_beside_its_store_unless_it_has_told_nobody_of_what_it_wrote(tell, goes_on):
     machine = started(make_machine())
     message = Increment(b"a" * 16, 1, ("k", 5), ACK_DEFAULT)
-    (persist,) = machine.embargo.increment(5, message)
+    (persist,) = machine.embargo.increment(5, message, 0.0)
     machine.submit(Persisted(persist.token), 0.0)
 
     tell(machine)
@@ -186,7 +186,7 @@ COPY = {"code": "in-use", "final": True, "common": 1}
 )
 def test_only_the_last_word_of_a_tracker_on_a_copy_makes_a_new_store_of_it(event, details, goes_on):
     machine = started(make_machine())
-    (persist,) = machine.embargo.increment(5, Increment(b"a" * 16, 1, ("k", 5), ACK_DEFAULT))
+    (persist,) = machine.embargo.increment(5, Increment(b"a" * 16, 1, ("k", 5), ACK_DEFAULT), 0.0)
     machine.submit(Persisted(persist.token), 0.0)
     vouch(machine)
 

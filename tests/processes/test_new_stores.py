@@ -165,3 +165,32 @@ def test_an_id_that_a_drained_node_and_its_heir_know_counts_once_whoever_joins(m
 def home(token, nodes):
     members = [Member(f"n{n}", bytes(16), 0, 1, 0, "127.0.0.1", 1) for n in range(1, nodes + 1)]
     return home_of(token, members).name
+
+
+@pytest.mark.parametrize("is_remembered", [True, False], ids=["with its list", "without its list"])
+def test_what_a_new_node_counts_while_no_tracker_is_there_is_not_lost_in_an_old_epoch(
+    machines, is_remembered
+):
+    data = "tracker" if is_remembered else ""
+    tracker = machines.tracker(data=data)
+    for name in ("n1", "n2"):
+        machines.node(name)
+    who_belongs(machines, 2)
+    n1, n2 = machines.nodes.values()
+    machines.count(n1, 100)
+    assert machines.run("reset", "views").out == "100\n"
+    machines.count(n2, 1)
+    tracker.kill()
+    lone = machines.node("n3")
+    machines.count(lone, 10)
+    lone.kill()
+    lone = machines.node("n3")
+    machines.count(lone, 20)
+
+    machines.tracker(listen=tracker.address, data=data)
+    who_belongs(machines, 3)
+
+    for node in (n1, lone):
+        answer = machines.until(lambda node=node: (a := machines.ask(node))["complete"] and a)
+        assert answer["value"] == 31
+    assert machines.run("reset", "views").out == "31\n"

@@ -32,7 +32,7 @@ from counter.messages import (
 )
 from counter.moves import pages_of
 from loadtest.simulation.disks import DiskConfig
-from loadtest.simulation.lives import begun
+from loadtest.simulation.lives import begun, tracker_begun
 from loadtest.simulation.network import NetworkConfig
 from loadtest.simulation.world import World
 from tracker.config import TrackerConfig
@@ -437,6 +437,24 @@ def test_what_a_newcomer_counts_of_many_keys_is_in_the_total_whatever_datagrams_
     assert cluster.held("n3") == {(key, 1): 1 for key in keys}
 
 
+@pytest.mark.parametrize("restarts", [0, 1])
+def test_what_was_counted_while_all_were_away_who_knew_of_a_reset_is_in_the_total(restarts):
+    cluster = taught_cluster(1, [KEY], nodes=1)
+    cluster.world.crash(cluster.names["n1"])
+    begin(cluster, "n2")
+    assert isinstance(cluster.ended(cluster.count("n2", 5)).messages[-1], Counted)
+    assert cluster.held("n2") == {(KEY, 0): 5}
+    for _ in range(restarts):
+        cluster.world.crash(cluster.names["n2"])
+        cluster.start("n2")
+        cluster.ended(cluster.count("n2", 5))
+
+    cluster.start("n1")
+    assert cluster.world.run_until(lambda: all(map(cluster.is_ready, cluster.names)))
+
+    assert cluster.complete(cluster.ask("n1")) == 5 * (1 + restarts)
+
+
 def test_a_newcomer_whom_nobody_can_tell_anything_waits_and_one_line_to_it_is_enough():
     cluster = taught_cluster(1, [KEY])
     cluster.names["n3"] = ("10.0.0.3", 7401)
@@ -476,6 +494,7 @@ class Drawn(Cluster):
         # What was closed longer ago than two epochs is let go of, and could not be looked at.
         resets = self.dice.sample(range(10, steps), 2)
         for number in range(steps):
+            self.begin(number)
             name = self.dice.choice(list(self.names))
             kind = self.dice.random()
             if number in resets:
@@ -492,6 +511,9 @@ class Drawn(Cluster):
             self.world.run_until(self.world.now + self.dice.expovariate(60))
         self.world.heal()
         self.settle()
+
+    def begin(self, number):
+        """Begin a step; a world in which more happens does it here."""
 
     def crash(self, name):
         """Kill a durable node between two answers to its clients; it is back at once."""
@@ -536,9 +558,12 @@ def test_whatever_was_acknowledged_is_in_exactly_one_epoch(seed):
     assert len({answer.value for answer in last}) == 1
 
 
-def is_true(reply, epochs, counted, resets):
-    """Say whether a complete answer is that of one epoch, none that was known to be over then."""
-    value = reply.answer.value
+def is_true(reply, epochs, counted, resets, besides=0):
+    """Say whether a complete answer is that of one epoch, none that was known to be over then.
+
+    What is counted `besides` may be in it or not.
+    """
+    value = reply.answer.value & ~besides
     least = max([r.one(WasReset).epoch for r in resets if r.ended <= reply.began], default=0)
     before = sum([amount for count, amount in counted if count.ended <= reply.began])
     unsent = sum([amount for count, amount in counted if count.began > reply.ended])
@@ -546,3 +571,171 @@ def is_true(reply, epochs, counted, resets):
         value & ~held == 0 and held & before & ~value == 0 and value & unsent == 0
         for held in epochs[least:]
     )
+
+
+# -- a store that is alone --------------------------------------------------------------------
+
+
+class Lone(Cluster):
+    """A cluster whose n4 begins when its tracker is away, and counts, after a reset of the key."""
+
+    def __init__(self, seed=1, resets=1, **options):
+        super().__init__(seed, nodes=3, **options)
+        self.ended(self.count("n1", 10))
+        self.closed = [self.complete(self.reset("n2")) for _ in range(resets)]
+        self.ended(self.count("n2", 100))
+        self.world.crash(TRACKER)
+        self.join("n4")
+        self.ended(self.count("n4", 1_000))
+        self.ended(self.count("n4", -300))
+
+    def join(self, name):
+        self.names[name] = (f"10.0.0.{name[1:]}", 7401)
+        self.start(name)
+
+    def restart(self, name):
+        self.world.crash(self.names[name])
+        self.start(name)
+
+    def settle(self):
+        """Let the tracker be back, and everybody know of everybody."""
+        start_tracker(self.world)
+        assert self.world.run_until(lambda: all(self.is_ready(name) for name in self.names))
+
+    def is_alone(self, name="n4"):
+        return self.node(name).ledger.is_alone
+
+    def values(self):
+        return [self.complete(self.ask(name)) for name in self.names]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("resets", [1, 3, CLOSED_MAX + 2], ids=["one", "some", "many"])
+def test_what_a_lone_store_counted_after_a_reset_is_in_complete_answers(seed, resets):
+    cluster = Lone(seed, resets)
+    assert cluster.is_alone()
+
+    cluster.settle()
+
+    assert cluster.values() == [800] * 4
+    assert cluster.held("n4") == {(KEY, resets): 700}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_lone_store_is_alone_in_its_next_life_and_what_it_counts_then_is_carried_too(seed):
+    cluster = Lone(seed)
+    cluster.restart("n4")
+    cluster.ended(cluster.count("n4", 2_000))
+    cluster.restart("n4")
+
+    cluster.settle()
+
+    assert cluster.values() == [2_800] * 4
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_lone_store_that_is_killed_while_it_is_found_loses_nothing(seed):
+    cluster = Lone(seed)
+    start_tracker(cluster.world)
+    for _ in range(4):
+        cluster.world.run_until(cluster.world.now + cluster.world.random(f"kill/{seed}").random())
+        cluster.restart("n4")
+    assert cluster.world.run_until(lambda: all(cluster.is_ready(name) for name in cluster.names))
+
+    assert cluster.values() == [800] * 4
+
+
+def test_a_store_that_is_found_is_alone_no_more_and_counts_where_it_is_told():
+    cluster = Lone()
+    cluster.settle()
+    assert cluster.world.run_until(lambda: not cluster.is_alone())
+    cluster.restart("n4")
+    assert cluster.world.run_until(lambda: cluster.is_ready("n4"))
+    assert not cluster.is_alone()
+
+    partition = cluster.cut_off("n4")
+    reset = cluster.ended(cluster.reset("n1", b"missed"))
+    assert (reset.answer.value, reset.answer.complete) == (100, False)
+    cluster.world.heal(partition)
+    cluster.world.run_until(cluster.world.now + 8)
+
+    assert cluster.values() == [0] * 4
+    again = cluster.ended(cluster.reset("n2", b"missed"))
+    assert (again.answer.value, again.answer.complete) == (800, True)
+
+
+def test_what_a_lone_store_counted_is_told_to_the_reset_that_comes_after_it():
+    cluster = Lone()
+    cluster.settle()
+
+    assert cluster.complete(cluster.reset("n3", b"next")) == 800
+    assert cluster.complete(cluster.reset("n4", b"next")) == 800
+    assert cluster.values() == [0] * 4
+
+
+def test_a_tracker_that_has_lost_its_list_finds_nobody_for_a_lone_store():
+    cluster = Lone()
+    others = [cluster.names[name] for name in ("n1", "n2", "n3")]
+    partition = cluster.world.partition(others, [TRACKER])
+    start_tracker(cluster.world)
+    assert cluster.world.run_until(lambda: cluster.node("n4").membership.announcement.is_told)
+    cluster.world.run_until(cluster.world.now + 8)
+    assert cluster.is_alone()
+    cluster.world.heal(partition)
+    assert cluster.world.run_until(lambda: all(cluster.is_ready(name) for name in cluster.names))
+
+    assert cluster.values() == [800] * 4
+
+
+class DrawnLone(Drawn):
+    """The same, with a node that begins while the tracker is away for some time."""
+
+    def __init__(self, seed):
+        super().__init__(seed)
+        self.away, self.back = sorted(self.dice.sample(range(5, 120), 2))
+        self.forgets = self.dice.random() < 0.5
+
+    def begin(self, number):
+        if number == self.away:
+            self.world.crash(TRACKER)
+            self.names["n6"] = ("10.0.0.6", 7401)
+            self.start("n6")
+        if number == self.back:
+            start_tracker(self.world, is_remembered=not self.forgets)
+
+
+def start_tracker(world, *, is_remembered=False):
+    """Start a tracker where one ended, with its list or without."""
+    dice, disk = world.random(f"t/{world.now}"), world.disk(TRACKER)
+    if is_remembered:
+        world.add(tracker_begun(disk, dice), TRACKER)
+    else:
+        world.add(Registry(TrackerConfig(), dice.randbytes(8), None, dice, disk.token), TRACKER)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(24))
+def test_whatever_was_acknowledged_is_in_exactly_one_epoch_also_what_a_lone_store_has(seed):
+    world = DrawnLone(seed)
+    world.run(150)
+    epochs, counted = world.epochs(), [(row[0], row[3]) for row in world.acknowledged]
+    lone = sum([row[3] for row in world.acknowledged if row[1] == "n6"])
+    known = [(row[0], row[3]) for row in world.acknowledged if row[1] != "n6"]
+
+    assert all(isinstance(reply.messages[-1], Counted) for reply, _ in counted)
+    assert sum(epochs) == 2 ** len(counted) - 1
+    told = [reset for reset in world.resets if reset.answer is not None]
+    for reset in told:
+        closed = epochs[reset.one(WasReset).epoch - 1]
+        assert reset.answer.value & ~closed == 0
+        # It is final, though nobody knew of the lone store then.
+        assert reset.answer.value == closed or not reset.answer.complete
+    for reply in world.asks:
+        if reply.answer is not None and reply.answer.complete:
+            # Who cannot know of a lone store answers without it.
+            assert is_true(reply, epochs, known, told, besides=lone)
+    last = [world.ended(world.ask(name)).answer for name in world.names]
+    latest = max([reset.one(WasReset).epoch for reset in told], default=0)
+    assert all(answer.complete for answer in last)
+    assert {answer.value for answer in last} <= {*epochs[latest:]}
+    assert len({answer.value for answer in last}) == 1

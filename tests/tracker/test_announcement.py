@@ -456,15 +456,16 @@ def test_without_any_tracker_a_node_counts_at_once():
     assert world.run_until(lambda: answers(writer, Counted), time_max=world.now + 3)
 
 
-def test_a_node_without_trackers_holds_nothing_back():
+def test_a_node_without_trackers_holds_nothing_back_once_it_has_written_that_it_is_alone():
     node = Gossip(NodeConfig(name="n1"), LAN, make_member(1), (), Random(1))
     node.resume(0)
-    node.start(0.0)
+    [alone] = node.start(0.0)
+    node.submit(Persisted(alone.token), 0.0)
 
     [persist] = node.receive(9, INCREMENT, 0.0)
 
     assert not node.ledger.is_held
-    assert persist.token == 1
+    assert persist.token == 2
 
 
 def test_what_waits_for_the_announcement_is_bounded_and_comes_in_order():
