@@ -82,6 +82,7 @@ class Embargo:
         effects = introduction.look(membership.member, membership.view, now)
         if not introduction.is_over:
             return effects
+        membership.heard_of()
         held, self._held = self._held, []
         ledger.is_held, ledger.has_vouched = False, True
         return held + self._counted()
