@@ -93,6 +93,7 @@ class Embargo:
             if not ledger.is_alone:
                 # Nothing is acknowledged before that is on disk.
                 return effects + begun
+        membership.heard_of()
         held, self._held = self._held, []
         ledger.is_held, ledger.has_vouched = False, True
         return effects + held + self._counted() + self._found(now)

@@ -219,7 +219,7 @@ class Newcomers:
         if not is_about_this or _is_same_start(other, own) or membership.is_registered:
             return []
         is_news = membership.introduction.doubled(other, sender, now)
-        membership.is_doubted = True
+        membership.disprove()
         return self._followed([_copy_of(own, other)] if is_news else [], now)
 
     # -- time -----------------------------------------------------------------------------------

@@ -143,7 +143,8 @@ class Origin:
         membership = self._membership
         is_mixed = bool(membership.parent) and not membership.is_apart
         may_be_copy = is_mixed or membership.member.epoch > FIRST_EPOCH
-        return membership.announcement.is_strange or (membership.is_doubted and may_be_copy)
+        is_doubted = membership.is_doubted and not membership.is_unheard_of
+        return membership.announcement.is_strange or (is_doubted and may_be_copy)
 
     def release(self, now: float) -> list[Effect]:
         """Begin the rounds whose wait is over, or refuse those that wait for nothing."""

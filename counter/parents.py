@@ -187,7 +187,8 @@ class Parents:
         said: list[Effect] = [Send(sender, Here(own, message.part, LACKS))]
         if self._is_told:
             return said
-        self._is_told = self._membership.is_doubted = True
+        self._is_told = True
+        self._membership.disprove()
         address = shown_endpoint(sender) if isinstance(sender, tuple) else ""
         text = (
             f"its data directory is older than what {address} holds of it: a restored backup, or"

@@ -115,13 +115,16 @@ class Member:
 
     @property
     def roll_mark(self) -> int:
-        """64 bits of the name, the store that is expected under it, and its rank but the status.
+        """64 bits of the name, the store that is expected under it, and its life: its rank but the
+        status, and its boot.
 
         Without the rank a member that was gone and is back would make of a list the one that it
-        was before, of which everybody thinks that it is long over.
+        was before, of which everybody thinks that it is long over; without the boot so would a
+        start of the same number, of a copy of its directory or an older one.
         """
         life = ((self.reign << 16) + self.epoch << 16) + self.incarnation
-        told = (position(self.name) ^ int.from_bytes(self.store[:8], "big")) + life * _MIXER
+        who = int.from_bytes(self.store[:8], "big") ^ int.from_bytes(self.boot, "big")
+        told = (position(self.name) ^ who) + life * _MIXER
         return (told ^ told >> 32) * _MIXER % 2**64
 
     @property

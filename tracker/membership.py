@@ -106,8 +106,6 @@ class Membership(Regarded):
         self.lineage, self.parent, self.begins, self.is_apart = b"", b"", b"", False
         # The last record that is safe on disk; the owner sets it.
         self.written = -1
-        # Whether this may be an old backup: a tracker is yet to take it in, or refuses to.
-        self.is_doubted = False
         # Whether it has acknowledged anything, in this life or an earlier one; the owner sets it.
         self.has_counted: Callable[[], bool] = lambda: False
         # Of which stores it tells parts, 8 bytes each; the owner sets it.
@@ -338,7 +336,7 @@ class Membership(Regarded):
             effects.append(Emit("tracker-lost", details))
         self._contacts.lost(tracker, now)
         is_deciding = self.introduction.is_doubled or any(t.is_deciding for t in self._trackers)
-        self.is_doubted = self.is_doubted and (self.announcement.is_strange or is_deciding)
+        self.unjudged(is_doubtful=self.announcement.is_strange or is_deciding)
         self.is_departed = self._is_departing and not self._contacts.by_link
         return effects
 

@@ -16,6 +16,7 @@ from tracker.config import shown_endpoint
 from tracker.contact import JOINED, JOINING, OPENING, REFUSED, Contact
 from tracker.introduction import Introduction
 from tracker.machine import Endpoint
+from tracker.members import FIRST_EPOCH, Member
 
 DISPLACING_CODES: Final = frozenset(
     {"in-use", "clone", OLD_BACKUP, HANDED_OVER, NAME_LOST, "name-taken", "name-kept"}
@@ -64,6 +65,31 @@ class Regarded:
     # Why somebody else is in this node's place by the view, if so.
     _usurped: str
     introduction: Introduction
+    member: Member
+    is_doubted = False
+    """Whether this may be an old backup, or a copy: a tracker is yet to take it in, or refuses to,
+    or others know of another start, or of none."""
+    is_unheard_of = False
+    """Whether it is that for nothing else than that others have yet to hear of this start."""
+
+    def unjudged(self, *, is_doubtful: bool) -> None:
+        """Take it that no tracker is there to judge; with `is_doubtful` there is, or will be.
+
+        Then others have to know of this start first, if the store has lived before: one of them
+        may know of another one.
+        """
+        is_news = self.member.epoch > FIRST_EPOCH and not self.introduction.is_over
+        self.is_unheard_of = self.is_doubted and is_news and not is_doubtful
+        self.is_doubted = self.is_doubted and (is_doubtful or is_news)
+
+    def heard_of(self) -> None:
+        """Take it that others know of this start, or that none of them can be told."""
+        self.is_doubted = self.is_doubted and not self.is_unheard_of
+        self.is_unheard_of = False
+
+    def disprove(self) -> None:
+        """Take it that this is an old backup, or a copy, until a tracker says that it is not."""
+        self.is_doubted, self.is_unheard_of = True, False
 
     @property
     def is_usurped(self) -> bool:

@@ -3,23 +3,30 @@
 from dataclasses import replace
 from random import Random
 
+import pytest
+
 from counter.config import LAN, NodeConfig
 from counter.gossip import Gossip
 from counter.messages import (
     ACK_DEFAULT,
     ACK_MEMORY,
     UNDERWAY,
+    Ask,
     Counted,
     Disown,
+    Doubled,
     Increment,
     Park,
+    Reply,
 )
+from tracker.introduction import TRIES_MAX
 from tracker.machine import Closed, Opened, Persist, Persisted, PersistFailed, Send, Unreachable
 from tracker.members import Member
 from tracker.messages import (
     Announced,
     Heartbeat,
     Introduce,
+    Introduced,
     Refused,
     Registered,
     news_to_wire,
@@ -28,6 +35,7 @@ from tracker.pages import members_to_record
 
 TRACKER, CLIENT, OTHER = ("127.0.0.1", 7400), 50, 51
 OWN = Member("n0", b"s" * 16, 0, 1, 0, "127.0.0.1", 7401)
+PEER = Member("n1", b"t" * 16, 0, 1, 0, "127.0.0.1", 7402)
 
 
 def taken_in(gossip, link, now):
@@ -201,6 +209,53 @@ def test_a_node_that_is_taken_in_again_counts_again():
 
     [persist] = count(gossip, 1)
     assert said(gossip.submit(Persisted(persist.token), 20.1)) == [Counted(1, True, False)]
+
+
+def restarted(epoch):
+    """Return a node in such a life that reaches no tracker, and knows one other member."""
+    own = replace(OWN, epoch=epoch, boot=b"boot-now")
+    gossip = Gossip(NodeConfig(name="n0"), LAN, own, (TRACKER,), Random(1))
+    gossip.restore("members", members_to_record([own, PEER]))
+    gossip.resume(0)
+    gossip.start(0.0)
+    gossip.submit(Unreachable(TRACKER, "refused"), 0.0)
+    return gossip
+
+
+def answered(gossip, now):
+    ask = Ask(b"q" * 16, "k", PEER.endpoint, 2, 2, 1, 9, 500, 0, 0, 2**64 - 1)
+    return [e for e in gossip.receive(PEER.endpoint, ask, now) if isinstance(e.message, Reply)]
+
+
+@pytest.mark.parametrize("epoch", [1, 2], ids=["its first life", "a later one"])
+def test_a_start_that_nobody_knows_of_answers_nobody_as_another_one_may_be_known(epoch):
+    gossip = restarted(epoch)
+
+    assert bool(answered(gossip, 0.1)) is (epoch == 1)
+    gossip.receive(PEER.endpoint, Introduced(OWN.store), 0.2)
+
+    assert len(answered(gossip, 0.2)) == 1
+
+
+def test_where_nobody_can_be_told_of_it_it_answers_at_last():
+    gossip = restarted(2)
+    for _ in range(TRIES_MAX):
+        assert answered(gossip, 0.1) == []
+        gossip.tick(gossip.deadline())
+
+    gossip.tick(1.5)
+
+    assert len(answered(gossip, 1.5)) == 1
+
+
+def test_it_answers_nobody_once_another_start_is_known():
+    gossip = restarted(2)
+    other = replace(OWN, epoch=2, boot=b"boot-two")
+
+    gossip.receive(PEER.endpoint, Doubled(b"boot-now", other), 0.1)
+    gossip.tick(1.5)
+
+    assert answered(gossip, 1.5) == []
 
 
 def test_a_displaced_node_that_was_making_itself_known_waits_for_a_word_and_for_no_time():

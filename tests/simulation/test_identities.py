@@ -17,10 +17,9 @@ from identity_world import (
     played,
 )
 
-from counter import ledger, listener, lives, moving, partial, query
+from counter import ledger, lives, moving, partial
 from counter.forks import Forks
 from counter.newcomers import Newcomers
-from counter.parents import Parents
 from loadtest.simulation import disks
 from tracker.arrivals import Arrivals
 
@@ -271,86 +270,6 @@ def test_where_a_copy_of_a_node_that_ended_passes_for_its_move_nothing_acknowled
     cluster.go_on(10.0)
     assert cluster.final()
     assert cluster.wrong == []
-
-
-def put_back_older(cluster, restarts=1):
-    """Put an older backup of a store back that has died, and no tracker there to judge.
-
-    A copy of it counts beside it, with a part that goes further. Returns the cluster once that has
-    been asked for a while, and the place of the backup.
-    """
-    home, copy, old = HOMES["n1"], SPARE[0], SPARE[1]
-    cluster.count(home)
-    cluster.back_up(home)
-    cluster.count(home)
-    cluster.pause(1.5)
-    cluster.world.crash(TRACKER)
-    cluster.copy(home, copy)
-    cluster.count(copy)
-    cluster.crash(copy)
-    cluster.start(copy)
-    cluster.start_tracker()
-    cluster.go_on(20.0)
-    assert "beside" in cluster.events
-    cluster.crash(home)
-    cluster.world.crash(TRACKER)
-    ((name, backup, held),) = cluster.backups
-    cluster.names[old], cluster.holds[old] = name, held
-    cluster.world.disk(old).restore(backup)
-    cluster.start(old)
-    for _ in range(restarts):
-        cluster.count(old)
-        cluster.crash(old)
-        cluster.start(old)
-    # The copy holds all that its store had acknowledged, and is expected.
-    assert cluster.holds[home] == {0, 1}
-    cluster.wanted = lambda: {0, 1}
-    cluster.go_on(5.0)
-    return cluster, old
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("seed", "restarts"), [(1, 0), (3, 0), (5, 1), (7, 0), (7, 1), (12, 1), (13, 0), (34, 3)]
-)
-def test_an_older_backup_is_known_to_who_holds_a_part_of_its_store_and_begins_anew(seed, restarts):
-    cluster, old = put_back_older(Cluster(seed), restarts)
-
-    assert cluster.wrong == []
-    assert "reborn True" in cluster.events
-    cluster.start_tracker()
-    cluster.go_on(20.0)
-    cluster.wanted = lambda: {0, 1} | cluster.holds[old]
-    assert cluster.final()
-    assert cluster.wrong == []
-
-
-@pytest.mark.slow
-def test_answers_lack_what_only_a_part_has_where_its_holder_asks_nobody(monkeypatch):
-    monkeypatch.setattr(Parents, "look", lambda self, now: [])
-
-    assert put_back_older(Cluster(1))[0].wrong != []
-
-
-@pytest.mark.slow
-def test_so_they_do_where_it_answers_by_a_list_that_lacks_what_the_origin_has_learned(monkeypatch):
-    monkeypatch.setattr(listener, "tells_parts", lambda reply: False)
-
-    assert put_back_older(Cluster(5))[0].wrong != []
-
-
-@pytest.mark.slow
-def test_so_they_do_where_the_origin_learns_of_a_start_between_asking_and_hearing(monkeypatch):
-    monkeypatch.setattr(query, "has_begun_anew", lambda parts, before, after: False)
-
-    assert put_back_older(Cluster(7), restarts=0)[0].wrong != []
-
-
-@pytest.mark.slow
-def test_so_they_do_where_nobody_says_that_it_was_found_out_meanwhile(monkeypatch):
-    monkeypatch.setattr(listener, "UNHELD", 0)
-
-    assert put_back_older(Cluster(13), restarts=0)[0].wrong != []
 
 
 @pytest.mark.slow

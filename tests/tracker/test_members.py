@@ -214,6 +214,14 @@ def test_a_member_that_was_gone_makes_another_roll_when_it_is_back(life):
     assert len({before.roll, without.roll, after.roll}) == 3
 
 
+def test_two_starts_of_one_number_make_two_rolls():
+    one, other = make_member("n2", boot=b"boot-one"), make_member("n2", boot=b"boot-two")
+    views = [View().merged((make_member("n1"), member)) for member in (one, other)]
+
+    assert views[0].roll != views[1].roll
+    assert views[0].merged((other,)).roll in (views[0].roll, views[1].roll)
+
+
 def test_what_is_thought_of_a_member_changes_no_roll():
     view = View().merged((make_member("n1"), make_member("n2")))
 
