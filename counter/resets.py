@@ -98,6 +98,8 @@ class Resets:
     def take(self, link: Link, reset: Reset, now: float) -> list[Effect]:
         """Take a reset."""
         if len(self.under_way) >= RESETS_MAX:
+            self._let_go(now)
+        if len(self.under_way) >= RESETS_MAX:
             text = f"{len(self.under_way)} resets are under way on this node; come back in 1 s"
             return refused(link, reset, "busy", text)
         until = now + (reset.deadline_ms or BUDGET_MS) / 1000
@@ -108,6 +110,15 @@ class Resets:
         # Half of the time is kept for the second query.
         look = Subject(reset.key, self._epochs.entry(reset.key).settled, LOOK, made.mark)
         return self.heard(self._query(number, look.text, (until - now) / 2, now), now)
+
+    def _let_go(self, now: float) -> None:
+        """Forget those that the disk has kept waiting past their time: nobody waits for them.
+
+        All others end with a query, which has a deadline of its own.
+        """
+        for number, made in list(self.under_way.items()):
+            if made.closes >= 0 and not made.is_asked and now >= made.until:
+                del self.under_way[number]
 
     def _query(self, number: int, key: str, budget_s: float, now: float) -> list[Effect]:
         deadline_ms = max(1, round(budget_s * 1000))

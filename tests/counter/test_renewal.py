@@ -35,7 +35,7 @@ from counter.messages import (
     subject_in,
 )
 from tracker.digest import blake2b
-from tracker.machine import Leave, Opened, Persist, Persisted, Send
+from tracker.machine import Leave, Opened, Persist, Persisted, PersistFailed, Send
 from tracker.members import Member, position
 from tracker.messages import Announced, Heartbeat, Refused, Registered, news_to_wire
 
@@ -187,6 +187,23 @@ def test_more_resets_than_the_limit_are_told_to_come_back(monkeypatch):
     (refused,) = told(gossip.receive(CLIENT, replace(RESET, request=10), 0.1))
 
     assert (refused.request, refused.code) == (10, "busy")
+
+
+def test_resets_that_a_full_disk_kept_waiting_past_their_time_keep_no_other_one_out(monkeypatch):
+    """Sixty-four of them did so for good: nothing but a question for their keys ended them."""
+    monkeypatch.setattr(resets, "RESETS_MAX", 1)
+    gossip = started(durable=True)
+    closing = answered(gossip, gossip.receive(CLIENT, RESET, 0.1))
+    (token,) = [e.token for e in closing if isinstance(e, Persist)]
+    gossip.submit(PersistFailed(token, "the disk is full", True), 0.2)
+    other = replace(RESET, request=10, id=b"o" * 16, key="other")
+
+    in_time = gossip.receive(CLIENT, other, 1.0)
+    too_late = gossip.receive(CLIENT, other, 1.2)
+
+    assert [word.code for word in told(in_time)] == ["busy"]
+    assert (told(too_late), len(asks(too_late))) == ([], 1)
+    assert [made.reset for made in gossip.renewal.resets.under_way.values()] == [other]
 
 
 def test_with_no_room_for_another_key_nothing_is_reset():
