@@ -1,4 +1,4 @@
-"""A store in its first life that finds nobody: when it is alone, how long, and what that keeps."""
+"""A store that has counted nothing yet and finds nobody: how long it is alone, what it keeps."""
 
 from dataclasses import replace
 from random import Random
@@ -203,13 +203,26 @@ def test_a_store_whose_introduction_is_confirmed_is_not_alone():
     assert len(node.queue) == 1
 
 
-def test_a_store_that_has_lived_before_is_not_alone():
-    node = Node(replace(OWN, epoch=2))
+def test_a_store_that_has_counted_in_a_life_before_is_not_alone():
+    before = Node()
+    before.announced(OTHER)
+    before.count()
+    before.written()
+
+    node = Node(replace(OWN, epoch=2), before.log)
     node.misses_its_tracker()
     node.count()
 
     assert b"\xa5alone" not in node.queued
     assert len(node.queue) == 1
+
+
+def test_a_store_that_has_lived_and_counted_nothing_is_alone_where_it_finds_nobody():
+    node = Node(replace(OWN, epoch=2))
+    node.misses_its_tracker()
+    node.written()
+
+    assert node.is_alone
 
 
 def test_a_node_to_which_all_names_were_given_is_not_alone():
