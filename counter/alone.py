@@ -1,8 +1,9 @@
 """Whether nobody can have told this store of resets, so that it counts in epochs that are over.
 
-A store in its first life that finds no tracker, and nobody else, counts all the same. A key may
-have been reset by then, and what it counts of that is in an epoch that is over. So it is *alone*,
-and what it has counted goes along once it hears of the later epoch (`counter.carrying`)::
+A store that has counted nothing yet, in its first life as a rule, and finds no tracker and nobody
+else, counts all the same. A key may have been reset by then, and what it counts of that is in an
+epoch that is over. So it is *alone*, and what it has counted goes along once it hears of the later
+epoch (`counter.carrying`)::
 
     alone        the record of it is on disk, and nothing was acknowledged before that
     found        a tracker has announced it, or another node has confirmed its introduction, and

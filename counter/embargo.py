@@ -4,9 +4,9 @@ Who does not know of a node answers for the cluster without it, and may call tha
 rule: until it is announced (`tracker.announcement`), or has told somebody itself
 (`tracker.introduction`), a node takes increments and keeps their replies, in order, up to a limit.
 One that learns later that another has its store, or its name, takes no more: they would be in no
-total. A store in its first life does not even count before: it has yet to be told of resets
-(`counter.teaching`), and nobody would ask for what it counted in an epoch that is over. If it finds
-nobody at all it counts then, as one that is `counter.alone`.
+total. A store that has counted nothing yet does not even count before: it was expected by nobody,
+has yet to be told of resets (`counter.teaching`), and nobody would ask for what it counted in an
+epoch that is over. If it finds nobody at all it counts then, as one that is `counter.alone`.
 """
 
 from counter.alone import Alone
@@ -31,6 +31,8 @@ class Embargo:
         self._membership = membership
         self._held: list[Effect] = []
         self._waiting: list[tuple[Link, Increment]] = []
+        # Whether it began with nothing that it had counted in a life before.
+        self._is_blank = False
         self.unsaid = 0
         """Increments that were written while nothing had been acknowledged in this life."""
         ledger.is_held = True
@@ -48,7 +50,8 @@ class Embargo:
     @property
     def _is_untaught(self) -> bool:
         ledger, member = self._ledger, self._membership.member
-        return ledger.is_held and not ledger.displaced and member.epoch == FIRST_EPOCH
+        is_new = self._is_blank or member.epoch == FIRST_EPOCH
+        return is_new and ledger.is_held and not ledger.displaced
 
     def _taken(self, link: Link, message: Increment) -> list[Effect]:
         effects = self._ledger.increment(link, message)
@@ -64,6 +67,11 @@ class Embargo:
             return self._doubted(effects)
         self._held += [effect for effect in effects if isinstance(effect, Send)]
         return [effect for effect in effects if not isinstance(effect, Send)]
+
+    def start(self, now: float) -> list[Effect]:
+        """Begin, with what was restored."""
+        self._is_blank = not self._ledger.counters.own
+        return self.look(now)
 
     def look(self, now: float) -> list[Effect]:
         """Return the replies that were kept, once somebody knows of this node or nobody can.
@@ -87,7 +95,7 @@ class Embargo:
         effects = introduction.look(membership.member, membership.view, now)
         if not introduction.is_over:
             return effects
-        if not self._is_found and self._is_new and not ledger.is_alone:
+        if not self._is_found and self._is_blank and not ledger.is_alone:
             begun = self._alone.begin()
             self.unsaid += len(begun)
             if not ledger.is_alone:
@@ -97,10 +105,6 @@ class Embargo:
         held, self._held = self._held, []
         ledger.is_held, ledger.has_vouched = False, True
         return effects + held + self._counted() + self._found(now)
-
-    @property
-    def _is_new(self) -> bool:
-        return self._membership.member.epoch == FIRST_EPOCH and not self._ledger.counters.own
 
     @property
     def _is_found(self) -> bool:

@@ -253,7 +253,7 @@ class Gossip:
         """Begin: look for the trackers."""
         self._is_aim_stale = True
         self._activity.start(self.ledger.operations)
-        return self.membership.start(now) + self.embargo.look(now)
+        return self.membership.start(now) + self.embargo.start(now)
 
     def receive(self, sender: Address, message: Any, now: float) -> list[Effect]:
         """Take a datagram of a peer, a request of a client or the word of a tracker."""

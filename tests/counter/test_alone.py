@@ -1,4 +1,4 @@
-"""A store in its first life that finds nobody: when it is alone, how long, and what that keeps."""
+"""A store that has counted nothing yet and finds nobody: how long it is alone, what it keeps."""
 
 from dataclasses import replace
 from random import Random
@@ -53,7 +53,8 @@ class Node:
         for kind, record in records:
             self.gossip.restore(kind, record)
         self.gossip.resume(len(records))
-        self.queue, self.log, self.sequence, self.links, self.now = [], [*records], 0, 0, 0.0
+        self.queue, self.log, self.links, self.now = [], [*records], 0, 0.0
+        self.sequence = 10 * (member.epoch - 1)
         self.said = []
         self.took(self.gossip.start(0.0))
 
@@ -198,17 +199,30 @@ def test_a_store_whose_introduction_is_confirmed_is_not_alone():
     node.receive(OTHER.endpoint, Introduced(OWN.store))
     node.count()
 
-    assert not node.is_alone
+    assert b"\xa5alone" not in node.queued
     assert len(node.queue) == 1
 
 
-def test_a_store_that_has_lived_before_is_not_alone():
-    node = Node(replace(OWN, epoch=2))
+def test_a_store_that_has_counted_in_a_life_before_is_not_alone():
+    before = Node()
+    before.announced(OTHER)
+    before.count()
+    before.written()
+
+    node = Node(replace(OWN, epoch=2), before.log)
     node.misses_its_tracker()
     node.count()
 
-    assert node.queued != [b"\xa5alone"]
-    assert not node.is_alone
+    assert b"\xa5alone" not in node.queued
+    assert len(node.queue) == 1
+
+
+def test_a_store_that_has_lived_and_counted_nothing_is_alone_where_it_finds_nobody():
+    node = Node(replace(OWN, epoch=2))
+    node.misses_its_tracker()
+    node.written()
+
+    assert node.is_alone
 
 
 def test_a_node_to_which_all_names_were_given_is_not_alone():
@@ -216,8 +230,8 @@ def test_a_node_to_which_all_names_were_given_is_not_alone():
     node = Node(fixed=fixed)
     node.count()
 
+    assert b"\xa5alone" not in node.queued
     assert len(node.queue) == 1
-    assert not node.is_alone
 
 
 # -- how long it lasts ------------------------------------------------------------------------
@@ -342,6 +356,22 @@ def test_a_lone_store_hands_its_counts_over_once_it_is_alone_no_more():
 
     assert not node.is_alone
     assert node.gossip.handover.leaving._peer is not None
+
+
+@pytest.mark.parametrize("when", ["on its way", "on disk"])
+def test_a_snapshot_has_carried_all_that_a_record_before_it_carries(when):
+    node = Node(replace(OWN, epoch=2), alone().log)
+    node.misses_its_tracker()
+    node.count(100)
+    node.receive(OTHER.endpoint, LATER)
+    if when == "on disk":
+        node.written()
+
+    again = Node(replace(OWN, epoch=3), node.gossip.memory())
+
+    assert again.gossip.ledger.counters.own.positive == {"k\x003": 105}
+    # What a copy that began its life in the one before would have counted by then.
+    assert again.gossip.forks._bases[2].share.positive == {"k\x003": 5}
 
 
 @pytest.mark.parametrize(

@@ -177,6 +177,7 @@ def test_what_the_disk_of_a_displaced_node_refuses_is_refused_for_that():
 
 def test_replies_that_were_held_back_are_in_doubt_once_the_node_is_displaced():
     gossip = Gossip(NodeConfig(name="n0"), LAN, replace(OWN, epoch=2), (TRACKER,), Random(1))
+    gossip.ledger.counters.own.add("k", 1)
     gossip.resume(0)
     gossip.start(0.0)
     assert said(count(gossip, 1, ACK_MEMORY)) == []
@@ -187,8 +188,10 @@ def test_replies_that_were_held_back_are_in_doubt_once_the_node_is_displaced():
     assert code_of(refused) == "in-doubt"
 
 
-def test_a_store_in_its_first_life_counts_nothing_before_it_may_say_so():
-    gossip = Gossip(NodeConfig(name="n0"), LAN, OWN, (TRACKER,), Random(1))
+@pytest.mark.parametrize("epoch", [1, 2], ids=["first", "next"])
+def test_a_store_that_has_counted_nothing_yet_counts_nothing_before_it_may_say_so(epoch):
+    member = replace(OWN, epoch=epoch)
+    gossip = Gossip(NodeConfig(name="n0"), LAN, member, (TRACKER,), Random(1))
     gossip.resume(0)
     gossip.start(0.0)
     assert count(gossip, 1, ACK_MEMORY) == []

@@ -123,6 +123,8 @@ others = st.sampled_from(
         ),
         ("state", wire.packed(["sessions", [[SESSIONS[1], 4, [OTHER, 9]]]])),
         ("state", wire.packed(["base", 2, 7, [["k", 1, 0]]])),
+        ("counts", wire.packed(["alone", STORE, True])),
+        ("counts", wire.packed(["epochs", [["k", 1, b"", 0, False, [[0, 1]]]]])),
         ("counts", increment("k", 1)[1]),
         ("state", increment("k", 1)[1]),
         ("counts", page(("k", 1, 0))[1]),
@@ -150,6 +152,23 @@ def test_both_end_with_the_same_counts_and_sessions(records: list[tuple[str, byt
 @example([("counts", b""), ("state", b""), ("counts", b"\x93"), ("state", b"\x94\xa5share")])
 def test_both_say_the_same_of_what_is_no_record(records: list[tuple[str, bytes]]):
     both([page(("k", 5, 1)), *records])
+
+
+def test_both_carry_what_was_counted_before_a_record_that_says_so_and_nothing_else():
+    carrying = wire.packed(["epochs", [["k", 1, b"", 0, False, [[0, 1]]]]])
+    log = [
+        increment("k", 5, "views", 1, sequence=1),
+        increment("k", -2, sequence=2),
+        ("counts", carrying),
+        increment("k\x001", 10, sequence=3),
+    ]
+
+    for is_native in (True, False):
+        life = Life(is_native=is_native)
+        assert [life.take(*record) for record in log] == [""] * 4
+        own = life.machine.ledger.counters.own
+        assert (own.positive, own.negative) == ({"views": 1, "k\x001": 15}, {"k\x001": 2})
+    both(log)
 
 
 @pytest.mark.parametrize(

@@ -461,6 +461,19 @@ def test_what_would_leave_the_range_of_a_share_waits_until_there_is_room():
     assert ledger.counters.value("k") == 7
 
 
+def test_what_is_granted_waits_while_what_is_counted_of_its_key_moves_to_a_later_epoch():
+    failover, ledger, question = waiting(1)
+    ledger.moving["k"] = ((0, 3),)
+
+    failover.parking.disowned(9, Disowned(question.request, (GRANTED,)), 1.0)
+    assert failover.parking.uncertain("k") == (0, 2, 1)
+
+    ledger.moving.clear()
+    question = asked(failover, failover.parking.deadline())
+    failover.parking.disowned(9, Disowned(question.request, (GRANTED,)), 9.0)
+    assert ledger.counters.value("k") == 2
+
+
 def test_a_node_that_is_asked_for_nothing_any_more_is_asked_an_empty_question():
     failover, _ = make(durable=False)
     failover.parking.park(LINK, park(), 0.0)

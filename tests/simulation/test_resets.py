@@ -36,6 +36,7 @@ from loadtest.simulation.lives import begun, tracker_begun
 from loadtest.simulation.network import NetworkConfig
 from loadtest.simulation.world import World
 from tracker.config import TrackerConfig
+from tracker.machine import Leave
 from tracker.messages import Refused
 from tracker.registry import Registry
 from tracker.withheld import PATIENCE_S
@@ -739,3 +740,25 @@ def test_whatever_was_acknowledged_is_in_exactly_one_epoch_also_what_a_lone_stor
     assert all(answer.complete for answer in last)
     assert {answer.value for answer in last} <= {*epochs[latest:]}
     assert len({answer.value for answer in last}) == 1
+
+
+@pytest.mark.parametrize("is_there", [False, True], ids=["no tracker", "a tracker"])
+@pytest.mark.parametrize("seed", range(4))
+def test_what_a_store_counts_in_the_first_life_in_which_it_counts_anything_is_not_lost(
+    seed, is_there
+):
+    cluster = Cluster(seed)
+    cluster.world.submit(cluster.names["n4"], Leave())
+    cluster.world.run_until(cluster.world.now + 1.0)
+    cluster.world.stop(cluster.names["n4"])
+    cluster.ended(cluster.count("n1", 10))
+    assert cluster.complete(cluster.reset("n2")) == 10
+    if not is_there:
+        cluster.world.crash(TRACKER)
+    cluster.start("n4")
+    cluster.ended(cluster.count("n4", 5))
+    if not is_there:
+        start_tracker(cluster.world)
+    assert cluster.world.run_until(lambda: all(cluster.is_ready(name) for name in cluster.names))
+
+    assert [cluster.complete(cluster.ask(name)) for name in cluster.names] == [5] * 4

@@ -434,6 +434,7 @@ def test_where_no_tracker_can_be_reached_a_node_tells_whom_it_knows_before_it_ac
     own = replace(make_member(1), epoch=2)
     node = Gossip(NodeConfig(name="n1"), LAN, own, (TRACKER,), Random(1))
     node.restore("members", members_to_record([make_member(2)]))
+    node.ledger.counters.own.add("k", 1)
     node.resume(0)
     node.start(0.0)
     [persist] = node.receive(9, INCREMENT, 0.0)
