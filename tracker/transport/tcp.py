@@ -6,6 +6,7 @@ A stream opens like this. Whoever connects sends `Hello`; the one that listens a
     silent for 3 s before its Hello          ended
     a frame begun and not ended after 10 s   ended
     the 1,025th stream                       refused with `busy`
+    its host says nothing for two minutes    ended: it is gone, and nobody would give its place back
     another protocol, another cluster        refused, both named
     does not read what it is sent            its requests wait; past 8 MiB it is ended
 
@@ -36,6 +37,7 @@ OPEN_S = 2.0
 CLOSE_S = 2.0
 UNREAD_BYTES_MAX = 8 * 1024 * 1024
 BACKLOG = 1_024
+KEPT_IDLE_S, PROBE_PAUSE_S, UNHEARD_PROBES_MAX = 60, 15, 4
 
 
 def bind_tcp(endpoint: Endpoint) -> socket.socket:
@@ -45,12 +47,26 @@ def bind_tcp(endpoint: Endpoint) -> socket.socket:
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _probe(sock)
         sock.bind(endpoint)
         sock.listen(BACKLOG)
     except OSError:
         sock.close()
         raise
     return sock
+
+
+def _probe(sock: socket.socket) -> None:
+    """Have the kernel find out whose host is gone: what is accepted on a socket inherits this."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    times = {
+        "TCP_KEEPIDLE": KEPT_IDLE_S,
+        "TCP_KEEPINTVL": PROBE_PAUSE_S,
+        "TCP_KEEPCNT": UNHEARD_PROBES_MAX,
+    }
+    for name, value in times.items():
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 class TcpStreams:

@@ -324,6 +324,22 @@ async def test_a_second_listener_on_one_port_is_an_error(make_streams):
         bind_tcp(streams.endpoint)
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_KEEPIDLE"), reason="says when it asks on Linux only")
+def test_the_kernel_is_told_to_find_out_whose_host_is_gone():
+    """A host that vanished kept its place among 1,024 for good."""
+    with bind_tcp(("127.0.0.1", 0)) as listening:
+        listening.setblocking(True)
+        with socket.create_connection(listening.getsockname()), listening.accept()[0] as accepted:
+            asks = accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            times = [
+                accepted.getsockopt(socket.IPPROTO_TCP, option)
+                for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+            ]
+
+    assert asks
+    assert times == [tcp.KEPT_IDLE_S, tcp.PROBE_PAUSE_S, tcp.UNHEARD_PROBES_MAX]
+
+
 async def test_the_end_of_an_opened_stream_is_told_before_what_was_sent_after_it(make_streams):
     streams, recorder = await make_streams()
     client = socket.create_connection(streams.endpoint)
