@@ -78,7 +78,9 @@ class Handover:
         self.leaving.quiet_ms = self._quiet_ms
         folding = self.adoption.folding
         folding.may_change = lambda: not ledger.is_leaving or self.leaving.may_change
-        self.leaving.is_changing = lambda: folding.is_pending or ledger.is_alone
+        self.leaving.is_changing = lambda: (
+            folding.is_pending or ledger.is_alone or bool(ledger.moving)
+        )
         self.leaving.retired_pages = lambda: self.adoption.retired.pages()
         # Told when this node is to answer no more.
         self.mute_from: Callable[[float], None] = lambda at: None
