@@ -214,16 +214,17 @@ class Moves:
 
     def _keep(self, keys: list[str], now: float) -> list[Effect]:
         """Have these entries written; a node without a disk has done so at once."""
-        ledger = self._ledger
-        if not keys:
-            return []
-        entries = [self.epochs.entry(key) for key in keys]
-        state = [(e.key, e.epoch, e.marks, self.carrying.of(e.key)) for e in entries]
-        if not ledger.durable:
-            return self._settled(state, now)
-        ledger.token += 1
-        self._kept.append((ledger.token, state))
-        return [Persist(ledger.token, "counts", self._record(keys))]
+        ledger, effects = self._ledger, list[Effect]()
+        for page in _parted(keys):
+            entries = [self.epochs.entry(key) for key in page]
+            state = [(e.key, e.epoch, e.marks, self.carrying.of(e.key)) for e in entries]
+            if not ledger.durable:
+                effects += self._settled(state, now)
+                continue
+            ledger.token += 1
+            self._kept.append((ledger.token, state))
+            effects.append(Persist(ledger.token, "counts", self._record(page)))
+        return effects
 
     def _record(self, keys: list[str]) -> bytes:
         rows = self.epochs.rows(keys)
@@ -316,14 +317,12 @@ class Moves:
     def dump(self) -> Iterator[bytes]:
         """Yield records that hold every epoch, for a snapshot."""
         yield from self.alone.dump()
-        rows = self.epochs.rows()
-        for first in range(0, len(rows), ROWS_PER_RECORD):
-            yield wire.packed(["epochs", rows[first : first + ROWS_PER_RECORD]])
+        for page in _parted(self.epochs.rows()):
+            yield wire.packed(["epochs", page])
 
     def dump_moving(self) -> list[bytes]:
         """Return a record of what is carried by records on their way, for a snapshot."""
-        moving = [*self._ledger.moving]
-        return [self._record(moving)] if moving else []
+        return [self._record(page) for page in _parted([*self._ledger.moving])]
 
 
 def pages_of(query: bytes, rows: Sequence[EpochRow], *, is_page: bool = False) -> Iterator[Told]:
@@ -343,6 +342,12 @@ def pages_of(query: bytes, rows: Sequence[EpochRow], *, is_page: bool = False) -
         page.append(row)
         room -= size
     yield Told(query, tuple(page), is_page, after if is_page else "", "")
+
+
+def _parted(rows: list[Any]) -> Iterator[list[Any]]:
+    """Yield as many of these at a time as one record holds."""
+    for first in range(0, len(rows), ROWS_PER_RECORD):
+        yield rows[first : first + ROWS_PER_RECORD]
 
 
 def _marked(keys: Iterable[str]) -> Iterator[str]:

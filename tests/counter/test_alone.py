@@ -358,6 +358,21 @@ def test_a_lone_store_hands_its_counts_over_once_it_is_alone_no_more():
     assert node.gossip.handover.leaving._peer is not None
 
 
+def test_what_moves_to_a_later_epoch_is_handed_over_when_it_is_there():
+    node = alone(durable=False)
+    node.announced(replace(OTHER, durable=True))
+    node.gossip.ledger.is_alone = False
+    node.gossip.ledger.moving["k"] = ((0, 3),)
+    node.receive(CLIENT, Drain(1))
+    node.at(node.now + 1.0)
+    assert node.gossip.handover.leaving._peer is None
+
+    node.gossip.ledger.moving.clear()
+    node.at(node.now + 1.0)
+
+    assert node.gossip.handover.leaving._peer is not None
+
+
 @pytest.mark.parametrize("when", ["on its way", "on disk"])
 def test_a_snapshot_has_carried_all_that_a_record_before_it_carries(when):
     node = Node(replace(OWN, epoch=2), alone().log)

@@ -22,7 +22,7 @@ from counter.messages import (
 from counter.moves import Moves
 from tracker.machine import Persist, Persisted, PersistFailed, Send
 from tracker.messages import Refused
-from tracker.wire import SHARE_MAX
+from tracker.wire import ARRAY_MAX, SHARE_MAX
 
 HOME = ("127.0.0.1", 9)
 OWN, OLD = b"s" * 16, b"o" * 16
@@ -416,3 +416,14 @@ def test_a_copy_that_has_only_carried_has_counted_nothing():
     node.written()
 
     assert not node.forks.has_counted_since(2)
+
+
+def test_what_moves_is_in_as_many_records_of_a_snapshot_as_can_be_read_again():
+    node, keys = Node(), [f"k{number}" for number in range(ARRAY_MAX + 1)]
+    for key in keys:
+        node.ledger.counters.own.add(key, 1)
+    node.hear(*[row(key, 1) for key in keys])
+
+    again = restarted(node.snapshot())
+
+    assert again.held() == {f"{key}\x001": (1, 0) for key in keys}

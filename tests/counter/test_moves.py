@@ -26,6 +26,7 @@ from counter.messages import (
 )
 from counter.moves import Moves, pages_of
 from tracker.machine import Persist, Persisted, PersistFailed, Send
+from tracker.wire import ARRAY_MAX
 
 HOME = ("127.0.0.1", 9)
 A = b"a" * 8
@@ -150,6 +151,22 @@ def test_a_record_that_was_refused_is_written_again_by_the_next_ask():
     assert (persist.token, lives) == (2, LIVES)
     node.persisted()
     assert node.taken == [CLOSING, CLOSING]
+
+
+def test_however_much_the_disk_has_refused_it_can_be_read_again_once_it_is_written():
+    node = Node(epochs_max=2 * ARRAY_MAX)
+    rows = [row(f"k{number}", 1) for number in range(ARRAY_MAX + 1)]
+    node.moves.learn(rows, 0.0)
+    for token in range(1, node.ledger.token + 1):
+        node.moves.failed(PersistFailed(token, "full", True))
+
+    records = [effect for effect in node.ask_many("*\nk") if isinstance(effect, Persist)]
+
+    again = Node(epochs_max=2 * ARRAY_MAX)
+    assert all(again.moves.restore(persist.record) for persist in records)
+    assert len(again.moves.epochs) == len(rows)
+    node.persisted()
+    assert all(entry.is_safe for entry in node.moves.epochs.entries())
 
 
 def test_who_asks_about_an_earlier_epoch_is_told_of_the_later_one():
