@@ -409,6 +409,20 @@ def test_a_start_of_its_store_that_no_list_has_yet_ends_no_query():
     assert origin.verdict() is None
 
 
+@pytest.mark.parametrize("at_home", [True, False], ids=["at home", "elsewhere"])
+@pytest.mark.parametrize("is_unheld", [False, True], ids=["it has all", "nobody knows"])
+def test_the_word_of_a_store_that_may_hold_less_than_was_left_aside_has_all_asked_anew(
+    at_home, is_unheld
+):
+    origin, _ = aside(at_home=at_home)
+    origin.query.is_unheld = is_unheld
+    assert origin.verdict() is None
+
+    origin.reply(2, ("a", 7))
+
+    assert origin.verdict() == (AGAIN if is_unheld else COMPLETE)
+
+
 # -- parts that are counted -------------------------------------------------------------------
 
 

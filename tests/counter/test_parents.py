@@ -277,10 +277,11 @@ def test_an_origin_whose_list_is_not_known_here_is_not_answered_before_that_is_r
 # -- the store itself -------------------------------------------------------------------------
 
 
-def parent(*lives):
+def parent(*lives, known=()):
     """Return a node with the lives of a store, the latest first, that nobody has let in."""
     own = replace(PARENT, epoch=lives[0].epoch, boot=lives[0].boot)
     gossip = Gossip(NodeConfig(name=own.name), LAN, own, (TRACKER,), Random(1))
+    gossip.restore("members", members_to_record([own, *known]))
     gossip.ledger.boots = b"".join([life.boot for life in lives])
     gossip.forks.starts = tuple([(life.epoch, life.begin) for life in lives[1:]])
     gossip.resume(lives[0].begin)
@@ -324,6 +325,17 @@ def test_one_that_did_not_is_an_old_backup_and_begins_anew_where_they_part(past,
     assert asked(gossip) == []
     # Said once; asked again, it only says that it is so.
     assert len(gossip.receive(ORIGIN.endpoint, question(*past, token=12), 1.1)) == 1
+
+
+@pytest.mark.parametrize("is_found_out", [False, True], ids=["not yet", "found out"])
+def test_once_it_was_found_out_it_answers_nobody_whoever_knows_of_it(is_found_out):
+    gossip = parent(THREE, TWO, ONE, known=[ORIGIN])
+    if is_found_out:
+        gossip.receive(OWN.endpoint, question(TWO, ONE, token=12), 0.5)
+
+    gossip.receive(ORIGIN.endpoint, Introduced(PARENT.store), 0.6)
+
+    assert bool(asked(gossip)) is not is_found_out
 
 
 def test_of_a_life_that_is_named_in_short_it_finds_where_it_parts():
