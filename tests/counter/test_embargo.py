@@ -11,8 +11,12 @@ from counter.messages import (
     UNDERWAY,
     Counted,
     Disown,
+    Epochs,
+    Get,
     Increment,
     Park,
+    Value,
+    packed_marks,
 )
 from tracker.machine import Closed, Opened, Persist, Persisted, PersistFailed, Send, Unreachable
 from tracker.members import Member
@@ -191,6 +195,22 @@ def test_a_store_in_its_first_life_counts_nothing_before_it_may_say_so():
 
     assert code_of(refused) == "displaced"
     assert gossip.ledger.counters.value("views") == 0
+
+
+def test_a_store_made_of_an_old_backup_counts_nothing_before_it_was_told_of_resets():
+    """The backup is older than they are: it counted in an epoch that was over, in no total."""
+    gossip = Gossip(NodeConfig(name="n0"), LAN, replace(OWN, epoch=3), (TRACKER,), Random(1))
+    gossip.membership.parent = b"p" * 16
+    gossip.resume(0)
+    gossip.start(0.0)
+    assert count(gossip, 1, ACK_MEMORY) == []
+
+    page = Epochs(bytes(16), (("k", 1, packed_marks(((1, b"m" * 8),))),), True, "", "")
+    [kept] = gossip.receive(("127.0.0.1", 7402), page, 0.0)
+    gossip.submit(Persisted(kept.token), 0.0)
+    taken_in(gossip, 1, 0.0)
+
+    assert said(gossip.receive(CLIENT, Get(2, "k"), 9.0)) == [Value(2, 5, True)]
 
 
 def test_a_node_that_is_taken_in_again_counts_again():
