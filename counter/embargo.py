@@ -4,9 +4,9 @@ Who does not know of a node answers for the cluster without it, and may call tha
 rule: until it is announced (`tracker.announcement`), or has told somebody itself
 (`tracker.introduction`), a node takes increments and keeps their replies, in order, up to a limit.
 One that learns later that another has its store, or its name, takes no more: they would be in no
-total. A store in its first life, or made of an old backup, does not even count before: it has yet
-to be told of resets (`counter.teaching`), and nobody would ask for what it counted in an epoch
-that is over.
+total. A store in its first life, or made of an old backup, or that knows of any reset, does not
+even count before: it has yet to be told of those that it missed (`counter.teaching`), and what it
+counted in an epoch that is over would be in no answer.
 """
 
 from counter.config import NodeConfig
@@ -44,8 +44,9 @@ class Embargo:
     @property
     def _is_untaught(self) -> bool:
         ledger, membership = self._ledger, self._membership
-        is_begun = membership.member.epoch == FIRST_EPOCH or bool(membership.parent)
-        return ledger.is_held and not ledger.displaced and is_begun
+        is_begun = membership.member.epoch == FIRST_EPOCH or membership.parent
+        may_lack = bool(is_begun or ledger.counters.names)
+        return may_lack and ledger.is_held and not ledger.displaced
 
     def _taken(self, link: Link, message: Increment) -> list[Effect]:
         effects = self._ledger.increment(link, message)

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from random import Random
 
+import pytest
+
 from counter.config import LAN, NodeConfig
 from counter.gossip import Gossip
 from counter.messages import (
@@ -197,17 +199,29 @@ def test_a_store_in_its_first_life_counts_nothing_before_it_may_say_so():
     assert gossip.ledger.counters.value("views") == 0
 
 
-def test_a_store_made_of_an_old_backup_counts_nothing_before_it_was_told_of_resets():
-    """The backup is older than they are: it counted in an epoch that was over, in no total."""
+def told_of_a_reset(gossip, key="k"):
+    page = Epochs(bytes(16), ((key, 1, packed_marks(((1, b"m" * 8),))),), True, "", "")
+    effects = gossip.receive(("127.0.0.1", 7402), page, 0.0)
+    [kept] = [effect for effect in effects if isinstance(effect, Persist)]
+    gossip.submit(Persisted(kept.token), 0.0)
+    return kept
+
+
+@pytest.mark.parametrize(
+    "is_backup", [True, False], ids=["an old backup", "after an earlier reset"]
+)
+def test_a_store_that_may_have_missed_resets_counts_nothing_before_it_was_told_of_them(is_backup):
+    """It counted in an epoch that was over: acknowledged, and in no complete answer."""
     gossip = Gossip(NodeConfig(name="n0"), LAN, replace(OWN, epoch=3), (TRACKER,), Random(1))
-    gossip.membership.parent = b"p" * 16
+    if is_backup:
+        gossip.membership.parent = b"p" * 16
+    else:
+        gossip.restore("counts", told_of_a_reset(running(), "another").record)
     gossip.resume(0)
     gossip.start(0.0)
     assert count(gossip, 1, ACK_MEMORY) == []
 
-    page = Epochs(bytes(16), (("k", 1, packed_marks(((1, b"m" * 8),))),), True, "", "")
-    [kept] = gossip.receive(("127.0.0.1", 7402), page, 0.0)
-    gossip.submit(Persisted(kept.token), 0.0)
+    told_of_a_reset(gossip)
     taken_in(gossip, 1, 0.0)
 
     assert said(gossip.receive(CLIENT, Get(2, "k"), 9.0)) == [Value(2, 5, True)]
