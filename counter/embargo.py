@@ -4,9 +4,10 @@ Who does not know of a node answers for the cluster without it, and may call tha
 rule: until it is announced (`tracker.announcement`), or has told somebody itself
 (`tracker.introduction`), a node takes increments and keeps their replies, in order, up to a limit.
 One that learns later that another has its store, or its name, takes no more: they would be in no
-total. A store that has counted nothing yet does not even count before: it was expected by nobody,
-has yet to be told of resets (`counter.teaching`), and nobody would ask for what it counted in an
-epoch that is over. If it finds nobody at all it counts then, as one that is `counter.alone`.
+total. A store that nobody expected (it has counted nothing yet, or is made of an old backup), or
+that knows of any reset, does not even count before: it has yet to be told of those that it missed
+(`counter.teaching`), and what it counted in an epoch that is over would be in no answer. One that
+has counted nothing yet, and finds nobody at all, counts then, as one that is `counter.alone`.
 """
 
 from counter.alone import Alone
@@ -49,9 +50,10 @@ class Embargo:
 
     @property
     def _is_untaught(self) -> bool:
-        ledger, member = self._ledger, self._membership.member
-        is_new = self._is_blank or member.epoch == FIRST_EPOCH
-        return is_new and ledger.is_held and not ledger.displaced
+        ledger, membership = self._ledger, self._membership
+        is_new = self._is_blank or membership.member.epoch == FIRST_EPOCH or membership.parent
+        may_lack = bool(is_new or ledger.counters.names)
+        return may_lack and ledger.is_held and not ledger.displaced
 
     def _taken(self, link: Link, message: Increment) -> list[Effect]:
         effects = self._ledger.increment(link, message)
@@ -95,13 +97,13 @@ class Embargo:
         effects = introduction.look(membership.member, membership.view, now)
         if not introduction.is_over:
             return effects
+        membership.heard_of()
         if not self._is_found and self._is_blank and not ledger.is_alone:
             begun = self._alone.begin()
             self.unsaid += len(begun)
             if not ledger.is_alone:
                 # Nothing is acknowledged before that is on disk.
                 return effects + begun
-        membership.heard_of()
         held, self._held = self._held, []
         ledger.is_held, ledger.has_vouched = False, True
         return effects + held + self._counted() + self._found(now)

@@ -14,6 +14,18 @@ USUAL_TRACKER = f"127.0.0.1:{TRACKER_PORT}"
 USUAL_CLUSTER = "default"
 
 
+def seeking_line(emit: Emit, *, is_leaving: bool) -> str:
+    """Return what a node says that finds no tracker when it starts."""
+    meanwhile = "and counting meanwhile"
+    if is_leaving:
+        meanwhile = "and counting nothing: it was told to hand its counts over"
+    return (
+        f"no tracker at {emit.details['tracker']} yet ({emit.details['reason']});"
+        f" still trying, {meanwhile}\n"
+        "  start one:  counter tracker          elsewhere:  --tracker HOST:PORT"
+    )
+
+
 def reborn_line(emit: Emit, reborn: Rebirth) -> str:
     """Return what a node says that makes a new store of its data, as an old backup or a copy."""
     what = "begins with what the backup holds"

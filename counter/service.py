@@ -18,6 +18,7 @@ from counter.notices import (
     name_lost_line,
     reborn_line,
     refusal_text,
+    seeking_line,
 )
 from counter.storage.base import Rebirth, Storage
 from counter.storage.memory import MemoryStorage
@@ -94,12 +95,8 @@ class Service:
         if emit.event == "joined":
             self._told(emit, joined_line(emit), say)
         elif emit.event == "tracker-lost" and not membership.heard_at:
-            self._told(
-                emit,
-                f"no tracker at {emit.details['tracker']} yet ({emit.details['reason']});"
-                " still trying, and counting meanwhile\n"
-                "  start one:  counter tracker          elsewhere:  --tracker HOST:PORT",
-            )
+            is_leaving = self._node.machine.ledger.is_leaving
+            self._told(emit, seeking_line(emit, is_leaving=is_leaving))
         elif not self._is_reborn and (reborn := rebirth_in(*said, self._node.machine)):
             anew = reborn_as(self._node.settings, reborn)
             self._begin_anew(anew, emit, reborn_line(emit, reborn))

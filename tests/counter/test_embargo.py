@@ -15,9 +15,13 @@ from counter.messages import (
     Counted,
     Disown,
     Doubled,
+    Epochs,
+    Get,
     Increment,
     Park,
     Reply,
+    Value,
+    packed_marks,
 )
 from tracker.introduction import TRIES_MAX
 from tracker.machine import Closed, Opened, Persist, Persisted, PersistFailed, Send, Unreachable
@@ -202,6 +206,34 @@ def test_a_store_that_has_counted_nothing_yet_counts_nothing_before_it_may_say_s
 
     assert code_of(refused) == "displaced"
     assert gossip.ledger.counters.value("views") == 0
+
+
+def told_of_a_reset(gossip, key="k"):
+    page = Epochs(bytes(16), ((key, 1, packed_marks(((1, b"m" * 8),))),), True, "", "")
+    effects = gossip.receive(("127.0.0.1", 7402), page, 0.0)
+    [kept] = [effect for effect in effects if isinstance(effect, Persist)]
+    gossip.submit(Persisted(kept.token), 0.0)
+    return kept
+
+
+@pytest.mark.parametrize(
+    "is_backup", [True, False], ids=["an old backup", "after an earlier reset"]
+)
+def test_a_store_that_may_have_missed_resets_counts_nothing_before_it_was_told_of_them(is_backup):
+    """It counted in an epoch that was over: acknowledged, and in no complete answer."""
+    gossip = Gossip(NodeConfig(name="n0"), LAN, replace(OWN, epoch=3), (TRACKER,), Random(1))
+    if is_backup:
+        gossip.membership.parent = b"p" * 16
+    else:
+        gossip.restore("counts", told_of_a_reset(running(), "another").record)
+    gossip.resume(0)
+    gossip.start(0.0)
+    assert count(gossip, 1, ACK_MEMORY) == []
+
+    told_of_a_reset(gossip)
+    taken_in(gossip, 1, 0.0)
+
+    assert said(gossip.receive(CLIENT, Get(2, "k"), 9.0)) == [Value(2, 5, True)]
 
 
 def test_a_node_that_is_taken_in_again_counts_again():

@@ -8,6 +8,7 @@ from counter.notices import (
     name_lost_line,
     reborn_line,
     refusal_text,
+    seeking_line,
 )
 from counter.storage.base import Rebirth
 from tracker.machine import Emit
@@ -45,6 +46,15 @@ def test_an_old_backup_says_that_it_goes_on_as_a_new_store():
     assert reborn_line(said, Rebirth(0)).startswith("note: it is a copy\n")
     assert reborn_line(said, Rebirth(6)).endswith("begins with what the backup holds")
     assert reborn_line(said, Rebirth(6, is_beside=True)).endswith("what only this copy has counted")
+
+
+def test_a_node_without_a_tracker_counts_meanwhile_but_not_once_it_was_drained():
+    lost = Emit("tracker-lost", {"tracker": "10.0.0.1:7400", "reason": "connection refused"})
+
+    assert seeking_line(lost, is_leaving=False).split("\n")[0] == (
+        "no tracker at 10.0.0.1:7400 yet (connection refused); still trying, and counting meanwhile"
+    )
+    assert "counting nothing" in seeking_line(lost, is_leaving=True)
 
 
 def test_a_drained_node_says_where_its_counts_are_and_that_its_directory_is_used_up():
