@@ -18,6 +18,7 @@ The rule: this machine decides and nothing else. It reads no clock, opens no soc
 dice of its own, and returns effects in the order in which they are to be carried out.
 """
 
+from math import inf
 from random import Random
 from typing import Any
 
@@ -143,9 +144,9 @@ class Gossip:
         self.renewal = Renewal(*parts, self.receive, self.origin.query, self.origin.begin)
         self.teaching = Teaching(self.renewal.moves.epochs, self.membership)
         self._acquaint()
-        self.unexpected, self.lag_s, self._is_aim_stale = 0, 0.0, True
-        # At rest nobody is told anything, and nobody's time is asked for again.
-        self._others_due: float | None = None
+        self.unexpected, self.lag_s = 0, 0.0
+        # Minus infinity until they are asked, after something was told: at rest nothing is.
+        self._others_due: float | None = -inf
         self._followed, self._saved = self.membership.view, SavedView(self.membership.view)
         what = self.forks, self.renewal.moves, self.handover, self.failover, self._saved
         self._recovery = Recovery(self.ledger, self.membership, *what)
@@ -251,13 +252,13 @@ class Gossip:
 
     def start(self, now: float) -> list[Effect]:
         """Begin: look for the trackers."""
-        self._is_aim_stale = True
+        self._others_due = -inf
         self._activity.start(self.ledger.operations)
         return self.membership.start(now) + self.embargo.start(now)
 
     def receive(self, sender: Address, message: Any, now: float) -> list[Effect]:
         """Take a datagram of a peer, a request of a client or the word of a tracker."""
-        self._is_aim_stale = True
+        self._others_due = -inf
         kind = message.__class__
         handler = self._handlers.get(kind) or self._handler(kind)
         if handler is None:
@@ -284,9 +285,18 @@ class Gossip:
         here = Standing(empty=idle, later=(ledger.sessions.aging(),))
         return counts.joined(here).joined(self.membership.stands(link))
 
+    def rests(self) -> tuple[Standing, float] | None:
+        """Say how long after each answer that stands this machine is due, and while that is so."""
+        resting = self.membership.rests() if self.deadline() is not None else None
+        if resting is None or self._others_due is not None or self.relay.expiry:
+            return None
+        while_, rest_s = resting
+        ours = same(self, "_others_due").joined(Standing(empty=self.relay.idle()))
+        return while_.joined(ours), rest_s
+
     def submit(self, event: Event, now: float) -> list[Effect]:
         """Take the life of a stream, the word of the disk, or the wish to leave."""
-        self._is_aim_stale = True
+        self._others_due = -inf
         return self.renewal.heard(self._submitted(event, now), now)
 
     def _submitted(self, event: Event, now: float) -> list[Effect]:
@@ -337,7 +347,7 @@ class Gossip:
     def tick(self, now: float) -> list[Effect]:
         """Do what is due."""
         due = self.deadline()
-        self._is_aim_stale = True
+        self._others_due = -inf
         self.lag_s = self.origin.lag_s = max(0.0, now - due) if due is not None else 0.0
         self._count_activity(now)
         effects = self._after_membership(self.membership.tick(now), now)
@@ -356,34 +366,23 @@ class Gossip:
 
     def deadline(self) -> float | None:
         """Say when `tick` is wanted next."""
-        if self._is_aim_stale:
-            self._is_aim_stale = False
+        if self._others_due == -inf:
             self._others_due = self._others_deadline()
         due = self._others_due
         # The three whose time also moves without a word to this machine: by a reflex, and by the
         # shortest ways of asks and answers (`counter.express`).
-        for other in (
-            self.membership.deadline(),
-            self.relay.deadline(),
-            self.asker.deadline() if self.asker.is_busy else None,
-        ):
+        asker_due = self.asker.deadline() if self.asker.is_busy else None
+        for other in (self.membership.deadline(), self.relay.deadline(), asker_due):
             if other is not None and (due is None or other < due):
                 due = other
         return due
 
     def _others_deadline(self) -> float | None:
         """Say when anybody is due whose time moves only with what this machine is told."""
-        times = (
-            self.embargo.deadline(),
-            self.hearsay.deadline(),
-            self.newcomers.deadline(),
-            self.teaching.deadline(),
-            self.handover.deadline(),
-            self.failover.parking.deadline(),
-            self.heads.deadline(),
-            self.tables.deadline(),
-            self._saved.due,
-        )
+        parking = self.failover.parking
+        parts = (self.embargo, self.hearsay, self.newcomers, self.handover, parking, self.heads)
+        times = [self.tables.deadline(), self._saved.due, self.teaching.deadline()]
+        times += [part.deadline() for part in parts]
         return min([time for time in times if time is not None], default=None)
 
     # -- peers --------------------------------------------------------------------------------

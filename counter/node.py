@@ -25,11 +25,13 @@ from counter.snapshots import Snapshots
 from counter.storage.base import Rebirth, Storage
 from counter.storage.memory import MemoryStorage
 from counter.unwritten import Unwritten
+from tracker.again import Standing
 from tracker.classes import dataclass, replace
 from tracker.daemon import known, listening
 from tracker.driver import Driver
 from tracker.errors import AddressError, ConfigError
 from tracker.machine import Emit, Endpoint, Leave, Link, Persisted, PersistFailed
+from tracker.rest import Rest
 from tracker.transport import pulses
 from tracker.transport.base import DatagramHandler, Datagrams
 from tracker.transport.tcp import TcpStreams, bind_tcp
@@ -91,6 +93,7 @@ class Node:
         make_datagrams: MakeDatagrams = UdpDatagrams,
         beside: Sequence[Beside] = (),
         storage: Storage | None = None,
+        rest: Rest | None = None,
     ) -> None:
         """Open the storage, if none is given; bind. Raises Address-, Config-, StorageError."""
         self._beside = beside
@@ -117,7 +120,7 @@ class Node:
         introduce(machine, identity)
         self._snapshots = Snapshots(self.storage, machine.dump, on_emit)
         self._unwritten = Unwritten(on_emit, asyncio.get_running_loop().time)
-        self.driver = self._driver(machine)
+        self.driver = self._driver(machine, rest)
         self._streams = TcpStreams(
             self.driver,
             role="node",
@@ -130,7 +133,7 @@ class Node:
         self._acknowledge = acknowledgements(machine.ledger)
         self._datagrams: Datagrams | None = None
 
-    def _driver(self, machine: Gossip) -> Driver:
+    def _driver(self, machine: Gossip, rest: Rest | None) -> Driver:
         """Return what runs the machine, with every shorter way past it that there is."""
         return Driver(
             machine,
@@ -147,6 +150,7 @@ class Node:
             ),
             reflex=machine.reflex,
             on_reflex=self._let_stand if pulses.ARE_THERE else None,
+            rest=rest,
         )
 
     def _opened(self, settings: NodeSettings) -> Storage:
@@ -159,9 +163,11 @@ class Node:
     def _let_stand(self, link: Link, body: bytes, reply: bytes) -> None:
         """Have the stream give an answer of the machine's reflex again by itself."""
         standing = self.machine.stands(link)
-        if standing is not None:
-            both = standing.joined(self.driver.stands())
-            pulses.stand(self._streams.links.get(link), body, reply, both)
+        if standing is None:
+            return
+        while_, rest_s = self.machine.rests() or (Standing(), None)
+        all_of_it = standing.joined(while_).joined(self.driver.stands(rest_s))
+        pulses.stand(self._streams.links.get(link), body, reply, all_of_it)
 
     async def start(self) -> None:
         """Recover what was kept, then begin to listen. Raises StorageError."""

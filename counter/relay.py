@@ -15,7 +15,7 @@ once. What is remembered is bounded in number and in time.
 
 from collections.abc import Callable, Container
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from counter.config import GossipConfig
 from counter.expiry import Expiry
@@ -196,6 +196,10 @@ class Relay:
         """
         first = self.expiry.first()
         return first + FORGET_S if first is not None else None
+
+    def idle(self) -> tuple[Any, ...]:
+        """Return what is empty while no query is known."""
+        return self.expiry.line, self.expiry.strays
 
     def remember(self, query: bytes, value: int, flags: int, budget_ms: int, now: float) -> Seen:
         """Begin to know a query; for a while after its life, and the oldest goes first."""

@@ -25,6 +25,7 @@ from tracker.config import TrackerConfig
 from tracker.errors import ConfigError
 from tracker.machine import Emit, Endpoint
 from tracker.members import ALIVE, retain
+from tracker.rest import Rest
 from tracker.server import Tracker, TrackerSettings
 from tracker.transport.base import DatagramHandler
 from tracker.transport.udp import UdpDatagrams
@@ -83,6 +84,7 @@ class Cluster(Started):
         self._elsewhere = tracker
         self._data = data
         self._tracker: Tracker | None = None
+        self._rest: Rest | None = None
         self._heals: list[asyncio.TimerHandle] = []
         self._is_stopped = False
         self._joined = 0
@@ -279,6 +281,7 @@ class Cluster(Started):
             )
             self._tracker = Tracker(settings, lambda emit: None)
             await self._tracker.start()
+        self._rest = Rest()
         for number, (name, port) in enumerate(zip(self.names, self._ports, strict=True), 1):
             node = self._made(
                 NodeSettings(
@@ -309,7 +312,7 @@ class Cluster(Started):
             _ = node.machine.membership.view.positions
 
     def _made(self, settings: NodeSettings) -> Node:
-        return Node(settings, self._emitted, self._make_datagrams)
+        return Node(settings, self._emitted, self._make_datagrams, rest=self._rest)
 
     def _emitted(self, emit: Emit) -> None:
         """Count who has joined; what else the nodes would say to a person is dropped."""

@@ -130,6 +130,10 @@ class Contact:
             return silent_at
         return min(silent_at, self.beat_at + BEAT_LATER_INTERVALS * interval_s)
 
+    def rest_s(self, interval_s: float) -> float:
+        """Say how long after a heartbeat that says nothing new `due` is."""
+        return min(self.silent_s, (BEAT_AFTER_INTERVALS + BEAT_LATER_INTERVALS) * interval_s)
+
     @property
     def silent_at(self) -> float:
         """When an open stream is given up, if nothing more is heard."""

@@ -8,6 +8,7 @@ is decided by time, so a timer first drains the datagrams, and `tick` sees the l
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -37,6 +38,7 @@ from tracker.machine import (
 )
 from tracker.messages import NO_REQUEST, TEXT_MAX, Refused
 from tracker.native import extension
+from tracker.rest import Rest
 from tracker.text import printable
 from tracker.transport.base import Datagrams, Streams
 from tracker.wire import Codec
@@ -81,6 +83,13 @@ else:
 class Driver:
     """One machine at work. All calls come from one event loop."""
 
+    # Where answers that stand look for what they rest on (`tracker/native/pulse.c`).
+    __slots__ = (
+        *("machine", "traffic", "streams", "datagrams", "records", "due"),
+        *("_frames", "_gossip", "_on_emit", "_untimed", "_express", "_reflex", "_on_reflex"),
+        *("_loop", "_timer", "_rest", "_ticks", "_is_aim_due", "_is_closed"),
+    )
+
     def __init__(
         self,
         machine: Machine,
@@ -91,6 +100,7 @@ class Driver:
         express: Mapping[bytes, Express] = NO_WAYS,
         reflex: Reflex = lambda link, body, now: None,
         on_reflex: Callable[[Link, bytes, bytes], None] | None = None,
+        rest: Rest | None = None,
     ) -> None:
         """Make a driver of what is said in `frames` and in `datagrams`.
 
@@ -115,7 +125,10 @@ class Driver:
         self._on_reflex = on_reflex
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._due: float | None = None
+        self._rest = Rest() if rest is None else rest
+        # By when the machine is asked what is due: by its own timer, or by that of all at rest.
+        self.due = inf
+        self._ticks = 0
         self._is_aim_due = False
         self._is_closed = False
 
@@ -143,8 +156,7 @@ class Driver:
     def close(self) -> None:
         """Stop the timer; nothing is carried out any more."""
         self._is_closed = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._unaim()
 
     # -- effects --------------------------------------------------------------------------------
 
@@ -259,9 +271,21 @@ class Driver:
             self._aim()
         return None
 
-    def stands(self) -> Standing:
-        """Say while a reply of the reflex may be given again, and what `on_frame` counts."""
-        return same(self, "_is_closed").joined(Standing(counted=((self.traffic, "frames_in"),)))
+    def stands(self, rest_s: float | None) -> Standing:
+        """Say while a reply of the reflex may be given again, and what `on_frame` counts.
+
+        `rest_s` is how long after each such reply the machine wants to be called, if nothing else
+        is due. Then it rests, and each reply puts off when it is woken.
+        """
+        counts = Standing(counted=((self.traffic, "frames_in"),))
+        # After a tick it may rest that could not before.
+        standing = same(self, "_is_closed", "_ticks").joined(counts)
+        if rest_s is None or self.due == inf:
+            return standing
+        if self._timer is not None:
+            self._unaim()
+            self._rest.take(self)
+        return standing.joined(Standing(noted=((self, "due", rest_s),)))
 
     def on_accepted(self, link: Link, peer: Endpoint) -> None:
         """Somebody connected."""
@@ -286,16 +310,25 @@ class Driver:
         self._aim_at(self.machine.deadline())
 
     def _aim_at(self, due: float | None) -> None:
-        if due is None or self._is_closed or (self._due is not None and self._due <= due):
+        if due is None or self._is_closed or self.due <= due:
             return
+        self._unaim()
+        self.due = due
+        # Not the loop's own clock: uvloop's counts whole milliseconds.
+        self._timer = self._loop.call_later(max(0.0, due - monotonic()), self.wake)
+
+    def _unaim(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._due = due
-        # Not the loop's own clock: uvloop's counts whole milliseconds.
-        self._timer = self._loop.call_later(max(0.0, due - monotonic()), self._on_timer)
+            self._timer = None
+        else:
+            self._rest.let_go(self)
 
-    def _on_timer(self) -> None:
-        self._due = self._timer = None
+    def wake(self) -> None:
+        """Do what is due by now."""
+        if self._is_closed:
+            return
+        self.due, self._timer = inf, None
         due = self.machine.deadline()
         # Most often what the timer was set for has moved on meanwhile, and nothing is due.
         if due is not None and due <= monotonic():
@@ -307,5 +340,6 @@ class Driver:
             self.datagrams.drain()
         due = self.machine.deadline()
         if due is not None and due <= monotonic():
+            self._ticks += 1
             self.carry_out(self.machine.tick(monotonic()))
         return self.machine.deadline()

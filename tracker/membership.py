@@ -106,6 +106,7 @@ class Membership(Regarded):
         self.lineage, self.parent, self.begins, self.is_apart = b"", b"", b"", False
         # The last record that is safe on disk; the owner sets it.
         self.written = -1
+        self.is_doubted = self.is_unheard_of = False
         # Whether it has acknowledged anything, in this life or an earlier one; the owner sets it.
         self.has_counted: Callable[[], bool] = lambda: False
         # Of which stores it tells parts, 8 bytes each; the owner sets it.

@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from tracker.admission import COPY_CODES, HANDED_OVER, NAME_LOST, OLD_BACKUP
+from tracker.again import Standing, same
 from tracker.config import shown_endpoint
 from tracker.contact import JOINED, JOINING, OPENING, REFUSED, Contact
 from tracker.introduction import Introduction
 from tracker.machine import Endpoint
 from tracker.members import FIRST_EPOCH, Member
+from tracker.unheard import Unheard
 
 DISPLACING_CODES: Final = frozenset(
     {"in-use", "clone", OLD_BACKUP, HANDED_OVER, NAME_LOST, "name-taken", "name-kept"}
@@ -61,15 +63,20 @@ def displaced(trackers: Sequence[Contact]) -> str:
 class Regarded:
     """A node, as far as its trackers regard it; whoever inherits this keeps their contacts."""
 
+    # Where answers that stand look each second (`Membership.stands`).
+    __slots__ = ("_is_departing", "activity", "is_doubted", "is_unheard_of", "member", "written")
+
     _trackers: list[Contact]
     # Why somebody else is in this node's place by the view, if so.
     _usurped: str
+    _interval_s: float
+    _unheard: Unheard
     introduction: Introduction
     member: Member
-    is_doubted = False
+    is_doubted: bool
     """Whether this may be an old backup, or a copy: a tracker is yet to take it in, or refuses to,
     or others know of another start, or of none."""
-    is_unheard_of = False
+    is_unheard_of: bool
     """Whether it is that for nothing else than that others have yet to hear of this start."""
 
     def unjudged(self, *, is_doubtful: bool) -> None:
@@ -90,6 +97,13 @@ class Regarded:
     def disprove(self) -> None:
         """Take it that this is an old backup, or a copy, until a tracker says that it is not."""
         self.is_doubted, self.is_unheard_of = True, False
+
+    def rests(self) -> tuple[Standing, float] | None:
+        """Say how long after each heartbeat of its only tracker this node wants to be called, and
+        while that is so; None where more may be due."""
+        if len(self._trackers) != 1 or self._unheard.deadline() is not None:
+            return None
+        return same(self._unheard, "due_at"), self._trackers[0].rest_s(self._interval_s)
 
     @property
     def is_usurped(self) -> bool:

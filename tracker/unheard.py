@@ -40,11 +40,13 @@ _Due = tuple[float, bool]
 class Unheard:
     """What a node has heard of ends, and its trackers may not. Times in seconds."""
 
+    __slots__ = ("_ends", "_name", "_turn_s", "due_at")
+
     def __init__(self, name: str, interval_s: float) -> None:
         self._name = name
         self._turn_s = TURN_INTERVALS * interval_s
         self._ends: dict[Endpoint, dict[str, _Due]] = {}
-        self._due_at: float | None = None
+        self.due_at: float | None = None
 
     def note(
         self,
@@ -73,11 +75,11 @@ class Unheard:
                         continue
                     if is_lacking and name not in ends and len(ends) < ENDS_MAX:
                         ends[name] = (now + self._turn_s, False)
-                        self._due_at = min(self._due_at or ends[name][0], ends[name][0])
+                        self.due_at = min(self.due_at or ends[name][0], ends[name][0])
 
     def due(self, view: View, trackers: Iterable[Contact], now: float) -> list[Effect]:
         """Tell each tracker the ends that it has not spoken of, if it is this node's turn."""
-        if self._due_at is None or now < self._due_at:
+        if self.due_at is None or now < self.due_at:
             return []
         effects: list[Effect] = []
         for tracker in trackers:
@@ -91,12 +93,12 @@ class Unheard:
             told.sort(key=lambda member: (not is_derived(member.name), member.name))
             effects += [Send(tracker.link, Teach(news_to_wire(page))) for page in cut(told)]
         times = [at for ends in self._ends.values() for at, _ in ends.values()]
-        self._due_at = min(times, default=None)
+        self.due_at = min(times, default=None)
         return effects
 
     def deadline(self) -> float | None:
         """Say when `due` is wanted."""
-        return self._due_at
+        return self.due_at
 
     def _turned(
         self,

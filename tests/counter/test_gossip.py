@@ -664,6 +664,72 @@ def test_nothing_stands_while_a_node_does_anything():
     assert gossip.stands(TRACKER_LINK) is None
 
 
+IDLE = DOOR.encode(make_heartbeat(version=1, since=1))
+
+
+def resting():
+    """Return a node at rest, while what stands, how long after each answer it is due, and now."""
+    gossip, now = started(3), 0.0
+    while not (gossip.reflex(TRACKER_LINK, IDLE, now) and (rests := gossip.rests())):
+        assert now < 60, "it has no rest"
+        now += 0.5
+        effects = gossip.receive(TRACKER_LINK, DOOR.decode(IDLE), now) + gossip.tick(now)
+        for record in [effect for effect in effects if isinstance(effect, Persist)]:
+            gossip.submit(Persisted(record.token), now)
+    while_, rest_s = rests
+    return gossip, gossip.stands(TRACKER_LINK).joined(while_), rest_s, now
+
+
+def test_at_rest_a_node_is_due_so_long_after_each_answer():
+    gossip, standing, rest_s, begin = resting()
+
+    for now in (begin + 1, begin + 2, begin + 2.5):
+        assert standing.holds(now)
+        standing.note(now)
+
+        assert gossip.deadline() == pytest.approx(now + rest_s)
+
+
+def wants_to_save(gossip, now):
+    gossip._saved.changed(now)
+    gossip.receive(CLIENT, Cancel(7), now)
+
+
+def heard_of_an_end(gossip, now):
+    own = gossip.membership.member
+    gossip.membership.learn([replace(make_member(1), status=DEAD, incarnation=3)], now)
+    gossip.membership.member = own  # that is another object now, which would do as well
+
+
+@pytest.mark.parametrize(
+    "happens",
+    [
+        pytest.param(lambda g, now: g.relay.remember(b"q" * 16, 0, 0, 100, now), id="an ask"),
+        pytest.param(heard_of_an_end, id="an end to be told"),
+        pytest.param(wants_to_save, id="a list to be saved"),
+        pytest.param(lambda g, now: g.receive(CLIENT, make_query(), now), id="a query"),
+        pytest.param(lambda g, now: g.receive(CLIENT, Get(1, "k"), now), id="a share"),
+        pytest.param(
+            lambda g, now: g.receive(TRACKER_LINK, make_heartbeat(make_member(9), version=2), now),
+            id="a newcomer",
+        ),
+    ],
+)
+@pytest.mark.parametrize("is_aimed", [True, False], ids=["aimed", "not aimed"])
+def test_whatever_may_be_due_ends_the_rest(happens, is_aimed):
+    gossip, standing, _, now = resting()
+
+    happens(gossip, now + 0.5)
+    if is_aimed:
+        gossip.deadline()
+
+    assert not standing.holds(now + 1)
+    rests = gossip.reflex(TRACKER_LINK, IDLE, now + 1) and gossip.rests()
+    if rests:
+        assert rests[0].holds(now + 1)
+        assert gossip.deadline() == pytest.approx(now + 1 + rests[1])
+
+
 def test_a_busy_node_and_a_client_s_frame_have_no_reflex():
     gossip = started(3)
     idle = DOOR.encode(make_heartbeat(version=1, since=1))

@@ -14,6 +14,7 @@ from loadtest.cuts import HeldTransport
 from loadtest.faults import CUTS_MAX
 from loadtest.pauses import wake
 from tracker.config import TrackerConfig
+from tracker.driver import Driver
 from tracker.errors import ConfigError
 
 pytestmark = pytest.mark.slow
@@ -94,7 +95,7 @@ async def test_who_connects_across_a_cut_gets_no_answer(monkeypatch):
         heard = asyncio.get_running_loop().create_future()
         driver = cluster.nodes[0].driver
         await cluster.partition(["n1"], FOREVER_S)
-        driver.on_unreachable = lambda to, reason: heard.set_result((to, reason))
+        monkeypatch.setattr(Driver, "on_unreachable", lambda _, *said: heard.set_result(said))
 
         driver.streams.open(cluster.endpoints["n2"])
         to, reason = await asyncio.wait_for(heard, 30.0)

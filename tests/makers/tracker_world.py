@@ -2,8 +2,11 @@
 
 import itertools
 import random
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
+from math import inf
+from types import SimpleNamespace
 
+from tracker.again import Standing
 from tracker.config import TrackerConfig
 from tracker.machine import (
     Accepted,
@@ -40,6 +43,8 @@ class World:
         self.reflexes = reflexes
         # What stands between a node and its link; None: nobody gives an answer again.
         self.standing = {} if standing else None
+        # Of each node, in such a world: by when it is asked what is due, as its driver does.
+        self.alarms = defaultdict(lambda: SimpleNamespace(due=inf, looks=0))
         self.reflected = Counter()
         self.again = 0
         self.now = 0.0
@@ -71,7 +76,9 @@ class World:
         key = name if name not in self.nodes else f"{name} at {port}"
         node = Membership(trackers, member, view or View(), self.rng, 1.0, 0.1, 1.5)
         self.nodes[key] = node
+        self.alarms.pop(key, None)
         self._queue.append((key, node.start(self.now)))
+        self._aim(key)
         return node
 
     def kill(self, key):
@@ -103,6 +110,7 @@ class World:
             self.asleep[key].append((method, args))
         elif machine is not None:
             self._queue.append((key, getattr(machine, method)(*args, self.now)))
+            self._aim(key)
 
     def pause(self, name):
         """Let a process stand still; what it is sent waits in its sockets."""
@@ -124,14 +132,39 @@ class World:
         while True:
             machines = [*self.trackers.items(), *self.nodes.items()]
             awake = [(key, m) for key, m in machines if key not in self.asleep]
-            due = [(m.deadline(), key) for key, m in awake if m.deadline() is not None]
+            due = [(self._due(key, machine), key) for key, machine in awake]
             at, key = min(due, key=lambda pair: pair[0], default=(until + 1, None))
             if at > until:
                 break
             self.now = max(self.now, at)
-            self.do(key, "tick")
+            self._wake(key)
             self._pump()
         self.now = until
+
+    def _due(self, key, machine):
+        if self._has_alarm(machine):
+            return self.alarms[key].due
+        due = machine.deadline()
+        return inf if due is None else due
+
+    def _has_alarm(self, machine):
+        return self.standing is not None and isinstance(machine, Membership)
+
+    def _aim(self, key):
+        machine = self.nodes.get(key)
+        if self._has_alarm(machine) and (due := machine.deadline()) is not None:
+            self.alarms[key].due = min(self.alarms[key].due, due)
+
+    def _wake(self, key):
+        """Have a machine do what is due; where it has an alarm, that may have moved on."""
+        machine = self.nodes.get(key)
+        if self._has_alarm(machine):
+            alarm = self.alarms[key]
+            alarm.due, alarm.looks = inf, alarm.looks + 1
+            if machine.deadline() is None or machine.deadline() > self.now:
+                self._aim(key)
+                return
+        self.do(key, "tick")
 
     def _pump(self):
         for _ in range(100_000):
@@ -178,11 +211,20 @@ class World:
             if reply is not None:
                 self.reflected[type(machine)] += 1
                 if self.standing is not None and isinstance(machine, Membership):
-                    self.standing[key, link] = body, reply, machine.stands(link)
+                    self.standing[key, link] = body, reply, self._stands(key, machine, link)
                 answer = [Send(link, MEMBERSHIP.decode(reply))] if reply else []
                 self._queue.append((key, answer))
                 return
         self.do(key, "receive", link, MEMBERSHIP.decode(body))
+
+    def _stands(self, key, machine, link):
+        """Return while an answer stands, which puts a machine's alarm off if that rests."""
+        standing, rests = machine.stands(link), machine.rests()
+        if rests is None:
+            return standing
+        while_, rest_s = rests
+        put_off = Standing(noted=((self.alarms[key], "due", rest_s),))
+        return standing.joined(while_).joined(put_off)
 
     def _again(self, key, link, body):
         """Return an answer that stands, without asking the machine."""

@@ -325,3 +325,62 @@ async def test_a_timer_whose_deadline_has_moved_on_reads_nothing_and_ticks_nobod
 
     assert drains == [first]
     assert here.machine.told == ["start", "tick"]
+
+
+# -- rest -------------------------------------------------------------------------------------
+
+
+async def at_rest(here, rest_s=0.02):
+    """Have a machine rest, which is due for the first time soon; returns what its replies note."""
+    here.machine.wants = monotonic() + 0.03
+    here.start()
+    return here.driver.stands(rest_s)
+
+
+async def test_at_rest_a_machine_is_called_when_it_is_due_and_not_when_that_was_put_off(here):
+    standing = await at_rest(here)
+    before = here.driver.due
+
+    here.machine.wants = monotonic() + 0.08
+    [(owner, name, _)] = standing.noted
+    setattr(owner, name, here.machine.wants)
+    due = here.machine.wants
+    await here.machine.until("tick")
+
+    assert before < due <= monotonic()
+    assert here.machine.told == ["start", "tick"]
+
+
+async def test_whatever_wants_to_be_called_sooner_is_at_rest_as_well(here):
+    standing = await at_rest(here)
+    standing.note(monotonic() + 60)
+    soon = here.machine.wants = monotonic() + 0.02
+
+    here.driver.submit("anything")
+    assert not here.driver._rest._resting, "it would be woken twice"
+    await here.machine.until("tick")
+
+    assert soon <= monotonic()
+    assert not standing.holds(monotonic()), "it may rest anew, or not any more"
+
+
+async def test_a_machine_that_rested_is_not_called_once_its_driver_is_closed(here, network):
+    other = Place(network, THERE, rest=here.driver._rest)
+    await at_rest(here)
+    await at_rest(other)
+
+    here.driver.close()
+    assert list(other.driver._rest._resting) == [other.driver]
+    await other.machine.until("tick")
+    other.driver.close()
+
+    assert here.machine.told == ["start"]
+
+
+async def test_without_a_time_to_rest_the_timer_stays_the_driver_s_own(here):
+    here.machine.wants = monotonic() + 0.02
+    here.start()
+
+    assert here.driver.stands(None).noted == ()
+    assert here.driver._timer is not None
+    await here.machine.until("tick")

@@ -97,6 +97,27 @@ def test_at_rest_nearly_every_beat_is_the_last_one_again():
     assert world.again == 80
 
 
+def test_a_node_at_rest_is_not_looked_at_and_beats_in_time_once_its_tracker_is_silent():
+    worlds = World(), World(reflexes=True, standing=True)
+    for world in worlds:
+        world.tracker(T1)
+        world.node("n0")
+        world.run(4.5)
+    common, resting = worlds
+    before = resting.alarms["n0"].looks
+
+    resting.run(60.0)
+    common.run(60.0)
+    assert resting.alarms["n0"].looks == before
+    for world in worlds:
+        world.pause(T1)
+        world.counted.clear()
+        world.run(2.0)
+
+    assert resting.counted == common.counted
+    assert resting.counted[Beat] > 0
+
+
 def state_of(machine):
     """Return everything a reflex could have changed, or have failed to."""
     if isinstance(machine, Registry):
@@ -123,7 +144,7 @@ STEPS = st.one_of(
 )
 
 
-def carry_out(world, step, life):
+def carry_out(world, step, life, trackers=(T1, T2)):
     match step:
         case ("run", seconds):
             world.run(seconds)
@@ -134,7 +155,7 @@ def carry_out(world, step, life):
         case ("begin", (_, _) as endpoint) if endpoint not in world.trackers:
             world.tracker(endpoint)
         case ("begin", str(name)) if name not in world.nodes:
-            world.node(name, (T1, T2), epoch=life, port=7401 + int(name[1:]))
+            world.node(name, trackers, epoch=life, port=7401 + int(name[1:]))
         case ("split", name, endpoint):
             world.split(name, endpoint)
         case ("mute", name, endpoint):
@@ -144,14 +165,14 @@ def carry_out(world, step, life):
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(STEPS, max_size=12))
+@given(st.lists(STEPS, max_size=12), st.sampled_from([(T1,), (T1, T2)]))
 @pytest.mark.slow
-def test_machines_with_reflexes_say_and_hold_what_machines_without_do(steps):
+def test_machines_with_reflexes_say_and_hold_what_machines_without_do(steps, trackers):
     begin = [("begin", key) for key in (T1, T2, "n0", "n1")]
     worlds = World(reflexes=True), World(reflexes=True, standing=True), World()
     for life, step in enumerate([*begin, ("run", 1.0), *steps, ("run", 2.0)], 1):
         for world in worlds:
-            carry_out(world, step, life)
+            carry_out(world, step, life, trackers)
 
         quick, quicker, common = worlds
         assert quick.counted == quicker.counted == common.counted
