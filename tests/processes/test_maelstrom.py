@@ -162,7 +162,11 @@ class Network:
         if is_between and self.random.random() < self.loss:
             return
         loop = asyncio.get_running_loop()
-        for _ in range(2 if self.random.random() < self.duplicates else 1):
+        copies = 2 if self.random.random() < self.duplicates else 1
+        client = self._clients.get(message["src"])
+        if client is not None:
+            client.copies = copies
+        for _ in range(copies):
             loop.call_later(self.random.random() * self.latency_s, self._arrive, message)
 
     def _arrive(self, message: Body) -> None:
@@ -184,6 +188,8 @@ class Client:
     def __init__(self, network: Network, name: str) -> None:
         self.name = name
         self.asked = ""
+        # How many of the last request arrive, if any does.
+        self.copies = 1
         self.replies: asyncio.Queue[Body | None] = asyncio.Queue()
         self._network = network
         self._numbers = count(1)
@@ -241,9 +247,10 @@ class Test:
                 self.definite += delta
                 self.ledger.acked(KEY, delta)
                 self.counted.set()
-            elif reply is not None and reply["code"] in DEFINITE:
+            elif reply is not None and reply["code"] in DEFINITE and client.copies == 1:
                 self.ledger.refused(KEY, delta)
             else:
+                # Also where one copy was refused, before `init` as it may be: the other may count.
                 self.unknown.append(delta)
                 client = network.another(client)
 
