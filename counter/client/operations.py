@@ -221,7 +221,7 @@ class Batch:
     """Increments that travel together, and how that ended for each key.
 
     `deadline` holds for all of them: whoever joins later than `join_until` waits for the next.
-    `on_settled` may be set to whatever wakes those who wait; it is the adapter's.
+    `waiters` may be set to whatever wakes those who wait; it is the adapter's.
     """
 
     __slots__ = (

@@ -1,6 +1,6 @@
 """What a client leaves at another node, since the node it was sent to is gone. Pure.
 
-    in doubt ──node gone, `park_s` before the deadline──▶ asked of another node (`Park`)
+    in doubt ──node gone, two thirds of its time over──▶ asked of another node (`Park`)
     asked ──Parked──▶ parked: it counts once, as soon as its first node can be asked
           └─refused, stream lost, deadline──▶ unknown: a retry at its first node is safe
 
