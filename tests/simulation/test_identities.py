@@ -62,6 +62,18 @@ def test_a_backup_of_a_store_that_was_handed_over_is_believed_by_no_node_that_kn
 
 
 @pytest.mark.slow
+def test_what_one_of_several_copies_acknowledged_alone_counts_when_another_one_is_the_store():
+    # It had counted where it found nobody, and was the first to come to a tracker without a list.
+    cluster = StricterCluster(20117)
+    cluster.play()
+
+    assert "beside" in cluster.events
+    assert 14 in cluster.wanted()
+    assert cluster.final()
+    assert cluster.wrong == []
+
+
+@pytest.mark.slow
 def test_what_clients_send_again_to_lives_that_go_on_from_the_one_they_sent_it_to_counts_once():
     wrong, completes, events = played(range(5), RetryingCluster)
 
