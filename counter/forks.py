@@ -4,7 +4,7 @@ A copy that is started counts under the same identity, until a tracker says that
 the store is known. What it counted before they parted is the other one's, what it counted since is
 its own: the new store that is made of it (`rebirth`) holds the one as a part (`counter.parts`), and
 goes on from the other. They part at the beginning of a life. So this keeps, of each life that no
-tracker has taken in, what the share was when it began::
+tracker has announced, what the share was when it began::
 
     began in the log        its beginning is met while the log is read again
     in a snapshot           a `base` says what the share was then
@@ -74,7 +74,7 @@ class Forks:
             self.listed = known.epoch
 
     def follow(self, view: View, member: Member) -> None:
-        """Take in a newer list: a life that stands in it is nobody else's."""
+        """Take in a list once this life is announced: one that stands in it is nobody else's."""
         if not self._bases:
             return
         known = view.get_as(member.name, member.store)

@@ -477,9 +477,9 @@ class Gossip:
             self.heads.follow(view)
             self.failover.parking.follow(view)
             self._saved.changed(now)
-            if self.membership.is_registered:
-                self.forks.follow(view, self.membership.member)
             effects = effects + self.newcomers.parents.look(now)
+        if self.membership.is_registered and self.membership.announcement.is_told:
+            self.forks.follow(view, self.membership.member)
         # First: it may be the word that lets this node ask.
         kept = self.embargo.look(now)
         return self.teaching.held_back([*effects, *self.origin.release(now), *kept])

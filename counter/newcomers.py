@@ -12,7 +12,8 @@ member at another address asks there first who runs there::
     silence                       not believed, as a stopped process and a cut line are silent too;
                                   believed if that one had said that it stops (`away`)
 
-A start that is older than the one known, or of the same number, is told so without asking.
+A start that is older than the one known, or of the same number, is told so without asking. So is
+any start of a store that was handed over: whoever holds its counts has them for good.
 
 The rule: no record of a member that is expected moves to another address on a newcomer's word, nor
 on a list's while no tracker has this node, before the old address has spoken for it.
@@ -132,6 +133,9 @@ class Newcomers:
             # Who is not believed yet may be the copy, and accuses nobody.
             is_known = self._membership.introduction.is_over
             return self._refused(member, own, sender) if is_known else []
+        left = self._membership.view.owner_of(member.store[:8])
+        if left is not None and left.store == member.store and left.is_handed_over:
+            return self._refused(member, left, sender)
         if known is None:
             return self._believed(member, sender, now)
         if known.store != member.store:

@@ -10,11 +10,14 @@ The rule: such a start is judged WAIT_S after it first came. Until then it is in
 hears of it, and whoever knows its store goes on waiting for that. No other start waits here: one
 that was let in before, one of a store that was heard here, the first one of a store, and one that
 comes from where its store is known to be: where two cannot listen, it took the other one's place.
+Where several starts of one store have come nobody here can tell which of them is the store: the
+first is taken in, and `is_contested`.
 """
 
 from collections.abc import Callable
 from typing import Final
 
+from tracker.boots import BOOT_BYTES
 from tracker.machine import Link
 from tracker.members import Member
 from tracker.messages import Register
@@ -55,6 +58,13 @@ class Arrivals:
         self._due_at = min(self._due_at, due) if self._waiting else due
         self._waiting[link] = due, message
         return True
+
+    def is_contested(self, message: Register) -> bool:
+        """Whether another start of its store has come, which this one did not go on from."""
+        store, boots = message.member.store, message.member.boot + message.lineage
+        line = [boots[at : at + BOOT_BYTES] for at in range(0, len(boots), BOOT_BYTES)]
+        knocked = [boot for known, boot in self._knocks if known == store]
+        return message.is_back and any(boot not in line for boot in knocked)
 
     def remove(self, link: Link) -> None:
         """Judge nothing on a link that is closed."""

@@ -233,6 +233,8 @@ class Registry:
         member = verdict.member
         old = self.table.get(member.name)
         is_strange = self._strangers.judge(verdict, old)
+        if self._arrivals.is_contested(message):
+            self._strangers.contested(member.store)
         effects += self._consequences(verdict, now)
         if old is not None and old.store != member.store:
             self._entries.put(given_up(old, verdict), now)

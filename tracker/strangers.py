@@ -2,9 +2,10 @@
 
 A store that has lived before, and whose name was another's meanwhile, may have been handed over in
 that life: its tombstone, under the name that it derives, may be forgotten by now. Whoever holds its
-counts refuses it as soon as he hears of it. The rule: it stays strange, over all of its starts,
-until each expected member lives and has acknowledged the news of it; a member that is not there may
-be the one who knows.
+counts refuses it as soon as he hears of it. And where several starts of one store come to a tracker
+that has not heard it, another member may know which of them is the store. The rule: it stays
+strange, over all of its starts, until each expected member lives and has acknowledged the news of
+it; a member that is not there may be the one who knows.
 """
 
 from typing import Final
@@ -36,6 +37,10 @@ class Strangers:
         """Take note of a store that comes with counts of its own for a name that is another's."""
         if member.epoch > FIRST_EPOCH and known is None:
             self._note(member.store)
+
+    def contested(self, store: bytes) -> None:
+        """Take note of a store of which several starts have come that were not heard before."""
+        self._note(store)
 
     def _note(self, store: bytes) -> None:
         self._stores[store] = None

@@ -161,6 +161,19 @@ def test_a_start_that_is_overtaken_is_told_so_at_once(known):
     assert gossip.membership.view.get("n1") == known
 
 
+@pytest.mark.parametrize(
+    "known",
+    [(OLD,), (OLD.without_name(), replace(OTHER, name="n1")), (OLD.without_name(),)],
+    ids=["under its name", "its name is another's", "its name is nobody's"],
+)
+def test_a_later_start_of_a_store_that_was_handed_over_is_told_so_at_once(known):
+    handed_over = known[0].handed_over("n2")
+    gossip = node(handed_over, *known[1:])
+
+    assert introduced(gossip) == [Send(NEW.endpoint, Doubled(NEW.boot, handed_over))]
+    assert gossip.membership.view.get(handed_over.name) == handed_over
+
+
 def test_one_whose_name_is_anothers_is_not_believed():
     gossip = node(replace(OTHER, name="n1"))
 

@@ -105,11 +105,12 @@ class Cluster:
         return self.world.machine(place)
 
     def is_taken_in(self, place):
-        """Whether a node runs, and whoever asks has heard of it."""
+        """Whether a node runs, and whoever asks has heard of it, as a tracker says."""
         if not self.is_up(place):
             return False
-        membership = self.node(place).membership
-        return membership.is_registered and not self.node(place).ledger.is_held
+        membership, ledger = self.node(place).membership, self.node(place).ledger
+        is_heard = membership.is_registered and membership.announcement.is_told
+        return is_heard and not ledger.is_held
 
     def is_believed(self, place):
         """Whether a node is taken in, or was in this life, while no tracker is there any more."""

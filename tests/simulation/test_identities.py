@@ -52,6 +52,28 @@ def test_a_backup_that_hears_only_from_nodes_that_its_counts_were_handed_over_te
 
 
 @pytest.mark.slow
+def test_a_backup_of_a_store_that_was_handed_over_is_believed_by_no_node_that_knows_it():
+    # Its heir is away, and the tracker has lost its list.
+    wrong, completes, events = played([20133], RetryingCluster)
+
+    assert wrong == {}
+    assert completes > 100
+    assert {"drained", "introduction-refused"} <= set(events)
+
+
+@pytest.mark.slow
+def test_what_one_of_several_copies_acknowledged_alone_counts_when_another_one_is_the_store():
+    # It had counted where it found nobody, and was the first to come to a tracker without a list.
+    cluster = StricterCluster(20117)
+    cluster.play()
+
+    assert "beside" in cluster.events
+    assert 14 in cluster.wanted()
+    assert cluster.final()
+    assert cluster.wrong == []
+
+
+@pytest.mark.slow
 def test_what_clients_send_again_to_lives_that_go_on_from_the_one_they_sent_it_to_counts_once():
     wrong, completes, events = played(range(5), RetryingCluster)
 

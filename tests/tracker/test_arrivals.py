@@ -9,18 +9,21 @@ from tracker import arrivals as module
 from tracker.arrivals import WAIT_S, Arrivals
 from tracker.config import TrackerConfig
 from tracker.contact import SILENT_INTERVALS
-from tracker.machine import Closed, Opened, Send
+from tracker.machine import Closed, Opened, Persisted, Send
 from tracker.members import ALIVE, DEAD, NOBODY, Member
 from tracker.membership import Membership
 from tracker.messages import (
     ARRIVING_MAX,
     MEMBERSHIP,
+    Announced,
+    Beat,
     Find,
     Found,
     Heartbeat,
     Register,
     Registered,
     Roster,
+    Teach,
     news_to_wire,
 )
 from tracker.registry import Registry
@@ -220,3 +223,40 @@ def test_whoever_runs_is_back_before_the_wait_is_over_and_a_node_waits_longer_fo
     config = NodeConfig(name="n1")
 
     assert config.reconnect_max_s < module.WAIT_S < SILENT_INTERVALS * config.interval_s
+
+
+def announced(registry, link, now):
+    """Return who is told that all know of it, once one link has acknowledged all news."""
+    said = [*registry.submit(Persisted(1), now), *registry.tick(now + 0.5)]
+    said += registry.submit(Persisted(2), now + 0.5)
+    said += registry.receive(link, Beat(registry.table.version, 0, 0), now + 0.5)
+    return {e.to for e in said if isinstance(e, Send) and isinstance(e.message, Announced)}
+
+
+def test_of_several_starts_of_one_store_none_is_announced_while_a_member_is_away():
+    registry = make_registry()
+    registry.receive(COPY, made(), 0.1)
+    registry.receive(ORIGINAL, made(boot=b"orig", port=7401), 0.2)
+    registry.tick(0.1 + WAIT_S)
+    away = make_member("n2", store=b"o" * 16, epoch=1)
+    registry.receive(COPY, Teach(news_to_wire((away,))), 3.0)
+
+    assert registry.table.owner_of(STORE).boot == b"copycopy"
+    assert announced(registry, COPY, 3.1) == set()
+
+    back = Register(make_member("n2", store=b"o" * 16, epoch=1), has_counted=True)
+    registry.receive(OTHER, back, 3.7)
+
+    assert announced(registry, OTHER, 3.8) == {COPY, OTHER}
+
+
+def test_a_start_that_crashed_while_it_waited_is_no_other_one():
+    registry = make_registry()
+    registry.receive(ORIGINAL, made(boot=b"orig"), 0.1)
+    registry.submit(Closed(ORIGINAL, "reset"), 0.2)
+    again = Register(make_member(epoch=3, boot=b"next"), b"origorig", is_back=True)
+    registry.receive(COPY, again, 0.3)
+    registry.tick(0.3 + WAIT_S)
+    registry.receive(COPY, Teach(news_to_wire((make_member("n2", store=b"o" * 16, epoch=1),))), 3.0)
+
+    assert announced(registry, COPY, 3.1) == {COPY}
