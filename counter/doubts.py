@@ -28,7 +28,7 @@ from counter.parking import Parking
 from counter.relay import Relay
 from counter.tables import Tables
 from tracker.errors import FrameError
-from tracker.machine import Effect, Endpoint, Send
+from tracker.machine import Effect, Effects, Endpoint, Send
 
 Handler = Callable[[Any, Any, float], list[Effect]]
 
@@ -80,7 +80,7 @@ class Doubts:
         """Return a handler of asks whose reply says what is in doubt here, if anything is."""
         seen, known = self._seen, self._by_query
 
-        def take(sender: Any, ask: Ask | Delegate, now: float) -> list[Effect]:
+        def take(sender: Any, ask: Ask | Delegate, now: float) -> Effects:
             query = ask.query
             is_first = query not in seen
             if is_first and self._known.by_key:

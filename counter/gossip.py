@@ -68,6 +68,7 @@ from tracker.machine import (
     Address,
     Closed,
     Effect,
+    Effects,
     Endpoint,
     Event,
     Foreign,
@@ -172,7 +173,7 @@ class Gossip:
         """Return who looks into moves; queries wait for that where a list tells of one."""
         origin = self.origin
 
-        def followed(effects: list[Effect], now: float) -> list[Effect]:
+        def followed(effects: Effects, now: float) -> Effects:
             return origin.after_hearsay(self._after_membership(effects, now), now)
 
         parents = Parents(self.ledger, self.forks, self.membership)
@@ -400,7 +401,7 @@ class Gossip:
         """Let asks be heard once no store is taken for the whole of which this node knows more."""
         others = self.ledger.counters.others
 
-        def take(sender: Address, ask: Any, now: float) -> list[Effect]:
+        def take(sender: Address, ask: Any, now: float) -> Effects:
             if not others:
                 return handler(sender, ask, now)
             effects, parents = self.newcomers.parents.look(now), self.newcomers.parents

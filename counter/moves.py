@@ -50,7 +50,7 @@ from counter.messages import (
 )
 from counter.messages import Epochs as Told
 from tracker import wire
-from tracker.machine import Effect, Endpoint, Persist, Persisted, PersistFailed, Send
+from tracker.machine import Effect, Effects, Endpoint, Persist, Persisted, PersistFailed, Send
 
 HELD_MAX: Final = 1_024
 """Asks that wait until an epoch is on disk; past it they are left to be repaired."""
@@ -89,7 +89,7 @@ class Moves:
     def before(self, handler: Handler) -> Handler:
         """Return a handler of asks that takes only those about the epochs this node is in."""
 
-        def take(sender: Any, ask: Any, now: float) -> list[Effect]:
+        def take(sender: Any, ask: Any, now: float) -> Effects:
             if ask.home is NOWHERE:
                 ask.home = sender
             if not self.epochs.names and not _has_epochs(ask.key):
@@ -241,7 +241,7 @@ class Moves:
         """Return a handler of increments: those who come back find their key where it moves to."""
         moving = self._ledger.moving
 
-        def take(link: Any, increment: Any, now: float) -> list[Effect]:
+        def take(link: Any, increment: Any, now: float) -> Effects:
             effects = handler(link, increment, now)
             return effects + self._again_kept(moving, now) if moving else effects
 

@@ -77,6 +77,9 @@ class Emit:
 
 Effect = Send | SendAll | Open | Close | Persist | Emit
 
+Effects = list[Effect]
+"""Named for the closures that each node makes: spelled out there it would be made each time."""
+
 
 # -- events -------------------------------------------------------------------------------
 
