@@ -289,6 +289,11 @@ class Client(Common):
                 if sleeper is None:
                     sleeper = self._sleepers[batch] = threading.Condition(self._lock)
                 sleeper.wait()
+            if not self._is_driven:
+                # Somebody who waits takes over.
+                for sleeper in self._sleepers.values():
+                    sleeper.notify()
+                    break
         except BaseException:
             # Whoever was to drive next may be the one who leaves: let everybody see for himself.
             self._is_driven = self._is_driven and self._driver != get_ident()
@@ -296,11 +301,6 @@ class Client(Common):
                 sleeper.notify_all()
             self._sleepers.clear()
             raise
-        if not self._is_driven:
-            # Somebody who waits takes over.
-            for sleeper in self._sleepers.values():
-                sleeper.notify()
-                break
 
     def _drive(self, batch: Batch) -> None:
         """Read and write for all until `batch` has ended. The lock is held, but not in waits."""
@@ -404,9 +404,11 @@ class Client(Common):
     def _carry_out(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
             if type(effect) is Settled:
-                sleeper = self._sleepers.pop(effect.batch, None)
+                sleeper = self._sleepers.get(effect.batch)
                 if sleeper is not None:
+                    # First: who is left when this is broken off is woken by `_finish`.
                     sleeper.notify_all()
+                    del self._sleepers[effect.batch]
             else:
                 self._sockets.carry_out(effect)
 

@@ -7,12 +7,14 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from counter import Client
 from counter.client import threaded
 from counter.client.ending import Ending
+from counter.client.lane import Settled
 from counter.client.operations import Acknowledgement, Batch, UnknownOutcomeError, mistake
 from counter.messages import Increment
 from tracker.errors import RefusedError, UnreachableError
@@ -175,7 +177,6 @@ def interrupted(client, line):
 @pytest.mark.parametrize("is_alone", [True, False], ids=["alone", "beside another thread"])
 def test_an_increment_may_be_broken_off_at_any_line(is_alone, cluster):
     node, tracker = cluster()
-    # What lost its end by that has one by its deadline, before anybody gives up waiting for it.
     client = Client(tracker.address, deadline_s=WAIT_S / 3)
     others = None if is_alone else Others(client)
     counted, where = 0, []
@@ -192,6 +193,20 @@ def test_an_increment_may_be_broken_off_at_any_line(is_alone, cluster):
 
     assert len(set(where)) > (100 if is_alone else 10)
     assert counted <= node.script.totals["mine"] <= counted + len(where)
+
+
+@pytest.mark.parametrize("line", range(1, 8))
+def test_whoever_sleeps_is_woken_or_left_to_be_woken_by_an_end_that_was_broken_off(line, cluster):
+    _, tracker = cluster()
+    client, batch, woken = Client(tracker.address), Batch(0.0, 5.0, 0.0), []
+    client._sleepers[batch] = SimpleNamespace(notify_all=lambda: woken.append(batch))
+
+    with Interrupting(line), suppress(Interrupt):
+        client._carry_out([Settled(batch)])
+
+    assert woken or batch in client._sleepers
+    client._sleepers.clear()
+    client.close()
 
 
 def test_what_broke_into_a_call_is_named_and_is_no_mistake():
