@@ -13,8 +13,11 @@ def heard(cluster, place, message, kind):
     found = []
     client = cluster.world.connect(place, lambda m, now: found.append(m))
     client.send(message)
-    ends = lambda: any(isinstance(m, Answer) and m.end for m in found)  # noqa: E731
-    assert cluster.world.run_until(ends, time_max=cluster.world.now + 10.0), found
+
+    def has_ended():
+        return any(isinstance(m, Answer) and m.end for m in found)
+
+    assert cluster.world.run_until(has_ended, time_max=cluster.world.now + 10.0), found
     return [m for m in found if isinstance(m, kind)][-1]
 
 

@@ -534,6 +534,19 @@ class Drawn(Cluster):
         return [totals[KEY, epoch] for epoch in range(3)]
 
 
+def judged_resets(world, epochs, counted):
+    """Return the resets that were answered; each is final, whoever was not known of then."""
+    assert all(isinstance(reply.messages[-1], Counted) for reply, _ in counted)
+    assert sum(epochs) == 2 ** len(counted) - 1
+    told = [reset for reset in world.resets if reset.answer is not None]
+    for reset in told:
+        closed = epochs[reset.one(WasReset).epoch - 1]
+        assert reset.answer.value & ~closed == 0
+        # Nobody has counted in that epoch since.
+        assert reset.answer.value == closed or not reset.answer.complete
+    return told
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(16))
 def test_whatever_was_acknowledged_is_in_exactly_one_epoch(seed):
@@ -541,14 +554,7 @@ def test_whatever_was_acknowledged_is_in_exactly_one_epoch(seed):
     world.run(150)
     epochs, counted = world.epochs(), [(row[0], row[3]) for row in world.acknowledged]
 
-    assert all(isinstance(reply.messages[-1], Counted) for reply, _ in counted)
-    assert sum(epochs) == 2 ** len(counted) - 1
-    told = [reset for reset in world.resets if reset.answer is not None]
-    for reset in told:
-        closed = epochs[reset.one(WasReset).epoch - 1]
-        assert reset.answer.value & ~closed == 0
-        # It is final: nobody has counted in that epoch since.
-        assert reset.answer.value == closed or not reset.answer.complete
+    told = judged_resets(world, epochs, counted)
     for reply in world.asks:
         if reply.answer is not None and reply.answer.complete:
             assert is_true(reply, epochs, counted, told)
@@ -723,14 +729,7 @@ def test_whatever_was_acknowledged_is_in_exactly_one_epoch_also_what_a_lone_stor
     lone = sum([row[3] for row in world.acknowledged if row[1] == "n6"])
     known = [(row[0], row[3]) for row in world.acknowledged if row[1] != "n6"]
 
-    assert all(isinstance(reply.messages[-1], Counted) for reply, _ in counted)
-    assert sum(epochs) == 2 ** len(counted) - 1
-    told = [reset for reset in world.resets if reset.answer is not None]
-    for reset in told:
-        closed = epochs[reset.one(WasReset).epoch - 1]
-        assert reset.answer.value & ~closed == 0
-        # It is final, though nobody knew of the lone store then.
-        assert reset.answer.value == closed or not reset.answer.complete
+    told = judged_resets(world, epochs, counted)
     for reply in world.asks:
         if reply.answer is not None and reply.answer.complete:
             # Who cannot know of a lone store answers without it.
