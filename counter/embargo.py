@@ -1,27 +1,29 @@
-"""Acknowledgements that are kept back while somebody may not know of this node.
+"""Increments that wait while somebody may not know of this node.
 
-Who does not know of a node answers for the cluster without it, and may call that complete. The
-rule: until it is announced (`tracker.announcement`), or has told somebody itself
-(`tracker.introduction`), a node takes increments and keeps their replies, in order, up to a limit.
-One that learns later that another has its store, or its name, takes no more: they would be in no
-total. A store that nobody expected (it has counted nothing yet, or is made of an old backup), or
-that knows of any reset, does not even count before: it has yet to be told of those that it missed
-(`counter.teaching`), and what it counted in an epoch that is over would be in no answer. One that
-has counted nothing yet, and finds nobody at all, counts then, as one that is `counter.alone`.
+Who does not know of a node answers for the cluster without it, and may call that complete. The node
+itself has yet to be told of the resets that it missed (`counter.teaching`): what it counted in an
+epoch that is over would be in no answer. And it may be a copy, or an old backup, and be refused.
+The rule: until it is announced (`tracker.announcement`), or has told somebody itself
+(`tracker.introduction`), a node writes and counts nothing. What clients send waits, in order, up to
+a limit. One that learns later that another has its store, or its name, takes no more: that would be
+in no total. A store that has counted nothing yet, and finds nobody at all, counts then, as one that
+is `counter.alone`.
+
+What is sent for a key that is on its way into its present epoch (`counter.carrying`) waits as well.
 """
 
 from counter.alone import Alone
 from counter.config import NodeConfig
 from counter.ledger import Ledger
 from counter.messages import Counted, Increment
-from tracker.machine import Address, Effect, Link, Persist, Persisted, PersistFailed, Send
-from tracker.members import ALIVE, FIRST_EPOCH
+from tracker.machine import Address, Effect, Link, Persisted, PersistFailed, Send
+from tracker.members import ALIVE
 from tracker.membership import Membership
 from tracker.messages import Introduced, Refused
 
 
 class Embargo:
-    """The replies of one node's ledger, from its start until it may be believed."""
+    """What one node's clients send, from its start until it may be believed."""
 
     def __init__(
         self, config: NodeConfig, ledger: Ledger, membership: Membership, alone: Alone
@@ -30,12 +32,11 @@ class Embargo:
         self._alone = alone
         self._ledger = ledger
         self._membership = membership
+        # What the disk said since, of increments that were on their way there.
         self._held: list[Effect] = []
         self._waiting: list[tuple[Link, Increment]] = []
         # Whether it began with nothing that it had counted in a life before.
         self._is_blank = False
-        self.unsaid = 0
-        """Increments that were written while nothing had been acknowledged in this life."""
         ledger.is_held = True
 
     def increment(self, link: Link, message: Increment, now: float) -> list[Effect]:
@@ -43,23 +44,13 @@ class Embargo:
         if len(self._held) + len(self._waiting) >= self._inflight_max:
             text = "too many increments wait for this node's announcement; come back in 1 s"
             return [Send(link, Refused(message.sequence, "busy", text))]
-        if self._is_untaught:
+        ledger = self._ledger
+        if ledger.is_moving(message.pairs) and not ledger.takes_nothing:
+            ledger.is_held = True
+        if ledger.is_held and not ledger.displaced:
             self._waiting.append((link, message))
             return self.look(now) if self._alone.is_refused else []
-        return self._taken(link, message)
-
-    @property
-    def _is_untaught(self) -> bool:
-        ledger, membership = self._ledger, self._membership
-        is_new = self._is_blank or membership.member.epoch == FIRST_EPOCH or membership.parent
-        may_lack = bool(is_new or ledger.counters.names)
-        return may_lack and ledger.is_held and not ledger.displaced
-
-    def _taken(self, link: Link, message: Increment) -> list[Effect]:
-        effects = self._ledger.increment(link, message)
-        if not self._ledger.has_vouched:
-            self.unsaid += sum([isinstance(effect, Persist) for effect in effects])
-        return self.kept(effects)
+        return self.kept(ledger.increment(link, message))
 
     def kept(self, effects: list[Effect]) -> list[Effect]:
         """Keep the replies among these effects, if any have to be kept; return the others."""
@@ -100,12 +91,13 @@ class Embargo:
         membership.heard_of()
         if not self._is_found and self._is_blank and not ledger.is_alone:
             begun = self._alone.begin()
-            self.unsaid += len(begun)
             if not ledger.is_alone:
                 # Nothing is acknowledged before that is on disk.
                 return effects + begun
+        if ledger.moving and self._waiting:
+            return effects
+        ledger.is_held = False
         held, self._held = self._held, []
-        ledger.is_held, ledger.has_vouched = False, True
         return effects + held + self._counted() + self._found(now)
 
     @property
@@ -126,17 +118,18 @@ class Embargo:
             effects = self.kept(ledger.persisted(event))
             return effects + self.look(now) if is_about_this or ledger.is_alone else effects
         effects = self.kept(ledger.persist_failed(event))
-        if not is_about_this:
+        if not is_about_this and not ledger.moving:
             return effects
         waiting, self._waiting = self._waiting, []
         # None of them was given to the disk.
         no = [Refused(message.sequence, "disk", event.reason) for _, message in waiting]
-        return effects + [Send(link, each) for (link, _), each in zip(waiting, no, strict=True)]
+        effects += [Send(link, each) for (link, _), each in zip(waiting, no, strict=True)]
+        return effects if is_about_this else effects + self.look(now)
 
     def _counted(self) -> list[Effect]:
-        """Let the ledger take what has waited until it was told of the resets."""
+        """Let the ledger take what has waited."""
         waiting, self._waiting = self._waiting, []
-        return [effect for one in waiting for effect in self._taken(*one)]
+        return [effect for one in waiting for effect in self._ledger.increment(*one)]
 
     def _doubted(self, effects: list[Effect]) -> list[Effect]:
         """Return effects in which nothing is acknowledged: it may yet turn out to count."""

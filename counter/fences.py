@@ -110,7 +110,6 @@ class Fences:
                 if ledger.durable:
                     self._unsafe.add((session, sequence))
             verdicts.append(UNDERWAY if verdict is None else verdict)
-        ledger.has_vouched |= COUNTED_THERE in verdicts
         reply = Disowned(message.request, tuple(verdicts))
         if not fresh or not ledger.durable:
             return [Send(link, reply)]

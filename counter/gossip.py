@@ -153,6 +153,7 @@ class Gossip:
         self._recovery = Recovery(self.ledger, self.membership, *what)
         self._activity = Activity()
         self.embargo = Embargo(config, self.ledger, self.membership, self.renewal.moves.alone)
+        self.renewal.moves.carried = self.embargo.look
         self.membership.stale_s = max(self.membership.stale_s, gossip.view_fresh_s)
         self._handlers, self._has_table = self._for_asks(), False
 

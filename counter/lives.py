@@ -52,8 +52,8 @@ def rebirth_in(event: str, details: dict[str, Any], machine: Gossip) -> Rebirth 
     """Return as what a node is to begin anew that no tracker takes in; None if it is to end.
 
     That is an old backup; or a copy that has counted where no tracker was, of a store that runs, if
-    it is known what of its counts are its own. One that has acknowledged none of these ends:
-    whoever heard nothing may have had them counted by its store meanwhile.
+    it is known what of its counts are its own. One that has counted nothing (`counter.embargo`)
+    ends.
     """
     if event != "registration-refused" or not details["final"]:
         return None
@@ -63,17 +63,10 @@ def rebirth_in(event: str, details: dict[str, Any], machine: Gossip) -> Rebirth 
         return Rebirth(fork)
     if details.get("common", UNTOLD) < 0 or details["code"] not in ("in-use", "clone"):
         return None
-    if fork == epoch and _is_unheard(machine):
-        return None
     is_sure = forks.has_counted_since(fork) and forks.can_split(fork)
     return (
         Rebirth(fork, is_beside=True) if is_sure and not machine.membership.is_registered else None
     )
-
-
-def _is_unheard(machine: Gossip) -> bool:
-    """Whether all that this life has written are increments that it has acknowledged to nobody."""
-    return not machine.ledger.has_vouched and machine.records == machine.embargo.unsaid
 
 
 def left_name(event: str, details: dict[str, Any]) -> str:

@@ -83,6 +83,8 @@ class Moves:
         self._held: list[tuple[Any, Ask | Delegate, float]] = []
         # Told when keys leave a share, which only ever grows else.
         self.forget_keys: Callable[[], None] = lambda: None
+        # Called when something was carried.
+        self.carried: Callable[[float], list[Effect]] = lambda now: []
 
     # -- asks of others -----------------------------------------------------------------------
 
@@ -269,7 +271,7 @@ class Moves:
         if dropped or has_carried:
             self._drop(dropped)
         held, self._held = self._held, []
-        effects = self._moved(now)
+        effects = self._moved(now) + (self.carried(now) if has_carried else [])
         for sender, ask, until in held:
             if now < until:
                 effects += self._again(sender, ask, now)

@@ -310,7 +310,6 @@ def test_what_is_heard_while_it_is_found_is_carried_before_it_is_alone_no_more()
     node.submit(Persisted(carried.token))
     assert node.gossip.ledger.counters.own.positive == {"k\x003": 5}
 
-    node.at(node.gossip.embargo.deadline())
     node.written()
 
     assert not node.is_alone

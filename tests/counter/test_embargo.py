@@ -18,6 +18,7 @@ from counter.messages import (
     Epochs,
     Get,
     Increment,
+    Lesson,
     Park,
     Reply,
     Value,
@@ -179,33 +180,43 @@ def test_what_the_disk_of_a_displaced_node_refuses_is_refused_for_that():
     assert code_of(gossip.submit(failed, 9.1)) == "disk"
 
 
-def test_replies_that_were_held_back_are_in_doubt_once_the_node_is_displaced():
-    gossip = Gossip(NodeConfig(name="n0"), LAN, replace(OWN, epoch=2), (TRACKER,), Random(1))
-    gossip.ledger.counters.own.add("k", 1)
+@pytest.mark.parametrize("epoch", [1, 2], ids=["its first life", "a later one"])
+@pytest.mark.parametrize("has_counted", [False, True], ids=["blank", "has counted"])
+@pytest.mark.parametrize("ack", [ACK_MEMORY, ACK_DEFAULT], ids=["memory", "disk"])
+def test_a_store_counts_and_writes_nothing_before_it_may_say_so(epoch, has_counted, ack):
+    gossip = Gossip(NodeConfig(name="n0"), LAN, replace(OWN, epoch=epoch), (TRACKER,), Random(1))
+    if has_counted:
+        gossip.ledger.counters.own.add("k", 1)
     gossip.resume(0)
     gossip.start(0.0)
-    assert said(count(gossip, 1, ACK_MEMORY)) == []
-    gossip.submit(Opened(1, TRACKER), 0.0)
-
-    refused = gossip.receive(1, Refused(0, "in-use", "lives at 10.0.0.9:7401"), 0.0)
-
-    assert code_of(refused) == "in-doubt"
-
-
-@pytest.mark.parametrize("epoch", [1, 2], ids=["first", "next"])
-def test_a_store_that_has_counted_nothing_yet_counts_nothing_before_it_may_say_so(epoch):
-    member = replace(OWN, epoch=epoch)
-    gossip = Gossip(NodeConfig(name="n0"), LAN, member, (TRACKER,), Random(1))
-    gossip.resume(0)
-    gossip.start(0.0)
-    assert count(gossip, 1, ACK_MEMORY) == []
-    assert gossip.ledger.counters.value("views") == 0
+    assert count(gossip, 1, ack) == []
     gossip.submit(Opened(1, TRACKER), 0.0)
 
     refused = gossip.receive(1, Refused(0, "in-use", "lives at 10.0.0.9:7401"), 0.0)
 
     assert code_of(refused) == "displaced"
-    assert gossip.ledger.counters.value("views") == 0
+    assert gossip.ledger.counters.value("k") == has_counted
+    assert gossip.records == 0
+
+
+def test_what_waited_counts_in_order_once_it_may_say_so():
+    gossip = unannounced()
+    for sequence in (1, 2, 3):
+        assert count(gossip, sequence) == []
+
+    kept = [e for e in taken_in(gossip, 1, 0.0) if isinstance(e, Persist)]
+
+    assert said(gossip.submit(Persisted(kept[-1].token), 0.1)) == [
+        Counted(sequence, True, False) for sequence in (1, 2, 3)
+    ]
+
+
+def test_no_more_waits_than_may_be_under_way():
+    gossip = unannounced()
+    for sequence in range(gossip.config.inflight_max):
+        assert count(gossip, 1 + sequence) == []
+
+    assert code_of(count(gossip, 2 + gossip.config.inflight_max)) == "busy"
 
 
 def told_of_a_reset(gossip, key="k"):
@@ -216,16 +227,16 @@ def told_of_a_reset(gossip, key="k"):
     return kept
 
 
-@pytest.mark.parametrize(
-    "is_backup", [True, False], ids=["an old backup", "after an earlier reset"]
-)
-def test_a_store_that_may_have_missed_resets_counts_nothing_before_it_was_told_of_them(is_backup):
+@pytest.mark.parametrize("kind", ["a restart", "an old backup", "after an earlier reset"])
+def test_a_store_that_may_have_missed_resets_counts_nothing_before_it_was_told_of_them(kind):
     """It counted in an epoch that was over: acknowledged, and in no complete answer."""
     gossip = Gossip(NodeConfig(name="n0"), LAN, replace(OWN, epoch=3), (TRACKER,), Random(1))
-    if is_backup:
+    if kind == "an old backup":
         gossip.membership.parent = b"p" * 16
-    else:
+    elif kind == "after an earlier reset":
         gossip.restore("counts", told_of_a_reset(running(), "another").record)
+    else:
+        gossip.restore("counts", count(running(), 9)[0].record)
     gossip.resume(0)
     gossip.start(0.0)
     assert count(gossip, 1, ACK_MEMORY) == []
@@ -234,6 +245,68 @@ def test_a_store_that_may_have_missed_resets_counts_nothing_before_it_was_told_o
     taken_in(gossip, 1, 0.0)
 
     assert said(gossip.receive(CLIENT, Get(2, "k"), 9.0)) == [Value(2, 5, True)]
+
+
+# -- keys that are carried --------------------------------------------------------------------
+
+
+def taught(gossip, key="k"):
+    """Let one who had never heard of this store tell it of a reset; returns the record."""
+    row = key, 1, packed_marks(((1, b"m" * 8),))
+    lesson = Lesson(bytes(16), (row,), True, "", "", True)
+    [kept] = [e for e in gossip.receive(PEER.endpoint, lesson, 0.0) if isinstance(e, Persist)]
+    return kept
+
+
+def records_in(effects):
+    return [effect for effect in effects if isinstance(effect, Persist)]
+
+
+def test_what_is_sent_for_a_key_on_its_way_to_its_present_epoch_waits_and_is_not_refused():
+    gossip = unannounced()
+    assert count(gossip, 1) == []
+    carried = taught(gossip)
+    # It has learned of the reset, and is announced before the disk has that.
+    assert records_in(taken_in(gossip, 1, 0.0)) == []
+    assert count(gossip, 2) == []
+
+    kept = records_in(gossip.submit(Persisted(carried.token), 0.1))
+
+    told = said(gossip.submit(Persisted(kept[-1].token), 0.2))
+    assert told == [Counted(1, True, False), Counted(2, True, False)]
+    assert gossip.ledger.counters.own.positive == {"k\x001": 10}
+
+
+def test_so_it_does_at_a_node_that_counts_already_and_nothing_overtakes_it():
+    gossip = running()
+    [first] = count(gossip, 1)
+    carried = taught(gossip)
+    assert count(gossip, 2) == []
+    other = Increment(b"b" * 16, 1, ("another", 5), ACK_MEMORY)
+    assert gossip.receive(CLIENT, other, 9.0) == []
+
+    effects = gossip.submit(Persisted(carried.token), 9.1)
+    assert said(effects) == [Counted(1, True, False)]
+    [second, third] = records_in(effects)
+
+    told = said(gossip.submit(Persisted(third.token), 9.2))
+    assert told == [Counted(2, True, False), Counted(1, False, False)]
+    assert gossip.ledger.counters.own.positive == {"k\x001": 10, "another": 5}
+    assert first.token < carried.token < second.token
+
+
+def test_what_waits_is_refused_where_the_disk_takes_nothing_and_taken_once_it_does():
+    gossip = running()
+    carried = taught(gossip)
+    assert count(gossip, 1) == []
+    full = "the disk is full"
+
+    failed = gossip.submit(PersistFailed(carried.token, full, definite=True), 9.1)
+    assert said(failed) == [Refused(1, "disk", full)]
+
+    [again] = records_in(count(gossip, 1))
+    [kept] = records_in(gossip.submit(Persisted(again.token), 9.2))
+    assert said(gossip.submit(Persisted(kept.token), 9.3)) == [Counted(1, True, False)]
 
 
 def test_a_node_that_is_taken_in_again_counts_again():

@@ -197,6 +197,9 @@ def test_counts_survive_a_restart_from_the_log():
     after = restored(("counts", persist.record))
 
     assert messages(after.receive(CLIENT, Get(1, "k"), 1.0)) == [Value(1, 5, True)]
+    join(after)
+    after.receive(TRACKER_LINK, make_heartbeat(after.membership.member), 1.0)
+    after.receive(TRACKER_LINK, Announced(1), 1.0)
     assert after.receive(CLIENT, increment(2), 1.0)[0].token == 10
 
 

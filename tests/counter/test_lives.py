@@ -7,17 +7,21 @@ import pytest
 from counter.config import LAN, NodeConfig
 from counter.gossip import Gossip
 from counter.lives import introduce, member_of, rebirth_in, wants_rebirth
-from counter.messages import ACK_DEFAULT, COUNTED_THERE, Disown, Increment, Park
+from counter.messages import ACK_DEFAULT, Increment
 from counter.storage.base import Identity
 from tracker.machine import Persisted
 
 OLD, NEW, FIRST = b"o" * 16, b"n" * 16, b"f" * 16
 
 
-def make_machine(store=OLD, epoch=2, **fields):
+TRACKER = ("127.0.0.1", 7400)
+
+
+def make_machine(store=OLD, epoch=2, tracker=None, **fields):
     identity = Identity(store, epoch, durable=True, boot=b"thisboot", **fields)
     member = member_of(identity, "n1", ("10.0.0.1", 7401))
-    machine = Gossip(NodeConfig(name="n1"), LAN, member, (), random.Random(1))
+    trackers = () if tracker is None else (tracker,)
+    machine = Gossip(NodeConfig(name="n1"), LAN, member, trackers, random.Random(1))
     introduce(machine, identity)
     return machine
 
@@ -134,40 +138,15 @@ def test_only_a_final_refusal_as_an_old_backup_lets_a_node_begin_anew(event, cod
     assert wants_rebirth(event, details) is is_old
 
 
-def nothing(machine):
-    """Tell nobody anything."""
-
-
-def release(machine):
+def test_a_copy_counts_nothing_while_somebody_may_know_its_store_and_ends_once_told():
+    machine = started(make_machine(tracker=TRACKER))
     machine.start(0.0)
-    assert not machine.ledger.is_held
-
-
-def vouch(machine):
-    (reply,) = machine.failover.fences.disown(6, Disown(1, OLD, NEW, ((b"a" * 16, 1, 0),)))
-    assert reply.message.verdicts == (COUNTED_THERE,)
-
-
-def park(machine):
-    message = Park(1, b"b" * 16, 1, ("k", 3), ACK_DEFAULT, NEW, "n2")
-    (refused,) = machine.failover.parking.park(6, message, 0.0)
-    assert refused.message.code == "not-announced"
-
-
-@pytest.mark.parametrize(
-    ("tell", "goes_on"), [(nothing, False), (release, True), (vouch, True), (park, False)]
-)
-def test_a_copy_goes_on_beside_its_store_unless_it_has_told_nobody_of_what_it_wrote(tell, goes_on):
-    machine = started(make_machine())
     message = Increment(b"a" * 16, 1, ("k", 5), ACK_DEFAULT)
-    (persist,) = machine.embargo.increment(5, message, 0.0)
-    machine.submit(Persisted(persist.token), 0.0)
 
-    tell(machine)
+    assert machine.embargo.increment(5, message, 0.0) == []
 
-    details = {"code": "in-use", "final": True, "common": 1}
-    reborn = rebirth_in("registration-refused", details, machine)
-    assert (reborn is not None and reborn.is_beside) is goes_on
+    assert (value(machine), machine.records) == (0, 0)
+    assert rebirth_in("registration-refused", COPY, machine) is None
 
 
 COPY = {"code": "in-use", "final": True, "common": 1}
@@ -186,8 +165,7 @@ COPY = {"code": "in-use", "final": True, "common": 1}
 )
 def test_only_the_last_word_of_a_tracker_on_a_copy_makes_a_new_store_of_it(event, details, goes_on):
     machine = started(make_machine())
-    (persist,) = machine.embargo.increment(5, Increment(b"a" * 16, 1, ("k", 5), ACK_DEFAULT), 0.0)
-    machine.submit(Persisted(persist.token), 0.0)
-    vouch(machine)
+    machine.start(0.0)
+    count(machine, 5)
 
     assert (rebirth_in(event, details, machine) is not None) is goes_on
