@@ -37,6 +37,8 @@ HOMES = {name: (f"10.0.0.{number}", 7401) for number, name in enumerate(NAMES, 1
 SPARE = tuple((f"10.0.1.{number}", 7401) for number in range(1, 5))
 INCREMENTS_MAX = 30
 ROUNDS = 12
+APART_S = 3.2
+"""Longer than a node that nobody answers looks for a tracker, and then for others."""
 DEADLINE_MS, END_S = 400, 60.0
 QUICK = NetworkConfig(base_s=0.001, jitter_s=0.0005, duplication=0.02, loss=0.01, closed_ports=1.0)
 RISK = 0.3
@@ -219,9 +221,17 @@ class Cluster:
 
     def copy(self, origin, place):
         """Start a copy of the directory of one place, as it is now, in another one."""
+        self._copied(origin, place)
+        self.start(place)
+
+    def copy_apart(self, origin, place):
+        """The same, where nobody reaches the copy; it has counted before somebody does."""
+        self._copied(origin, place)
+        self.apart(place, self.pause)
+
+    def _copied(self, origin, place):
         self.names[place], self.holds[place] = self.names[origin], set(self.holds[origin])
         self.world.disk(place).restore(self.world.disk(origin).backup())
-        self.start(place)
 
     def put_back(self):
         """Put a backup, or what was put aside for one, in a place: its own, or one beside.
@@ -243,8 +253,20 @@ class Cluster:
         self.names[place] = backup.identity.name or name
         self.world.disk(place).restore(backup)
         self.holds[place] = set(held)
-        self.start(place)
+        self.come_back(place)
         return place
+
+    def come_back(self, place):
+        """Let what was put back in a place run."""
+        self.start(place)
+
+    def apart(self, place, between):
+        """Start what is in a place while nobody reaches it, for as long as it takes it to count."""
+        cut = self.world.partition([place])
+        self.start(place)
+        self.count(place)
+        between(APART_S)
+        self.world.heal(cut)
 
     def forget(self):
         if TRACKER not in self.world.endpoints():
@@ -367,16 +389,14 @@ class StricterCluster(Cluster):
 
 
 class RestartedCluster(Cluster):
-    """The same worlds. Whatever is put back counts, crashes and starts once more: a copy that did
-    so goes on beside its store, as it cannot tell what it had acknowledged."""
+    """The same worlds. Whatever is put back is cut off until it has counted, and may start once
+    more: a copy that has counted goes on beside its store."""
 
-    def put_back(self):
-        place = super().put_back()
-        if place is not None:
-            self.count(place)
+    def come_back(self, place):
+        self.apart(place, self.go_on)
+        if self.dice.random() < 0.5:
             self.crash(place)
             self.start(place)
-        return place
 
 
 class RetryingCluster(RestartedCluster):

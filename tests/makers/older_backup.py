@@ -20,10 +20,7 @@ def count_beside(cluster):
     cluster.count(HOME)
     cluster.pause(1.5)
     cluster.world.crash(TRACKER)
-    cluster.copy(HOME, COPY)
-    cluster.count(COPY)
-    cluster.crash(COPY)
-    cluster.start(COPY)
+    cluster.copy_apart(HOME, COPY)
     cluster.start_tracker()
 
 
