@@ -10,7 +10,9 @@ The rule: an epoch only ever rises, so what two nodes know is merged by the maxi
 any number of times; and an epoch that was told as this node's own is not forgotten.
 """
 
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import Any, Final
 
 from counter.line import Line
@@ -84,6 +86,8 @@ class Epochs:
         self.learned = 0
         """A roll of all that was learned, with the marks, on disk or not."""
         self._entries: dict[str, Entry] = {}
+        # In order: others tell and ask page by page.
+        self._keys: list[str] = []
         self._rolls: dict[str, int] = {}
         self._deleted: Line[str] = Line()
 
@@ -98,10 +102,13 @@ class Epochs:
         """Yield everything known, in no order that means anything."""
         yield from self._entries.values()
 
-    def below(self, prefix: str) -> list[Entry]:
-        """Return the entries whose keys begin so, by key."""
-        found = [entry for key, entry in self._entries.items() if key.startswith(prefix)]
-        return sorted(found, key=_key_of)
+    def below(self, prefix: str, after: str = "", up_to: str = "") -> list[Entry]:
+        """Return the entries whose keys begin so, by key; behind one and up to one, if named."""
+        keys = self._keys
+        first = max(bisect_left(keys, prefix), bisect_right(keys, after))
+        last = bisect_right(keys, up_to) if up_to else len(keys)
+        found = takewhile(lambda key: key.startswith(prefix), keys[first:last])
+        return [self._entries[key] for key in found]
 
     # -- what is learned ----------------------------------------------------------------------
 
@@ -115,6 +122,7 @@ class Epochs:
             if not 0 < epoch <= EPOCH_MAX or len(self._entries) >= self.epochs_max:
                 return False
             entry = self._entries[key] = Entry(key)
+            insort(self._keys, key)
         together = _merged(entry.marks, marks)
         if epoch <= entry.epoch and together == entry.marks:
             return False
@@ -208,10 +216,6 @@ class Epochs:
 
 def _digest(about: bytes) -> int:
     return int.from_bytes(blake2b(about, digest_size=8).digest(), "big")
-
-
-def _key_of(entry: Entry) -> str:
-    return entry.key
 
 
 def _merged(known: Marks, told: Marks) -> Marks:

@@ -206,10 +206,8 @@ class Moves:
             return better
         return better + [
             entry.row()
-            for entry in self.epochs.below(prefix)
-            if told.after < entry.key
-            and (not told.up_to or entry.key <= told.up_to)
-            and entry.key not in known
+            for entry in self.epochs.below(prefix, told.after, told.up_to)
+            if entry.key not in known
         ]
 
     # -- the disk -----------------------------------------------------------------------------

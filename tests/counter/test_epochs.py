@@ -173,3 +173,19 @@ def test_entries_below_a_prefix_come_by_key(prefix):
     epochs = make_epochs(m=1, k2=1, k1=1)
     keys = [key for key in ("k1", "k2", "m") if key.startswith(prefix)]
     assert [entry.key for entry in epochs.below(prefix)] == keys
+
+
+KEYS = st.text("ab\U0010ffff", min_size=1, max_size=3)
+
+
+@given(st.lists(KEYS, unique=True), st.text("ab", max_size=2), st.text("ab", max_size=2), KEYS)
+def test_a_page_of_them_holds_what_is_behind_one_key_and_up_to_another(keys, prefix, after, up_to):
+    epochs = Epochs({})
+    for key in keys:
+        epochs.learn(key, 1)
+
+    found = [entry.key for entry in epochs.below(prefix, after, up_to)]
+
+    below = [key for key in sorted(keys) if key.startswith(prefix)]
+    assert found == [key for key in below if after < key <= up_to]
+    assert [entry.key for entry in epochs.below(prefix, after)] == [k for k in below if after < k]
