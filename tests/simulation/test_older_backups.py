@@ -84,7 +84,7 @@ def test_so_they_do_where_the_origin_learns_of_a_start_between_asking_and_hearin
 def test_so_they_do_where_nobody_says_that_it_was_found_out_meanwhile(monkeypatch):
     monkeypatch.setattr(listener, "UNHELD", 0)
 
-    assert put_back_older(Cluster(13), restarts=0)[0].wrong != []
+    assert put_back_older(Cluster(8), restarts=0)[0].wrong != []
 
 
 @pytest.mark.slow
