@@ -44,6 +44,8 @@ COMMAND = (sys.executable, "-c", "from counter.cli import main; main()")
 WAIT_S = 30.0
 POLL_S = 0.02
 NOWHERE = "127.0.0.1:1"
+PASSING = frozenset({"busy", "no-view", "not-announced"})
+"""Refusals that say themselves to come back, as clients do."""
 
 
 @dataclass
@@ -253,20 +255,32 @@ class Machines:
                     outcome.answer = reply
         return as_object(outcome)
 
-    def ask_later(self, node: Process) -> dict[str, Any] | None:
-        """The same, for `until`; None while no tracker has said that the node is no copy."""
-        try:
-            return self.ask(node)
-        except RefusedError as error:
-            if error.code != "no-view":
-                raise
-            return None
+    def complete(self, node: Process, key: str = "views") -> dict[str, Any]:
+        """Ask until everybody answers: who gets no processor for a moment is silent."""
+        answer: dict[str, Any] = self.until(lambda: (a := self.ask(node, key))["complete"] and a)
+        return answer
+
+    def answered(self, node: Process, count: int, key: str = "views") -> dict[str, Any]:
+        """Ask until so many answer, of whom others are silent."""
+        answer: dict[str, Any] = self.until(
+            lambda: (a := self.ask(node, key))["answered"] == count and a
+        )
+        return answer
+
+    def query(self, *arguments: str) -> Ran:
+        """Run the command until it exits with another code than that somebody was silent."""
+        ran: Ran = self.until(lambda: (r := self.run("query", *arguments)).code != 3 and r)
+        return ran
 
     def count(self, node: Process, amount: int, key: str = "views") -> None:
         """Count on a node, and wait for the acknowledgement."""
-        with self.connection(node) as connection:
-            message = Increment(os.urandom(16), 1, (key, amount), ACK_DEFAULT)
-            assert isinstance(connection.request(message), Counted)
+        message = Increment(os.urandom(16), 1, (key, amount), ACK_DEFAULT)
+
+        def counted() -> Any:
+            with self.connection(node) as connection:
+                return connection.request(message)
+
+        assert isinstance(self.until(counted), Counted)
 
     def share(self, node: Process, key: str = "views") -> int:
         """Return a node's own share."""
@@ -288,7 +302,12 @@ class Machines:
         until = now() + WAIT_S
         pause = threading.Event()
         while True:
-            result = holds()
+            try:
+                result = holds()
+            except RefusedError as error:
+                if error.code not in PASSING or now() > until:
+                    raise
+                result = None
             if result or now() > until:
                 assert result, "it never came true"
                 return result

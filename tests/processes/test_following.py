@@ -60,14 +60,14 @@ def test_ten_who_watch_one_key_on_one_node_cost_one_query_a_round(seven):
 
 
 def test_a_query_s_story_can_be_asked_of_the_node_that_ran_it(seven):
-    answer = seven.run("query", "story", "--node", "n3", "--json").json
+    answer = seven.query("story", "--node", "n3", "--json").json
 
     told = seven.run("queries", answer["query"][:12], "--json").json
 
     assert (told["query"], told["node"], told["reason"]) == (answer["query"], "n3", "complete")
-    assert [event["event"] for event in told["events"]] == [
-        "asked", "begun", "answers", "answers", "ended",
-    ]  # fmt: skip
+    # Whoever gets no processor for a moment is asked once more.
+    events = [event["event"] for event in told["events"] if event["event"] != "wave"]
+    assert events == ["asked", "begun", "answers", "answers", "ended"]
     assert told["asked_by"].startswith("127.0.0.1:")
 
 

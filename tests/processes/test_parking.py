@@ -59,7 +59,7 @@ def test_a_node_in_memory_where_something_is_parked_hands_its_counts_over_all_th
     assert memory.stop() == 0
 
     memory.said("1 increment parked here in memory ends with it")
-    total = machines.until(lambda: (a := machines.ask(heir))["complete"] and a)
+    total = machines.complete(heir)
     assert (total["value"], total["uncertain"], total["members"]) == (7, 0, 2)
 
 

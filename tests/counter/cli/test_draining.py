@@ -198,7 +198,7 @@ def test_on_a_terminal_a_bar_shows_how_far_it_is(start, tracking, draining):
     while b"went to" not in told:
         told += os.read(ours, 4_096)
 
-    assert process.wait(20) == 0
+    assert process.wait(50) == 0
     os.close(ours)
     assert b"copying to n5" in told
     assert b"n3 is gone; 2 000 keys went to n5" in told
@@ -211,5 +211,5 @@ def test_whoever_stops_looking_stops_nothing(start, tracking, draining):
     assert process.stderr.readline().startswith(b"copying to n5")
     process.send_signal(signal.SIGINT)
 
-    assert process.wait(20) == 130
+    assert process.wait(50) == 130
     assert b"the hand-over of n3 goes on" in process.stderr.read()

@@ -132,7 +132,7 @@ def test_ctrl_c_while_a_reset_runs_says_how_to_repeat_it(start, serve):
     process = start("reset", "views", "--node", serve(script).address, "--id", "x")
     os.read(heard_r, 1)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=50)
     os.close(heard_r)
     os.close(heard_w)
 
