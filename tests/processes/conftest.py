@@ -41,7 +41,7 @@ from tracker.messages import Roster
 
 ROOT = str(Path(__file__).parents[2])
 COMMAND = (sys.executable, "-c", "from counter.cli import main; main()")
-WAIT_S = 30.0
+WAIT_S = 60.0
 POLL_S = 0.02
 NOWHERE = "127.0.0.1:1"
 PASSING = frozenset({"busy", "no-view", "not-announced"})
