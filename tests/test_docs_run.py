@@ -17,7 +17,6 @@ import os
 import pty
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
+from ports import free_ports
 
 from counter.client.blocking import Connection
 from counter.messages import DOOR
@@ -71,12 +71,6 @@ def form_of(text: str) -> str:
     return "\n".join(line.rstrip() for line in text.strip().splitlines())
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Desk:
     """The terminals of one reader: daemons in some of them, commands in another."""
 
@@ -115,7 +109,7 @@ class Desk:
         def replaced(match: re.Match[str]) -> str:
             shown = match[1]
             if shown not in self._real:
-                self._note(str(free_port()), shown)
+                self._note(str(free_ports(1)[0]), shown)
             return f"127.0.0.1:{self._real[shown]}"
 
         return ADDRESS.sub(replaced, command)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ports import free_ports
 
 from counter.client.answers import Outcome, as_object, nothing_heard
 from counter.client.blocking import Connection, now
@@ -156,6 +157,11 @@ class Process:
         self.ended()
 
 
+def free_place() -> str:
+    """Return an address at which a daemon can be started, and once more after its end."""
+    return f"127.0.0.1:{free_ports(1)[0]}"
+
+
 class Machines:
     """The processes of one cluster, and the ways to talk to them."""
 
@@ -189,10 +195,10 @@ class Machines:
         assert "Traceback" not in ran.stderr, ran.stderr
         return Ran(ran.returncode, ran.stdout, ran.stderr)
 
-    def tracker(self, *options: str, listen: str = "127.0.0.1:0", data: str = "") -> Process:
+    def tracker(self, *options: str, listen: str = "", data: str = "") -> Process:
         """Start one more tracker, and wait until it listens."""
         data = data or f"tracker-{len(self.trackers)}"
-        place = ("--listen", listen, "--data", str(self.home / data))
+        place = ("--listen", listen or free_place(), "--data", str(self.home / data))
         process = self.start("tracker", *place, *options)
         assert process.endpoint
         self.trackers.append(process)
@@ -202,25 +208,21 @@ class Machines:
         self,
         name: str,
         *options: str,
-        listen: str = "127.0.0.1:0",
+        listen: str = "",
         data: str | None = "",
         **process_options: Any,
     ) -> Process:
         """Start a node; None for data keeps its counts in memory."""
         kept = ("--memory",) if data is None else ("--data", str(self.home / (data or name)))
-        place = ("--name", name, "--listen", listen)
+        place = ("--name", name, "--listen", listen or free_place())
         process = self.start("node", *place, *kept, *options, **process_options)
         self.nodes[name] = process
         return process
 
     def back(self, name: str, **options: Any) -> Process:
-        """Start a node once more where it was, or elsewhere if somebody took its port meanwhile;
-        returns when a tracker has taken it in."""
+        """Start a node once more where it was; returns when a tracker has taken it in."""
         node = self.node(name, listen=self.nodes[name].address, **options)
-        if node.said(r"joined tracker|port \d+ is in use")[0] != "joined tracker":
-            node.ended()
-            node = self.node(name, **options)
-            node.said("joined tracker")
+        node.said("joined tracker")
         return node
 
     def up(self, count: int, *options: str) -> "Machines":
