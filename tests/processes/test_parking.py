@@ -10,7 +10,7 @@ from counter.storage.directory import read_owner
 
 pytestmark = pytest.mark.slow
 
-DEADLINE_S = 9.0
+DEADLINE_S = 12.0
 
 
 @pytest.mark.parametrize("wakes", [False, True], ids=["killed", "woken"])

@@ -127,7 +127,7 @@ def test_what_makes_no_sense_is_refused_before_anybody_is_asked(counter, argumen
 
 def test_it_is_served_until_it_is_told_to_stop_and_a_lost_tracker_is_said_once(served):
     with cluster() as running:
-        url, process = served("views", "--tracker", running.trackers, "--deadline", "300ms")
+        url, process = served("views", "--tracker", running.trackers, "--deadline", "20s")
         with Client(running.trackers) as client:
             client.incr("views", 5)
             status, kind, text = fetched(url)
