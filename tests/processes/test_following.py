@@ -17,6 +17,8 @@ SO_RCVBUFFORCE = 33
 SOL_PACKET, PACKET_STATISTICS = 263, 6
 WIRE_BYTES = 64 * 1024 * 1024
 WIRE_TRIES = 5
+WATCHERS = 4
+"""As many as a busy machine has processor for in a quarter of a second: so long one waits."""
 
 
 @pytest.fixture(scope="module")
@@ -28,17 +30,17 @@ def queries_of(cluster, node):
     return cluster.run("queries", "--node", node, "--json").json["queries"]
 
 
-def test_ten_who_watch_one_key_on_one_node_cost_one_query_a_round(seven):
+def test_those_who_watch_one_key_on_one_node_cost_one_query_a_round(seven):
     seven.count(seven.nodes["n2"], 4, "shared")
     watching = [
         seven.start("query", "shared", "--watch=400ms", "--node", "n1", "--json")
-        for _ in range(10)
+        for _ in range(WATCHERS)
     ]  # fmt: skip
 
     def is_shared():
         rows = [r for r in queries_of(seven, "n1") if r["key"] == "shared"]
         ended = [r["viewers"] for r in rows if r["state"] == "ended"]
-        return ended.count(10) >= 3
+        return ended.count(WATCHERS) >= 2
 
     def are_cancelled():
         """Cancel the round there is; who had just begun to ask for the next one is in that."""
