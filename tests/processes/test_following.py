@@ -8,8 +8,9 @@ import threading
 
 import pytest
 
-from counter.messages import GOSSIP, Ask
+from counter.messages import ENDED, GOSSIP, Ask, KillQuery, ListQueries, QueryKilled
 from tracker.errors import FrameError
+from tracker.messages import Refused
 
 ETH_P_ALL = 3
 OUTGOING = 4
@@ -26,10 +27,6 @@ def seven(shared):
     return shared.up(7)
 
 
-def queries_of(cluster, node):
-    return cluster.run("queries", "--node", node, "--json").json["queries"]
-
-
 def test_those_who_watch_one_key_on_one_node_cost_one_query_a_round(seven):
     seven.count(seven.nodes["n2"], 4, "shared")
     watching = [
@@ -37,16 +34,26 @@ def test_those_who_watch_one_key_on_one_node_cost_one_query_a_round(seven):
         for _ in range(WATCHERS)
     ]  # fmt: skip
 
+    def queries_of(stream):
+        pages = stream.stream(ListQueries(stream.number()))
+        return [row for page in pages for row in page.rows if row[1] == "shared"]
+
     def is_shared():
-        rows = [r for r in queries_of(seven, "n1") if r["key"] == "shared"]
-        ended = [r["viewers"] for r in rows if r["state"] == "ended"]
-        return ended.count(WATCHERS) >= 2
+        with seven.connection(seven.nodes["n1"]) as stream:
+            viewers = [row[8] for row in queries_of(stream) if row[2] == ENDED]
+        return viewers.count(WATCHERS) >= 2
 
     def are_cancelled():
-        """Cancel the round there is; who had just begun to ask for the next one is in that."""
-        for row in queries_of(seven, "n1"):
-            if row["key"] == "shared" and row["state"] != "ended":
-                seven.run("cancel", row["query"][:8])
+        """Cancel the round there is; who had just begun to ask for the next one is in that.
+
+        Over one stream: a round is over before another command has begun.
+        """
+        with seven.connection(seven.nodes["n1"]) as stream:
+            for row in queries_of(stream):
+                # It may be over by now.
+                if row[2] != ENDED:
+                    stream.send(KillQuery(stream.number(), row[0].hex()))
+                    assert isinstance(stream.reply(), (QueryKilled, Refused))
         return all(process.popen.poll() is not None for process in watching)
 
     seven.until(is_shared)
