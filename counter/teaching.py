@@ -41,7 +41,7 @@ WINDOW_PAGES: Final = 8
 """Pages on their way to one newcomer: those of all its teachers fit into a socket's buffer."""
 AGAIN_MIN_S: Final = 0.05
 AGAIN_MAX_S: Final = 1.0
-"""Seconds until pages are sent again: at first, and at most, where nothing is acknowledged."""
+"""Seconds until pages are sent again: at least, and at most, where nothing is acknowledged."""
 
 _UNASKED: Final = bytes(16)
 _NUMBER_BYTES: Final = 8
@@ -65,25 +65,29 @@ class _Lesson:
         self.is_heard = True
         self.rows: list[EpochRow] = []
         self.pages: list[Told] = []
-        self.unlearned: dict[int, None] = {}
+        # When each page on its way was sent; None once that was done again.
+        self.unlearned: dict[int, float | None] = {}
         self.sent = 0
         self.introduced: Effect | None = None
         self.gap_s = AGAIN_MIN_S
         self.due = now + AGAIN_MIN_S
 
-    def add(self, rows: list[EpochRow], pages: list[Told]) -> list[Effect]:
+    def add(self, rows: list[EpochRow], pages: list[Told], now: float) -> list[Effect]:
         """Take these rows, in these pages, into the lesson; return what is sent of them at once."""
         self.rows, self.pages = rows, self.pages + pages
-        return self._more()
+        return self._more(now)
 
     def learned(self, number: int, now: float) -> list[Effect]:
         """Take it that a page has come."""
         if number not in self.unlearned:
             return []
-        del self.unlearned[number]
-        self.gap_s = AGAIN_MIN_S
-        self.due = now + AGAIN_MIN_S
-        return self._more()
+        sent_at = self.unlearned.pop(number)
+        # A newcomer that is slow is not told all of it twice and thrice, which makes it slower. Of
+        # a page that was sent again nobody knows which of both has come (Karn, Partridge 1987).
+        if sent_at is not None:
+            self.gap_s = min(max(AGAIN_MIN_S, 2 * (now - sent_at)), AGAIN_MAX_S)
+        self.due = now + self.gap_s
+        return self._more(now)
 
     def again(self, now: float) -> list[Effect]:
         """Return what is on its way once more, if that is due."""
@@ -91,13 +95,14 @@ class _Lesson:
             return []
         self.gap_s = min(2 * self.gap_s, AGAIN_MAX_S)
         self.due = now + self.gap_s
+        self.unlearned = dict.fromkeys(self.unlearned)
         return [self._page(number) for number in self.unlearned]
 
-    def _more(self) -> list[Effect]:
+    def _more(self, now: float) -> list[Effect]:
         said: list[Effect] = []
         while self.sent < len(self.pages) and len(self.unlearned) < WINDOW_PAGES:
             said.append(self._page(self.sent))
-            self.unlearned[self.sent] = None
+            self.unlearned[self.sent] = now
             self.sent += 1
         return said
 
@@ -143,7 +148,7 @@ class Teaching:
             lesson = _Lesson(pupil, own, is_first=known is None, now=now)
             self._lessons[pupil.store] = self._by_id[lesson.id] = lesson
             effects += self._membership.tell(Withhold(pupil.store, True))
-            effects += lesson.add(rows, pages[first:] + pages[:first])
+            effects += lesson.add(rows, pages[first:] + pages[:first], now)
         return effects
 
     def _looked_after(self, view: View) -> list[Effect]:
@@ -195,7 +200,7 @@ class Teaching:
         told = {*lesson.rows}
         news = [row for row in rows if row not in told]
         if news:
-            return effects + lesson.add(rows, list(pages_of(_UNASKED, news)))
+            return effects + lesson.add(rows, list(pages_of(_UNASKED, news)), now)
         return effects + self._ended(lesson)
 
     def _ended(self, lesson: _Lesson) -> list[Effect]:

@@ -220,6 +220,28 @@ def test_what_is_not_acknowledged_is_sent_again_less_and_less_often():
     assert sum(times) > 10
 
 
+@pytest.mark.parametrize("slow_s", [0.02, 0.08, 0.3, 0.9])
+def test_a_newcomer_that_is_slow_is_not_told_all_of_it_again_and_again(slow_s):
+    """Of 48 pages it had to read 240, which made it slower still."""
+    teacher = Teacher(known(*MANY))
+    on_their_way = [(1.0 + slow_s, page) for page in lessons(teacher.follow(OWN, OTHER, NEW))]
+    sent = len(on_their_way)
+    pages = len(teacher.teaching._lessons[NEW.store].pages)
+    while on_their_way:
+        now, page = min(on_their_way, key=lambda row: row[0])
+        due = teacher.teaching.deadline()
+        if due is not None and due < now:
+            said, now = teacher.teaching.tick(due), due
+        else:
+            on_their_way.remove((now, page))
+            said = teacher.learned(page, now)
+        on_their_way += [(now + slow_s, more) for more in lessons(said)]
+        sent += len(lessons(said))
+
+    # Until the first of them is acknowledged that was sent once nobody knows how slow it is.
+    assert pages <= sent <= pages + 6 * WINDOW_PAGES
+
+
 def test_a_page_that_was_lost_holds_up_the_end_but_no_other_page():
     teacher = Teacher(known(*MANY[:200]))
     lost, *others = lessons(teacher.follow(OWN, OTHER, NEW))
