@@ -41,7 +41,7 @@ WINDOW_PAGES: Final = 8
 """Pages on their way to one newcomer: those of all its teachers fit into a socket's buffer."""
 AGAIN_MIN_S: Final = 0.05
 AGAIN_MAX_S: Final = 1.0
-"""Seconds until pages are sent again, at least and at most: twice as long as the last took."""
+"""Seconds until pages are sent again: at least, and at most, where nothing is acknowledged."""
 
 _UNASKED: Final = bytes(16)
 _NUMBER_BYTES: Final = 8
@@ -65,8 +65,8 @@ class _Lesson:
         self.is_heard = True
         self.rows: list[EpochRow] = []
         self.pages: list[Told] = []
-        # With the time at which each was sent first.
-        self.unlearned: dict[int, float] = {}
+        # When each page on its way was sent; None once that was done again.
+        self.unlearned: dict[int, float | None] = {}
         self.sent = 0
         self.introduced: Effect | None = None
         self.gap_s = AGAIN_MIN_S
@@ -81,9 +81,11 @@ class _Lesson:
         """Take it that a page has come."""
         if number not in self.unlearned:
             return []
-        took_s = now - self.unlearned.pop(number)
-        # A pupil that is slow to learn would be slower with each page that comes twice.
-        self.gap_s = min(max(AGAIN_MIN_S, 2 * took_s), AGAIN_MAX_S)
+        sent_at = self.unlearned.pop(number)
+        # A newcomer that is slow is not told all of it twice and thrice, which makes it slower. Of
+        # a page that was sent again nobody knows which of both has come (Karn, Partridge 1987).
+        if sent_at is not None:
+            self.gap_s = min(max(AGAIN_MIN_S, 2 * (now - sent_at)), AGAIN_MAX_S)
         self.due = now + self.gap_s
         return self._more(now)
 
@@ -93,6 +95,7 @@ class _Lesson:
             return []
         self.gap_s = min(2 * self.gap_s, AGAIN_MAX_S)
         self.due = now + self.gap_s
+        self.unlearned = dict.fromkeys(self.unlearned)
         return [self._page(number) for number in self.unlearned]
 
     def _more(self, now: float) -> list[Effect]:

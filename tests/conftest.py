@@ -8,6 +8,7 @@ import gc
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,21 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--record`: write recorded files anew instead of comparing with them."""
     parser.addoption("--record", action="store_true", help="write recorded files anew")
+
+
+_left_open: list[str] = []
+
+
+def pytest_warning_recorded(warning_message: warnings.WarningMessage, nodeid: str) -> None:
+    """Note who left a stream, a server or a socket of uvloop open."""
+    if str(warning_message.message).startswith("unclosed resource <"):
+        _left_open.append(nodeid)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail, if all tests passed and one of them left something open: the summary names it."""
+    if _left_open and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")

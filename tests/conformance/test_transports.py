@@ -57,7 +57,7 @@ class Recorder:
         self._note("closed", link)
 
     async def until(self, count: int) -> list[tuple[object, ...]]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(self.heard) < count:
                 self.changed.clear()
                 await self.changed.wait()

@@ -37,7 +37,7 @@ async def test_small_cells_of_real_nodes_answer_exactly_though_datagrams_are_los
     assert (answer.reason, answer.value, answer.answered) == ("complete", 70, 120)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1_200)
 async def test_eleven_hundred_real_nodes_in_one_process_answer_exactly():
     with rare_collections():
         async with Cluster(1_100, seed=3) as cluster:

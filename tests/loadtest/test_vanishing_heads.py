@@ -6,16 +6,14 @@ whoever was struck while the query ran may be in the answer or not, but nobody e
 
 import asyncio
 import logging
-import os
-import socket
 from collections import Counter
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from math import ceil
 from random import Random
 
 import pytest
+from ports import free_ports
 
 from counter.client.door import Door
 from counter.config import LAN
@@ -101,27 +99,6 @@ def test_whatever_heads_do_midway_each_member_counts_once_or_is_named(seeds, los
 ASK = Query(0, "views", 0, 0, 0, 60_000, UNTIL_ALL, 0, 0, True)
 QUIET_S_MAX = 120.0
 DOORS_MAX = 100
-
-
-PORTS = range(20_000, 32_000)
-"""Below those that Linux gives to whoever connects: nobody takes one while its node is away."""
-
-
-def free_ports(count):
-    """Return ports to which nobody is bound; two processes begin to look at different ones."""
-    found, first = [], os.getpid() % 97 * 100
-    for port in [*PORTS[first:], *PORTS[:first]]:
-        with (
-            suppress(OSError),
-            socket.socket() as stream,
-            socket.socket(type=socket.SOCK_DGRAM) as datagrams,
-        ):
-            stream.bind(("127.0.0.1", port))
-            datagrams.bind(("127.0.0.1", port))
-            found.append(port)
-        if len(found) == count:
-            return found
-    raise AssertionError(f"no {count} ports are free")
 
 
 class Trial:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ports import free_ports
 
 from counter.client.answers import Outcome, as_object, nothing_heard
 from counter.client.blocking import Connection, now
@@ -41,9 +42,11 @@ from tracker.messages import Roster
 
 ROOT = str(Path(__file__).parents[2])
 COMMAND = (sys.executable, "-c", "from counter.cli import main; main()")
-WAIT_S = 30.0
+WAIT_S = 60.0
 POLL_S = 0.02
 NOWHERE = "127.0.0.1:1"
+PASSING = frozenset({"busy", "no-view", "not-announced"})
+"""Refusals that say themselves to come back, as clients do."""
 
 
 @dataclass
@@ -154,6 +157,11 @@ class Process:
         self.ended()
 
 
+def free_place() -> str:
+    """Return an address at which a daemon can be started, and once more after its end."""
+    return f"127.0.0.1:{free_ports(1)[0]}"
+
+
 class Machines:
     """The processes of one cluster, and the ways to talk to them."""
 
@@ -187,10 +195,10 @@ class Machines:
         assert "Traceback" not in ran.stderr, ran.stderr
         return Ran(ran.returncode, ran.stdout, ran.stderr)
 
-    def tracker(self, *options: str, listen: str = "127.0.0.1:0", data: str = "") -> Process:
+    def tracker(self, *options: str, listen: str = "", data: str = "") -> Process:
         """Start one more tracker, and wait until it listens."""
         data = data or f"tracker-{len(self.trackers)}"
-        place = ("--listen", listen, "--data", str(self.home / data))
+        place = ("--listen", listen or free_place(), "--data", str(self.home / data))
         process = self.start("tracker", *place, *options)
         assert process.endpoint
         self.trackers.append(process)
@@ -200,25 +208,21 @@ class Machines:
         self,
         name: str,
         *options: str,
-        listen: str = "127.0.0.1:0",
+        listen: str = "",
         data: str | None = "",
         **process_options: Any,
     ) -> Process:
         """Start a node; None for data keeps its counts in memory."""
         kept = ("--memory",) if data is None else ("--data", str(self.home / (data or name)))
-        place = ("--name", name, "--listen", listen)
+        place = ("--name", name, "--listen", listen or free_place())
         process = self.start("node", *place, *kept, *options, **process_options)
         self.nodes[name] = process
         return process
 
     def back(self, name: str, **options: Any) -> Process:
-        """Start a node once more where it was, or elsewhere if somebody took its port meanwhile;
-        returns when a tracker has taken it in."""
+        """Start a node once more where it was; returns when a tracker has taken it in."""
         node = self.node(name, listen=self.nodes[name].address, **options)
-        if node.said(r"joined tracker|port \d+ is in use")[0] != "joined tracker":
-            node.ended()
-            node = self.node(name, **options)
-            node.said("joined tracker")
+        node.said("joined tracker")
         return node
 
     def up(self, count: int, *options: str) -> "Machines":
@@ -253,20 +257,32 @@ class Machines:
                     outcome.answer = reply
         return as_object(outcome)
 
-    def ask_later(self, node: Process) -> dict[str, Any] | None:
-        """The same, for `until`; None while no tracker has said that the node is no copy."""
-        try:
-            return self.ask(node)
-        except RefusedError as error:
-            if error.code != "no-view":
-                raise
-            return None
+    def complete(self, node: Process, key: str = "views") -> dict[str, Any]:
+        """Ask until everybody answers: who gets no processor for a moment is silent."""
+        answer: dict[str, Any] = self.until(lambda: (a := self.ask(node, key))["complete"] and a)
+        return answer
+
+    def answered(self, node: Process, count: int, key: str = "views") -> dict[str, Any]:
+        """Ask until so many answer, of whom others are silent."""
+        answer: dict[str, Any] = self.until(
+            lambda: (a := self.ask(node, key))["answered"] == count and a
+        )
+        return answer
+
+    def query(self, *arguments: str) -> Ran:
+        """Run the command until it exits with another code than that somebody was silent."""
+        ran: Ran = self.until(lambda: (r := self.run("query", *arguments)).code != 3 and r)
+        return ran
 
     def count(self, node: Process, amount: int, key: str = "views") -> None:
         """Count on a node, and wait for the acknowledgement."""
-        with self.connection(node) as connection:
-            message = Increment(os.urandom(16), 1, (key, amount), ACK_DEFAULT)
-            assert isinstance(connection.request(message), Counted)
+        message = Increment(os.urandom(16), 1, (key, amount), ACK_DEFAULT)
+
+        def counted() -> Any:
+            with self.connection(node) as connection:
+                return connection.request(message)
+
+        assert isinstance(self.until(counted), Counted)
 
     def share(self, node: Process, key: str = "views") -> int:
         """Return a node's own share."""
@@ -288,7 +304,12 @@ class Machines:
         until = now() + WAIT_S
         pause = threading.Event()
         while True:
-            result = holds()
+            try:
+                result = holds()
+            except RefusedError as error:
+                if error.code not in PASSING or now() > until:
+                    raise
+                result = None
             if result or now() > until:
                 assert result, "it never came true"
                 return result

@@ -32,11 +32,11 @@ def test_a_restored_backup_goes_on_as_a_new_store_with_what_it_holds_and_says_so
     n1.said("older than the cluster knows it")
     n1.said("goes on as a new one that begins with what the backup holds")
     n1.said("joined tracker")
-    answer = machines.until(lambda: (a := machines.ask(n2))["complete"] and a)
+    answer = machines.complete(n2)
     machines.count(n1, 7)
 
     assert (answer["value"], answer["members"]) == (10, 2)
-    answer = machines.until(lambda: (a := machines.ask(n2))["complete"] and a)
+    answer = machines.complete(n2)
     assert answer["value"] == 17
     (row,) = [r for r in machines.run("members", "--json").json["members"] if r["name"] == "n1"]
     assert row["note"].startswith("began anew from an old backup")
@@ -45,7 +45,7 @@ def test_a_restored_backup_goes_on_as_a_new_store_with_what_it_holds_and_says_so
     n1.kill()
     again = machines.node("n1", listen=n1.address, data="backup")
     again.said("joined tracker")
-    answer = machines.until(lambda: (a := machines.ask(n2))["complete"] and a)
+    answer = machines.complete(n2)
     assert answer["value"] == 17
     assert "older than" not in again.err
 
@@ -62,7 +62,7 @@ def test_a_copy_of_a_store_that_runs_is_not_let_in_and_both_addresses_are_named(
     line = copy.said("is a copy of that of")[0] + copy.err
     assert n1.address in line
     assert copy.address in line
-    assert machines.ask(n1)["value"] == 10
+    assert machines.complete(n1)["value"] == 10
 
 
 def test_a_node_whose_copy_took_its_place_while_it_slept_acknowledges_nothing_any_more(machines):
@@ -80,7 +80,7 @@ def test_a_node_whose_copy_took_its_place_while_it_slept_acknowledges_nothing_an
         machines.count(n1, 1_000)
     machines.count(copy, 5)
 
-    answer = machines.until(lambda: (a := machines.ask(n2))["complete"] and a)
+    answer = machines.complete(n2)
     assert answer["value"] == 15
 
 
@@ -96,7 +96,7 @@ def test_the_backup_of_a_node_that_was_drained_since_is_not_let_in(machines):
 
     assert again.ended() == 1
     assert "was handed over to n2, and counts there" in again.err
-    answer = machines.until(lambda: (a := machines.ask(n2))["complete"] and a)
+    answer = machines.complete(n2)
     assert answer["value"] == 10
 
 
@@ -138,7 +138,7 @@ def test_a_backup_from_a_moment_before_the_node_was_stopped_is_noticed(machines)
 
     back.said("goes on as a new one that begins with what the backup holds")
     back.said("joined tracker")
-    answer = machines.until(lambda: (a := machines.ask(n2))["complete"] and a)
+    answer = machines.complete(n2)
     assert answer["value"] == 10
 
 
@@ -188,11 +188,11 @@ def test_a_copy_whose_original_has_moved_since_is_found_out_without_a_tracker(ma
     with pytest.raises(RefusedError, match="another node counts in this one's place"):
         machines.count(copy, 1_000)
     # The tracker's end may not have come to everybody's notice yet; a wrong answer never does.
-    answer = machines.until(lambda: (a := machines.ask(n2))["complete"] and a)
+    answer = machines.complete(n2)
     assert answer["value"] == 15
     with pytest.raises(RefusedError, match="n1 may be a copy of a node that counts elsewhere"):
         machines.ask(copy)
-    assert machines.ask(n2)["value"] == 15
+    assert machines.complete(n2)["value"] == 15
 
 
 def test_a_node_that_moves_while_there_is_no_tracker_is_asked_at_its_new_address(machines):
@@ -207,7 +207,7 @@ def test_a_node_that_moves_while_there_is_no_tracker_is_asked_at_its_new_address
     machines.count(moved, 5)
 
     assert moved.address != n1.address
-    answer = machines.until(lambda: (a := machines.ask(n2))["complete"] and a)
+    answer = machines.complete(n2)
     assert answer["value"] == 15
 
 
@@ -237,10 +237,10 @@ def test_a_copy_that_comes_first_to_a_tracker_without_its_list_is_not_taken_for_
     n1.signal(signal.SIGCONT)
 
     copy.said("is a copy of that of")
-    answer = machines.until(lambda: (a := machines.ask(n2))["complete"] and a)
+    answer = machines.complete(n2)
     assert answer["value"] == 15
     machines.count(n1, 7)
-    assert machines.until(lambda: (a := machines.ask(n2))["complete"] and a)["value"] == 22
+    assert machines.complete(n2)["value"] == 22
     assert n1.address in copy.err
 
 

@@ -105,7 +105,7 @@ def test_what_is_added_in_one_process_is_the_total_of_another(machines):
             client.add("hits")
         client.flush()
 
-    assert two.run("query", "hits").out == "50000\n"
+    assert two.query("hits").out == "50000\n"
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

@@ -18,29 +18,32 @@ def test_a_killed_node_is_missing_until_it_is_back_with_its_data(machines):
     for number, node in enumerate(four.nodes.values()):
         four.count(node, 10**number)
     n1, n3 = four.nodes["n1"], four.nodes["n3"]
-    assert four.ask(n1)["value"] == 1111
+    assert four.complete(n1)["value"] == 1111
 
     n3.kill()
-    ran = four.run("query", "views", "--node", "n1", "--json", "--missing")
+    four.until(lambda: four.statuses(n1)["n3"] == "suspect")
+    query = ("query", "views", "--node", "n1")
+    ran = four.until(
+        lambda: (r := four.run(*query, "--json", "--missing")).json["answered"] == 3 and r
+    )
 
     answer = ran.json
     assert ran.code == 3
-    assert (answer["value"], answer["answered"], answer["members"]) == (1011, 3, 4)
+    assert (answer["value"], answer["members"]) == (1011, 4)
     assert (answer["complete"], answer["coverage"], answer["low"]) == (False, 0.75, 1011)
     assert answer["filled"] == 1111
     assert answer["filled_age_s"] > 0
     (missing,) = answer["missing"]
     assert (missing["name"], missing["state"], missing["last_value"]) == ("n3", "suspect", 100)
-    plain = four.run("query", "views", "--node", "n1")
+    plain = four.until(lambda: (r := four.run(*query)) and "incomplete: 3/4 nodes" in r.err and r)
     assert (plain.code, plain.out) == (3, "1011\n")
-    assert "incomplete: 3/4 nodes" in plain.err
     assert "n3 silent" in plain.err
 
     again = four.node("n3", listen=n3.address)
     again.said("joined tracker")
-    answer = four.until(lambda: (a := four.ask(n1))["complete"] and a)
+    answer = four.complete(n1)
     assert (answer["value"], answer["answered"], answer["missing"]) == (1111, 4, [])
-    assert four.ask(again)["value"] == 1111
+    assert four.complete(again)["value"] == 1111
 
 
 def test_a_node_killed_under_load_keeps_every_acknowledged_increment(machines):
@@ -69,7 +72,7 @@ def test_a_node_killed_under_load_keeps_every_acknowledged_increment(machines):
 
     assert (ran.code, ran.json["counted"]) == (0, LINES)
     assert ran.json["repeated"] == survived
-    answer = two.until(lambda: (a := two.ask(two.nodes["n2"], "hammer"))["complete"] and a)
+    answer = two.complete(two.nodes["n2"], "hammer")
     assert answer["value"] == LINES
 
 
@@ -87,7 +90,7 @@ def test_a_memory_node_that_stops_hands_its_counts_over_and_is_gone(machines):
 
     memory.said(r"m1 is gone; 2 keys went to n[12]")
     assert three.statuses()["m1"] == "gone"
-    answer = three.until(lambda: (a := three.ask(three.nodes["n2"]))["complete"] and a)
+    answer = three.complete(three.nodes["n2"])
     assert (answer["value"], answer["members"]) == (12, 2)
     (row,) = [r for r in three.run("members", "--json").json["members"] if r["name"] == "m1"]
     assert row["note"] in ("handed over to n1", "handed over to n2")
@@ -106,7 +109,7 @@ def test_a_crashed_memory_node_comes_back_under_its_name_and_the_loss_is_noted(m
     again = two.node("m1", data=None)
     again.said("joined tracker")
 
-    answer = two.until(lambda: (a := two.ask(n1))["complete"] and a)
+    answer = two.complete(n1)
     assert (answer["value"], answer["members"]) == (0, 2)
     (row,) = [r for r in two.run("members", "--json").json["members"] if r["name"] == "m1"]
     assert row["status"] == "alive"
@@ -118,7 +121,7 @@ def test_a_durable_node_that_stops_is_away_and_still_expected(machines):
     two = machines.up(2)
     n1, n2 = two.nodes.values()
     two.count(n2, 4)
-    assert two.ask(n1)["value"] == 4
+    assert two.complete(n1)["value"] == 4
 
     assert n2.stop() == 0
 
@@ -134,7 +137,7 @@ def test_forgetting_a_dead_member_says_what_is_lost_and_makes_queries_complete(m
     n1, n2 = two.nodes.values()
     two.count(n1, 1)
     two.count(n2, 41)
-    assert two.ask(n1)["value"] == 42
+    assert two.complete(n1)["value"] == 42
     alive = two.run("forget", "n2", "--yes")
     assert (alive.code, "is alive" in alive.err) == (1, True)
 
@@ -146,7 +149,7 @@ def test_forgetting_a_dead_member_says_what_is_lost_and_makes_queries_complete(m
     assert "n2 is dead" in ran.err
     assert "views  41" in ran.err
     assert "n2 is gone (was dead); queries no longer wait for it" in ran.out
-    answer = two.until(lambda: (a := two.ask(n1))["complete"] and a)
+    answer = two.complete(n1)
     assert (answer["value"], answer["members"]) == (1, 1)
 
 
@@ -154,13 +157,13 @@ def test_a_paused_node_is_suspect_then_alive_again_and_no_query_lies_meanwhile(m
     three = machines.up(3, "--suspect-after", "2s")
     n1, n2, n3 = three.nodes.values()
     three.count(n3, 100)
-    assert three.ask(n1)["value"] == 100
+    assert three.complete(n1)["value"] == 100
 
     n3.signal(signal.SIGSTOP)
     silent = three.ask(n1)
     three.until(lambda: three.statuses()["n3"] == "suspect")
     three.count(n2, 11)
-    while_suspect = three.ask(n1)
+    while_suspect = three.answered(n1, 2)
     n3.signal(signal.SIGCONT)
 
     assert (silent["complete"], silent["value"], silent["filled"]) == (False, 0, 100)
@@ -169,7 +172,7 @@ def test_a_paused_node_is_suspect_then_alive_again_and_no_query_lies_meanwhile(m
     assert not woken["complete"] or woken["value"] == 111
     three.until(lambda: three.statuses()["n3"] == "alive")
     for node in (n1, n2, n3):
-        answer = three.until(lambda node=node: (a := three.ask(node))["complete"] and a)
+        answer = three.complete(node)
         assert answer["value"] == 111
 
 
@@ -178,7 +181,7 @@ def test_after_a_power_cut_the_member_that_did_not_come_back_is_still_expected(m
     for node in three.nodes.values():
         three.count(node, 10)
     for node in three.nodes.values():
-        assert three.ask(node)["value"] == 30
+        assert three.complete(node)["value"] == 30
     saved = machines.home / "n1" / "members"
     three.until(lambda: saved.exists() and b"n3" in saved.read_bytes())
     old = three.trackers.pop()
@@ -189,9 +192,7 @@ def test_after_a_power_cut_the_member_that_did_not_come_back_is_still_expected(m
     n1, n2 = three.node("n1"), three.node("n2")
 
     for node in (n1, n2):
-        answer = three.until(
-            lambda node=node: (a := three.ask_later(node)) and a["answered"] == 2 and a
-        )
+        answer = three.answered(node, 2)
         assert (answer["complete"], answer["members"], answer["value"]) == (False, 3, 20)
         assert [row["name"] for row in answer["missing"]] == ["n3"]
     assert set(three.statuses()) == {"n1", "n2", "n3"}

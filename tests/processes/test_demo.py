@@ -38,7 +38,7 @@ def demo(machines):
 
 
 def test_on_a_pipe_it_prints_plain_lines_and_ends_with_an_exact_total(demo):
-    out, err = demo().communicate(timeout=15)
+    out, err = demo().communicate(timeout=50)
 
     text = out.decode()
     assert err == b""
@@ -69,7 +69,7 @@ def test_on_a_terminal_it_draws_the_panel_and_ctrl_c_ends_it_quietly_with_130(de
     process = demo(60, stdin=terminal, stdout=terminal, stderr=terminal)
     os.close(terminal)
     seen = b""
-    until = time.monotonic() + 15
+    until = time.monotonic() + 50
     while b"growth" not in seen and time.monotonic() < until:
         seen += os.read(controller, 65_536)
 
@@ -84,7 +84,7 @@ def test_on_a_terminal_it_draws_the_panel_and_ctrl_c_ends_it_quietly_with_130(de
         seen += data
     os.close(controller)
 
-    assert process.wait(15) == 130
+    assert process.wait(50) == 130
     assert b"views" in seen
     assert seen.endswith(b"\x1b[?25h")
     assert b"Traceback" not in seen

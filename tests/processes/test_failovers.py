@@ -50,16 +50,6 @@ class Increments:
         return Operation("n1", where, self.session, 1, ("views", 1), ACK_DISK, self.home)
 
 
-def park_later(one):
-    """Park it; None while the node that was started again is not known to everybody."""
-    try:
-        return one.park()
-    except RefusedError as error:
-        if error.code != "not-announced":
-            raise
-        return None
-
-
 def asked(machines, name="n2"):
     return machines.ask(machines.nodes[name])
 
@@ -105,7 +95,7 @@ def test_after_both_nodes_were_killed_a_retry_at_either_counts_once(machines):
     where = [tracker.address for tracker in two.trackers]
     with Client(where, deadline_s=20.0) as client:
         told = client.retry(one.operation)
-    again = two.until(lambda: park_later(one))
+    again = two.until(one.park)
 
     assert told.counted or told.parked
     assert again.repeated
@@ -124,7 +114,7 @@ def test_an_empty_tracker_does_not_make_a_parked_increment_certain(machines):
     three.tracker(listen=address, data="tracker-0")
     three.until(lambda: {"n2", "n3"} <= set(three.statuses()))
 
-    answer = asked(three, "n3")
+    answer = three.answered(three.nodes["n3"], 2)
     assert (answer["complete"], answer["value"], answer["uncertain"]) == (False, 0, 1)
     three.back("n1")
 

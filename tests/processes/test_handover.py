@@ -59,9 +59,9 @@ def test_the_total_stays_while_a_node_is_drained_and_after_it(machines):
     assert any(complete)
     machines.nodes["n3"].said(r"n3 is gone; 2001 keys went to n[12]")
     assert machines.statuses()["n3"] == "gone"
-    last = machines.run("query", "views", "--json").json
+    last = machines.query("views", "--json").json
     assert (last["value"], last["complete"], last["members"]) == (1_110, True, 2)
-    assert machines.run("query", "page:*", "--json").json["value"] == KEYS
+    assert machines.query("page:*", "--json").json["value"] == KEYS
 
 
 @pytest.mark.slow
@@ -75,8 +75,7 @@ def test_what_was_adopted_survives_kill_9_of_the_heir(machines):
     machines.nodes["n1"].kill()
     again = machines.node("n1", listen=address)
 
-    machines.until(lambda: machines.ask(again)["complete"])
-    assert machines.ask(again)["value"] == 110
+    assert machines.complete(again)["value"] == 110
 
 
 @pytest.mark.slow
@@ -95,17 +94,16 @@ def test_kill_9_in_the_middle_loses_nothing_and_the_rest_follows(machines, victi
     # Had the fence not been on disk when it was killed, it would count on until it is asked again.
     machines.until(lambda: machines.run("drain", "n2").code == 0)
     assert machines.statuses()["n2"] == "gone"
-    machines.until(lambda: machines.ask(machines.nodes["n1"])["complete"])
-    answer = machines.ask(machines.nodes["n1"])
+    answer = machines.complete(machines.nodes["n1"])
     assert (answer["value"], answer["members"]) == (110, 1)
-    assert machines.run("query", "page:*", "--json").json["value"] == KEYS
+    assert machines.query("page:*", "--json").json["value"] == KEYS
 
 
 @pytest.mark.slow
 def test_the_last_node_in_memory_says_what_ends_with_it(machines):
     machines.tracker()
     memory = machines.node("m1", data=None)
-    machines.until(lambda: machines.ask(memory)["complete"])
+    machines.complete(memory)
     machines.count(memory, 7)
 
     assert memory.stop() == 0
@@ -129,8 +127,7 @@ def test_signals_while_a_node_in_memory_stops_lose_nothing_and_leave_its_exit_co
 
     assert memory.ended() == 0
     machines.until(lambda: machines.ask(machines.nodes["n1"])["members"] == 1)
-    answer = machines.ask(machines.nodes["n1"])
-    assert (answer["value"], answer["complete"]) == (7, True)
+    assert machines.complete(machines.nodes["n1"])["value"] == 7
 
 
 @pytest.mark.slow
@@ -138,7 +135,7 @@ def test_signals_while_a_node_in_memory_stops_lose_nothing_and_leave_its_exit_co
 def test_what_a_node_in_memory_says_at_its_end_makes_answers_complete_again(machines, choice):
     machines.tracker()
     alone = machines.start("node", "--memory", "--listen", "127.0.0.1:0")
-    machines.until(lambda: machines.ask(alone)["complete"])
+    machines.complete(alone)
     machines.count(alone, 7)
     assert alone.stop() == 0
     other = machines.node("m2", data=None)
@@ -150,7 +147,7 @@ def test_what_a_node_in_memory_says_at_its_end_makes_answers_complete_again(mach
     else:
         machines.start(*typed, "--listen", "127.0.0.1:0").said("joined tracker")
 
-    answer = machines.until(lambda: (a := machines.ask(other))["complete"] and a)
+    answer = machines.complete(other)
     assert answer["value"] == 0
 
 
@@ -180,7 +177,7 @@ def test_counts_in_memory_that_nobody_could_take_are_missed_until_they_are_given
 
     other.signal(signal.SIGCONT)
     memory.said("or give its counts up:    counter forget m2")
-    answer = machines.until(lambda: (a := machines.ask(other))["answered"] == 1 and a)
+    answer = machines.answered(other, 1)
     assert (answer["value"], answer["complete"], answer["members"]) == (1, False, 2)
     assert [row["name"] for row in answer["missing"]] == ["m2"]
     [row] = [r for r in machines.run("members", "--json").json["members"] if r["name"] == "m2"]
@@ -189,7 +186,7 @@ def test_counts_in_memory_that_nobody_could_take_are_missed_until_they_are_given
 
     assert machines.run("forget", "m2", "--yes").code == 0
 
-    answer = machines.until(lambda: (a := machines.ask(other))["complete"] and a)
+    answer = machines.complete(other)
     assert (answer["value"], answer["members"]) == (1, 1)
 
 
@@ -235,7 +232,7 @@ def test_from_the_fence_on_increments_go_elsewhere(machines):
     refused = machines.run("inc", "views", "5", "--node", machines.nodes["n2"].address)
 
     assert refused.code == 1
-    assert machines.ask(machines.nodes["n1"])["value"] == 5
+    assert machines.complete(machines.nodes["n1"])["value"] == 5
 
 
 @pytest.mark.slow
@@ -248,7 +245,7 @@ def test_a_directory_that_was_handed_over_counts_no_more(machines):
 
     assert again.ended() == 0
     again.said("is used up; to count here again remove it, or take another --data")
-    assert machines.ask(machines.nodes["n1"])["value"] == 5
+    assert machines.complete(machines.nodes["n1"])["value"] == 5
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ def test_of_two_copies_of_a_data_directory_the_second_is_refused(pair):
 
     assert clone.ended() == 1
     assert f'is a copy of that of "n3" at {original.address}, alive (beat ' in clone.err
-    answer = pair.until(lambda: (a := pair.ask(pair.nodes["n1"], "copied"))["complete"] and a)
+    answer = pair.complete(pair.nodes["n1"], "copied")
     assert (answer["value"], answer["members"]) == (3, 3)
 
 
@@ -76,7 +76,7 @@ def test_the_same_store_at_a_new_port_is_a_move(machines):
     moved.said("joined tracker")
 
     assert moved.address != n2.address
-    answer = two.until(lambda: (a := two.ask(n1))["complete"] and a)
+    answer = two.complete(n1)
     assert (answer["value"], answer["members"]) == (9, 2)
     rows = two.run("members", "--json").json["members"]
     assert [row["address"] for row in rows] == [n1.address, moved.address]
@@ -156,7 +156,7 @@ def islands(machines, *options):
 
 def complete(machines, node):
     """Return the value and the members of the first complete answer."""
-    answer = machines.until(lambda: (a := machines.ask(node))["complete"] and a)
+    answer = machines.complete(node)
     return answer["value"], answer["members"]
 
 

@@ -68,7 +68,7 @@ def test_a_command_line_that_is_repeated_does_not_count_at_the_new_store(machine
 
     assert (again.code, again.out) == (3, "")
     assert "began anew" in again.err
-    assert machines.until(lambda: (a := machines.ask(heir))["complete"] and a)["value"] == 5
+    assert machines.complete(heir)["value"] == 5
 
 
 def who_belongs(machines, count):
@@ -100,7 +100,7 @@ def test_an_id_that_is_sent_from_two_machines_counts_once_whoever_joined_meanwhi
     assert (other.code, "another increment was counted under this id" in other.err) == (1, True)
     assert "another one takes another:  --id TOKEN" in other.err
     node = machines.nodes["n3"]
-    assert machines.until(lambda: (a := machines.ask(node))["complete"] and a)["value"] == 5
+    assert machines.complete(node)["value"] == 5
 
 
 def test_an_id_whose_node_was_drained_is_known_to_its_heir(machines):
@@ -136,7 +136,7 @@ def test_an_id_that_a_drained_node_never_got_is_not_said_to_count(machines):
 
     assert (first.code, "nothing was sent" in first.err) == (1, True)
     assert (again.code, "which alone may count it" in again.err) == (3, True)
-    assert machines.until(lambda: (a := machines.ask(n1))["complete"] and a)["value"] == 2
+    assert machines.complete(n1)["value"] == 2
 
 
 @pytest.mark.parametrize("counts", ["n1", "n2"])
@@ -159,7 +159,7 @@ def test_an_id_that_a_drained_node_and_its_heir_know_counts_once_whoever_joins(m
 
     assert (again.code, json.loads(again.out)["repeated"]) == (0, True)
     node = machines.nodes["n2"]
-    assert machines.until(lambda: (a := machines.ask(node))["complete"] and a)["value"] == 5
+    assert machines.complete(node)["value"] == 5
 
 
 def home(token, nodes):
@@ -191,6 +191,6 @@ def test_what_a_new_node_counts_while_no_tracker_is_there_is_not_lost_in_an_old_
     who_belongs(machines, 3)
 
     for node in (n1, lone):
-        answer = machines.until(lambda node=node: (a := machines.ask(node))["complete"] and a)
+        answer = machines.complete(node)
         assert answer["value"] == 31
     assert machines.run("reset", "views").out == "31\n"

@@ -38,7 +38,7 @@ def test_a_reset_prints_what_the_key_came_to(three):
     ran = three.run("reset", "a", "--node", "n2")
 
     assert (ran.code, ran.out, ran.err) == (0, "60\n", "")
-    assert [three.ask(node, "a")["value"] for node in three.nodes.values()] == [0, 0, 0]
+    assert [three.complete(node, "a")["value"] for node in three.nodes.values()] == [0, 0, 0]
 
 
 def test_the_same_id_resets_once_whichever_node_is_asked(three):
@@ -50,7 +50,7 @@ def test_the_same_id_resets_once_whichever_node_is_asked(three):
 
     assert (first["value"], first["epoch"], first["repeated"]) == (7, 1, False)
     assert (again["value"], again["epoch"], again["repeated"]) == (7, 1, True)
-    assert three.ask(three.nodes["n1"], "b")["value"] == 2
+    assert three.complete(three.nodes["n1"], "b")["value"] == 2
 
 
 def test_keys_names_what_is_counted_now(three):
@@ -93,8 +93,7 @@ def test_a_reset_under_load_loses_and_doubles_nothing(three):
             writer.join()
 
     assert [(row["complete"], row["epoch"]) for row in told] == [(True, 1), (True, 2), (True, 3)]
-    left = three.ask(three.nodes["n1"], key)
-    assert left["complete"]
+    left = three.complete(three.nodes["n1"], key)
     assert sum([row["value"] for row in told]) + left["value"] == sum(counted.values())
 
 
@@ -110,7 +109,7 @@ def test_a_member_that_is_stopped_is_named_and_hears_of_the_reset_when_it_wakes(
 
     assert (ran.code, ran.json["value"], ran.json["epoch"]) == (3, 10, 1)
     assert [row["name"] for row in ran.json["missing"]] == ["n3"]
-    answer = cluster.until(lambda: _complete(cluster.ask(cluster.nodes["n3"])))
+    answer = cluster.complete(cluster.nodes["n3"])
     assert answer["value"] == 0
     again = cluster.run("reset", "views", "--node", "n2", "--id", "once", "--json")
     assert (again.code, again.json["value"], again.json["repeated"]) == (0, 15, True)
@@ -128,7 +127,7 @@ def test_after_kills_and_restarts_every_node_counts_in_the_epoch_it_was_in(machi
         cluster.nodes[name].said("joined")
         cluster.count(cluster.nodes[name], 1)
 
-    answer = cluster.until(lambda: _complete(cluster.ask(cluster.nodes["n2"])))
+    answer = cluster.complete(cluster.nodes["n2"])
 
     assert answer["value"] == 2
     again = cluster.run("reset", "views", "--node", "n2", "--id", "once", "--json").json
@@ -148,7 +147,7 @@ def test_a_member_that_was_away_for_many_resets_still_tells_its_part_of_the_last
     assert f"until {CLOSED_MAX} more resets" in ran.err
     cluster.count(n1, 1)
     cluster.back("n2")
-    cluster.until(lambda: _complete(cluster.ask(n1)))
+    cluster.complete(n1)
 
     told = [
         cluster.run("reset", "views", "--id", f"t{number}", "--again", "--node", "n1")
@@ -158,7 +157,7 @@ def test_a_member_that_was_away_for_many_resets_still_tells_its_part_of_the_last
     # Of the first one nobody knows any more, and what n2 had counted before is in no value.
     assert [(ran.code, ran.out) for ran in told] == [(1, ""), (0, "1\n"), (0, "1\n")]
     assert "none was made" in told[0].err
-    assert cluster.ask(n1)["value"] == 1
+    assert cluster.complete(n1)["value"] == 1
 
 
 def test_a_reset_with_a_member_killed_says_how_to_ask_again(machines):
@@ -203,12 +202,7 @@ def test_a_newcomer_knows_of_thousands_of_resets_before_it_counts(machines):
             assert isinstance(connection.request(increment), Counted)
 
     for key in keys[:: len(keys) // 50]:
-        answer = cluster.ask(cluster.nodes["n1"], key)
-        assert (answer["complete"], answer["value"]) == (True, 1)
-
-
-def _complete(answer):
-    return answer if answer["complete"] else None
+        assert cluster.complete(cluster.nodes["n1"], key)["value"] == 1
 
 
 def test_what_is_no_key_or_no_id_is_refused_before_anything_is_asked(machines, nobody):
@@ -255,9 +249,8 @@ def test_what_a_newcomer_counts_is_in_the_total_after_a_reset_before_it(machines
 
     newcomer = two.node("n3", data=data)
     two.count(newcomer, 3)
-    answer = two.ask(n1)
 
-    assert (answer["value"], answer["complete"]) == (10, True)
+    assert two.complete(n1)["value"] == 10
 
 
 @pytest.mark.slow
@@ -268,6 +261,5 @@ def test_what_a_member_counts_that_was_down_at_a_reset_is_in_the_total_after_it(
     assert three.run("reset", "views", "--node", "n1").code == 3
 
     three.count(three.back("n3"), 3)
-    answer = three.ask(n1)
 
-    assert (answer["value"], answer["complete"]) == (3, True)
+    assert three.complete(n1)["value"] == 3

@@ -63,14 +63,14 @@ class Toy:
 
     async def until(self, what: Any) -> None:
         """Wait until the machine was told this."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while what not in self.told:
                 self.changed.clear()
                 await self.changed.wait()
 
     async def nth(self, index: int) -> Any:
         """Return what the machine was told as this, once it was."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(self.told) <= index:
                 self.changed.clear()
                 await self.changed.wait()

@@ -21,7 +21,7 @@ class Sleeper:
 
 
 async def woken(*sleepers):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         for sleeper in sleepers:
             await sleeper.woken.wait()
 
@@ -31,10 +31,12 @@ async def test_each_is_woken_once_it_is_due_the_first_first():
     for sleeper in (late, soon):
         rest.take(sleeper)
 
-    await woken(soon)
-    assert late.woken_at is None
-    await woken(late)
+    looks_at = rest._looks_at
 
+    await woken(soon, late)
+
+    # A machine that is busy may be late for both: then it is one look that wakes them.
+    assert looks_at == soon.due
     assert soon.woken_at >= soon.due
     assert late.woken_at >= late.due
 
@@ -45,9 +47,7 @@ async def test_whoever_puts_it_off_is_left_alone_until_then():
         rest.take(sleeper)
     patient.due += 0.04
 
-    await woken(other)
-    assert patient.woken_at is None
-    await woken(patient)
+    await woken(other, patient)
 
     assert patient.woken_at >= patient.due
 

@@ -31,7 +31,7 @@ class Client:
 
     async def hears(self, kind: type) -> object:
         """Return the next message of this kind."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while True:
                 for message in self.heard:
                     if isinstance(message, kind):
@@ -128,7 +128,7 @@ async def test_a_burst_of_lists_is_written_as_the_latest_one(tmp_path):
     file.start(settle)
     for token in range(1, 51):
         file.write(Persist(token, "members", b"list %d" % token))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await done.wait()
     file.close()
 
@@ -154,7 +154,7 @@ async def test_a_write_that_fails_comes_back_as_an_event(tmp_path):
     (tmp_path / "list").rmdir()
 
     file.write(Persist(1, "members", b"lost"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         event = await settled.get()
     file.close()
 

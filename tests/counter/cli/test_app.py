@@ -185,7 +185,7 @@ def test_get_as_json_says_whose_share_it_is(counter, serve):
 def test_a_terminal_gets_the_human_form(start, serve):
     ours, theirs = pty.openpty()
     process = start("inc", "k", "5", "--node", serve(script).address, stdout=theirs)
-    process.wait(20)
+    process.wait(50)
     shown = os.read(ours, 1000)
     os.close(ours)
     os.close(theirs)
@@ -201,7 +201,7 @@ def test_a_reader_who_has_gone_is_no_error(start, serve, arguments):
     more = ["--node", serve(script).address] if arguments[0] == "get" else []
     process = start(*arguments, *more, stdout=theirs)
     os.close(theirs)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=50)
 
     assert (process.returncode, err) == (0, b"")
 
@@ -215,7 +215,7 @@ def test_closed_streams_are_no_error(serve, command, closed):
     shell += "".join(f" {number}>&-" for number in closed)
 
     ran = subprocess.run(["sh", "-c", shell], check=False, stdin=subprocess.DEVNULL,
-                         capture_output=True, timeout=20)  # fmt: skip
+                         capture_output=True, timeout=50)  # fmt: skip
 
     assert (ran.returncode, ran.stderr) == (0, b"")
 
@@ -229,7 +229,7 @@ def test_a_full_disk_under_stdout_is_said_in_words_and_not_as_nothing_counted(
     more = ["--node", serve(script).address] if command[0] == "inc" else []
     with open("/dev/full", "wb") as full:
         process = start(*command, *more, stdout=full)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=50)
 
     assert process.returncode == 3
     assert err.startswith(b"error: the result cannot be written to standard output (no space")

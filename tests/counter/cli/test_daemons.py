@@ -49,7 +49,7 @@ def test_a_directory_that_is_started_without_a_name_keeps_the_one_it_has(start):
         process = start(*begun)
         lines.append(process.stdout.readline().split())
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(50) == 0
 
     first, second = lines
     assert second[:3] == first[:3]
@@ -59,7 +59,7 @@ def test_a_damaged_directory_that_is_started_without_a_name_is_refused_by_its_fi
     Path("d").mkdir()
     Path("d/identity").write_bytes(b"GOSSIDE\n and no more")
 
-    out, err = start("node", "--data", "d", "--listen", "127.0.0.1:0").communicate(timeout=20)
+    out, err = start("node", "--data", "d", "--listen", "127.0.0.1:0").communicate(timeout=50)
 
     assert (out, b"identity is damaged at byte" in err) == (b"", True)
 
@@ -108,7 +108,7 @@ def test_systemd_is_told_when_a_daemon_listens_and_when_it_is_about_to_stop(star
         assert manager.recv(99) == b"READY=1"
         process.terminate()
         assert manager.recv(99) == b"STOPPING=1"
-        assert process.wait(20) == 0
+        assert process.wait(50) == 0
 
 
 def test_a_manager_that_is_gone_or_hangs_keeps_no_daemon_from_its_work(start):
@@ -117,7 +117,7 @@ def test_a_manager_that_is_gone_or_hangs_keeps_no_daemon_from_its_work(start):
 
     assert process.stdout.readline().startswith(b"counter tracker")
     process.terminate()
-    assert process.communicate(timeout=20)[1].splitlines() == [b"tracker-started  members 0"]
+    assert process.communicate(timeout=50)[1].splitlines() == [b"tracker-started  members 0"]
 
 
 def test_a_node_logs_objects_where_programs_read_them(start):
@@ -126,7 +126,7 @@ def test_a_node_logs_objects_where_programs_read_them(start):
         process = start("node", "--memory", "--json", "--name", "n9", *where)
         joined = json.loads(process.stderr.readline())
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=50)
 
     assert (joined["event"], joined["tracker"], joined["members"]) == (
         "joined",

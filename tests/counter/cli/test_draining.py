@@ -168,10 +168,10 @@ def test_a_deadline_ends_the_looking_and_says_what_is_the_case(
     node = draining(waits, waits, lambda request: b"") if is_silent else draining(waits)
     tracker = tracking([make_member(node)])
 
-    ran = counter("drain", "n3", "--deadline", "500ms", "--tracker", tracker.address)
+    ran = counter("drain", "n3", "--deadline", "2s", "--tracker", tracker.address)
 
     assert (ran.code, ran.out) == (3, "")
-    assert "n3 is seeking (n4 is full\\x1b[2J), and not gone after 500 ms" in ran.err
+    assert "n3 is seeking (n4 is full\\x1b[2J), and not gone after 2.0 s" in ran.err
     assert "the hand-over goes on; how far it is:  counter drain n3" in ran.err
 
 
@@ -179,12 +179,12 @@ def test_a_node_whose_fence_may_be_on_disk_is_said_to_want_a_start(counter, trac
     node = draining(state(FENCING, heir="", why="the disk reports an input/output error"))
     tracker = tracking([make_member(node)])
 
-    ran = counter("drain", "n3", "--deadline", "500ms", "--tracker", tracker.address)
+    ran = counter("drain", "n3", "--deadline", "2s", "--tracker", tracker.address)
 
     assert (ran.code, ran.out) == (3, "")
     assert "n3 is fencing (the disk reports an input/output error), and not gone" in ran.err
     assert "start n3 again, and then:  counter drain n3" in ran.err
-    assert len(node.heard) <= 6
+    assert len(node.heard) <= 21
 
 
 @pytest.mark.slow
@@ -198,7 +198,7 @@ def test_on_a_terminal_a_bar_shows_how_far_it_is(start, tracking, draining):
     while b"went to" not in told:
         told += os.read(ours, 4_096)
 
-    assert process.wait(20) == 0
+    assert process.wait(50) == 0
     os.close(ours)
     assert b"copying to n5" in told
     assert b"n3 is gone; 2 000 keys went to n5" in told
@@ -211,5 +211,5 @@ def test_whoever_stops_looking_stops_nothing(start, tracking, draining):
     assert process.stderr.readline().startswith(b"copying to n5")
     process.send_signal(signal.SIGINT)
 
-    assert process.wait(20) == 130
+    assert process.wait(50) == 130
     assert b"the hand-over of n3 goes on" in process.stderr.read()

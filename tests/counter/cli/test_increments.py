@@ -248,7 +248,7 @@ def test_only_ascii_digits_make_an_amount(written):
 def feed(start):
     def run(text: bytes, *arguments: str):
         process = start("inc", "-", *arguments, stdin=subprocess.PIPE)
-        out, err = process.communicate(text, timeout=20)
+        out, err = process.communicate(text, timeout=50)
         return process.returncode, out.decode(), err.decode()
 
     return run
@@ -450,7 +450,7 @@ def test_a_slow_writer_is_counted_line_by_line(start, serve):
     process.stdin.write(b"a\n")
     process.stdin.flush()
     heard = os.read(heard_r, 1)
-    out, _ = process.communicate(b"b\n", timeout=20)
+    out, _ = process.communicate(b"b\n", timeout=50)
     os.close(heard_r)
     os.close(heard_w)
 
@@ -471,7 +471,7 @@ def test_ctrl_c_says_what_was_counted_and_what_may_have_been(start, serve):
         process.stdin.flush()
         os.read(heard_r, 1)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=50)
     os.close(heard_r)
     os.close(heard_w)
 
@@ -492,7 +492,7 @@ def test_ctrl_c_while_one_increment_waits_says_how_to_repeat_it(start, serve):
     process = start("inc", "views", "5", "--node", server.address)
     os.read(heard_r, 1)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=50)
     os.close(heard_r)
     os.close(heard_w)
 

@@ -179,7 +179,7 @@ def test_a_person_is_asked_before_anything_is_lost(start, tracking, typed, expec
     ours, theirs = pty.openpty()
     process = start("forget", "n3", "--tracker", server.address, stdin=theirs)
     os.write(ours, typed)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=50)
     os.close(ours)
     os.close(theirs)
 
@@ -192,7 +192,7 @@ def test_a_person_is_asked_before_anything_is_lost(start, tracking, typed, expec
 def test_a_script_is_not_asked_and_told_all_the_same_what_is_lost(start, tracking):
     server = tracking(make_member("n3", DEAD))
     process = start("forget", "n3", "--tracker", server.address, stdin=subprocess.PIPE)
-    _, err = process.communicate(b"", timeout=20)
+    _, err = process.communicate(b"", timeout=50)
 
     assert (process.returncode, forgotten(server)) == (0, ["n3"])
     assert b"n3 is dead for 12 s" in err
@@ -207,7 +207,7 @@ def test_a_script_is_not_asked_and_told_all_the_same_what_is_lost(start, trackin
 def test_an_answer_on_a_pipe_is_heard_and_only_yes_gives_up(start, tracking, piped, expected):
     server = tracking(make_member("n3", DEAD))
     process = start("forget", "n3", "--tracker", server.address, stdin=subprocess.PIPE)
-    _, err = process.communicate(piped, timeout=20)
+    _, err = process.communicate(piped, timeout=50)
 
     assert forgotten(server) == expected
     assert process.returncode == (0 if expected else 1)
@@ -220,12 +220,12 @@ def test_of_a_pipe_one_line_is_read_and_a_silent_one_is_no_answer(start, trackin
     ours, theirs = os.pipe()
     os.write(theirs, b"no\nnext\n")
     refused = start("forget", "n3", "--tracker", server.address, stdin=ours)
-    assert refused.wait(20) == 1
+    assert refused.wait(50) == 1
     assert os.read(ours, 99) == b"next\n"
 
     silent = start("forget", "n3", "--tracker", server.address, stdin=ours)
 
-    assert silent.wait(20) == 0
+    assert silent.wait(50) == 0
     assert forgotten(server) == ["n3"]
     os.close(ours)
     os.close(theirs)

@@ -31,7 +31,7 @@ def samples(text):
 
 
 def fetched(url, **options):
-    with urllib.request.urlopen(urllib.request.Request(url, **options), timeout=10) as reply:
+    with urllib.request.urlopen(urllib.request.Request(url, **options), timeout=30) as reply:
         return reply.status, reply.headers["Content-Type"], reply.read().decode()
 
 
@@ -127,7 +127,7 @@ def test_what_makes_no_sense_is_refused_before_anybody_is_asked(counter, argumen
 
 def test_it_is_served_until_it_is_told_to_stop_and_a_lost_tracker_is_said_once(served):
     with cluster() as running:
-        url, process = served("views", "--tracker", running.trackers, "--deadline", "300ms")
+        url, process = served("views", "--tracker", running.trackers, "--deadline", "20s")
         with Client(running.trackers) as client:
             client.incr("views", 5)
             status, kind, text = fetched(url)
@@ -137,7 +137,7 @@ def test_it_is_served_until_it_is_told_to_stop_and_a_lost_tracker_is_said_once(s
     gone = samples(fetched(url)[2])
     fetched(url)
     process.terminate()
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=50)
 
     assert (status, kind, samples(text)['value{key="views"}']) == (200, exporter.CONTENT_TYPE, 5)
     assert (again['value{key="views"}'], gone) == (6, {"up": 0, 'complete{query="views"}': 0})
@@ -305,7 +305,7 @@ def test_a_signal_ends_it_without_a_word_while_somebody_is_in_the_middle_of_a_re
         refused.value.close()
 
         process.terminate()
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=50)
 
     assert (process.returncode, err.decode()) == (0, "")
 

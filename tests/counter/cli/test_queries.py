@@ -469,7 +469,7 @@ def test_ctrl_c_on_a_live_watch_says_why_this_is_the_last_frame_and_who_is_missi
     process = start("query", "k", "--live", "--watch=1h", "--node", serve(script).address)
     assert waits.wait(60)
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=50)
 
     assert process.returncode == 130
     assert out.decode().splitlines()[-1].endswith("incomplete: cancelled; n9 silent")
@@ -518,7 +518,7 @@ def test_ctrl_c_on_a_terminal_leaves_the_panel_whole_and_the_terminal_as_it_was(
     os.write(terminal, b"\x03")
     after = read_until(terminal, b"cancelled")
 
-    assert process.wait(timeout=20) == 130
+    assert process.wait(timeout=50) == 130
     assert b"^C" not in after
     assert termios.tcgetattr(inner) == before
     os.close(inner)
@@ -528,7 +528,7 @@ def test_ctrl_c_on_a_terminal_leaves_the_panel_whole_and_the_terminal_as_it_was(
 def interrupted(process) -> list[dict]:
     first = process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=50)
     assert err == b""
     return [json.loads(line) for line in (first + out).splitlines()]
 
@@ -635,7 +635,7 @@ def test_a_watch_whose_origin_is_lost_goes_on_with_another_node(start, serve, ma
 
     frames = [json.loads(process.stdout.readline()) for _ in range(3)]
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=50)
 
     assert [frame["value"] for frame in frames] == [5, 37, 37]
     assert err.startswith(b"note: origin-lost (node n1 at ")
@@ -669,7 +669,7 @@ def test_a_watch_that_another_client_cancels_ends_with_what_it_saw_last(start, s
         return [make_answer(request=message.request)]
 
     process = start("query", "k", "--watch=5s", "--json", "--node", serve(script).address)
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=50)
 
     frames = [json.loads(line) for line in out.splitlines()]
     assert process.returncode == 3

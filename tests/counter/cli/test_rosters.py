@@ -119,7 +119,7 @@ def test_a_watch_goes_on_with_the_nodes_it_knows_while_no_tracker_answers(start,
     process = start("members", "--watch=20ms", "--json", "--tracker", tracker.address)
     frames = [json.loads(process.stdout.readline()) for _ in range(3)]
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=50)
 
     assert [frame["tracker"] for frame in frames] == [tracker.address, None, None]
     assert [frame["node"] for frame in frames] == [None, "n1", "n1"]
@@ -143,7 +143,7 @@ def test_a_watch_says_so_when_a_tracker_answers_again(start, serve, close):
     process = start("members", "--watch=20ms", "--json", "--tracker", tracker.address)
     frames = [json.loads(process.stdout.readline()) for _ in range(3)]
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=50)
 
     assert [frame["node"] for frame in frames] == [None, "n1", None]
     assert err.splitlines()[-1] == b"note: a tracker answers again"

@@ -189,7 +189,7 @@ def test_a_node_that_is_lost_to_one_tracker_is_tried_where_no_other_one_answers(
     first = tracking(make_member("n1", SUSPECT, endpoint=node.endpoint))
 
     ran = counter(
-        "inc", "k", "--node", "n1", "--tracker", all_of(first, silent), "--deadline", "1s"
+        "inc", "k", "--node", "n1", "--tracker", all_of(first, silent), "--deadline", "4s"
     )
 
     assert (ran.code, ran.out) == (0, "1\n")
@@ -239,7 +239,7 @@ def test_beside_a_silent_tracker_an_id_is_sent_with_a_note_and_with_strict_not_a
     there = tracking(make_member("n1", endpoint=node.endpoint))
     flags = ["--strict"] if is_strict else []
 
-    where = ("--tracker", all_of(there, silent), "--deadline", "1s")
+    where = ("--tracker", all_of(there, silent), "--deadline", "4s")
     ran = counter("inc", "k", "--id", "T", *flags, *where)
 
     sent = [m for m in node.heard if isinstance(m, Increment)]
@@ -363,7 +363,7 @@ def test_a_tracker_that_was_not_heard_before_somebody_is_given_up_is_named(
 ):
     there = tracking(make_member("x", DEAD))
 
-    ran = counter("forget", "x", "--yes", "--tracker", all_of(there, silent), "--deadline", "300ms")
+    ran = counter("forget", "x", "--yes", "--tracker", all_of(there, silent), "--deadline", "2s")
 
     assert (ran.code, forgotten(there)) == (0, ["x"])
     assert f"note: tracker at {silent.address}" in ran.err

@@ -58,7 +58,7 @@ class GatedDisk(Disk):
         self.syncs = 0
 
     def sync(self, descriptor: int) -> None:
-        assert self.gate.wait(10)
+        assert self.gate.wait(50)
         self.syncs += 1
         super().sync(descriptor)
 
@@ -190,7 +190,7 @@ def lines_of_a_killed_child(directory: Path, lines_max: int) -> list[str]:
         lines = [output.readline() for _ in range(lines_max + 2)]
         os.kill(child.pid, signal.SIGKILL)
         lines += output.readlines()
-    assert child.wait(10) == -signal.SIGKILL
+    assert child.wait(50) == -signal.SIGKILL
     return lines
 
 

@@ -42,7 +42,7 @@ class Recorder:
         self._note("closed", reason)
 
     async def until(self, count: int) -> list[tuple[Any, ...]]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(self.heard) < count:
                 self.changed.clear()
                 await self.changed.wait()
@@ -61,7 +61,7 @@ class Peer:
 
     async def heard(self) -> list[Any]:
         """Return everything that comes until the stream ends."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             data = await self.reader.read()
         return [MEMBERSHIP.decode(body) for body in self._frames.feed(data)]
 
@@ -225,7 +225,7 @@ async def test_a_peer_that_reads_nothing_is_ended_instead_of_hoarded_for(
     peer.say(Hello(PROTOCOL, "default"))
     link = (await recorder.until(1))[0][1]
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(recorder.heard) < 2:
             streams.send(link, bytes(FRAME_BYTES_MAX))
             await asyncio.sleep(0)
@@ -389,7 +389,7 @@ async def test_replies_come_in_the_order_of_requests_whichever_way_each_one_take
                 peer.writer.write(b"".join([framed(n.to_bytes(2, "big")) for n in bunch]))
             for peer in talking:
                 due = [3, 4] if bunch == [4] else bunch
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(30):
                     said = await peer.reader.readexactly(6 * len(due))
                 assert numbered(said) == due
 
