@@ -3,7 +3,8 @@
 A store made of an old backup, or of a copy, tells all that its directory held as its own where
 nobody knows where both part (`counter.forks`). What the one before it, its *parent*, had counted
 may have been handed over meanwhile: then the heir tells it as well. A tracker that has lost its
-list does not know that, and the heir may be away. So such a store asks each start in its list::
+list does not know that, and the heir may be away. So such a store asks each start in its list, also
+its parent, unless that has ended and a tracker took this one in::
 
     it tells none of that         asked no more, unless somebody who was not asked hands over to it
     it holds it, or in a sum      this store ends: told by both it would count twice
@@ -27,7 +28,7 @@ from tracker.admission import HANDED_OVER, Refusal
 from tracker.config import shown_endpoint
 from tracker.digest import blake2b
 from tracker.machine import Effect, Send
-from tracker.members import FIRST_EPOCH, Member, View
+from tracker.members import FIRST_EPOCH, SUSPECT, Member, View
 from tracker.membership import Membership
 from tracker.messages import STORE_ID_BYTES, Departing
 from tracker.reputation import registration_refused
@@ -84,7 +85,7 @@ class Wholes:
         self._open: dict[bytes, Member] = {}
         self._round = self._tries = self._turn = 0
         self._due: float | None = None
-        self._view = membership.view
+        self._view, self._is_registered = membership.view, False
         left = self._handed_over(self._view)
         if own + _digest(left) in known:
             self._no, self._left = dict.fromkeys(known[own + _digest(left)]), left
@@ -103,8 +104,10 @@ class Wholes:
 
     def look(self, now: float) -> list[Effect]:
         """Ask those in the list, as it is by now, who are yet to answer, as far as that is due."""
-        if self._membership.view is not self._view:
+        is_registered = self._membership.is_registered
+        if self._membership.view is not self._view or is_registered != self._is_registered:
             was_open, self._view = self.is_open, self._membership.view
+            self._is_registered = is_registered
             self._follow(self._view)
             if was_open and not self.is_open:
                 return self._settled()
@@ -113,7 +116,7 @@ class Wholes:
     def _follow(self, view: View) -> None:
         self._forget_heirs(view)
         own = self._membership.member.store
-        asked = [m for m in view.ring if m.store != own and m.store not in self.stores]
+        asked = [m for m in view.ring if m.store != own and not self._is_succeeded(m)]
         starts = {_start(member): member for member in asked}
         self._no = dict.fromkeys([start for start in self._no if start in starts])
         was_open = self._open
@@ -123,6 +126,11 @@ class Wholes:
         if not self._open:
             self._due = None
         self._membership.announcement.is_unasked = self.is_open
+
+    def _is_succeeded(self, member: Member) -> bool:
+        """Whether this is the parent, and ended, and a tracker took this store in: in its place."""
+        is_ended = member.status > SUSPECT and self._is_registered
+        return is_ended and member.store in self.stores
 
     def _forget_heirs(self, view: View) -> None:
         """Ask those anew who were given more since they answered; all, if it is not known who."""

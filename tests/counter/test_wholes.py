@@ -24,7 +24,7 @@ from counter.messages import (
 from counter.wholes import AGAIN_S, ASK_S, ASKS_MAX, AT_ONCE_MAX, STARTS_PER_PAGE, stores_told
 from tracker.admission import HANDED_OVER
 from tracker.machine import Close, Emit, Open, Opened, Persist, Send, Unreachable
-from tracker.members import AWAY, DEAD, GONE, Member, position
+from tracker.members import ALIVE, AWAY, DEAD, GONE, Member, position
 from tracker.messages import Announced, Departing, Introduced, Registered
 from tracker.pages import members_to_record
 
@@ -97,12 +97,27 @@ def refusals(effects):
 # -- who is asked -----------------------------------------------------------------------------
 
 
-def test_it_asks_each_start_in_its_list_but_those_of_its_parents():
-    gossip = mixed(ONE, replace(TWO, status=DEAD), PARENT, replace(NEW, status=GONE))
+def test_it_asks_each_start_in_its_list():
+    gossip = mixed(ONE, replace(TWO, status=DEAD), replace(NEW, status=GONE))
 
     to, token = asked(gossip)
     assert sorted(to) == [ONE.endpoint, TWO.endpoint]
     assert token[:4] == OWN.boot[:4]
+
+
+@pytest.mark.parametrize(
+    ("status", "is_registered", "is_asked"),
+    [(ALIVE, True, True), (DEAD, True, False), (DEAD, False, True), (GONE, False, False)],
+)
+def test_it_asks_its_parent_unless_that_has_ended_and_a_tracker_took_this_one_in(
+    status, is_registered, is_asked
+):
+    gossip = mixed(replace(PARENT, status=status))
+    if is_registered:
+        registered(gossip)
+    gossip.tick(20.0)
+
+    assert gossip.newcomers.is_unasked(PARENT.store[:8]) == is_asked
 
 
 @pytest.mark.parametrize(
