@@ -127,6 +127,13 @@ class Adoption:
         """Whether a leaver hands over on this stream."""
         return link in self._stages
 
+    def holds(self, store: bytes) -> bool:
+        """Whether what a store had counted is here, or on its way, or in a sum that was made."""
+        if store in self.ledger.counters.others or self.retired.has(store):
+            return True
+        staged = [stage for stage in self._stages.values() if store in stage.shares]
+        return bool(staged) or self.folding.has(store)
+
     # -- what leavers say ---------------------------------------------------------------------
 
     def offer(self, link: Link, offer: Offer, view: View, now: float) -> list[Effect]:

@@ -182,11 +182,12 @@ class Gossip:
         newcomers = Newcomers(*parts, is_fixed=is_fixed, followed=followed)
         origin.learn, origin.is_unsure = newcomers.learn, lambda: newcomers.is_unsure
         origin.is_unheld = self.relay.is_unheld = lambda: parents.is_unheld
+        origin.newcomers = newcomers
         return newcomers
 
     def _for_asks(self) -> dict[type, Handler]:
         """Return who takes asks."""
-        ask = self._sure(self.renewal.moves.before(self.doubts.telling(self._ask)))
+        ask = self.origin.sure(self.renewal.moves.before(self.doubts.telling(self._ask)))
         return {Ask: ask, AskAgain: ask}
 
     def _handler(self, kind: type) -> Handler | None:
@@ -202,9 +203,9 @@ class Gossip:
         before, telling = self.renewal.moves.before, self.doubts.telling
         told, names = self.asker.listener.last_values.recalled, self.ledger.counters.names
         return {
-            AskMany: self._sure(before(telling(self._ask_many))),
+            AskMany: self.origin.sure(before(telling(self._ask_many))),
             Stop: lambda sender, stop, now: [*self.relay.stop(stop), *self.heads.stop(stop)],
-            Delegate: self._sure(before(telling(self._delegate))),
+            Delegate: self.origin.sure(before(telling(self._delegate))),
             Back: lambda sender, back, now: self.heads.back(back),
             Increment: self.renewal.moves.counting(self.embargo.increment),
             Recall: lambda link, recall, now: told(link, recall, self.membership.view, names, now),
@@ -236,6 +237,7 @@ class Gossip:
     def resume(self, token: int) -> None:
         """Begin a new boot epoch: everything was restored, up to this token."""
         self._recovery.resume(token)
+        self.newcomers.wholes = self.handover.wholes
 
     def dump(self) -> list[bytes]:
         """Return records that hold every count, for a snapshot."""
@@ -398,22 +400,6 @@ class Gossip:
             return effects[1:]
         return self._first_asks.traced(ask, sender, effects) if ask.flags & TRACE else effects
 
-    def _sure(self, handler: Handler) -> Handler:
-        """Let asks be heard once no store is taken for the whole of which this node knows more."""
-        others = self.ledger.counters.others
-
-        def take(sender: Address, ask: Any, now: float) -> Effects:
-            if not others:
-                return handler(sender, ask, now)
-            effects, parents = self.newcomers.parents.look(now), self.newcomers.parents
-            is_known = ask.roll == self.membership.view.roll or self.hearsay.knows(ask.roll)
-            if parents.is_any and not is_known:
-                # Whoever asks may know a start of such a store that was not heard of here.
-                return effects + self.origin.catch_up(ask.roll, ask.home, now)
-            return effects if parents.is_open else effects + handler(sender, ask, now)
-
-        return take
-
     def _heard_until(self) -> float:
         """Return when the last query ends that may have heard anything here, its own among them."""
         own = [query.deadline for query in self.asker.under_way()]
@@ -479,7 +465,7 @@ class Gossip:
             self.heads.follow(view)
             self.failover.parking.follow(view)
             self._saved.changed(now)
-            effects = effects + self.newcomers.parents.look(now)
+            effects = effects + self.newcomers.look(now)
         if self.membership.is_registered and self.membership.announcement.is_told:
             self.forks.follow(view, self.membership.member)
         # First: it may be the word that lets this node ask.

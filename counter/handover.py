@@ -12,7 +12,7 @@ from collections.abc import Callable, Sized
 from random import Random
 from typing import Any, Final
 
-from counter.adoption import MARK, Adoption
+from counter.adoption import MARK, Adoption, record
 from counter.folding import MEMBERS_MAX
 from counter.heard import Held
 from counter.leaving import Leaving
@@ -29,14 +29,17 @@ from counter.messages import (
     Sole,
     Stored,
     Take,
+    Whole,
     stored_name,
 )
 from counter.parts import furthest, is_part
 from counter.retired import told
+from counter.wholes import Wholes, said, stores_in_question, stores_told
 from tracker import wire
 from tracker.admission import HANDED_OVER
 from tracker.classes import replace
 from tracker.machine import (
+    Address,
     Closed,
     Effect,
     Emit,
@@ -49,7 +52,7 @@ from tracker.machine import (
 )
 from tracker.members import Member
 from tracker.membership import Membership
-from tracker.messages import STORE_ID_BYTES, Refused
+from tracker.messages import Refused
 
 GRACE_S: Final = 1.0
 """How long a node that is gone still answers: whoever asks now may not have heard of it."""
@@ -79,7 +82,10 @@ class Handover:
         folding = self.adoption.folding
         folding.may_change = lambda: not ledger.is_leaving or self.leaving.may_change
         self.leaving.is_changing = lambda: (
-            folding.is_pending or ledger.is_alone or bool(ledger.moving)
+            folding.is_pending
+            or ledger.is_alone
+            or bool(ledger.moving)
+            or (self.wholes is not None and self.wholes.is_open)
         )
         self.leaving.retired_pages = lambda: self.adoption.retired.pages()
         # Told when this node is to answer no more.
@@ -88,6 +94,9 @@ class Handover:
         self.heard_until: Callable[[], float] = lambda: float("inf")
         # What is parked here, which nobody takes over; the owner may set it.
         self.parked: Sized = ()
+        # Of a store that tells all of another one as its own, once it was restored.
+        self.wholes: Wholes | None = None
+        self._asked: dict[bytes, list[bytes]] = {}
         self._told_by: float | None = None
         self._grace_until: float | None = None
         self._depart_by: float | None = None
@@ -109,6 +118,7 @@ class Handover:
             Adopted: self._adopted,
             Sole: self._sole,
             Drain: self._drain,
+            Whole: self._whole,
         }
 
     def held_of(self, key: str) -> Held:
@@ -171,10 +181,24 @@ class Handover:
         """Return the stores that a copy of this node's disk may tell."""
         if not self.ledger.durable:
             return ()
-        parent, counters = self.membership.parent[:STORE_ID_BYTES], self.ledger.counters
+        counters, parent = self.ledger.counters, self.membership.parent
         # Of one that is held as a part nothing was summed up with anything.
-        is_mixed = parent and not any(key[:8] == parent[:8] for key in counters.others)
-        return (counters.store, *([parent] if is_mixed else []))
+        is_apart = any(key[:8] == parent[:8] for key in counters.others)
+        told = stores_told(parent, self.ledger.founder, is_apart=is_apart)
+        return (counters.store, *told)
+
+    def _whole(self, sender: Address, message: Whole, now: float) -> list[Effect]:
+        """Say whether this node tells what another one tells of its parent as its own.
+
+        It has it, is given it at the moment, or has made one sum of it and others.
+        """
+        own, adoption = self.membership.member, self.adoption
+        if message.store == own.store:
+            return []
+        asked = stores_in_question(message)
+        is_told = any(store == own.store or adoption.holds(store) for store in asked)
+        is_told |= self.wholes is not None and self.wholes.is_ahead(message)
+        return [Send(sender, said(own, message, self.membership.view.roll, is_told=is_told))]
 
     def _quiet_ms(self) -> int:
         """Return how long queries may run that heard what this node hands over, as of now."""
@@ -360,6 +384,9 @@ class Handover:
         if kept[1 : 1 + len(MARK)] != MARK:
             return False
         _, what, *fields = wire.unpacked(kept)
+        if what == "asked":
+            self._asked.setdefault(fields[0], []).extend(fields[1])
+            return True
         side = self.leaving if what in ("fenced", "sealing", "done") else self.adoption
         side.restore(what, fields)
         return True
@@ -369,7 +396,12 @@ class Handover:
         self.adoption.resume()
         self.leaving.resume()
         self._fall_silent()
+        membership, known = self.membership, self._asked
+        if membership.parent and not membership.is_apart and not self.leaving.holds_nothing:
+            self.wholes = Wholes(self.ledger, membership, self.adoption.written, known)
 
     def dump(self) -> list[bytes]:
         """Return what a snapshot has to hold beside the counts."""
-        return [*self.adoption.dump(), *self.leaving.dump()]
+        asked = [] if self.wholes is None else self.wholes.records()
+        kept = [record(*fields) for fields in asked]
+        return [*self.adoption.dump(), *self.leaving.dump(), *kept]

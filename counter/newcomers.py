@@ -24,6 +24,7 @@ from typing import Final
 
 from counter.messages import Doubled, Here, Sought
 from counter.parents import Parents
+from counter.wholes import Wholes
 from tracker.admission import is_copy
 from tracker.config import shown_endpoint
 from tracker.machine import Address, Effect, Emit, Endpoint, Send
@@ -69,6 +70,8 @@ class Newcomers:
         `parents` asks where stores are of which this node holds parts.
         """
         self.parents = parents
+        self.wholes: Wholes | None = None
+        """Asks whether others tell what this store tells of another one; the owner sets it."""
         self._membership = membership
         self._cluster = cluster
         self._is_fixed = is_fixed
@@ -82,7 +85,21 @@ class Newcomers:
         Or whether it has a start that may lack some of what is held here of its store.
         """
         is_moving = any(look.sender is None for look in self._looks.values())
-        return is_moving or self.parents.is_open
+        return is_moving or self.is_open
+
+    @property
+    def is_open(self) -> bool:
+        """Whether this node may tell what others tell as well, or more than they do."""
+        return self.parents.is_open or (self.wholes is not None and self.wholes.is_open)
+
+    @property
+    def is_any(self) -> bool:
+        """Whether it may once somebody is there who is not in the list."""
+        return self.parents.is_any or self.wholes is not None
+
+    def is_unasked(self, store: bytes) -> bool:
+        """Whether a member has yet to say whether it tells what this one does."""
+        return self.wholes is not None and self.wholes.is_unasked(store)
 
     # -- whoever is told of a newcomer ----------------------------------------------------------
 
@@ -228,9 +245,14 @@ class Newcomers:
 
     # -- time -----------------------------------------------------------------------------------
 
+    def look(self, now: float) -> list[Effect]:
+        """Ask those whom the list has by now what they tell, as far as that is due."""
+        effects = self.parents.look(now)
+        return effects if self.wholes is None else effects + self.wholes.look(now)
+
     def tick(self, now: float) -> list[Effect]:
         """Ask again, a few times; what stays silent decides nothing, unless it meant to stop."""
-        effects = self.parents.look(now)
+        effects = self.look(now)
         for key, look in list(self._looks.items()):
             if now < look.due:
                 continue
@@ -245,6 +267,7 @@ class Newcomers:
     def deadline(self) -> float | None:
         """Say when `tick` is wanted next."""
         times = [self.parents.deadline(), *[look.due for look in self._looks.values()]]
+        times += [] if self.wholes is None else [self.wholes.deadline()]
         return min([time for time in times if time is not None], default=None)
 
 

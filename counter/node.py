@@ -15,6 +15,7 @@ from typing import Protocol
 from counter.config import LAN, GossipConfig, NodeConfig
 from counter.copies import refuse_copy
 from counter.doorway import acknowledgements, increments
+from counter.express import Way
 from counter.gossip import UNTIMED, Gossip
 from counter.lives import introduce, member_of, overtaken
 from counter.messages import DOOR, GOSSIP
@@ -141,17 +142,16 @@ class Node:
             GOSSIP,
             self._emitted,
             UNTIMED,
-            ways(
-                machine.relay,
-                machine.ledger.counters,
-                machine.asker,
-                machine.heads,
-                machine.membership,
-            ),
+            # A store that was made of another one looks at each ask and answer twice.
+            {} if machine.membership.parent else self._ways(machine),
             reflex=machine.reflex,
             on_reflex=self._let_stand if pulses.ARE_THERE else None,
             rest=rest,
         )
+
+    def _ways(self, machine: Gossip) -> dict[bytes, Way]:
+        parts = machine.relay, machine.ledger.counters, machine.asker, machine.heads
+        return ways(*parts, machine.membership)
 
     def _opened(self, settings: NodeSettings) -> Storage:
         try:

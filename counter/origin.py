@@ -27,7 +27,9 @@ from counter.messages import (
     ReplyMany,
     ShortReply,
     Traced,
+    WholeTold,
 )
+from counter.newcomers import Newcomers
 from counter.places import placed
 from counter.relay import Relay
 from counter.rounds import Round
@@ -73,6 +75,8 @@ class Origin:
         """How the lists of others are taken in, and whether that is still going on."""
         self.is_unheld: Callable[[], bool] = lambda: False
         """Whether some of what is held here of others may be more than these tell themselves."""
+        self.newcomers: Newcomers
+        """Who knows whether some of what is told here may be told by others; the owner sets it."""
         self._ledger = ledger
         self._membership = membership
         self._asker = asker
@@ -98,7 +102,36 @@ class Origin:
             Batch: self._batch,
             Query: self.query,
             Listed: self._listed,
+            WholeTold: self._whole_told,
         }
+
+    def sure(self, handler: Handler) -> Handler:
+        """Let asks be heard once nothing is told here that others tell, or know more of."""
+        others = self._ledger.counters.others
+
+        def take(sender: Address, ask: Any, now: float) -> list[Effect]:
+            newcomers = self.newcomers
+            if not others and newcomers.wholes is None:
+                return handler(sender, ask, now)
+            effects, is_any = newcomers.look(now), newcomers.is_any
+            if is_any and not self._knows(ask.roll):
+                # Whoever asks may know a start of such a store that was not heard of here.
+                return effects + self.catch_up(ask.roll, ask.home, now)
+            return effects if newcomers.is_open else effects + handler(sender, ask, now)
+
+        return take
+
+    def _knows(self, roll: int) -> bool:
+        """Whether a roll is that of a list that was here."""
+        return roll == self._membership.view.roll or self._hearsay.knows(roll)
+
+    def _whole_told(self, sender: Any, message: WholeTold, now: float) -> list[Effect]:
+        """Take a member's word on what it tells, and read its list if that is another one."""
+        wholes, is_known = self.newcomers.wholes, self._knows(message.roll)
+        if wholes is None:
+            return []
+        read = [] if is_known else self.catch_up(message.roll, sender, now)
+        return read + self._followed(wholes.heard(message, is_known=is_known), now)
 
     # -- clients --------------------------------------------------------------------------------
 
@@ -144,7 +177,9 @@ class Origin:
         is_mixed = bool(membership.parent) and not membership.is_apart
         may_be_copy = is_mixed or membership.member.epoch > FIRST_EPOCH
         is_doubted = membership.is_doubted and not membership.is_unheard_of
-        return membership.announcement.is_strange or (is_doubted and may_be_copy)
+        announcement = membership.announcement
+        is_unasked = announcement.is_strange or announcement.is_unasked
+        return is_unasked or (is_doubted and may_be_copy)
 
     def release(self, now: float) -> list[Effect]:
         """Begin the rounds whose wait is over, or refuse those that wait for nothing."""
@@ -179,6 +214,8 @@ class Origin:
 
     def _reply(self, sender: Any, reply: Reply, now: float) -> list[Effect]:
         reply = placed(reply, self._membership.view)
+        if self.newcomers.is_unasked(reply.store):
+            return []
         if reply.query in self._heads.collected:
             return self._heads.reply(reply, sender, now)
         if not self._listener.hear(reply, sender, now) and not self._listener.strange:

@@ -39,6 +39,10 @@ class Retired:
     def __len__(self) -> int:
         return len(self._stores)
 
+    def has(self, store: bytes) -> bool:
+        """Whether a store is refused for ever."""
+        return store in self._stores
+
     def note(self, stores: Sequence[bytes], *, finishing: bool = False) -> None:
         """Refuse these for ever, from their end on if they are about to finish."""
         self._stores.update(dict.fromkeys(stores))

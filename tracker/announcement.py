@@ -17,13 +17,19 @@ from tracker.machine import Endpoint
 class Announcement:
     """The words of the trackers about one start of one node. Times in seconds."""
 
-    __slots__ = ("_hesitant", "_is_known", "_is_told", "_missing", "is_made", "is_strange")
+    __slots__ = (
+        *("_hesitant", "_is_known", "_is_told", "_missing"),
+        *("is_made", "is_strange", "is_unasked"),
+    )
 
     def __init__(self) -> None:
         self.is_made = False
         # Whether this store has lived before, its name was another's meanwhile, and not everybody
         # has heard of it: somebody may know that it was handed over.
         self.is_strange = False
+        # Whether somebody is yet to say that he does not tell what this store does; its owner sets
+        # it.
+        self.is_unasked = False
         self._is_known = False
         self._is_told = False
         self._missing: dict[Endpoint, float] = {}
@@ -72,12 +78,12 @@ class Announcement:
 
     def look(self, now: float, *, is_seeking: bool) -> bool:
         """Say whether the announcement is made; not while a tracker may yet take the node in."""
-        if not self.is_made and not is_seeking and not self.is_strange:
+        if not (self.is_made or is_seeking or self.is_strange or self.is_unasked):
             self.is_made = max(self._missing.values(), default=now) <= now
         return self.is_made
 
     def deadline(self) -> float | None:
         """Say when waiting is over at the latest; None when nothing is waited for."""
-        return (
-            None if self.is_made or self.is_strange else max(self._missing.values(), default=None)
-        )
+        if self.is_made or self.is_strange or self.is_unasked:
+            return None
+        return max(self._missing.values(), default=None)

@@ -6,9 +6,10 @@ again after a pause of its own: all nodes would else come back to it at one mome
 
 from collections.abc import Iterable
 from random import Random
+from typing import Any
 
-from tracker.contact import JOINED, Contact
-from tracker.machine import Endpoint, Link
+from tracker.contact import JOINED, REFUSED, Contact
+from tracker.machine import Close, Effect, Endpoint, Link, Send
 from tracker.messages import Register
 
 
@@ -54,6 +55,18 @@ class Contacts:
         grown_s = self._reconnect_min_s * 2.0 ** min(tracker.tries, 32)
         longest_s = min(self._reconnect_max_s, grown_s)
         tracker.retry_at = now + self._rng.uniform(self._reconnect_min_s, longest_s)
+
+    def withdraw(self, code: str, last: Any) -> list[Effect]:
+        """Leave all of them for good, as one that was refused; `last` is said to each, if any."""
+        effects: list[Effect] = []
+        for tracker in self.all:
+            if tracker.link is not None:
+                # Behind the registration, which may be on its way.
+                effects += [] if last is None else [Send(tracker.link, last)]
+                effects.append(Close(tracker.link))
+            self.unlink(tracker)
+            tracker.state, tracker.refusal = REFUSED, code
+        return effects
 
     def deadline(self, interval_s: float, *, is_departing: bool) -> float | None:
         """Say when something is to be done about any of them; None: only it can change that."""

@@ -125,7 +125,7 @@ class Membership(Regarded):
         self._is_departing = False
         self._lost_to: tuple[bytes, int] | None = None
         # Why somebody else is in this node's place by the view, if so.
-        self._usurped = ""
+        self._usurped = self.outdone = ""
         self.announcement = Announcement()
         self.introduction = Introduction()
         self._unheard = Unheard(member.name, interval_s)
@@ -160,11 +160,12 @@ class Membership(Regarded):
         if joined != [source] and not self.announcement.is_strange:
             self._unheard.note(news, before, self.view, source, joined, now)
         told = [] if self.announcement.is_strange else corrections(before, self.view, news)
-        return self.teach(told) + self._outlived() + self._name_lost()
+        return self.teach(told) + self.outlive() + self._name_lost()
 
-    def _outlived(self) -> list[Effect]:
+    def outlive(self) -> list[Effect]:
         """Give the store up of which this one tells all as its own, as trackers do."""
-        if not self.parent or self.is_apart or not self.is_registered:
+        is_open = self.announcement.is_unasked
+        if not self.parent or self.is_apart or is_open or not self.is_registered:
             return []
         told = [] if self.announcement.is_strange else outlived(self.member, self.view, self.parent)
         self.view = self.view.merged(told)
@@ -378,7 +379,7 @@ class Membership(Regarded):
         is_raised = self.member.rank > own.rank
         effects += self._beats(now) if is_raised else [self._beat(tracker, link, now)]
         # What it tells as its own nobody is to expect of another one as well.
-        effects += self._outlived()
+        effects += self.outlive()
         if was_strange and not self.announcement.is_strange:
             return effects + self._taught(pages_of(self.view))
         # The list of a store that is refused in the end is as old as its disk: nobody hears it.

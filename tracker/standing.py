@@ -9,14 +9,15 @@ that says no lets anything follow. Times in seconds.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from tracker.admission import COPY_CODES, HANDED_OVER, NAME_LOST, OLD_BACKUP
 from tracker.again import Standing, same
 from tracker.config import shown_endpoint
 from tracker.contact import JOINED, JOINING, OPENING, REFUSED, Contact
+from tracker.contacts import Contacts
 from tracker.introduction import Introduction
-from tracker.machine import Endpoint
+from tracker.machine import Effect, Endpoint
 from tracker.members import FIRST_EPOCH, Member
 from tracker.unheard import Unheard
 
@@ -64,11 +65,15 @@ class Regarded:
     """A node, as far as its trackers regard it; whoever inherits this keeps their contacts."""
 
     # Where answers that stand look each second (`Membership.stands`).
-    __slots__ = ("_is_departing", "activity", "is_doubted", "is_unheard_of", "member", "written")
+    __slots__ = (
+        *("_is_departing", "activity", "is_doubted", "is_unheard_of", "member", "outdone"),
+        "written",
+    )
 
     _trackers: list[Contact]
     # Why somebody else is in this node's place by the view, if so.
     _usurped: str
+    _contacts: Contacts
     _interval_s: float
     _unheard: Unheard
     introduction: Introduction
@@ -76,6 +81,8 @@ class Regarded:
     is_doubted: bool
     """Whether this may be an old backup, or a copy: a tracker is yet to take it in, or refuses to,
     or others know of another start, or of none."""
+    outdone: str
+    """Who tells what this node tells, in a few words, if it has given up for that."""
     is_unheard_of: bool
     """Whether it is that for nothing else than that others have yet to hear of this start."""
 
@@ -98,6 +105,11 @@ class Regarded:
         """Take it that this is an old backup, or a copy, until a tracker says that it is not."""
         self.is_doubted, self.is_unheard_of = True, False
 
+    def withdraw(self, why: str, last: Any = None) -> list[Effect]:
+        """Leave all trackers for good: somebody else tells what this node had counted."""
+        self.outdone = why
+        return self._contacts.withdraw(HANDED_OVER, last)
+
     def rests(self) -> tuple[Standing, float] | None:
         """Say how long after each heartbeat of its only tracker this node wants to be called, and
         while that is so; None where more may be due."""
@@ -111,13 +123,14 @@ class Regarded:
 
         Or that it is a copy, while none has it.
         """
-        is_other = self._usurped or self.introduction.is_doubled or displaced(self._trackers)
+        is_other = self.displaced or self.introduction.is_doubled
         return bool(is_other) or any(t.refusal == NAME_LOST for t in self._trackers)
 
     @property
     def displaced(self) -> str:
         """Why somebody else counts in this node's place, in a few words; empty as a rule."""
-        return self._usurped or self.introduction.why or displaced(self._trackers)
+        others = self._usurped or self.introduction.why or displaced(self._trackers)
+        return self.outdone or others
 
     @property
     def is_second(self) -> bool:

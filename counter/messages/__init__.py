@@ -162,6 +162,8 @@ from counter.messages.newcomers import UNSAID as UNSAID
 from counter.messages.newcomers import Doubled as Doubled
 from counter.messages.newcomers import Here as Here
 from counter.messages.newcomers import Sought as Sought
+from counter.messages.newcomers import Whole as Whole
+from counter.messages.newcomers import WholeTold as WholeTold
 from counter.messages.parking import AT_WORK as AT_WORK
 from counter.messages.parking import COUNTED_THERE as COUNTED_THERE
 from counter.messages.parking import ELSEWHERE as ELSEWHERE
@@ -203,7 +205,7 @@ GOSSIP: Final = wire.Codec(
     *(Ask, Reply, Stop, Traced, Delegate, Ack, Batch, Back, ReplyMany, AskMany),
     *(AskAgain, ShortReply, Introduce, Introduced),
     *(Epochs, Lesson, Learned, Uncertain, UncertainMany),
-    *(Sought, Here, Doubled),
+    *(Sought, Here, Doubled, Whole, WholeTold),
 )
 """What travels in datagrams."""
 

@@ -1,5 +1,7 @@
 """Datagrams by which a node finds out whether a newcomer has moved, or is a copy of a member.
 
+And by which a store that tells all of another one as its own hears whether somebody else does.
+
 The rule: each names the one store that it is about, so that what is lost, late or repeated
 proves nothing about another.
 """
@@ -10,7 +12,7 @@ from tracker import wire
 from tracker.boots import BOOT_BYTES, BOOTS_BYTES_MAX
 from tracker.classes import dataclass
 from tracker.members import Member
-from tracker.messages import member_from_wire, member_to_wire
+from tracker.messages import STORE_ID_BYTES, member_from_wire, member_to_wire
 from tracker.wire import Schema
 
 UNSAID, HOLDS, LACKS = range(3)
@@ -85,3 +87,43 @@ class Doubled:
     member: Member
     TAG: ClassVar[int] = 15
     WIRE: ClassVar[Schema] = (wire.blob(0, BOOT_BYTES), member_from_wire)
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """This store tells all that `stores` had counted as its own: do you tell that as well?
+
+    `token` comes back with the answer. It `is_settled` if everybody in its list has answered once.
+    """
+
+    store: bytes
+    stores: bytes
+    token: bytes
+    is_settled: bool
+    TAG: ClassVar[int] = 18
+    WIRE: ClassVar[Schema] = (
+        wire.id16,
+        wire.blob(STORE_ID_BYTES, 2 * STORE_ID_BYTES),
+        wire.blob(BOOT_BYTES, BOOT_BYTES),
+        wire.flag,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class WholeTold:
+    """The answer to `Whole` of one start: the first 8 bytes of its store, and its boot.
+
+    `is_told` says that it does, and that the one that asks must not. `roll` is that of its list.
+    """
+
+    token: bytes
+    start: bytes
+    is_told: bool
+    roll: int
+    TAG: ClassVar[int] = 19
+    WIRE: ClassVar[Schema] = (
+        wire.blob(BOOT_BYTES, BOOT_BYTES),
+        wire.blob(8, 8 + BOOT_BYTES),
+        wire.flag,
+        wire.u32,
+    )

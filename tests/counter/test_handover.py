@@ -436,8 +436,11 @@ def test_a_leaver_retires_its_store_and_the_one_it_grew_out_of_if_it_has_a_disk(
     assert node.handover._retires() == ()
 
     node.ledger.durable = True
-    node.membership.parent = b"p" * 16
+    node.membership.parent = node.ledger.founder = b"p" * 16
     assert node.handover._retires() == (make_member(0).store, b"p" * 16)
+    # What it holds goes back to the first of the line.
+    node.ledger.founder = b"f" * 16
+    assert node.handover._retires() == (make_member(0).store, b"p" * 16, b"f" * 16)
 
 
 def test_a_leaver_tells_how_long_queries_run_that_heard_it():
