@@ -20,7 +20,7 @@ from typing import Any, Final
 from counter.crdt import Share
 from counter.ledger import Ledger
 from counter.messages import OTHERS_MAX
-from counter.parts import is_part, part_epoch, part_key
+from counter.parts import is_part, part_epoch, part_key, stem_of
 from counter.records import pages_of
 from tracker import wire
 from tracker.boots import Life
@@ -48,7 +48,7 @@ class Forks:
 
     `starts` are (epoch, token) of earlier lives; `splits` are (store, token) of those this store
     was made of, the first of them first: what stands in the log up to that token was theirs.
-    `pasts` are the lives of each of these, the latest first: that in which it ended, at least.
+    `pasts` are the lives of each of these, the latest first, as far as they are known.
     """
 
     def __init__(self, ledger: Ledger) -> None:
@@ -112,6 +112,9 @@ class Forks:
         self._bases = {e: base for e, base in self._bases.items() if self.listed < e < epoch}
         if self._ledger.durable:
             self._keep(epoch, token)
+        counters = self._ledger.counters
+        for key in [key for key, share in counters.others.items() if is_part(share.epoch)]:
+            counters.note_stem(key, stem_of(key, self.past(key)))
 
     def _keep(self, epoch: int, token: int) -> None:
         own, share = self._ledger.counters.own, Share(epoch)

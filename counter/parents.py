@@ -22,7 +22,7 @@ from typing import Final
 from counter.forks import Forks
 from counter.ledger import Ledger
 from counter.messages import HOLDS, LACKS, OTHERS_MAX, UNSAID, Here, Sought
-from counter.parts import furthest, is_lacked, is_part, life_in
+from counter.parts import is_lacked, is_part, life_in, outermost
 from tracker.admission import OLD_BACKUP, Refusal
 from tracker.boots import BOOT_BYTES, Life, lives_in
 from tracker.config import shown_endpoint
@@ -104,20 +104,23 @@ class Parents:
     def _follow(self, view: View) -> None:
         checks, self._checks = self._checks, {}
         for key, owner in self._parents(view):
-            check = checks.get(key[:8])
-            if check is None or (check.start, check.key) != (_start(owner), key):
+            check = checks.get(key)
+            if check is None or check.start != _start(owner):
                 check = _Check(owner, key)
             elif check.member.status != owner.status and not check.is_held:
                 check.begin()
             check.member = owner
-            self._checks[key[:8]] = check
+            self._checks[key] = check
 
     def _parents(self, view: View) -> list[tuple[bytes, Member]]:
-        """Return the expected stores of which parts are held, and under what the furthest is."""
-        epochs = {key: share.epoch for key, share in self._ledger.counters.others.items()}
-        longest = {furthest(epochs, key) for key, epoch in epochs.items() if is_part(epoch)}
-        parts = sorted([key for key in longest if is_part(epochs[key]) and life_in(key)])
-        found = [(key, view.owner_of(key[:8])) for key in parts[:OTHERS_MAX]]
+        """Return the expected stores of which parts are held, and under what: none that is in
+        another one, or in the whole share."""
+        counters = self._ledger.counters
+        wholes = {key[:8] for key, share in counters.others.items() if not is_part(share.epoch)}
+        held = [key for key in counters.others if key[:8] not in wholes]
+        parts = outermost({key: counters.stem(key) for key in held})
+        named = [key for key in parts if life_in(key)]
+        found = [(key, view.owner_of(key[:8])) for key in named[:OTHERS_MAX]]
         return [(key, owner) for key, owner in found if owner and owner.expected and owner.boot]
 
     def _asked(self, check: _Check, now: float) -> list[Effect]:
