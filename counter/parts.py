@@ -98,11 +98,10 @@ def stem_of(key: bytes, past: Sequence[Life]) -> bytes:
     """Return the stem of a part, as far as it is known: `past` are its lives, the latest first."""
     ends, goes_to = [end_in(key)], int.from_bytes(key[12:16], "big")
     for later, life in pairwise(past[: LINEAGE_MAX + 1]):
-        if later.begin < 0:
-            break
-        # A life that wrote nothing may have no beginning of its own.
-        goes_to = min(goes_to, part_epoch(later.begin) - PART)
-        ends.append(life.boot[:4] + goes_to.to_bytes(4, "big"))
+        if later.begin >= 0:
+            # A life that wrote nothing may have no beginning of its own.
+            goes_to = min(goes_to, part_epoch(later.begin) - PART)
+            ends.append(life.boot[:4] + goes_to.to_bytes(4, "big"))
     return b"".join(ends)
 
 

@@ -60,7 +60,7 @@ from tracker import wire
 from tracker.boots import LINEAGE_MAX, Life
 from tracker.errors import FrameError
 from tracker.machine import Persist, Persisted, Send
-from tracker.members import Member, View, position
+from tracker.members import GONE, Member, View, position
 from tracker.pages import members_to_record
 from tracker.wire import DATAGRAM_BYTES_MAX, SHARE_MAX
 
@@ -100,10 +100,10 @@ def where(view):
 class Origin:
     """A query of n0, whose share is 100, of three others whose share is 1."""
 
-    def __init__(self, kind=OwnQuery, key="k"):
+    def __init__(self, kind=OwnQuery, key="k", view=None):
         request = Query(1, key, 0, 0, 0, 2_000, UNTIL_ALL, 0, 0, False)
         own = make_member(0)
-        self.query = kind(ID, request, *where(make_view()))
+        self.query = kind(ID, request, *where(view or make_view()))
         self.query.start(Heard(own.name, own.store[:8], 1, 100, 0, 0.0, False))
 
     def reply(self, index, *held):
@@ -135,10 +135,12 @@ def test_a_stem_says_of_each_life_the_latest_first_how_far_it_goes():
     )
 
 
-def test_a_life_whose_beginning_is_not_known_ends_what_is_known_of_those_before_it():
-    _, _, _, stem = part(9, 0, (THREE, 7), (TWO, -1), (ONE, 0))
+def test_of_a_life_that_ended_nobody_knows_where_nothing_is_said():
+    _, _, _, stem = part(9, 0, (THREE, 7), (TWO, -1), (OTHER, 4), (ONE, 0))
 
-    assert stem == part_end(part_epoch(9), THREE) + part_end(part_epoch(7), TWO)
+    assert stem == part_end(part_epoch(9), THREE) + part_end(part_epoch(7), TWO) + part_end(
+        part_epoch(4), ONE
+    )
 
 
 def test_a_life_that_wrote_nothing_begins_where_the_next_one_does():
@@ -291,6 +293,7 @@ def test_a_row_of_a_stem_that_makes_no_sense_changes_nothing(row):
 
 
 OWN = replace(make_member(0), boot=b"boot-own")
+GIVEN_UP = Member("n9", STORE, 0, 9, 0, "10.0.0.2", 7401).became(GONE)
 
 
 def holder(*parts, known=()):
@@ -350,9 +353,10 @@ def test_of_many_keys_it_says_whether_the_part_that_is_told_may_lack_some_of_ano
     assert (table.total, table.aside) == (90, aside)
 
 
+@pytest.mark.parametrize("known", [[], [GIVEN_UP]])
 @pytest.mark.parametrize(("aside", "ends"), [((), COMPLETE), ((STORE[:8],), CONVERGED)])
-def test_an_answer_of_many_keys_with_such_a_part_is_not_complete(aside, ends):
-    origin = Origin(ManyQuery, prefixed("k"))
+def test_an_answer_of_many_keys_with_such_a_part_is_not_complete(aside, ends, known):
+    origin = Origin(ManyQuery, prefixed("k"), make_view().merged(known))
     origin.query.listed(Table(90, False, (("k", 90),), 0, 0, told_as_part(STORE), aside), 0.01)
     for index in (1, 2, 3):
         member = make_member(index)
