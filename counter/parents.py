@@ -9,6 +9,7 @@ each start of the store that a list has is asked, by its own lives::
 
     it holds all of that              the holder answers for itself, as ever
     it lacks some                     it is an old backup: it begins anew, as if a tracker said so
+    it went on as the holder did      it is a backup of that copy: the same
     it cannot tell (an older peer)    taken for the store, as ever
     another store, or nobody          it does not answer queries there either
     silence                           waited for, as long as it is believed to live
@@ -139,9 +140,10 @@ class Parents:
         past = self._forks.past(check.key)
         begins = b"".join([max(0, life.begin).to_bytes(BOOT_BYTES, "big") for life in past])
         boots = b"".join([life.boot for life in past]) or life_in(check.key)
-        return Sought(
-            check.member.store, self._epoch_of(check), past[0].epoch if past else 0, boots, begins
-        )
+        lives = lives_in(self._membership.member.epoch, self._ledger.boots, b"")
+        fork = self._forks.fork_behind(check.key, lives)
+        first = past[0].epoch if past else 0
+        return Sought(check.member.store, self._epoch_of(check), first, boots, begins, fork)
 
     def here(self, sender: Address, message: Here, now: float) -> None:
         """Take the word of whoever runs where a store is known to be.
@@ -185,7 +187,9 @@ class Parents:
             return [Send(sender, Here(own, says=HOLDS))]
         if not lives:
             return [Send(sender, Here(own))]
-        if not is_lacked(message.part, message.boots[:BOOT_BYTES], lives):
+        # What was written in a life that goes on as another store is told under the id of that one.
+        is_forked = any(life.boot == message.fork for life in lives)
+        if not is_forked and not is_lacked(message.part, message.boots[:BOOT_BYTES], lives):
             return [Send(sender, Here(own, message.part, HOLDS))]
         said: list[Effect] = [Send(sender, Here(own, message.part, LACKS))]
         if self._is_told:

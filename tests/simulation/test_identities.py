@@ -307,6 +307,16 @@ def test_no_answer_is_complete_where_two_backups_of_one_store_went_on_apart():
 
 
 @pytest.mark.slow
+def test_what_a_copy_wrote_before_it_became_a_store_of_its_own_is_not_told_by_a_backup_of_it():
+    # Nobody knew that the backup was of a copy: it was taken for the store.
+    wrong, completes, events = played([68], UnnoticedCluster)
+
+    assert wrong == {}
+    assert completes > 50
+    assert "reborn True" in events
+
+
+@pytest.mark.slow
 def test_of_many_backups_that_are_put_back_unnoticed_those_that_hold_all_of_others_count():
     wrong, completes, events = played([38, 43], UnnoticedCluster)
 
