@@ -30,7 +30,7 @@ class Asked(Protocol):
 
     `held` are shares as their holders tell them, whose owners are not waited for, and parts of
     shares; `parts` all of these that were told, counted or not, and `stems` how each of them came
-    about. `vouched` are shares as holders
+    about, `tellers` who told each first. `vouched` are shares as holders
     tell them of members that may yet speak for themselves, and do not count. `moved` are members
     whose counts went elsewhere before they were heard. All by store.
     """
@@ -47,6 +47,7 @@ class Asked(Protocol):
     held: dict[bytes, Heard]
     parts: dict[bytes, Heard]
     stems: dict[bytes, dict[bytes, bytes]]
+    tellers: dict[bytes, list[str]]
     vouched: dict[bytes, Heard]
     moved: dict[bytes, Member]
 
@@ -59,8 +60,11 @@ class Waiting(Protocol):
     cut: dict[int, Member]
 
 
-def hold(query: Asked, held: Held, age: int, now: float) -> list[HeldRow]:
-    """Count what somebody who answered holds of others; returns what was not told before."""
+def hold(query: Asked, held: Held, age: int, now: float, teller: str = "") -> list[HeldRow]:
+    """Count what somebody who answered holds of others; returns what was not told before.
+
+    `teller` is his name, where it is known.
+    """
     fresh = []
     for row in held:
         store, epoch, value = row[:3]
@@ -73,6 +77,7 @@ def hold(query: Asked, held: Held, age: int, now: float) -> list[HeldRow]:
             stem = stem_in(row)
             if hear_stem(query, store, stem[:END_BYTES], stem):
                 fresh.append(row)
+                query.tellers.setdefault(store, []).append(teller)
             if store not in query.parts or query.parts[store].epoch < epoch:
                 query.parts[store] = heard
                 count_part(query, store, now)

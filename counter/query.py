@@ -57,6 +57,7 @@ class OwnQuery(Asking):
     held: dict[bytes, Heard] = field(default_factory=dict)
     parts: dict[bytes, Heard] = field(default_factory=dict)
     stems: dict[bytes, dict[bytes, bytes]] = field(default_factory=dict)
+    tellers: dict[bytes, list[str]] = field(default_factory=dict)
     vouched: dict[bytes, Heard] = field(default_factory=dict)
     moved: dict[bytes, Member] = field(default_factory=dict)
     firsts: list[int] = field(default_factory=lambda: [0])
@@ -180,9 +181,9 @@ class OwnQuery(Asking):
         elif self.moved.pop(heard.store, None) is None:
             self.cut.pop(place, None)
 
-    def hold(self, held: Held, age: int, now: float) -> list[HeldRow]:
+    def hold(self, held: Held, age: int, now: float, teller: str = "") -> list[HeldRow]:
         """Count what somebody who answered holds of others; returns what was not counted before."""
-        return hold(self, held, age, now)
+        return hold(self, held, age, now, teller)
 
     @property
     def held_in_part(self) -> Collection[bytes]:

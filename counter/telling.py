@@ -31,8 +31,8 @@ from tracker.machine import Effect, Link, Send
 from tracker.members import Member
 
 TOP_ROWS = 8
-STORES_SHOWN_MAX = 3
-"""Stores that an answer names whose backups went on apart."""
+TELLERS_SHOWN_MAX = 3
+"""Members that an answer names which hold backups of one store that went on apart."""
 HEADER_BYTES = 29
 """An IPv4 and a UDP header, and the byte that names the seal: what it costs beyond its body."""
 V6_MORE_BYTES = 20
@@ -49,7 +49,7 @@ UNCONFIRMED = (
 )
 
 
-WENT_APART = "backups of store {} went on apart: what only one of them holds may be missing"
+WENT_APART = "backups of store {}{} went on apart: what only one of them holds may be missing"
 
 
 def bytes_of(query: OwnQuery) -> int:
@@ -191,10 +191,9 @@ def answer_of(
 
 def _doubt(query: OwnQuery) -> str:
     """Return what is in doubt besides who is silent; no word where that explains it."""
-    if query.divided:
-        return WENT_APART.format(
-            ", ".join([store.hex()[:8] for store in query.divided][:STORES_SHOWN_MAX])
-        )
+    for store in query.divided:
+        names = [name for name in query.tellers.get(store, ()) if name][:TELLERS_SHOWN_MAX]
+        return WENT_APART.format(store.hex()[:8], f" at {', '.join(names)}" if names else "")
     # Everybody known answered, and still it is not complete: the list itself is in doubt.
     return "" if query.unheard() else UNCONFIRMED
 

@@ -234,7 +234,7 @@ def test_an_answer_says_of_which_store_backups_went_on_apart():
 
     [answer] = [e.message for e in effects if isinstance(e.message, Answer)]
     assert (answer.value, answer.complete, answer.reason) == (192, False, CONVERGED)
-    assert f"store {STORE.hex()[:8]} went on apart" in answer.why
+    assert f"store {STORE.hex()[:8]} at n0, n1 went on apart" in answer.why
 
 
 # -- in wide clusters -------------------------------------------------------------------------
