@@ -383,7 +383,8 @@ class OwnQuery(Asking):
         is_over = not self.pending and not is_late and (view_is_current or view_is_hopeless)
         if is_over and (self.moved or (self.is_outdone and view_is_current)):
             return AGAIN
-        if is_over and view_is_current and not (self.cut or self.divided):
+        is_divided = bool(self.held_in_part and self.divided)
+        if is_over and view_is_current and not (self.cut or is_divided):
             return COMPLETE
         if is_satisfied(self, now):
             return SATISFIED
