@@ -30,6 +30,7 @@ from counter.messages import (
     Take,
     retired_in,
     share_rows,
+    stems_in,
 )
 from counter.retired import Retired
 from tracker import wire
@@ -77,6 +78,7 @@ class Stage:
         self.shares = {store: Share(epoch) for store, epoch in offer.stores}
         self.sessions: list[bytes] = []
         self.retired: list[bytes] = []
+        self.stems: dict[bytes, bytes] = {}
         self.bodies: list[bytes] = []
         self.pages = 0
         self.written: deque[tuple[int, int]] = deque()
@@ -99,6 +101,10 @@ class Stage:
         if type(values) is list and values[:1] == ["retired"]:
             retired_in(values)
             self.retired.append(body)
+            return
+        if type(values) is list and values[:1] == ["stems"]:
+            # One page holds those of all parts that a node can hold.
+            self.stems = dict(stems_in(values))
             return
         store, epoch, rows = share_rows(values)
         share = self.shares.get(store)
@@ -261,6 +267,8 @@ class Adoption:
         for store, share in stage.shares.items():
             # What is there already is the same: it was sealed before, and has not changed since.
             others.setdefault(store, share)
+        for key, stem in stage.stems.items():
+            self.ledger.counters.note_stem(key, stem)
         self.ledger.absorb(stage.sessions)
         for body in stage.retired:
             self.retired.take(body)
@@ -330,6 +338,9 @@ class Adoption:
             self.folding.restore(what, fields)
         elif what == "retired":
             self.retired.restore(fields)
+        elif what == "stems":
+            for key, stem in fields[0]:
+                self.ledger.counters.note_stem(key, stem)
         elif what == "outdone":
             for key in fields[0]:
                 self.ledger.counters.others.pop(key, None)
@@ -345,6 +356,8 @@ class Adoption:
         """Return records that hold every stage, and what was folded, for a snapshot."""
         records = [record(*fields) for fields in self.retired.records()]
         records += self.folding.dump()
+        stems = self.ledger.counters.stems
+        records += [record("stems", [list(row) for row in stems.items()])] if stems else []
         for stage in self._stages.values():
             offer = stage.offer
             rows = [list(row) for row in offer.stores]

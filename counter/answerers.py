@@ -43,6 +43,7 @@ class Asked(Protocol):
     answers: dict[bytes, Heard]
     held: dict[bytes, Heard]
     parts: dict[bytes, Heard]
+    stems: dict[bytes, dict[bytes, bytes]]
     changed_at: float
     uncertain: dict[int, Amounts]
     elsewhere: dict[Endpoint, bytes]

@@ -191,7 +191,7 @@ class Asker:
             query.doubt(self._position, doubted)
         asks = query.start(mine)
         if not isinstance(query, ManyQuery):
-            query.hold(held, 0, now)
+            query.hold(held, 0, now, member.name)
         due.record.begin(query, now)
         if query.request.trace:
             due.trace = Trace()

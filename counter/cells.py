@@ -51,6 +51,8 @@ from counter.messages import (
     packed_rows,
     place_of,
     row_bytes,
+    stem_row,
+    stem_rows,
     steps_bytes,
 )
 from counter.proof import asks_in_bursts
@@ -67,6 +69,9 @@ ADVICE_FACTOR: Final = 1.5
 """A head goes by its own evidence if that wants so many times the asks that all cells do."""
 
 BATCH_TRIES_MAX: Final = 10
+
+STEM_ROWS_MAX: Final = 16
+"""Rows beside one answer that tell of earlier lives in the parts that its member holds."""
 
 STRANGE_MAX: Final = 32
 """Rolls of which the batches of one cell tell; if there are more, that is said."""
@@ -173,7 +178,9 @@ class Cell(OwnQuery):
         """Count what the member at `pos` holds of others; returns the rows that tell it."""
         age = min(AGE_MAX, self.ask.age + age)
         fresh = self.hold(held, age, now)
-        return [(pos, store, epoch, value, age, HELD) for store, epoch, value in fresh]
+        rows = [stem_row(*r, age) if len(r) == 4 else (pos, *r, age, HELD) for r in fresh]
+        lives = [row for r in fresh if len(r) == 4 for row in stem_rows(*r, age)]
+        return rows + lives[:STEM_ROWS_MAX]
 
     def _is_news(self, roll: int) -> bool:
         """Whether a roll is not that of the origin, and none that it is told of already."""

@@ -10,9 +10,10 @@ The rule: increments only ever raise a total, so merging is a maximum and may be
 """
 
 import collections
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from counter.parts import end_in
 from tracker.wire import SHARE_MAX
 
 Row = tuple[str, int, int]
@@ -169,15 +170,21 @@ class Share:
                 self.negative[key] = max(self.negative.get(key, 0), negative)
 
 
+NO_STEMS: Final[Mapping[bytes, bytes]] = {}
+
+
 class Counters:
     """Every share a node holds: its own, and those of other stores handed over to it."""
 
-    __slots__ = ("names", "others", "own", "store")
+    __slots__ = ("names", "others", "own", "stems", "store")
 
     def __init__(self, store: bytes, epoch: int) -> None:
         self.store = store
         self.own = Share(epoch)
         self.others: dict[bytes, Share] = {}
+        # Of parts of shares among these, the stems that are known (`counter.parts`). Replaced, and
+        # never changed: most nodes have none.
+        self.stems: Mapping[bytes, bytes] = NO_STEMS
         # What keys that were ever reset are counted under now; any other key, under itself.
         self.names: dict[str, str] = {}
 
@@ -197,6 +204,16 @@ class Counters:
         """Return what is held of a store, from now on at least an empty share of this epoch."""
         share = self.share(store)
         return self.others.setdefault(store, Share(epoch)) if share is None else share
+
+    def stem(self, key: bytes) -> bytes:
+        """Return the stem of a part that is held, of which its end is known at least."""
+        return self.stems.get(key) or end_in(key)
+
+    def note_stem(self, key: bytes, stem: bytes) -> None:
+        """Know a stem of a part that is held; the longest that was told is the most of it."""
+        if key in self.others and len(stem) > len(self.stems.get(key, b"")):
+            kept = {known: told for known, told in self.stems.items() if known in self.others}
+            self.stems = {**kept, key: stem}
 
     def drop(self, names: Iterable[str]) -> None:
         """Let go of what was counted under these names, in every share."""

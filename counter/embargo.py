@@ -96,7 +96,7 @@ class Embargo:
                 return effects + begun
         if ledger.moving and self._waiting:
             return effects
-        ledger.is_held = False
+        ledger.is_held, ledger.has_vouched = False, True
         held, self._held = self._held, []
         return effects + held + self._counted() + self._found(now)
 

@@ -14,13 +14,13 @@ The rule: what is the own share before a fork and what after it add up to all th
 nothing is on both sides, and what cannot be told apart makes no new store of a copy that runs.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from counter.crdt import Share
 from counter.ledger import Ledger
 from counter.messages import OTHERS_MAX
-from counter.parts import is_part, part_epoch, part_key
+from counter.parts import is_part, part_epoch, part_key, stem_of
 from counter.records import pages_of
 from tracker import wire
 from tracker.boots import Life
@@ -48,7 +48,7 @@ class Forks:
 
     `starts` are (epoch, token) of earlier lives; `splits` are (store, token) of those this store
     was made of, the first of them first: what stands in the log up to that token was theirs.
-    `pasts` are the lives of each of these, the latest first: that in which it ended, at least.
+    `pasts` are the lives of each of these, the latest first, as far as they are known.
     """
 
     def __init__(self, ledger: Ledger) -> None:
@@ -112,6 +112,9 @@ class Forks:
         self._bases = {e: base for e, base in self._bases.items() if self.listed < e < epoch}
         if self._ledger.durable:
             self._keep(epoch, token)
+        counters = self._ledger.counters
+        for key in [key for key, share in counters.others.items() if is_part(share.epoch)]:
+            counters.note_stem(key, stem_of(key, self.past(key)))
 
     def _keep(self, epoch: int, token: int) -> None:
         own, share = self._ledger.counters.own, Share(epoch)
@@ -212,9 +215,27 @@ class Forks:
 
         What is known of it: none where this store was not made of that one, but was given the part.
         """
-        ended = zip(self.splits, self.pasts, strict=False)
-        pasts = [past for (store, _), past in ended if past and store[:8] == key[:8]]
-        return next((past for past in pasts if past[0].boot.startswith(key[8:12])), ())
+        at = self._made_at(key)
+        return () if at is None else self.pasts[at]
+
+    def fork_behind(self, key: bytes, lives: Sequence[Life]) -> bytes:
+        """Return the boot of the life that went on from this part as the next store in line.
+
+        `lives` are those of this one. Empty where nobody knows.
+        """
+        at = self._made_at(key)
+        if at is None:
+            return b""
+        later = self.pasts[at + 1] if at + 1 < len(self.pasts) else lives
+        first = self.pasts[at][0].epoch + 1
+        return next((life.boot for life in later if life.epoch == first), b"")
+
+    def _made_at(self, key: bytes) -> int | None:
+        """Return by which of the splits a part was made; None if it was given to this store."""
+        for at, ((store, _), past) in enumerate(zip(self.splits, self.pasts, strict=False)):
+            if past and store[:8] == key[:8] and past[0].boot.startswith(key[8:12]):
+                return at
+        return None
 
     def begins(self, token: int) -> bytes:
         """Return behind which record this life and those before it began, 8 bytes each."""

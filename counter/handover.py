@@ -18,8 +18,11 @@ from counter.heard import Held
 from counter.leaving import Leaving
 from counter.ledger import Ledger
 from counter.messages import (
+    HELD_ROW_BYTES,
     LEAVING,
+    OTHERS_MAX,
     QUIET_MS_MAX,
+    STEMS_ROOM_BYTES,
     STORE_BYTES,
     Adopted,
     Drain,
@@ -32,7 +35,7 @@ from counter.messages import (
     Whole,
     stored_name,
 )
-from counter.parts import furthest, is_part
+from counter.parts import END_BYTES, furthest, is_part
 from counter.retired import told
 from counter.wholes import Wholes, said, stores_in_question, stores_told
 from tracker import wire
@@ -126,10 +129,26 @@ class Handover:
         others = self.ledger.counters.others
         if not others:
             return ()
-        name = stored_name(key)
+        name, told = stored_name(key), self._told_stems()
         return tuple(
-            [(s[:STORE_BYTES], share.epoch, share.value(name)) for s, share in others.items()]
+            [
+                (s[:STORE_BYTES], share.epoch, share.value(name), told[s])
+                if s in told
+                else (s[:STORE_BYTES], share.epoch, share.value(name))
+                for s, share in others.items()
+            ]
         )
+
+    def _told_stems(self) -> dict[bytes, bytes]:
+        """Return of each part its stem, the latest lives first, as far as an answer has room."""
+        counters = self.ledger.counters
+        parts = [key for key, share in counters.others.items() if is_part(share.epoch)]
+        if not parts:
+            return {}
+        room = STEMS_ROOM_BYTES + HELD_ROW_BYTES * (OTHERS_MAX - len(counters.others))
+        # Two bytes more than it has are told of each.
+        size = (room // len(parts) - 2) // END_BYTES * END_BYTES
+        return {key: counters.stem(key)[:size] for key in parts} if size > 0 else {}
 
     def answers_for(self, store: bytes) -> bool:
         """Say whether this node tells the share of a store that it holds.

@@ -7,14 +7,24 @@ the first 8 bytes, since the same name or address may be somebody else a moment 
 from collections.abc import Iterable
 
 from counter.messages import DECREASED, Reply, ReplyMany
+from counter.parts import part_end
 from counter.pending import Pending, why_silent
 from tracker.classes import dataclass
 from tracker.members import Member
 
-Held = tuple[tuple[bytes, int, int], ...]
+HeldRow = tuple[bytes, int, int] | tuple[bytes, int, int, bytes]
+Held = tuple[HeldRow, ...]
 """What a member holds of others' shares: (first 8 bytes of the store, epoch, value) of each.
 
-The epoch of a part of a share is that of `counter.parts`."""
+The epoch of a part of a share is that of `counter.parts`; its stem stands behind the value, as far
+as there is room for it."""
+
+
+def stem_in(row: HeldRow) -> bytes:
+    """Return the stem of a part that is told, or the end of one of which no life is told."""
+    if len(row) == 4 and row[3]:
+        return row[3]
+    return part_end(row[1])
 
 
 @dataclass(slots=True)

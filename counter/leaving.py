@@ -35,6 +35,7 @@ from counter.messages import (
 )
 from counter.pages import pages_of_share
 from counter.records import dump_sessions
+from tracker import wire
 from tracker.machine import (
     Close,
     Closed,
@@ -297,6 +298,8 @@ class Leaving:
         yield from pages_of_share(counters.store, counters.own)
         for store, share in counters.others.items():
             yield from pages_of_share(store, share)
+        if counters.stems:
+            yield wire.packed(["stems", [list(row) for row in counters.stems.items()]]), 0
         for retired in self.retired_pages():
             yield retired, 0
         for sessions in dump_sessions(self.ledger.sessions):

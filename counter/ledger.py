@@ -49,7 +49,7 @@ class Ledger:
         *("_adopting", "_behind", "_behind_replies", "_doubtful", "_followers", "_reserved"),
         *("_turns", "_underway", "_waiting", "before_absorbing", "boots", "config", "counters"),
         *("displaced", "durable"),
-        *("founder", "given_away", "has_gap", "is_alone", "is_held", "is_leaving"),
+        *("founder", "given_away", "has_gap", "has_vouched", "is_alone", "is_held", "is_leaving"),
         *("moving", "operations", "sessions", "token", "written"),
     )
 
@@ -77,6 +77,8 @@ class Ledger:
         self.is_alone = False
         # Keys of which what is counted goes to a later epoch once that is on disk, and how.
         self.moving: dict[str, tuple[tuple[int, int], ...]] = {}
+        # Whether anything may have been acknowledged in this life.
+        self.has_vouched = False
         self._waiting: deque[Waiting] = deque()
         self._underway: dict[tuple[bytes, int], Waiting] = {}
         # By token, the retries that wait for what becomes of it.

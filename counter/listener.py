@@ -57,8 +57,8 @@ class Listener:
             value = reply.value
             query.is_unheld |= bool(reply.flags & UNHELD)
             if isinstance(reply, Reply) and reply.others:
-                query.hold(reply.others, reply.age, now)
-                value += sum([held for _, _, held in reply.others])
+                query.hold(reply.others, reply.age, now, query.answers[reply.store].name)
+                value += sum([row[2] for row in reply.others])
             if sender not in query.elsewhere:
                 last = LastValue(value, now, bool(reply.flags & DECREASED))
                 self.last_values.note(reply.store, query.request.key, last)

@@ -303,6 +303,11 @@ class ManyQuery(OwnQuery):
         """The stores of which those who answered hold parts."""
         return self.aside
 
+    @property
+    def divided(self) -> Collection[bytes]:
+        """The stores of which a part was counted, and others of which are not all in that one."""
+        return self.partly.keys() & self.aside.keys()
+
     def _leave(self, aside: Iterable[bytes]) -> None:
         """Take it that parts of these stores are held by one who did not count them."""
         self.aside.update(dict.fromkeys(aside))
@@ -315,7 +320,8 @@ class ManyQuery(OwnQuery):
         """
         for owner in [self.view.owner_of(store) for store in self.partly]:
             self.is_torn |= owner is not None and (owner.expected or owner.is_handed_over)
-        for owner in [self.view.owner_of(store) for store in self.aside]:
+        left = [store for store in self.aside if store not in self.partly]
+        for owner in [self.view.owner_of(store) for store in left]:
             self.is_torn |= _is_given_up(owner)
 
     def follow(self, view: View) -> None:

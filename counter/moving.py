@@ -10,9 +10,16 @@ kept, and believed once that member is silent for good, or is said not to live.
 
 from typing import Protocol
 
-from counter.heard import Heard, Held
-from counter.partial import count_part, is_counted, withdraw_gone, withdraw_part, withdraw_share
-from counter.parts import is_part
+from counter.heard import Heard, Held, HeldRow, stem_in
+from counter.partial import (
+    count_part,
+    hear_stem,
+    is_counted,
+    withdraw_gone,
+    withdraw_part,
+    withdraw_share,
+)
+from counter.parts import END_BYTES, is_part
 from counter.pending import Pending
 from counter.places import displaced, mistaken
 from tracker.members import ALIVE, Member, View, position
@@ -22,7 +29,8 @@ class Asked(Protocol):
     """What of a query is needed here: `OwnQuery`.
 
     `held` are shares as their holders tell them, whose owners are not waited for, and parts of
-    shares; `parts` all of these that were told, counted or not. `vouched` are shares as holders
+    shares; `parts` all of these that were told, counted or not, and `stems` how each of them came
+    about, `tellers` who told each first. `vouched` are shares as holders
     tell them of members that may yet speak for themselves, and do not count. `moved` are members
     whose counts went elsewhere before they were heard. All by store.
     """
@@ -38,6 +46,8 @@ class Asked(Protocol):
     answers: dict[bytes, Heard]
     held: dict[bytes, Heard]
     parts: dict[bytes, Heard]
+    stems: dict[bytes, dict[bytes, bytes]]
+    tellers: dict[bytes, list[str]]
     vouched: dict[bytes, Heard]
     moved: dict[bytes, Member]
 
@@ -50,19 +60,25 @@ class Waiting(Protocol):
     cut: dict[int, Member]
 
 
-def hold(query: Asked, held: Held, age: int, now: float) -> list[tuple[bytes, int, int]]:
-    """Count what somebody who answered holds of others; returns what was not told before."""
+def hold(query: Asked, held: Held, age: int, now: float, teller: str = "") -> list[HeldRow]:
+    """Count what somebody who answered holds of others; returns what was not told before.
+
+    `teller` is his name, where it is known.
+    """
     fresh = []
     for row in held:
-        store, epoch, value = row
+        store, epoch, value = row[:3]
         owner = query.view.owner_of(store)
         name = owner.name if owner is not None else f"?{store.hex()}"
         heard = Heard(name, store, epoch, value, age, now - query.started, False)
         if is_part(epoch):
-            if (owner is None or not owner.is_handed_over) and (
-                store not in query.parts or query.parts[store].epoch < epoch
-            ):
+            if owner is not None and owner.is_handed_over:
+                continue
+            stem = stem_in(row)
+            if hear_stem(query, store, stem[:END_BYTES], stem):
                 fresh.append(row)
+                query.tellers.setdefault(store, []).append(teller)
+            if store not in query.parts or query.parts[store].epoch < epoch:
                 query.parts[store] = heard
                 count_part(query, store, now)
             continue

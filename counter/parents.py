@@ -9,6 +9,7 @@ each start of the store that a list has is asked, by its own lives::
 
     it holds all of that              the holder answers for itself, as ever
     it lacks some                     it is an old backup: it begins anew, as if a tracker said so
+    it went on as the holder did      it is a backup of that copy: the same
     it cannot tell (an older peer)    taken for the store, as ever
     another store, or nobody          it does not answer queries there either
     silence                           waited for, as long as it is believed to live
@@ -22,7 +23,7 @@ from typing import Final
 from counter.forks import Forks
 from counter.ledger import Ledger
 from counter.messages import HOLDS, LACKS, OTHERS_MAX, UNSAID, Here, Sought
-from counter.parts import furthest, is_lacked, is_part, life_in
+from counter.parts import is_lacked, is_part, life_in, outermost
 from tracker.admission import OLD_BACKUP, Refusal
 from tracker.boots import BOOT_BYTES, Life, lives_in
 from tracker.config import shown_endpoint
@@ -104,20 +105,23 @@ class Parents:
     def _follow(self, view: View) -> None:
         checks, self._checks = self._checks, {}
         for key, owner in self._parents(view):
-            check = checks.get(key[:8])
-            if check is None or (check.start, check.key) != (_start(owner), key):
+            check = checks.get(key)
+            if check is None or check.start != _start(owner):
                 check = _Check(owner, key)
             elif check.member.status != owner.status and not check.is_held:
                 check.begin()
             check.member = owner
-            self._checks[key[:8]] = check
+            self._checks[key] = check
 
     def _parents(self, view: View) -> list[tuple[bytes, Member]]:
-        """Return the expected stores of which parts are held, and under what the furthest is."""
-        epochs = {key: share.epoch for key, share in self._ledger.counters.others.items()}
-        longest = {furthest(epochs, key) for key, epoch in epochs.items() if is_part(epoch)}
-        parts = sorted([key for key in longest if is_part(epochs[key]) and life_in(key)])
-        found = [(key, view.owner_of(key[:8])) for key in parts[:OTHERS_MAX]]
+        """Return the expected stores of which parts are held, and under what: none that is in
+        another one, or in the whole share."""
+        counters = self._ledger.counters
+        wholes = {key[:8] for key, share in counters.others.items() if not is_part(share.epoch)}
+        held = [key for key in counters.others if key[:8] not in wholes]
+        parts = outermost({key: counters.stem(key) for key in held})
+        named = [key for key in parts if life_in(key)]
+        found = [(key, view.owner_of(key[:8])) for key in named[:OTHERS_MAX]]
         return [(key, owner) for key, owner in found if owner and owner.expected and owner.boot]
 
     def _asked(self, check: _Check, now: float) -> list[Effect]:
@@ -136,9 +140,10 @@ class Parents:
         past = self._forks.past(check.key)
         begins = b"".join([max(0, life.begin).to_bytes(BOOT_BYTES, "big") for life in past])
         boots = b"".join([life.boot for life in past]) or life_in(check.key)
-        return Sought(
-            check.member.store, self._epoch_of(check), past[0].epoch if past else 0, boots, begins
-        )
+        lives = lives_in(self._membership.member.epoch, self._ledger.boots, b"")
+        fork = self._forks.fork_behind(check.key, lives)
+        first = past[0].epoch if past else 0
+        return Sought(check.member.store, self._epoch_of(check), first, boots, begins, fork)
 
     def here(self, sender: Address, message: Here, now: float) -> None:
         """Take the word of whoever runs where a store is known to be.
@@ -182,7 +187,9 @@ class Parents:
             return [Send(sender, Here(own, says=HOLDS))]
         if not lives:
             return [Send(sender, Here(own))]
-        if not is_lacked(message.part, message.boots[:BOOT_BYTES], lives):
+        # What was written in a life that goes on as another store is told under the id of that one.
+        is_forked = any(life.boot == message.fork for life in lives)
+        if not is_forked and not is_lacked(message.part, message.boots[:BOOT_BYTES], lives):
             return [Send(sender, Here(own, message.part, HOLDS))]
         said: list[Effect] = [Send(sender, Here(own, message.part, LACKS))]
         if self._is_told:

@@ -5,6 +5,7 @@ before it (`counter.parts`). That store may be a member: its own word is all of 
 
 The rule: `value` holds each store once, by the share itself if anybody has told it, or else by the
 part that goes furthest, in whatever order they were heard; a part ends no waiting for its store.
+Where no part is known to hold all that the others do, what counts is less than was told.
 """
 
 from collections.abc import Collection, Mapping
@@ -12,7 +13,7 @@ from typing import Protocol
 
 from counter.heard import Heard
 from counter.messages import Reply, ReplyMany
-from counter.parts import is_part, told_in
+from counter.parts import are_divided, is_part, told_in
 from tracker.members import Member, View
 
 
@@ -20,7 +21,8 @@ class Asked(Protocol):
     """What of a query is needed here: `OwnQuery`. All by store.
 
     `held` are shares, and parts of shares, that were told by others than their owners, and count;
-    `parts` the part that goes furthest, counted or not.
+    `parts` the part that goes furthest, counted or not; `stems` those of all parts that were told,
+    by their ends.
     """
 
     value: int
@@ -28,6 +30,7 @@ class Asked(Protocol):
     answers: dict[bytes, Heard]
     held: dict[bytes, Heard]
     parts: dict[bytes, Heard]
+    stems: dict[bytes, dict[bytes, bytes]]
 
 
 def is_counted(query: Asked, store: bytes) -> bool:
@@ -49,7 +52,32 @@ def tells_parts(reply: Reply | ReplyMany) -> bool:
     """Whether somebody who answers holds parts of shares of others, told or left out."""
     if isinstance(reply, ReplyMany):
         return bool(reply.aside or told_in(reply.held())[1])
-    return any(is_part(epoch) for _, epoch, _ in reply.others)
+    return any(is_part(row[1]) for row in reply.others)
+
+
+def hear_stem(query: Asked, store: bytes, end: bytes, stem: bytes) -> bool:
+    """Know the stem of a part that ends like this; returns whether it is one more part."""
+    told = query.stems.setdefault(store, {})
+    is_new = end not in told
+    if is_new:
+        told[end] = stem
+    elif stem not in told[end]:
+        # Somebody knows more of it, or tells it piece by piece.
+        told[end] += stem
+    return is_new
+
+
+def divided(query: Asked) -> list[bytes]:
+    """Return the stores of which parts count, none of which is known to hold all that was told."""
+    return [
+        store
+        for store, stems in query.stems.items()
+        if len(stems) > 1 and _is_part_counted(query, store) and are_divided(stems)
+    ]
+
+
+def _is_part_counted(query: Asked, store: bytes) -> bool:
+    return store in query.parts and not is_counted(query, store)
 
 
 def has_begun_anew(parts: Collection[bytes], before: View, after: View) -> bool:
@@ -95,6 +123,7 @@ def withdraw_gone(query: Asked, view: View) -> None:
         owner = view.owner_of(store)
         if owner is not None and owner.is_handed_over:
             del query.parts[store]
+            query.stems.pop(store, None)
             if not is_counted(query, store):
                 withdraw_part(query, store)
 

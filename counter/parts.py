@@ -5,15 +5,21 @@ record. It never tells that as its own: it holds it as a *part* of the share of 
 its own share, and hands it over as such. A part looks like a share that was handed over, but for
 its epoch, which says up to where it goes, and for what it is held under, which says in which life.
 
-The rule: of one store the share itself counts before any part of it, and of two parts the one that
-goes further, which holds all that the other one does; whoever collects answers need not know how
-they came about. A part never changes, so two of one epoch are the same.
+Two parts of one store need not be of one history: a backup that was put back unnoticed has gone on
+from less than another one holds. So each part has a *stem*: for every life in it, the latest first,
+how its boot begins, and up to which record it goes. What was written in one life is written in
+order, so a part holds all of another one if it goes as far in the life in which that one ends.
+
+The rule: of one store the share itself counts before any part of it, and of its parts the one that
+holds all the others. Where none is known to do so they are divided, and nothing with them is whole.
+A part never changes, so two that end with the same record of one life are the same.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Final
 
-from tracker.boots import Life
+from tracker.boots import LINEAGE_MAX, Life
 
 PART: Final = 2**31
 """An epoch above this is that of a part: epochs of lives stay below (`tracker.table.COUNT_MAX`)."""
@@ -44,7 +50,12 @@ def part_key(store: bytes, epoch: int, boot: bytes = b"") -> bytes:
 
     The next 4 begin the boot of the life in which it ends, if that is known.
     """
-    return store[:8] + (boot[:4] or UNTOLD_LIFE) + (epoch - PART).to_bytes(4, "big")
+    return store[:8] + part_end(epoch, boot)
+
+
+def part_end(epoch: int, boot: bytes = b"") -> bytes:
+    """Return with which life, and which record of it, a part ends; 8 bytes of its key."""
+    return (boot[:4] or UNTOLD_LIFE) + (epoch - PART).to_bytes(4, "big")
 
 
 def life_in(key: bytes) -> bytes:
@@ -70,6 +81,66 @@ def is_lacked(epoch: int, boot: bytes, lives: Sequence[Life]) -> bool:
 def is_short(token: int, epoch: int) -> bool:
     """Whether a log that goes up to this record is shorter than a part with this epoch."""
     return token >= 0 and part_epoch(token) < epoch
+
+
+END_BYTES: Final = 8
+"""How the boot of a life begins, and up to where that goes: 4 bytes each, as in a `part_key`."""
+STEM_BYTES_MAX: Final = END_BYTES * (LINEAGE_MAX + 1)
+"""The stem of a part: of as many lives as a store remembers."""
+
+
+def end_in(key: bytes) -> bytes:
+    """Return with which life, and which record of it, the part ends that is held under this."""
+    return key[8:16]
+
+
+def stem_of(key: bytes, past: Sequence[Life]) -> bytes:
+    """Return the stem of a part, as far as it is known: `past` are its lives, the latest first."""
+    ends, goes_to = [end_in(key)], int.from_bytes(key[12:16], "big")
+    for later, life in pairwise(past[: LINEAGE_MAX + 1]):
+        if later.begin >= 0:
+            # A life that wrote nothing may have no beginning of its own.
+            goes_to = min(goes_to, part_epoch(later.begin) - PART)
+            ends.append(life.boot[:4] + goes_to.to_bytes(4, "big"))
+    return b"".join(ends)
+
+
+def reaches(stem: bytes, end: bytes) -> bool:
+    """Say whether a part with this stem is known to hold all of one that ends like this."""
+    life, goes_to = end[:4], end[4:]
+    found = [stem[at : at + END_BYTES] for at in range(0, len(stem), END_BYTES)]
+    # Of lives that nobody names two may be different ones.
+    is_named = life != UNTOLD_LIFE
+    return any(e == end or (is_named and e[:4] == life and e[4:] >= goes_to) for e in found)
+
+
+def are_divided(stems: Mapping[bytes, bytes]) -> bool:
+    """Say whether none of these parts of one store is known to hold all the others.
+
+    The stems are by the ends of the parts.
+    """
+    return not any(all(reaches(stem, end) for end in stems) for stem in stems.values())
+
+
+def outermost(stems: Mapping[bytes, bytes]) -> list[bytes]:
+    """Return under what parts are held that no other one is known to hold all of, in order.
+
+    The stems are by what the parts are held under.
+    """
+
+    def is_inside(key: bytes) -> bool:
+        others = [stem for k, stem in stems.items() if k != key and k[:8] == key[:8]]
+        return any(reaches(stem, end_in(key)) for stem in others)
+
+    return sorted([key for key in stems if not is_inside(key)])
+
+
+def divided_in(held: Iterable[bytes], stems: Mapping[bytes, bytes]) -> set[bytes]:
+    """Return the first 8 bytes of each store of which the parts held under these are divided."""
+    found: dict[bytes, dict[bytes, bytes]] = {}
+    for key in held:
+        found.setdefault(key[:8], {})[end_in(key)] = stems.get(key, end_in(key))
+    return {store for store, parts in found.items() if are_divided(parts)}
 
 
 def furthest(epochs: Mapping[bytes, int], key: bytes) -> bytes:

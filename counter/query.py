@@ -22,11 +22,11 @@ from counter.asking import Asking
 from counter.config import LATE_S
 from counter.doubtful import Doubted
 from counter.heard import Heard as Heard
-from counter.heard import Held, heard_in, who_is_silent
+from counter.heard import Held, HeldRow, heard_in, who_is_silent
 from counter.hops import Hops as Hops
 from counter.messages import LEAF, RING, Amounts, Ask, Reply, ReplyMany
 from counter.moving import believe, follow, hold
-from counter.partial import has_begun_anew, is_counted, is_unsure, withdraw_part
+from counter.partial import divided, has_begun_anew, is_counted, is_unsure, withdraw_part
 from counter.pending import Pending as Pending
 from counter.pending import Tally as Tally
 from counter.pending import paced
@@ -56,6 +56,8 @@ class OwnQuery(Asking):
     elsewhere: dict[Endpoint, bytes] = field(default_factory=dict)
     held: dict[bytes, Heard] = field(default_factory=dict)
     parts: dict[bytes, Heard] = field(default_factory=dict)
+    stems: dict[bytes, dict[bytes, bytes]] = field(default_factory=dict)
+    tellers: dict[bytes, list[str]] = field(default_factory=dict)
     vouched: dict[bytes, Heard] = field(default_factory=dict)
     moved: dict[bytes, Member] = field(default_factory=dict)
     firsts: list[int] = field(default_factory=lambda: [0])
@@ -179,14 +181,19 @@ class OwnQuery(Asking):
         elif self.moved.pop(heard.store, None) is None:
             self.cut.pop(place, None)
 
-    def hold(self, held: Held, age: int, now: float) -> list[tuple[bytes, int, int]]:
+    def hold(self, held: Held, age: int, now: float, teller: str = "") -> list[HeldRow]:
         """Count what somebody who answered holds of others; returns what was not counted before."""
-        return hold(self, held, age, now)
+        return hold(self, held, age, now, teller)
 
     @property
     def held_in_part(self) -> Collection[bytes]:
         """The stores of which those who answered hold parts."""
         return self.parts
+
+    @property
+    def divided(self) -> Collection[bytes]:
+        """The stores of which parts were told, and the one that counts may lack some of another."""
+        return divided(self)
 
     def offer(self, told: Doubted | None, now: float) -> None:
         """Take what the next reply says is in doubt, before it is heard."""
@@ -376,7 +383,8 @@ class OwnQuery(Asking):
         is_over = not self.pending and not is_late and (view_is_current or view_is_hopeless)
         if is_over and (self.moved or (self.is_outdone and view_is_current)):
             return AGAIN
-        if is_over and view_is_current and not self.cut:
+        is_divided = bool(self.held_in_part and self.divided)
+        if is_over and view_is_current and not (self.cut or is_divided):
             return COMPLETE
         if is_satisfied(self, now):
             return SATISFIED

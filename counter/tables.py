@@ -36,7 +36,7 @@ from counter.messages import (
     names_in,
     prefix_in,
 )
-from counter.parts import is_part, listed
+from counter.parts import divided_in, is_part, listed
 from counter.relay import Relay
 from tracker import wire
 from tracker.classes import dataclass
@@ -93,7 +93,7 @@ class Search:
         whole = [s[:STORE_BYTES] for s in held if not is_part(counters.others[s].epoch)]
         parts = [s[:STORE_BYTES] for s in held if is_part(counters.others[s].epoch)]
         self._holds = tuple(listed(whole, parts))
-        self._aside = _aside(counters, {*whole, *parts})
+        self._aside = _aside(counters, whole, parts)
         self._names = counters.names
         self._indexes = indexes
         self._at = (0, 0)
@@ -334,10 +334,16 @@ class Tables:
         self._tables[query] = table
 
 
-def _aside(counters: Counters, told: Collection[bytes]) -> tuple[bytes, ...]:
-    """Return the stores of which parts are held that are not told, in order."""
-    parts = {key[:STORE_BYTES] for key, share in counters.others.items() if is_part(share.epoch)}
-    return tuple(sorted(parts.difference(told)))
+def _aside(
+    counters: Counters, whole: Collection[bytes], parts: Collection[bytes]
+) -> tuple[bytes, ...]:
+    """Return the stores of which parts are held that are not told, in order.
+
+    Nor are they in the one part of it that is told, as far as is known.
+    """
+    held = [key for key, share in counters.others.items() if is_part(share.epoch)]
+    told = {*whole, *parts}.difference(divided_in(held, counters.stems))
+    return tuple(sorted({key[:STORE_BYTES] for key in held}.difference(told, whole)))
 
 
 def _told(plain: Send, table: Table | None) -> Send:

@@ -31,6 +31,8 @@ from tracker.machine import Effect, Link, Send
 from tracker.members import Member
 
 TOP_ROWS = 8
+TELLERS_SHOWN_MAX = 3
+"""Members that an answer names which hold backups of one store that went on apart."""
 HEADER_BYTES = 29
 """An IPv4 and a UDP header, and the byte that names the seal: what it costs beyond its body."""
 V6_MORE_BYTES = 20
@@ -45,6 +47,9 @@ UNCONFIRMED = (
     "who belongs to the cluster could not be confirmed:"
     " no tracker spoke, another node knows more, or another store has this node's name"
 )
+
+
+WENT_APART = "backups of store {}{} went on apart: what only one of them holds may be missing"
 
 
 def bytes_of(query: OwnQuery) -> int:
@@ -154,8 +159,6 @@ def answer_of(
     has_decreased = any(h.has_decreased for h in query.answers.values()) or any(
         v.has_decreased for v in last
     )
-    # Everybody known answered, and still it is not complete: the list itself is in doubt.
-    confirmed = reason not in (CONVERGED, DEADLINE) or bool(silent)
     heard = largest([*query.answers.values(), *query.held.values()], TOP_ROWS)
     minus, plus, doubts = added_up(query.uncertain)
     return Answer(
@@ -178,12 +181,21 @@ def answer_of(
         missing=len(silent),
         cut=len(query.cut),
         origin=origin,
-        why=text if confirmed else text or UNCONFIRMED,
+        why=text or (_doubt(query) if reason in (CONVERGED, DEADLINE) else ""),
         top=tuple([(h.name, h.value, h.hops, h.at_s * 1000) for h in heard]),
         begun_s=begun_s,
         high=None if reason != COMPLETE else query.value + plus,
         uncertain=doubts,
     )
+
+
+def _doubt(query: OwnQuery) -> str:
+    """Return what is in doubt besides who is silent; no word where that explains it."""
+    for store in query.divided:
+        names = [name for name in query.tellers.get(store, ()) if name][:TELLERS_SHOWN_MAX]
+        return WENT_APART.format(store.hex()[:8], f" at {', '.join(names)}" if names else "")
+    # Everybody known answered, and still it is not complete: the list itself is in doubt.
+    return "" if query.unheard() else UNCONFIRMED
 
 
 def ending(

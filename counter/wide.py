@@ -33,6 +33,7 @@ from counter.messages import (
     OUTDONE,
     REFUSED,
     RING,
+    STEM,
     TRACE,
     UNHELD,
     Ack,
@@ -42,8 +43,9 @@ from counter.messages import (
     ReplyMany,
     Row,
     positions_in,
+    told_stem,
 )
-from counter.partial import is_counted, withdraw_part
+from counter.partial import hear_stem, is_counted, withdraw_part
 from counter.query import Heard, Hops, OwnQuery, Pending
 from counter.wards import Ward, Wards, gaps
 from tracker.classes import dataclass, field
@@ -224,8 +226,8 @@ class WideQuery(OwnQuery):
                 amounts = max(minus, -value), max(plus, value), max(count, epoch)
                 self.doubt(pos, Doubted(*amounts, ()))
             return False
-        if flags & HELD:
-            return bool(self.hold(((store, epoch, value),), age, now))
+        if flags & (HELD | STEM):
+            return self._count_held(row, now)
         if is_counted(self, store):
             self.repeats += 1
             return False
@@ -251,6 +253,17 @@ class WideQuery(OwnQuery):
         if self.moved.pop(store, None) is None and self.pending.pop(pos, None) is None:
             self.cut.pop(pos, None)
         return True
+
+    def _count_held(self, row: Row, now: float) -> bool:
+        """Count what somebody holds of another store, or take in more of the stem of a part."""
+        _, store, epoch, value, age, flags = row
+        if not flags & STEM:
+            return bool(self.hold(((store, epoch, value),), age, now))
+        end, told = told_stem(row)
+        if flags & HELD:
+            return bool(self.hold(((store, epoch, value, told),), age, now))
+        hear_stem(self, store, end, told)
+        return False
 
     # -- arcs ---------------------------------------------------------------------------------
 

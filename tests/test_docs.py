@@ -295,6 +295,7 @@ WORDS = {
     "_host": "IP address, as text",
     "_pairs": "key, amount, key, amount, …",
     "member_from_wire": "member",
+    "_held_row": "8 bytes, 0 … 2^32 − 1, −2^62 … 2^62, and of a part 0-136 bytes of its stem",
     "_begin": "0 … 2^64 − 1, the lower 32 bits first",
     "_end": "1 … 2^64, the lower 32 bits first; 2^64 as 0",
 }

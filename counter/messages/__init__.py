@@ -18,6 +18,7 @@ from counter.messages.cells import REFUSED as REFUSED
 from counter.messages.cells import ROLLS_MAX as ROLLS_MAX
 from counter.messages.cells import ROWS_MAX as ROWS_MAX
 from counter.messages.cells import SEQUENCE_MAX as SEQUENCE_MAX
+from counter.messages.cells import STEM as STEM
 from counter.messages.cells import Ack as Ack
 from counter.messages.cells import Back as Back
 from counter.messages.cells import Batch as Batch
@@ -28,16 +29,21 @@ from counter.messages.cells import packed_rows as packed_rows
 from counter.messages.cells import place_of as place_of
 from counter.messages.cells import positions_in as positions_in
 from counter.messages.cells import row_bytes as row_bytes
+from counter.messages.cells import stem_row as stem_row
+from counter.messages.cells import stem_rows as stem_rows
 from counter.messages.cells import steps_bytes as steps_bytes
+from counter.messages.cells import told_stem as told_stem
 from counter.messages.datagrams import DECREASED as DECREASED
 from counter.messages.datagrams import FADED_ROW_BYTES as FADED_ROW_BYTES
 from counter.messages.datagrams import FADED_ROWS_MAX as FADED_ROWS_MAX
+from counter.messages.datagrams import HELD_ROW_BYTES as HELD_ROW_BYTES
 from counter.messages.datagrams import LATE_MAX as LATE_MAX
 from counter.messages.datagrams import LEAF as LEAF
 from counter.messages.datagrams import NOWHERE as NOWHERE
 from counter.messages.datagrams import OTHERS_MAX as OTHERS_MAX
 from counter.messages.datagrams import RING as RING
 from counter.messages.datagrams import SKIP_MAX as SKIP_MAX
+from counter.messages.datagrams import STEMS_ROOM_BYTES as STEMS_ROOM_BYTES
 from counter.messages.datagrams import TRACE as TRACE
 from counter.messages.datagrams import UNHELD as UNHELD
 from counter.messages.datagrams import Amounts as Amounts
@@ -123,6 +129,7 @@ from counter.messages.handover import Stored as Stored
 from counter.messages.handover import Take as Take
 from counter.messages.handover import retired_in as retired_in
 from counter.messages.handover import share_rows as share_rows
+from counter.messages.handover import stems_in as stems_in
 from counter.messages.many import KEYS_BYTES_MAX as KEYS_BYTES_MAX
 from counter.messages.many import KEYS_KEPT_MAX as KEYS_KEPT_MAX
 from counter.messages.many import KEYS_PER_PAGE as KEYS_PER_PAGE

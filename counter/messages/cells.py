@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final
 from counter.config import AGE_MAX, CHATTER_MAX, DEADLINE_MS_MAX, VISITS_MAX
 from counter.messages.datagrams import LATE_MAX, RING, SKIP_MAX, swapped
 from counter.messages.names import subject
+from counter.parts import END_BYTES, is_part, part_end
 from tracker import wire
 from tracker.classes import dataclass
 from tracker.errors import FrameError
@@ -41,6 +42,11 @@ DOUBT: Final = 8
 """Flags of a row that is no answer: what increments parked at the member of this position may add
 to its value (0 or more) or take from it (below 0), in as many increments as the epoch says. It
 stands in the same batch as the answer."""
+
+STEM: Final = 32
+"""Flags of a row: the position is 8 bytes of the stem of a part (`counter.parts`). Beside HELD they
+are its end. Without that the row is no answer: they say how far the part with this epoch goes in an
+earlier life, and the value is the beginning of its last one."""
 
 NAMED_MAX: Final = 150
 SEQUENCE_MAX: Final = 4_095
@@ -329,6 +335,27 @@ class Back:
     asks: int
     TAG: ClassVar[int] = 5
     WIRE: ClassVar[Schema] = (wire.id16, _u32, wire.integer(0, SEQUENCE_MAX), wire.u8)
+
+
+def stem_row(store: bytes, epoch: int, value: int, stem: bytes, age: int) -> Row:
+    """Return the row that tells a part of a share."""
+    return int.from_bytes(stem[:END_BYTES], "big"), store, epoch, value, age, HELD | STEM
+
+
+def stem_rows(store: bytes, epoch: int, value: int, stem: bytes, age: int) -> list[Row]:
+    """Return the rows that tell how far that goes in earlier lives."""
+    life = int.from_bytes(stem[:4], "big")
+    earlier = [stem[at : at + END_BYTES] for at in range(END_BYTES, len(stem), END_BYTES)]
+    return [(int.from_bytes(end, "big"), store, epoch, life, age, STEM) for end in earlier]
+
+
+def told_stem(row: Row) -> tuple[bytes, bytes]:
+    """Return the end of the part that such a row tells of, and what it tells of its stem."""
+    pos, _, epoch, value, _, flags = row
+    told = pos.to_bytes(END_BYTES, "big")
+    if flags & HELD or not (is_part(epoch) and 0 <= value < 2**32):
+        return told, told
+    return part_end(epoch, value.to_bytes(4, "big")), told
 
 
 def row_bytes(row: Row, *, is_placed: bool) -> int:

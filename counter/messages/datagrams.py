@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Final
 
 from counter.config import AGE_MAX, CHATTER_MAX, DEADLINE_MS_MAX, VISITS_MAX
 from counter.messages.names import subject
+from counter.parts import STEM_BYTES_MAX
 from tracker import wire
 from tracker.classes import dataclass
 from tracker.errors import FrameError
@@ -30,6 +31,10 @@ FADED_ROW_BYTES: Final = 29
 
 OTHERS_MAX: Final = 32
 """Shares of others in one answer: with the longest numbers they take 800 bytes."""
+
+HELD_ROW_BYTES: Final = 25
+STEMS_ROOM_BYTES: Final = 120
+"""What the stems of parts may take in one answer, besides the room of shares that it has not."""
 
 LEAF: Final = 1
 """Ask.flags: answer, and pass nothing on."""
@@ -64,6 +69,16 @@ def ends_of(skip: tuple[int, ...], late: tuple[int, ...], flags: int) -> tuple[A
     if late:
         return skip, late
     return (skip,) if skip else ()
+
+
+_held = wire.record(wire.blob(8, 8), _u32, wire.share)
+_stem = wire.blob(0, STEM_BYTES_MAX)
+
+
+def _held_row(value: Any) -> tuple[Any, ...]:
+    """Check what is held of another store, with a stem behind it or without one."""
+    row = _held(value)
+    return row if len(value) == 3 else (*row, _stem(value[3]))
 
 
 @dataclass(slots=True)
@@ -236,7 +251,8 @@ class Reply:
 
     `store` is the first 8 bytes of its store id. `cut` is empty, or the arc that aging left
     out there: (low, high, *positions in it that were asked*). `others` are shares of other
-    stores that it holds: (store, epoch, value), each counted once, by its highest epoch. `roll`
+    stores that it holds: (store, epoch, value), each counted once, by its highest epoch; behind
+    the value of a part stands its stem (`counter.parts`), as far as there is room for it. `roll`
     is that of its view (`View.roll`); 0 says nothing of it.
     """
 
@@ -248,7 +264,7 @@ class Reply:
     age: int
     flags: int
     cut: tuple[int, ...]
-    others: tuple[tuple[bytes, int, int], ...]
+    others: "tuple[tuple[bytes, int, int] | tuple[bytes, int, int, bytes], ...]"
     roll: int = 0
     TAG: ClassVar[int] = 2
     FIELDS_MIN: ClassVar[int] = 9
@@ -261,7 +277,7 @@ class Reply:
         wire.integer(0, AGE_MAX),
         wire.u8,
         wire.listing(_u64, SKIP_MAX + 2),
-        wire.listing(wire.record(wire.blob(8, 8), _u32, wire.share), OTHERS_MAX),
+        wire.listing(_held_row, OTHERS_MAX),
         _u32,
     )
 

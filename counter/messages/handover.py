@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final
 from counter.config import DEADLINE_MS_MAX
 from counter.messages.datagrams import OTHERS_MAX
 from counter.messages.names import epoch_name
+from counter.parts import STEM_BYTES_MAX
 from tracker import wire
 from tracker.boots import BOOTS_BYTES_MAX
 from tracker.classes import dataclass
@@ -183,6 +184,17 @@ def retired_in(values: Any) -> list[bytes]:
 
 
 _stores = wire.listing(wire.id16, RETIRED_PER_PAGE)
+
+
+def stems_in(values: Any) -> tuple[tuple[bytes, bytes], ...]:
+    """Return (key, stem) of each part of a page ["stems", [[key, stem], …]]; raises FrameError."""
+    if type(values) is not list or len(values) != 2:
+        raise FrameError(f"not a page of stems: {wire.shown(values)}")
+    rows: tuple[tuple[bytes, bytes], ...] = _stems(values[1])
+    return rows
+
+
+_stems = wire.listing(wire.record(wire.id16, wire.blob(0, STEM_BYTES_MAX)), OTHERS_MAX)
 
 
 def share_rows(values: Any) -> tuple[bytes, int, list[tuple[str, int, int]]]:

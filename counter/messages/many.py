@@ -198,8 +198,8 @@ class ReplyMany:
     `value` is the exact sum of all of them. With WORKING it holds nothing yet: the member has
     many keys to look through, and answers when it has. `holds` are the first 8 bytes, end to end,
     of the other stores whose shares are in all of this; `aside` those, one by one, of which it
-    holds parts that are not, since they are expected to answer. The other fields are those of
-    `Reply`.
+    holds parts that are not, since they are expected to answer, or since the one that is may lack
+    some of another. The other fields are those of `Reply`.
     """
 
     query: bytes

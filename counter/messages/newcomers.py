@@ -28,7 +28,8 @@ class Sought:
     Or it is there, and whoever asks holds a `part` of its share, up to that epoch
     (`counter.parts`). `boots` are those of the lives that it goes through, the latest first, the
     first of which is number `epoch`, and `begins` behind which record each began, 8 bytes each;
-    who was given the part knows no more of them than how the first boot begins.
+    who was given the part knows no more of them than how the first boot begins. `fork` is that of
+    the life that went on from there as another store: the first one's is told under its id.
     """
 
     store: bytes
@@ -36,6 +37,7 @@ class Sought:
     epoch: int = 0
     boots: bytes = b""
     begins: bytes = b""
+    fork: bytes = b""
     TAG: ClassVar[int] = 13
     FIELDS_MIN: ClassVar[int] = 1
     WIRE: ClassVar[Schema] = (
@@ -44,11 +46,12 @@ class Sought:
         wire.integer(0, _EPOCH_MAX),
         wire.blob(0, BOOTS_BYTES_MAX),
         wire.blob(0, BOOTS_BYTES_MAX),
+        wire.blob(0, BOOT_BYTES),
     )
 
     def to_wire(self) -> tuple[Any, ...]:
         """Return the fields as they travel; those of a part do if it is about one."""
-        about = (self.part, self.epoch, self.boots, self.begins)
+        about = (self.part, self.epoch, self.boots, self.begins, self.fork)
         return (self.store, *about) if any(about) else (self.store,)
 
 

@@ -83,8 +83,7 @@ class Owner:
     """Which stores it was made of, and up to which token of the log it was that one; the first of
     them first."""
     pasts: tuple[tuple[Life, ...], ...] = ()
-    """The lives that each of them had until then, the latest first; of all but the last store only
-    the one in which it ended."""
+    """The lives that each of them had until then, the latest first, as far as they are known."""
 
     @property
     def files(self) -> bytes:
@@ -176,7 +175,7 @@ def _pasts(owner: Owner, fork: int) -> tuple[tuple[Life, ...], ...]:
     past = past_of(owner.epoch, b"".join(owner.boots), owner.starts, fork)
     # One for each split, also where an older version has written none.
     earlier = (*owner.pasts, *[()] * len(owner.splits))[: len(owner.splits)]
-    return (*[lives[:1] for lives in earlier], past)[-SPLITS_MAX:]
+    return (*earlier, past)[-SPLITS_MAX:]
 
 
 class Directory:

@@ -129,7 +129,7 @@ class Disk:
             founder=old.founder or old.store,
             name=derived(self.name, store) if is_beside else old.name,
             splits=(*old.splits, *split),
-            pasts=(*[lives[:1] for lives in old.pasts], *past),
+            pasts=(*old.pasts, *past),
         )
 
     def _boot(self) -> bytes:

@@ -9,6 +9,7 @@ from counter.ledger import Ledger
 from counter.messages import OTHERS_MAX
 from counter.parts import PART, furthest, is_part, listed, part_epoch, part_key, parts_in, told_in
 from tracker import wire
+from tracker.boots import Life
 from tracker.members import Member, View
 
 OLD, NEW, NEWER = (letter * 16 for letter in (b"o", b"n", b"m"))
@@ -240,3 +241,18 @@ def test_a_life_says_how_far_the_log_went_when_it_and_those_before_it_began():
     ends = forks.begins(9)
 
     assert [int.from_bytes(ends[at : at + 8], "big") for at in (0, 8, 16)] == [9, 7, 9]
+
+
+def test_of_each_part_in_line_it_knows_in_which_life_the_next_store_went_on_from_there():
+    forks = make_forks(NEWER, splits=[(OLD, 7), (NEW, 9)])
+    first, second = Life(2, b"two-boot", 3), Life(3, b"thr-boot", 7)
+    forks.pasts = ((first, Life(1, b"one-boot", 0)), (second,))
+    own = [Life(5, b"fiv-boot", 11), Life(4, b"fou-boot", 9)]
+    of_old, of_new = (
+        part_key(store, part_epoch(token), life.boot)
+        for store, token, life in ((OLD, 7, first), (NEW, 9, second))
+    )
+
+    assert forks.fork_behind(of_old, own) == second.boot
+    assert forks.fork_behind(of_new, own) == b"fou-boot"
+    assert forks.fork_behind(part_key(OLD, part_epoch(7), b"else"), own) == b""

@@ -327,6 +327,26 @@ def test_one_that_did_not_is_an_old_backup_and_begins_anew_where_they_part(past,
     assert len(gossip.receive(ORIGIN.endpoint, question(*past, token=12), 1.1)) == 1
 
 
+def test_one_that_went_through_the_first_life_of_a_store_made_of_it_is_a_copy_of_that():
+    gossip = parent(THREE, TWO, ONE)
+    asks = replace(question(ONE, token=4), fork=TWO.boot)
+
+    said, emit = gossip.receive(ORIGIN.endpoint, asks, 1.0)
+
+    assert said.message == Here(gossip.membership.member, part_epoch(4), LACKS)
+    assert rebirth_in(emit.event, emit.details, gossip) == Rebirth(TWO.epoch)
+
+
+def test_who_holds_a_part_says_in_which_life_its_own_store_went_on_from_there():
+    gossip = holder(PARENT)
+    gossip.membership.member = replace(OWN, epoch=5)
+    gossip.ledger.boots = b"thr-bootmi2-boot"
+
+    [look] = looks(gossip.newcomers.parents.look(0.0))
+
+    assert look.message.fork == b"mi2-boot"
+
+
 @pytest.mark.parametrize("is_found_out", [False, True], ids=["not yet", "found out"])
 def test_once_it_was_found_out_it_answers_nobody_whoever_knows_of_it(is_found_out):
     gossip = parent(THREE, TWO, ONE, known=[ORIGIN])
@@ -396,7 +416,9 @@ def test_a_part_says_in_which_life_it_ends_if_that_is_known():
     assert life_in(part_key(PARENT.store, PART)) == b""
 
 
-@pytest.mark.parametrize("message", [question(TWO, ONE), WHOLE])
+@pytest.mark.parametrize(
+    "message", [question(TWO, ONE), replace(question(TWO), fork=THREE.boot), WHOLE]
+)
 def test_an_older_peer_tells_and_reads_as_much_as_it_knows(message):
     first = GOSSIP.encode(type(message)(getattr(message, message.__slots__[0])))
 

@@ -31,6 +31,7 @@ class Query:
         self.view = View({member.name: member for member in members})
         self.pending, self.cut, self.moved = {}, {}, {}
         self.answers, self.held, self.parts, self.vouched = {}, {}, {}, {}
+        self.stems, self.tellers = {}, {}
 
 
 def make_member(**fields):

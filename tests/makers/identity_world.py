@@ -346,6 +346,10 @@ class Cluster:
             self.go_on(dice.uniform(0.1, 2.5))
             if self.wrong:
                 return
+        self.end()
+
+    def end(self):
+        """Start all there is, and let it come to rest."""
         self.start_tracker()
         for place in list(self.names):
             self.start(place)
@@ -386,6 +390,35 @@ class StricterCluster(Cluster):
 
     def is_believed(self, place):
         return self.is_up(place) and self.taken_in.get(place) is self.node(place)
+
+
+class UnnoticedCluster(StricterCluster):
+    """Worlds in which trackers lose their lists so often that many backups are put back unnoticed:
+    several stores are made of one, and what each holds of it differs."""
+
+    def play(self):
+        dice = self.dice
+        for _ in range(ROUNDS + 2):
+            self.count(dice.choice([*self.names]))
+            for _ in range(2):
+                self.back_up(dice.choice([*self.names]))
+            self.count(dice.choice([*self.names]))
+            chance = dice.random()
+            if chance < 0.6:
+                happening = self.crash if chance < 0.25 else self.start
+                happening = happening if chance < 0.5 else self.drain
+                happening(dice.choice([*self.names]))
+            if dice.random() < 0.6 and TRACKER in self.world.endpoints():
+                self.world.crash(TRACKER)
+            if dice.random() < 0.7:
+                self.put_back()
+                self.count(dice.choice([*self.names]))
+            if dice.random() < 0.7:
+                self.start_tracker()
+            self.go_on(dice.uniform(0.1, 3.0))
+            if self.wrong:
+                return
+        self.end()
 
 
 class RestartedCluster(Cluster):

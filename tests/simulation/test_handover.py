@@ -566,8 +566,8 @@ def test_counts_that_move_while_a_query_runs_would_be_missed_if_it_did_not_ask_a
 
 
 def test_an_answer_would_be_too_large_if_shares_were_not_counted_by_their_owner(monkeypatch):
-    def hold(query, held, age, now):
-        query.value += sum([value for _, _, value in held])
+    def hold(query, held, *told):
+        query.value += sum([value for _, _, value, *_ in held])
         return []
 
     monkeypatch.setattr(OwnQuery, "hold", hold)
