@@ -18,6 +18,8 @@ from counter.adoption import Adoption
 from counter.newcomers import Newcomers
 from tracker.members import DEAD, SUSPECT
 
+pytestmark = pytest.mark.slow
+
 
 def status_of(cluster, place):
     """Return how a tracker has the store in a place."""
@@ -233,7 +235,6 @@ def test_where_nothing_was_handed_over_it_goes_on_and_a_restart_waits_for_nobody
     assert cluster.wrong == []
 
 
-@pytest.mark.slow
 def test_no_answer_counts_twice_however_they_come_and_go():
     worlds = [drawn(seed) for seed in range(12)]
 
