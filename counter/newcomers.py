@@ -132,11 +132,20 @@ class Newcomers:
         if known is None or known.store != member.store or not member.expected:
             return False
         if member.store == self._membership.member.store:
-            # What others know of this node's own place is judged by `tracker.reputation`.
-            return False
+            # What else others know of this node's own place is judged by `tracker.reputation`.
+            return self._stands_against(member)
         # What is no news of it moves nobody.
         is_later = member.epoch > known.epoch or is_copy(member, known)
         return is_later and _is_elsewhere(member, known)
+
+    def _stands_against(self, other: Member) -> bool:
+        """Whether this start yields to no other one of its number on the word of nodes.
+
+        A tracker has announced it to all who lived. Whoever has believed the other one since had
+        not heard that, or begun with an old list.
+        """
+        membership = self._membership
+        return membership.announcement.is_told and is_copy(other, membership.member)
 
     def _known(self, member: Member) -> Member | None:
         """Return who is known by its name, or else by its store."""
@@ -238,6 +247,8 @@ class Newcomers:
         own = membership.member
         is_about_this = message.boot == own.boot and other.store == own.store
         if not is_about_this or _is_same_start(other, own) or membership.is_registered:
+            return []
+        if self._stands_against(other):
             return []
         is_news = membership.introduction.doubled(other, sender, now)
         membership.disprove()

@@ -21,9 +21,17 @@ from counter.messages import (
 from counter.newcomers import ASK_S, ASKS_MAX, LOOKS_MAX
 from tracker.fixed import FixedMembership
 from tracker.introduction import AGAIN_S, WAIT_TRIES
-from tracker.machine import Close, Emit, Open, Opened, Send, Undelivered, Unreachable
+from tracker.machine import Close, Closed, Emit, Open, Opened, Send, Undelivered, Unreachable
 from tracker.members import AWAY, DEAD, GONE, SUSPECT, Member
-from tracker.messages import Introduce, Introduced, Register, Registered
+from tracker.messages import (
+    Announced,
+    Heartbeat,
+    Introduce,
+    Introduced,
+    Register,
+    Registered,
+    news_to_wire,
+)
 from tracker.pages import members_to_record
 
 TRACKER, CLIENT, LINK = ("127.0.0.1", 7400), 50, 7
@@ -386,6 +394,52 @@ def test_the_word_of_a_tracker_stands_above_that_of_a_witness():
     assert gossip.membership.displaced == ""
     gossip.receive(OTHER.endpoint, Doubled(NEW.boot, OLD), 9.1)
     assert not gossip.membership.introduction.is_doubled
+
+
+SAME = replace(NEW, host="10.0.0.7", boot=b"boot-two")
+"""Another start of that number."""
+
+
+def announced():
+    """Return a node that a tracker has announced, and lost since."""
+    gossip = node(OTHER, own=NEW)
+    gossip.tick(9.0)
+    gossip.submit(Opened(1, TRACKER), 9.0)
+    gossip.receive(1, Registered(b"tracker1", 0, 0, 0), 9.0)
+    gossip.receive(1, Heartbeat(b"tracker1", 1, 0, news_to_wire([NEW, OTHER])), 9.0)
+    gossip.receive(1, Announced(1), 9.0)
+    gossip.submit(Closed(1, "reset"), 9.1)
+    return gossip
+
+
+@pytest.mark.parametrize("is_told_by_a_list", [True, False], ids=["a list", "a witness"])
+def test_whom_a_tracker_has_announced_yields_to_no_other_start_of_its_number(is_told_by_a_list):
+    gossip = announced()
+
+    if is_told_by_a_list:
+        said = gossip.newcomers.learn((SAME,), 9.2)
+        assert said == [Send(SAME.endpoint, Doubled(SAME.boot, gossip.membership.member))]
+    else:
+        assert gossip.receive(OTHER.endpoint, Doubled(NEW.boot, SAME), 9.2) == []
+
+    assert place_of(gossip) == NEW.endpoint
+    assert gossip.membership.displaced == ""
+
+
+def test_it_yields_to_a_later_start():
+    gossip = announced()
+
+    gossip.newcomers.learn((replace(SAME, epoch=6),), 9.2)
+
+    assert gossip.membership.displaced != ""
+
+
+def test_whom_no_tracker_has_announced_yields_to_a_witness_of_another_start_of_its_number():
+    gossip = node(OTHER, own=NEW)
+
+    gossip.receive(OTHER.endpoint, Doubled(NEW.boot, SAME), 0.2)
+
+    assert gossip.membership.displaced != ""
 
 
 def test_a_newcomer_tells_first_whoever_runs_where_its_store_last_was():

@@ -68,6 +68,16 @@ def test_what_one_of_several_copies_acknowledged_alone_counts_when_another_one_i
 
 
 @pytest.mark.slow
+def test_a_start_that_was_announced_yields_to_no_copy_that_one_with_an_old_list_believes():
+    # The tracker dies, a backup of another node is put back, and hears of the copy first.
+    wrong, completes, events = played([30213], StricterCluster)
+
+    assert wrong == {}
+    assert completes > 100
+    assert "introduction-refused" in events
+
+
+@pytest.mark.slow
 def test_what_clients_send_again_to_lives_that_go_on_from_the_one_they_sent_it_to_counts_once():
     wrong, completes, events = played(range(6), RetryingCluster)
 
