@@ -212,7 +212,9 @@ class Handover:
         It has it, is given it at the moment, or has made one sum of it and others.
         """
         own, adoption = self.membership.member, self.adoption
-        if message.store == own.store:
+        # Who may be a copy, or is one, tells nothing that counts: whoever asks waits for it.
+        is_copy = self.membership.is_doubted or bool(self.membership.displaced)
+        if message.store == own.store or is_copy:
             return []
         asked = stores_in_question(message)
         is_told = any(store == own.store or adoption.holds(store) for store in asked)

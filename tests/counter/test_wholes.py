@@ -25,7 +25,7 @@ from counter.wholes import AGAIN_S, ASK_S, ASKS_MAX, AT_ONCE_MAX, STARTS_PER_PAG
 from tracker.admission import HANDED_OVER
 from tracker.machine import Close, Emit, Open, Opened, Persist, Send, Unreachable
 from tracker.members import ALIVE, AWAY, DEAD, GONE, Member, position
-from tracker.messages import Announced, Departing, Introduced, Registered
+from tracker.messages import Announced, Departing, Introduced, Refused, Registered
 from tracker.pages import members_to_record
 
 TRACKER, CLIENT, LINK = ("127.0.0.1", 7400), 50, 7
@@ -52,6 +52,13 @@ def mixed(*known, own=OWN, kept=(), founder=PARENT.store, durable=True):
 
 def plain(own=ONE):
     """Return a node that may be asked."""
+    gossip = unjudged(own)
+    gossip.submit(Unreachable(TRACKER, "refused"), 0.0)
+    return gossip
+
+
+def unjudged(own=ONE):
+    """Return a node of which no tracker has said yet that it is no copy."""
     gossip = Gossip(NodeConfig(name=own.name), LAN, own, (TRACKER,), Random(1))
     gossip.resume(0)
     gossip.start(0.0)
@@ -429,6 +436,19 @@ def test_whoever_holds_it_or_is_given_it_says_so(hold):
 def test_the_store_itself_says_that_it_tells_it_and_a_copy_of_the_one_that_asks_nothing():
     assert said_by(plain(), ONE.store) == [True]
     assert said_by(plain(), asker=ONE.store) == []
+
+
+def test_who_may_be_a_copy_says_nothing_of_what_its_store_has_counted():
+    gossip = unjudged()
+    gossip.ledger.counters.others[PARENT.store] = Share(5)
+
+    assert said_by(gossip, ONE.store) == []
+    assert said_by(gossip) == []
+
+    gossip.submit(Opened(LINK, TRACKER), 0.1)
+    gossip.receive(LINK, Refused(0, "in-use", "lives at 10.0.0.9:7401"), 0.1)
+
+    assert said_by(gossip, ONE.store) == []
 
 
 @pytest.mark.parametrize(

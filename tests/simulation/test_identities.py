@@ -321,6 +321,16 @@ def test_of_many_backups_that_are_put_back_unnoticed_those_that_hold_all_of_othe
 
 
 @pytest.mark.slow
+def test_a_copy_that_was_refused_does_not_end_the_store_that_took_the_place_of_its_own():
+    # That one asks who else tells what it tells, and the copy would.
+    wrong, completes, events = played([90073], UnnoticedCluster)
+
+    assert wrong == {}
+    assert completes > 50
+    assert "reborn True" in events or "reborn False" in events
+
+
+@pytest.mark.slow
 def test_no_start_that_may_be_a_copy_tells_its_clients_what_another_store_tells_as_well():
     wrong, completes, _ = played([1060], RetryingCluster)
     wrong |= played([3033], Cluster)[0]
