@@ -437,9 +437,21 @@ class RetryingCluster(RestartedCluster):
     it was sent to last."""
 
     def go_on(self, seconds):
-        if self.doubtful:
-            self.count_again(self.dice.choice([*self.names]))
+        place = self.dice.choice([*self.names]) if self.doubtful else None
+        if place is not None and self.is_listed(place):
+            self.count_again(place)
         super().go_on(seconds)
+
+    def is_listed(self, place):
+        """Whether anybody else has in its list what runs in a place: so clients find it."""
+        others = [other for other in self.names if other != place and self.is_up(other)]
+        if not self.is_up(place):
+            return False
+        own = self.node(place).membership.member
+        found = [self.node(other).membership.view.owner_of(own.store[:8]) for other in others]
+        return any(
+            m is not None and (m.boot, m.endpoint) == (own.boot, own.endpoint) for m in found
+        )
 
 
 def played(seeds, kind=Cluster):
