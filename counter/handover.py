@@ -211,12 +211,11 @@ class Handover:
 
         It has it, is given it at the moment, or has made one sum of it and others.
         """
-        own, adoption = self.membership.member, self.adoption
-        # Who may be a copy, or is one, tells nothing that counts: whoever asks waits for it.
+        own, adoption, asked = self.membership.member, self.adoption, stores_in_question(message)
+        # Who may be a copy of it, or is one, has no word on it: whoever asks waits.
         is_copy = self.membership.is_doubted or bool(self.membership.displaced)
-        if message.store == own.store or is_copy:
+        if message.store == own.store or (own.store in asked and is_copy):
             return []
-        asked = stores_in_question(message)
         is_told = any(store == own.store or adoption.holds(store) for store in asked)
         is_told |= self.wholes is not None and self.wholes.is_ahead(message)
         return [Send(sender, said(own, message, self.membership.view.roll, is_told=is_told))]
